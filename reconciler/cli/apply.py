@@ -1,0 +1,107 @@
+"""`octofleet apply`."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import click
+
+from reconciler.applying import Applied, apply_plan, find, interrupted, resume
+from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
+from reconciler.cli.plan import planning_options
+from reconciler.cli.showing import print_plan, viewing
+from reconciler.errors import Refused
+from reconciler.planning import Planned, Request, make_plan
+from reconciler.report.runs import ended_line, run_document, run_lines
+from reconciler.types.change import Change
+from reconciler.types.outcome import Status
+from reconciler.wiring import Installation
+
+
+@click.command()
+@click.argument("plan_id", required=False)
+@repository_options
+@planning_options
+@click.option("--approve", is_flag=True, help="Apply without asking, destructive changes too: you have seen the plan.")
+@click.option("--resume", "resume_run", metavar="RUN", help="Take an interrupted run to its end.")
+@click.option("--reason", default="", help="Why; recorded with the run.")
+@common
+def apply(
+    installation: Installation,
+    as_json: bool,
+    plan_id: str | None,
+    repo: str,
+    rev: str | None,
+    scope: str,
+    refresh: bool,
+    accept_history: bool,
+    approve: bool,
+    resume_run: str | None,
+    reason: str,
+) -> int:
+    """Apply a stored plan. Without an id: finish what was interrupted, plan, store, ask, apply."""
+    if resume_run is not None:
+        return _finished(installation, _resumed(installation, resume_run, as_json=as_json), as_json=as_json)
+    if plan_id is not None:
+        row = find(installation, plan_id)
+        return _finished(installation, _applied(installation, row, approved=approve, reason=reason, as_json=as_json), as_json=as_json)
+    for run in interrupted(installation):
+        click.echo(f"run {run.id} was interrupted; finishing it first", err=True)
+        _resumed(installation, run.id, as_json=True)
+    request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
+    repository = installation.repository(repo)
+    with progress(quiet=as_json) as bar:
+        planned = make_plan(installation, repository, request, bar.told)
+    with viewing(installation, repository, planned) as view:
+        if as_json and not planned.plan.applyable:
+            print_plan(view, as_json=True, out=None)
+        elif not as_json:
+            print_plan(view, as_json=False, out=None)
+    return apply_planned(installation, planned, approve=approve, reason=reason, as_json=as_json)
+
+
+def apply_planned(installation: Installation, planned: Planned, *, approve: bool, reason: str, as_json: bool) -> int:
+    """Ask if need be, and apply a plan that has just been shown."""
+    plan = planned.plan
+    rest = problems_code(plan.problems) or (3 if plan.deferred else 0)
+    if any(verdict.refuses for verdict in plan.guards):
+        return problems_code(plan.problems) or 3
+    if not plan.changes:
+        return rest
+    if not approve:
+        if as_json or not sys.stdin.isatty():
+            raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
+        click.confirm("\nApply this plan?", abort=True)
+    done = _applied(installation, planned.row, approved=True, reason=reason, as_json=as_json)
+    code = _finished(installation, done, as_json=as_json)
+    return 1 if 1 in (code, rest) else max(code, rest)
+
+
+def _applied(installation: Installation, row: int, *, approved: bool, reason: str, as_json: bool) -> Applied:
+    with interruptible() as cancelled:
+        return apply_plan(installation, row, approved=approved, reason=reason, told=_teller(as_json), cancelled=cancelled)
+
+
+def _resumed(installation: Installation, run: str, *, as_json: bool) -> Applied:
+    with interruptible() as cancelled:
+        return resume(installation, run, told=_teller(as_json), cancelled=cancelled)
+
+
+def _teller(quiet: bool) -> Callable[[Change, Status, str], None]:
+    """Tells what does not end well, as it ends."""
+
+    def ended(change: Change, status: Status, error: str) -> None:
+        if not quiet and status is not Status.DONE:
+            show([ended_line(change, status, error)])
+
+    return ended
+
+
+def _finished(installation: Installation, done: Applied, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(run_document(done.run, done.plan, done.statuses, complete=done.complete), indent=2))
+    else:
+        show(run_lines(done.run, done.plan, done.statuses, complete=done.complete))
+    if done.done:
+        return 0
+    return 1 if done.complete else 3

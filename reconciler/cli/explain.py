@@ -1,0 +1,84 @@
+"""`octofleet explain`."""
+
+import json
+import re
+
+import click
+
+from reconciler.cli.options import common, repository_options
+from reconciler.desired.compile import Desired
+from reconciler.desired.explain import Setting, leaves, settings
+from reconciler.errors import InputError, Refused
+from reconciler.plan.fields import escape
+from reconciler.planning import compiled
+from reconciler.report.text import printable
+from reconciler.report.view import redacted, shown
+from reconciler.wiring import Installation
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("field", required=False, default="")
+@repository_options
+@common
+def explain(installation: Installation, as_json: bool, ref: str, field: str, repo: str, rev: str | None) -> int:
+    """Which file and line set a value. REF is host/[tenant/]name; FIELD such as spec.disk or spec.interfaces.eth0.gateway; without it: every value."""
+    repository = installation.repository(repo)
+    desired = compiled(installation, repository, repository.commit(rev))
+    group = host_group(desired, ref)
+    if group in desired.blocked:
+        raise InputError(desired.problems)
+    pointer = "".join(f"/{escape(part)}" for part in re.split(r"[.\[\]]+", field.removeprefix("spec")) if part)
+    values = desired.resolver.resolve(desired.hosts[group]).values
+    found = [(pointer, settings(desired, group, pointer))] if field else [(p, settings(desired, group, p)) for p, _ in leaves(dict(values))]
+    found = [(where, said) for where, said in found if said]
+    if not found:
+        raise Refused(f"{group} has no value {field}", hint=f"octofleet explain {ref} lists every value", code="no-field")
+    if as_json:
+        document = [{"path": where, "settings": [_document(item) for item in said]} for where, said in found]
+        click.echo(json.dumps({"ref": group, "values": document}, indent=2, ensure_ascii=False))
+        return 0
+    for where, said in found:
+        _print(where, said, whole=bool(field))
+    return 0
+
+
+def _print(where: str, said: list[Setting], *, whole: bool) -> None:
+    last = said[-1]
+    name = f"spec{where.replace('/', '.')}"
+    if not whole:
+        click.echo(f"{name} = {shown(_hidden(last.value))}  {last.layer}  {last.origin}")
+        return
+    click.echo(f"{name} comes from, lowest first:")
+    for item in said:
+        mark = "=>" if item is last else "  "
+        click.echo(f" {mark} {printable(shown(_hidden(item.value), 100))}\n      {item.layer}  {item.origin}")
+
+
+def _hidden(value: object) -> object:
+    """Layers hold vault values as text: show that there is one, not its ciphertext."""
+    if isinstance(value, dict):
+        if len(value) == 1 and next(iter(value)).startswith("$octofleet."):
+            return "(vault value)"
+        return {key: _hidden(item) for key, item in value.items()}
+    return [_hidden(item) for item in value] if isinstance(value, list) else value
+
+
+def _document(item: Setting) -> dict[str, object]:
+    place = {"path": item.origin.path, "line": item.origin.line, "column": item.origin.column}
+    return {"layer": item.layer, "value": redacted(_hidden(item.value)), "origin": place}
+
+
+def host_group(desired: Desired, ref: str) -> str:
+    """The group of `host/[tenant/]name`. Raises `Refused` if there is no such host, or several."""
+    parts = ref.split("/")
+    if parts[0] != "host" or len(parts) not in (2, 3):
+        raise Refused(f"{ref} is not host/[tenant/]name", hint="for example host/web-01 or host/shop/web-01", code="usage")
+    known = {*desired.hosts, *desired.blocked}
+    found = sorted(group for group in known if group.split("/")[2] == parts[-1] and (len(parts) == 2 or group == ref))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Refused(f"there are several hosts {parts[-1]}", hint=f"say which: {', '.join(found)}", code="ambiguous-ref")
+    near = desired.catalog.near("Host", parts[1] if len(parts) == 3 else "", parts[-1])
+    raise Refused(f"there is no {ref}", hint=near, code="no-ref")

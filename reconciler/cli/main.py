@@ -1,0 +1,125 @@
+"""The entry point: finds the command that was asked for, imports only that one, and turns every error into words and an exit code.
+
+Exit codes: 0 nothing to do or converged; 2 changes or drift; 3 incomplete (deferred, waiting or gated); 1 any error. With `--json` an error is a JSON
+document on stdout. A traceback is shown only with `--debug`.
+"""
+
+import json
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from reconciler.errors import InputError, OctofleetError, Refused
+
+VERSION = "0.1.0"
+GATES = frozenset({"guard", "approval"})
+
+COMMANDS = {
+    "init": ("init", "Make a small, valid repository to start from."),
+    "validate": ("validate", "Check every manifest, template and boot file of a commit."),
+    "plan": ("plan", "Show what would change, and why."),
+    "apply": ("apply", "Apply a stored plan; without an id: plan, store, apply."),
+    "drift": ("drift", "Look at everything again and show what was changed by hand."),
+    "status": ("status", "How the fleet stands; --why: what waits, and for what."),
+    "runs": ("runs", "List runs, newest first."),
+    "logs": ("runs", "Show what a run did."),
+    "cancel": ("runs", "Close an interrupted run without finishing it."),
+    "explain": ("explain", "Which file and line set a value of a host."),
+    "render": ("render", "Render a host's boot files."),
+    "forget": ("forget", "Drop the record of a resource and leave the world alone."),
+    "doctor": ("doctor", "Check this installation and say how to fix what fails."),
+    "demo": ("demo", "The example fleet, end to end, on this machine."),
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"reconciler.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name as a hint."""
+        from difflib import get_close_matches  # noqa: PLC0415 - only on a mistake
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]}?" if close else "; octofleet --help lists them"))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="octofleet")
+def cli() -> None:
+    """GitOps for whole machines: one reviewable plan from the BIOS boot to the sudo rule."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    sys.exit(run(sys.argv[1:] if args is None else args))
+
+
+def run(args: list[str]) -> int:
+    """Run the command; gives the exit code."""
+    as_json, debug = "--json" in args, "--debug" in args
+    try:
+        code = cli.main(args=args, prog_name="octofleet", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as end:
+        return 1 if end.exit_code == 2 else end.exit_code
+    except click.Abort:
+        return _failed(OctofleetError("interrupted", hint="the same command goes on where it stopped", code="interrupted"), as_json)
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "octofleet"
+        return _failed(OctofleetError(error.format_message(), hint=f"{command} --help", code="usage"), as_json)
+    except OctofleetError as error:
+        if debug:
+            raise
+        return _failed(error, as_json)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        text = f"internal error: {type(error).__name__}: {error}"
+        return _failed(OctofleetError(text, hint="run the same command with --debug, and report what it prints", code="internal"), as_json)
+
+
+def _failed(error: OctofleetError, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(_document(error), indent=2))  # noqa: T201 - stdout is the product here
+    elif isinstance(error, InputError):
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        click.echo(click.style(f"error: {len(error.problems)} problem{'s' if len(error.problems) != 1 else ''} in the repository", fg="red"), err=True)
+    else:
+        click.echo(click.style("error: ", fg="red") + error.message, err=True)
+        if error.hint:
+            click.echo(f"  next: {error.hint}", err=True)
+    return 3 if isinstance(error, Refused) and error.code in GATES else 1
+
+
+def _document(error: OctofleetError) -> dict[str, Any]:
+    found: dict[str, Any] = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+    if isinstance(error, InputError):
+        from reconciler.report.as_json import problem_document  # noqa: PLC0415 - only for this error
+
+        found["problems"] = [problem_document(problem) for problem in error.problems]
+    return found

@@ -1,0 +1,146 @@
+"""The options that commands share, and the installation that they open."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from reconciler.types.problem import Problem, Severity
+from reconciler.wiring import default_data_dir, open_installation
+
+Command = Callable[..., Any]
+
+
+def common(command: Command) -> Command:
+    """`--data-dir`, `--config`, `--json`, `--debug`; the command gets `installation` and `as_json`."""
+
+    @click.option("--data-dir", type=click.Path(path_type=Path), help="All state of this installation.  [env: OCTOFLEET_DATA_DIR]")
+    @click.option("--config", type=click.Path(path_type=Path), envvar="OCTOFLEET_CONFIG", help="Settings; default: octofleet.toml in the data directory.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @functools.wraps(command)
+    def wrapped(data_dir: Path | None, config: Path | None, as_json: bool, debug: bool, **given: Any) -> Any:
+        quiet_logs(debug)
+        installation = open_installation(data_dir or default_data_dir(), config)
+        try:
+            return command(installation=installation, as_json=as_json, **given)
+        finally:
+            installation.close()
+
+    return wrapped
+
+
+def repository_options(command: Command) -> Command:
+    """`--repo` and `--rev`."""
+    command = click.option("--rev", help="Branch, tag or commit; default: the default branch.")(command)
+    return click.option("--repo", default=".", show_default="the working directory", help="Path or URL of the repository.")(command)
+
+
+def quiet_logs(debug: bool) -> None:
+    """Logs go to stderr, warnings and worse only, unless debugging."""
+    import logging  # noqa: PLC0415 - with structlog, only where something may be logged
+
+    import structlog  # noqa: PLC0415
+
+    level = logging.DEBUG if debug else logging.WARNING
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
+
+
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    "title": {"bold": True},
+    "good": {"fg": "green", "bold": True},
+    "bad": {"fg": "red"},
+    "warn": {"fg": "yellow"},
+    "add": {"fg": "green"},
+    "change": {"fg": "cyan"},
+    "remove": {"fg": "red", "bold": True},
+    "dim": {"dim": True},
+    "plain": {},
+}
+
+
+def show(lines: Any) -> None:
+    """Print styled lines; colours only on a terminal."""
+    for text, style in lines:
+        click.echo(click.style(text, **STYLES[style]) if style != "plain" else text)
+
+
+def problems_code(problems: tuple[Problem, ...]) -> int:
+    """1 if a problem is an error."""
+    return 1 if any(problem.severity is Severity.ERROR for problem in problems) else 0
+
+
+class Progress:
+    """A progress bar on a terminal, plain lines elsewhere; nothing for work that takes less than a second."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._stage = ""
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+
+    def told(self, stage: str, done: int, total: int) -> None:
+        """Some of a stage is done."""
+        if self._quiet or total <= 1:
+            return
+        if not self._terminal:
+            if stage != self._stage:
+                click.echo(f"{stage}: {total} to do", err=True)
+            self._stage = stage
+            return
+        if self._bar is None:
+            from rich.console import Console  # noqa: PLC0415 - only where a bar is drawn
+            from rich.progress import Progress as Bar  # noqa: PLC0415
+
+            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._bar.start()
+        if stage != self._stage:
+            self._stage, self._task = stage, self._bar.add_task(stage, total=total)
+        self._bar.update(self._task, completed=done)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._stage = ""
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Progress for a block."""
+    shown = Progress(quiet=quiet)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """While it is open, Ctrl-C and SIGTERM ask for an orderly stop; a second Ctrl-C stops at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        click.echo("stopping after the steps that have begun; once more to stop at once", err=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+

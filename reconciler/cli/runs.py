@@ -1,0 +1,91 @@
+"""`octofleet runs`, `logs` and `cancel`."""
+
+import json
+import time
+
+import click
+
+from reconciler import applying
+from reconciler.cli.options import common
+from reconciler.errors import Refused
+from reconciler.report.text import printable
+from reconciler.store.runs import JournalRun, list_runs, load_steps, read_log
+from reconciler.wiring import Installation
+
+
+def stamp(at: float) -> str:
+    """Local time for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@common
+def runs(installation: Installation, as_json: bool, limit: int) -> int:
+    """List runs, newest first."""
+    with installation.store.read() as connection:
+        found = list_runs(connection, limit=limit)
+    if as_json:
+        click.echo(json.dumps({"runs": [_document(run) for run in found]}, indent=2))
+    for run in () if as_json else found:
+        took = f"{run.ended_at - run.started_at:.1f} s" if run.ended_at else "-"
+        click.echo(f"{run.id}  {run.state:<9}  {stamp(run.started_at)}  {took:>8}  {run.source}  {printable(run.reason)}")
+    if not found and not as_json:
+        click.echo("no runs yet")
+    return 0
+
+
+def _document(run: JournalRun) -> dict[str, object]:
+    return {
+        "run": run.id,
+        "source": run.source,
+        "state": run.state,
+        "startedAt": run.started_at,
+        "endedAt": run.ended_at,
+        "reason": run.reason,
+    }
+
+
+def _one(installation: Installation, prefix: str) -> JournalRun:
+    with installation.store.read() as connection:
+        found = [run for run in list_runs(connection, limit=10_000) if run.id.startswith(prefix)]
+    if len(found) != 1:
+        text = f"there is no run {prefix}" if not found else f"{prefix} is the beginning of {len(found)} runs"
+        raise Refused(text, hint="octofleet runs lists them", code="no-run")
+    return found[0]
+
+
+@click.command()
+@click.argument("run")
+@common
+def logs(installation: Installation, as_json: bool, run: str) -> int:
+    """Show what a run did: every change and how it ended."""
+    found = _one(installation, run)
+    with installation.store.read() as connection:
+        lines, steps = read_log(connection, found.id), load_steps(connection, found.id)
+    if as_json:
+        items = [
+            {"step": s.seq, "address": i.address, "action": i.action.value, "status": i.status and i.status.value, "error": i.error}
+            for s in steps
+            for i in s.items
+        ]
+        log = [{"step": seq, "at": at, "text": text} for seq, at, text in lines]
+        click.echo(json.dumps(_document(found) | {"changes": items, "log": log}, indent=2))
+        return 0
+    for seq, at, text in lines:
+        click.echo(f"{stamp(at)}  step {seq:<4} {printable(text)}")
+    still = sum(item.status is None for step in steps for item in step.items)
+    click.echo(f"run {found.id}: {found.state}" + (f", {still} changes to go" if still else ""))
+    return 0
+
+
+@click.command()
+@click.argument("run")
+@click.option("--reason", required=True, help="Why; recorded.")
+@common
+def cancel(installation: Installation, as_json: bool, run: str, reason: str) -> int:
+    """Close an interrupted run without finishing it. What it left undone shows in the next plan."""
+    found = _one(installation, run)
+    applying.cancel(installation, found.id, reason)
+    click.echo(json.dumps({"run": found.id, "state": "cancelled"}) if as_json else f"run {found.id} is cancelled")
+    return 0

@@ -1,0 +1,74 @@
+"""How commands show a plan: with the place that set each value, and the difference of each file, made when asked for."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import show
+from reconciler.desired.explain import settings
+from reconciler.errors import OctofleetError
+from reconciler.files import replace_file
+from reconciler.planning import Planned
+from reconciler.report.as_json import plan_document
+from reconciler.report.markdown import plan_markdown
+from reconciler.report.text import plan_lines
+from reconciler.report.view import View
+from reconciler.source.repository import Repository
+from reconciler.types.change import Change, FieldChange
+from reconciler.types.origin import Origin
+from reconciler.types.resource import parts
+from reconciler.wiring import Installation
+
+
+
+@contextmanager
+def viewing(installation: Installation, repository: Repository, planned: Planned) -> Iterator[View]:
+    """The view of a plan that has just been made."""
+    desired = planned.desired
+
+    def where(change: Change, item: FieldChange) -> Origin | None:
+        pointer = _value_pointer(item.path)
+        if pointer is None or change.group not in desired.hosts or change.group in desired.blocked:
+            return None
+        found = settings(desired, change.group, pointer)
+        return found[-1].origin if found else None
+
+    with installation.contexts(repository) as context:
+
+        def diff(change: Change) -> str:
+            target = planned.targets.get(change.address)
+            return installation.drivers[parts(change.address)[0]].diff(target, context()) if target else ""
+
+        yield View(plan=planned.plan, where=where, diff=diff, now=time.time())
+
+
+def _value_pointer(path: str) -> str | None:
+    """Where in a host's values a field of a specification comes from."""
+    if path.startswith("/values/"):
+        return path.removeprefix("/values")
+    return path if path.startswith("/vars/") else None
+
+
+def print_plan(view: View, *, as_json: bool, out: Path | None) -> None:
+    """To the terminal as text or JSON, and to a file in the format that its name asks for."""
+    if as_json:
+        click.echo(json.dumps(plan_document(view), indent=2, ensure_ascii=False))
+    else:
+        show(plan_lines(view))
+    if out is not None:
+        replace_file(out, _formatted(view, out.suffix).encode())
+
+
+def _formatted(view: View, suffix: str) -> str:
+    match suffix:
+        case ".json":
+            return json.dumps(plan_document(view), indent=2, ensure_ascii=False) + "\n"
+        case ".md":
+            return plan_markdown(view)
+        case ".txt":
+            return "".join(f"{line.text}\n" for line in plan_lines(view))
+    raise OctofleetError(f"there is no plan format {suffix or 'without a suffix'}", hint="name the file .json, .md or .txt", code="usage")

@@ -1,0 +1,67 @@
+"""`octofleet validate`."""
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from reconciler.cli.options import common, problems_code, progress, repository_options
+from reconciler.desired.compile import Desired
+from reconciler.desired.explain import settings
+from reconciler.planning import compiled
+from reconciler.rendering import rendered
+from reconciler.report.as_json import problem_document
+from reconciler.source.repository import Commit, Repository
+from reconciler.types.problem import Problem
+from reconciler.wiring import Installation
+from renderers.contract import RenderError
+
+
+@click.command()
+@repository_options
+@common
+def validate(installation: Installation, as_json: bool, repo: str, rev: str | None) -> int:
+    """Check every manifest, reference, template and boot file of a commit; every problem as path:line:column: message."""
+    repository = installation.repository(repo)
+    commit = repository.commit(rev)
+    desired = compiled(installation, repository, commit)
+    with progress(quiet=as_json) as bar:
+        found = {*desired.problems, *_rendering(installation, repository, commit, desired, bar.told)}
+    problems = tuple(sorted(found))
+    code = problems_code(problems)
+    if as_json:
+        numbers = {"hosts": len(desired.hosts), "manifests": len(desired.catalog.manifests)}
+        document = {"valid": code == 0, "commit": commit.id, "summary": numbers, "problems": [problem_document(p) for p in problems]}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return code
+    for problem in problems:
+        click.echo(str(problem))
+    if code == 0:
+        click.echo(f"{commit.id[:10]} is valid: {len(desired.catalog.manifests)} manifests, {len(desired.hosts)} hosts")
+    else:
+        click.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", err=True)
+    return code
+
+
+def _rendering(installation: Installation, repository: Repository, commit: Commit, desired: Desired, told: object) -> Iterator[Problem]:
+    """Render every file of every host; the place of a mistake is where its value was set."""
+    for number, group in enumerate(desired.hosts, 1):
+        host = desired.host(group)
+        if host is None:
+            continue
+        if callable(told):
+            told("render", number, len(desired.hosts))
+        for _, kind, data in rendered(installation, repository, commit, host):
+            if isinstance(data, RenderError):
+                yield _problem(desired, group, kind, data)
+
+
+def _problem(desired: Desired, group: str, kind: str, error: RenderError) -> Problem:
+    pointer, origin = error.pointer, desired.hosts[group].origin
+    while pointer:
+        said = settings(desired, group, pointer)
+        if said:
+            origin = said[-1].origin
+            break
+        pointer = pointer.rpartition("/")[0]
+    return Problem(origin=origin, code="render", message=f"{group}: the {kind} cannot be rendered: {error.message}", hint=f"at {error.pointer}" if error.pointer else "")

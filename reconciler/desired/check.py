@@ -1,0 +1,134 @@
+"""Documents against their kind's JSON Schema, with every problem in words that name the field and the next step. Pure.
+
+jsonschema is the reference validator. Messages come from the keyword that failed, from the schema's own `errorMessage` and
+`patternErrorMessage`, never from the text of the library's errors.
+"""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import schemas
+from reconciler.plan.fields import escape
+
+TYPES = {"object": "a map", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+
+
+class Checker:
+    """Callable: a kind and a document to pointer and message of everything that is wrong, sorted."""
+
+    def __call__(self, kind: str, document: Any) -> list[tuple[str, str]]:
+        """All findings; the pointer leads to the key or item at fault, for a missing field to the map that lacks it."""
+        return sorted(set(_found(kind, document)))
+
+
+@cache
+def _validator(kind: str) -> Any:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - takes long to import
+
+    return Draft202012Validator(schemas.bundled(kind), format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def _found(kind: str, document: Any) -> Iterator[tuple[str, str]]:
+    schema = schemas.bundled(kind)
+    for error in _leaves(_validator(kind).iter_errors(document)):
+        at = "".join(f"/{escape(str(part))}" for part in error.absolute_path)
+        yield from _tell(at, error, schema)
+
+
+def _leaves(errors: Any) -> Iterator[Any]:
+    for error in errors:
+        if error.context:
+            yield from _leaves(error.context)
+        else:
+            yield error
+
+
+def _tell(at: str, error: Any, root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    keyword, wanted, instance = error.validator, error.validator_value, error.instance
+    name = at.rpartition("/")[2] or "the manifest"
+    if keyword in ("unevaluatedProperties", "additionalProperties") and isinstance(instance, dict):
+        known = _properties(error.schema, root)
+        for key in sorted(instance.keys() - known):
+            yield f"{at}/{escape(key)}", f"there is no field {key} here{_near(key, known)}"
+    elif keyword == "required":
+        for key in sorted(set(wanted) - instance.keys()):
+            yield at, f"{name} lacks the field {key}"
+    elif keyword == "propertyNames" or "propertyNames" in error.absolute_schema_path:
+        yield f"{at}/{escape(str(instance))}", f"{instance!r} {error.schema.get('patternErrorMessage', 'is not a valid key here')}"
+    else:
+        yield at, _sentence(name, keyword, wanted, instance, error.schema)
+
+
+def _sentence(name: str, keyword: str, wanted: Any, instance: Any, schema: Mapping[str, Any]) -> str:
+    if keyword == "pattern" and "patternErrorMessage" in schema:
+        return f"{name} {schema['patternErrorMessage']}, not {_shown(instance)}"
+    if "errorMessage" in schema:
+        return f"{name}: {schema['errorMessage']}"
+    match keyword:
+        case "type":
+            kinds = [wanted] if isinstance(wanted, str) else wanted
+            return f"{name} must be {' or '.join(TYPES.get(kind, kind) for kind in kinds)}, not {_shown(instance)}"
+        case "enum":
+            near = _near(instance, map(str, wanted)) if isinstance(instance, str) else ""
+            return f"{name} must be one of {', '.join(map(str, wanted))}, not {_shown(instance)}{near}"
+        case "const":
+            return f"{name} must be {wanted}, not {_shown(instance)}"
+        case "format":
+            return f"{name} must be {_article(wanted)} {wanted}, not {_shown(instance)}"
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            return f"{name} must be {'at least' if 'inimum' in keyword else 'at most'} {wanted}, not {instance}"
+        case "minLength" | "minItems" | "minProperties":
+            return f"{name} must have at least {wanted} {_units(keyword)}"
+        case "maxLength" | "maxItems" | "maxProperties":
+            return f"{name} must have at most {wanted} {_units(keyword)}"
+        case "uniqueItems":
+            return f"{name} has the same item twice"
+        case "dependentRequired":
+            missing = sorted({key for key, needed in wanted.items() if key in instance for key in needed if key not in instance})
+            return f"{name} lacks the field {', '.join(missing)}"
+        case _:
+            return f"{name} is not as the schema wants it ({keyword})"
+
+
+def _units(keyword: str) -> str:
+    return {"Length": "characters", "Items": "items", "Properties": "fields"}[keyword[3:]]
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: short, and never the inside of a map or list."""
+    if isinstance(value, dict | list):
+        return TYPES["object" if isinstance(value, dict) else "array"]
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _near(key: str, known: Any) -> str:
+    close = get_close_matches(key, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _properties(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
+    """Every field that a schema and all that it refers to know."""
+    found = set(schema.get("properties", ()))
+    if "$ref" in schema:
+        found |= _properties(_resolved(schema["$ref"], root), root)
+    for part in schema.get("allOf", ()):
+        found |= _properties(part, root)
+    return found
+
+
+def _resolved(ref: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    node: Any = root
+    for part in ref.removeprefix("#/").split("/"):
+        node = node[part]
+    return dict(node)

@@ -1,0 +1,153 @@
+"""The contract between Octofleet and a system that it drives.
+
+A driver declares as data what it is (`DriverInfo`) and implements five methods, synchronously. Retries, time limits, concurrency, dry runs,
+redaction and logging are wrapped around it (`wrap.py`) and never written in it. The contract suite in `tests/drivers/contract.py` runs against
+every driver; the memory driver is the reference.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from reconciler.types.change import Action, Risk
+from reconciler.types.host import FleetScope
+from reconciler.types.observation import Observation
+from reconciler.types.outcome import Outcome, Pending
+from reconciler.types.resource import Recorded, Resource
+from reconciler.types.values import SecretRef, SecretValue, Spec
+
+
+class Staleness(StrEnum):
+    """How a step that has not started makes sure that the world is as the plan saw it."""
+
+    DIGEST = "digest"
+    SAVED_PLAN = "saved-plan"
+    INPUTS = "inputs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of resource of a driver, as data.
+
+    `order` sorts kinds into waves (lower first; deletes run in reverse). `engine`: the system plans natively, so that its observation is a
+    proposal and its change a run. `deletable`: the driver can remove it; if not, a removed resource is forgotten. `destroys`: a delete loses
+    something that a later apply does not bring back, so guards count it. A change below a pointer in `replace_on` replaces the resource; one
+    below a pointer in `risks` carries that risk; one below a pointer in `renews` voids the record of lifetime dependents without a replacement.
+    """
+
+    name: str
+    order: int
+    engine: bool = False
+    deletable: bool = True
+    destroys: bool = True
+    replace_on: tuple[str, ...] = ()
+    renews: tuple[str, ...] = ()
+    risks: Mapping[str, Risk] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverInfo:
+    """What a driver is. `batch`: most changes in one step. `concurrency`: most calls at once. `settle_s`: how long a lost creation may hide."""
+
+    name: str
+    version: int
+    kinds: tuple[Kind, ...]
+    concurrency: int = 4
+    batch: int = 1
+    settle_s: float = 0.0
+    staleness: Staleness = Staleness.DIGEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What to look at. `desired` is absent for a removed resource, `recorded` and `recorded_spec` for a new one."""
+
+    address: str
+    desired: Resource | None = None
+    recorded: Recorded | None = None
+    recorded_spec: Spec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One change of a step: what to do to which target. `moved_from` is the target at the old address of a move."""
+
+    action: Action
+    target: Target
+    moved_from: Target | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Changes that one call applies together. `id` is the idempotency token towards the world."""
+
+    id: str
+    work: tuple[Work, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a call may use of the world around it.
+
+    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id (a blob
+    or tree of the repository) below a directory. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a
+    private directory that lives as long as the call.
+    """
+
+    deadline: float
+    scratch: Path
+    secret: Callable[[SecretRef, str], SecretValue]
+    export: Callable[[str, Path], None]
+    content: Callable[[str], bytes]
+    cancelled: Callable[[], bool] = lambda: False
+    log: Callable[[str], None] = lambda line: None
+    checkpoint: Callable[[str], None] = lambda operation: None
+
+
+Results: TypeAlias = Mapping[str, Outcome | Pending]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One thing that exists in the system, for import: its kind, tenant (if the system knows) and name, and its specification."""
+
+    kind: str
+    name: str
+    spec: Spec
+    external_id: str
+    tenant: str = ""
+
+
+class Inputs(Protocol):
+    """What enters desired state besides manifests, by digest."""
+
+    def content(self, path: str) -> str | None:
+        """The Git object id of the file or directory at a path of the commit, or None."""
+
+
+class Driver(Protocol):
+    """One system. Methods may raise `RetryLater`, `Permanent` or `Stale` for a whole call; an `Outcome` says how one change ended."""
+
+    @property
+    def info(self) -> DriverInfo:
+        """What the driver is, as data."""
+
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+        """What should exist for the scope's hosts. Pure: the same arguments give the same resources."""
+
+    def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        """One observation for every target, by address."""
+
+    def apply(self, step: Step, context: Context) -> Results:
+        """Do it. One outcome or pending operation for every change, by address."""
+
+    def poll(self, operation: str, context: Context) -> Results:
+        """How a pending operation stands."""
+
+    def list(self, context: Context) -> Iterator[Listed]:
+        """Everything of this driver's kinds that exists."""
+
+    def diff(self, target: Target, context: Context) -> str:
+        """A unified diff from what is in the world to desired, for people; empty where the fields say it all."""

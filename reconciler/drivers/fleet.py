@@ -1,0 +1,111 @@
+"""The built-in driver of what is Octofleet's own: the Fleet's rules, tenants, and the register of hosts.
+
+Its world is the record itself, so observing is reading the record and applying is writing it. Rules that are in force (guards) are the
+recorded ones: a commit that loosens a rule takes effect for the plans after it was applied.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from reconciler.drivers.driver import Context, DriverInfo, Inputs, Kind, Listed, Results, Step, Target
+from reconciler.types.canonical import digest
+from reconciler.types.change import Action, Risk
+from reconciler.types.host import FleetScope, ResolvedHost
+from reconciler.types.observation import Absent, Observation, Present
+from reconciler.types.outcome import Outcome, Status
+from reconciler.types.resource import Dependency, Resource, Rules, address
+
+HOST_FIELDS = ("labels", "profile", "roles", "os", "interfaces", "install")
+ORDER = 0
+
+
+class FleetDriver:
+    """See the module."""
+
+    info = DriverInfo(
+        name="fleet",
+        version=1,
+        kinds=(
+            Kind(name="fleet", order=ORDER, destroys=False),
+            Kind(name="tenant", order=ORDER),
+            Kind(name="host", order=ORDER, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
+        ),
+        batch=1000,
+    )
+
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+        """The Fleet, its tenants and its hosts."""
+        del inputs
+        if scope.whole and scope.fleet:
+            yield Resource(
+                address=address("fleet", "fleet", "", scope.fleet),
+                spec={"guards": scope.fleet_spec.get("guards", {})},
+                rules=Rules(tenant="", order=ORDER),
+                group=f"fleet/{scope.fleet}",
+                origin=scope.fleet_origin,
+            )
+        for tenant in scope.tenants:
+            yield Resource(
+                address=address("fleet", "tenant", "", tenant.name),
+                spec={"displayName": tenant.spec.get("displayName", tenant.name)},
+                rules=Rules(tenant=tenant.name, order=ORDER, protect=tenant.protect, on_delete=tenant.on_delete),
+                group=f"tenant/{tenant.name}",
+                origin=tenant.origin,
+            )
+        yield from map(_host, scope.hosts)
+
+    def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        """What is recorded."""
+        del context
+        now = time.time()
+        return {target.address: _seen(target, now) for target in targets}
+
+    def apply(self, step: Step, context: Context) -> Results:
+        """The record is written with the outcome; there is nothing else to do."""
+        del context
+        now = time.time()
+        results: dict[str, Outcome] = {}
+        for work in step.work:
+            desired = work.target.desired
+            gone = desired is None or work.action is Action.DELETE
+            seen: Observation = Absent(at=now) if gone or desired is None else Present(spec=desired.spec, digest=desired.digest, at=now)
+            results[work.target.address] = Outcome(status=Status.DONE, observation=seen)
+        return results
+
+    def poll(self, operation: str, context: Context) -> Results:
+        """Nothing here takes time."""
+        del operation, context
+        return {}
+
+    def list(self, context: Context) -> Iterator[Listed]:
+        """There is nothing to import."""
+        del context
+        return iter(())
+
+    def diff(self, target: Target, context: Context) -> str:
+        """The fields say it all."""
+        del target, context
+        return ""
+
+
+def _host(host: ResolvedHost) -> Resource:
+    return Resource(
+        address=address("fleet", "host", host.tenant, host.name),
+        spec={name: host.values[name] for name in HOST_FIELDS if name in host.values},
+        rules=Rules(
+            tenant=host.tenant,
+            order=ORDER,
+            protect=host.protect,
+            on_delete=host.on_delete,
+            depends_on=(Dependency(address=address("fleet", "tenant", "", host.tenant)),),
+        ),
+        group=host.group,
+        origin=host.origin,
+        moved_from=address("fleet", "host", *host.moved_from) if host.moved_from else None,
+    )
+
+
+def _seen(target: Target, now: float) -> Observation:
+    if target.recorded_spec is None:
+        return Absent(at=now)
+    return Present(spec=target.recorded_spec, digest=digest(target.recorded_spec), at=now)

@@ -1,0 +1,114 @@
+"""What surrounds every driver and is written in none: retries, redaction and logging. Concurrency is bounded where calls are made."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TypeVar
+
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Listed, Results, Step, Target
+from reconciler.errors import OctofleetError, RetryLater
+from reconciler.secrets.redact import redactor
+from reconciler.types.host import FleetScope
+from reconciler.types.observation import Observation, Unknown
+from reconciler.types.outcome import Outcome
+from reconciler.types.resource import Resource
+from reconciler.types.values import SecretRef, SecretValue
+
+T = TypeVar("T")
+_log = structlog.get_logger("octofleet.driver")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapped:
+    """A driver with its surroundings; it is a driver itself. `attempts`: most calls for one request that fails with `RetryLater`."""
+
+    driver: Driver
+    attempts: int = 4
+
+    @property
+    def info(self) -> DriverInfo:
+        """The driver's own."""
+        return self.driver.info
+
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+        """Pure, so nothing surrounds it."""
+        return self.driver.resources(scope, inputs)
+
+    def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        """Retried and redacted."""
+        call = _Call(self, "observe", context)
+        found = call.retried(lambda inner: self.driver.observe(targets, inner))
+        return {address: call.cleaned(item) for address, item in found.items()}
+
+    def apply(self, step: Step, context: Context) -> Results:
+        """Retried under the same step id, which is the idempotency token; redacted."""
+        call = _Call(self, "apply", context)
+        return call.results(call.retried(lambda inner: self.driver.apply(step, inner)))
+
+    def poll(self, operation: str, context: Context) -> Results:
+        """Retried and redacted."""
+        call = _Call(self, "poll", context)
+        return call.results(call.retried(lambda inner: self.driver.poll(operation, inner)))
+
+    def list(self, context: Context) -> Iterator[Listed]:
+        """Streamed, so not retried as a whole."""
+        return self.driver.list(context)
+
+    def diff(self, target: Target, context: Context) -> str:
+        """For people."""
+        call = _Call(self, "diff", context)
+        return call.redact(call.retried(lambda inner: self.driver.diff(target, inner)))
+
+
+class _Call:
+    """One request: knows which secrets it was given, and keeps them out of all that comes back."""
+
+    def __init__(self, wrapped: Wrapped, what: str, context: Context) -> None:
+        self._wrapped, self._what, self._outer = wrapped, what, context
+        self._revealed: list[SecretValue] = []
+        self._inner = replace(context, secret=self._secret, log=lambda line: context.log(self.redact(line)))
+
+    def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
+        value = self._outer.secret(ref, tenant)
+        self._revealed.append(value)
+        return value
+
+    def redact(self, text: str) -> str:
+        """The text without any secret of this call."""
+        return redactor(self._revealed)(text) if self._revealed else text
+
+    def cleaned(self, item: Observation) -> Observation:
+        """An observation's reason without secrets."""
+        return replace(item, reason=self.redact(item.reason)) if isinstance(item, Unknown) else item
+
+    def results(self, results: Results) -> Results:
+        """Outcomes' errors without secrets."""
+        return {a: replace(item, error=self.redact(item.error)) if isinstance(item, Outcome) else item for a, item in results.items()}
+
+    def retried(self, call: Callable[[Context], T]) -> T:
+        """Call, again after `RetryLater`, with growing waits that end at the context's deadline."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(RetryLater),
+            stop=stop_after_attempt(self._wrapped.attempts),
+            wait=self._pause,
+            before_sleep=self._note,
+            reraise=True,
+        )
+        try:
+            return retrying(call, self._inner)
+        except OctofleetError as error:
+            error.message = self.redact(error.message)
+            raise
+
+    def _pause(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        after_s = error.after_s if isinstance(error, RetryLater) else 1.0
+        return min(after_s * 2.0 ** (state.attempt_number - 1), max(0.0, self._outer.deadline - monotonic()))
+
+    def _note(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        text = self.redact(str(error))
+        _log.info("retry", driver=self._wrapped.info.name, call=self._what, attempt=state.attempt_number, error=text)

@@ -1,0 +1,62 @@
+"""The one writer of files: whole or not at all."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from reconciler.errors import OctofleetError, Permanent
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Make `path` hold exactly `data`: written beside it, flushed to disk, renamed over it. Raises `Permanent` and leaves what was there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".octofleet-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _flush_directory(path.parent)
+    except OSError as error:
+        raise Permanent(f"cannot write {path}: {error.strerror}", hint="free space or make the directory writable, then try again") from error
+
+
+def remove_file(path: Path, until: Path) -> None:
+    """Remove a file, if it is there, and the directories that it leaves empty, up to but not including `until`. Raises `Permanent`."""
+    try:
+        path.unlink(missing_ok=True)
+        parent = path.parent
+        while parent != until and until in parent.parents:
+            parent.rmdir()
+            parent = parent.parent
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if path.exists():
+            raise Permanent(f"cannot remove {path}: {error.strerror}", hint="make the directory writable, then try again") from error
+
+
+def _flush_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def private_directory(path: Path) -> Path:
+    """The directory, made if needed, that only its owner may enter. Raises `OctofleetError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OctofleetError(f"cannot make the directory {path}: {error.strerror}", hint="choose another one with --data-dir") from error
+    return path

@@ -1,0 +1,97 @@
+"""From cases to a plan: lifetime dependencies, decisions, order, guards. Pure.
+
+In: one `Case` for every resource that may differ (the caller leaves out what is equal by digest), and what is known of the source as a whole.
+Out: an immutable `Plan`. The order of the cases never matters.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler.drivers.driver import Kind
+from reconciler.plan.decide import Case, decide, voids
+from reconciler.plan.guard import GuardRules, judge
+from reconciler.plan.order import ordered
+from reconciler.types.change import Change
+from reconciler.types.plan import Deferred, Plan
+from reconciler.types.problem import Problem
+from reconciler.types.resource import parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source."""
+
+    source: str
+    scope: str
+    commit: str
+    base: str | None
+    created_at: float
+    expires_at: float
+    kinds: Mapping[tuple[str, str], Kind]
+    rules: GuardRules
+    counts: Mapping[tuple[str, str], int]
+    hosts: int
+    problems: tuple[Problem, ...] = ()
+    observed_from: float | None = None
+    deferred: tuple[Deferred, ...] = ()
+
+
+def build(frame: Frame, cases: Iterable[Case]) -> Plan:
+    """The plan. Raises `Refused` when resources depend on each other in a circle."""
+    known = {case.address: case for case in cases}
+    decisions = {address: decide(case) for address, case in known.items()}
+    _void(known, decisions, frame.kinds)
+    _wait_for_deferred(decisions)
+    changes = ordered([item for item in decisions.values() if isinstance(item, Change)])
+    recorded = {address: case.recorded for address, case in known.items() if case.recorded is not None}
+    return Plan(
+        source=frame.source,
+        scope=frame.scope,
+        commit=frame.commit,
+        base=frame.base,
+        created_at=frame.created_at,
+        expires_at=frame.expires_at,
+        changes=changes,
+        deferred=tuple(sorted([*frame.deferred, *(item for item in decisions.values() if isinstance(item, Deferred))])),
+        problems=tuple(sorted(frame.problems)),
+        guards=judge(frame.rules, changes, recorded, frame.counts, frame.hosts, frame.kinds),
+        hosts=frame.hosts,
+        observed_from=frame.observed_from,
+    )
+
+
+def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None], kinds: Mapping[tuple[str, str], Kind]) -> None:
+    """Decide again, without their record, for lifetime dependents of what is replaced or reinstalled; until nothing more is void."""
+    dependents: dict[str, list[str]] = {}
+    for address, case in cases.items():
+        for item in case.desired.rules.depends_on if case.desired else ():
+            if item.lifetime:
+                dependents.setdefault(item.address, []).append(address)
+    queue = list(decisions)
+    while queue:
+        target = queue.pop()
+        decision = decisions[target]
+        driver, kind, *_ = parts(target)
+        if not isinstance(decision, Change) or not (cases[target].void or voids(decision, kinds[driver, kind])):
+            continue
+        for address in dependents.get(target, ()):
+            if not cases[address].void:
+                cases[address] = replace(cases[address], void=decision.causes)
+                decisions[address] = decide(cases[address])
+                queue.append(address)
+
+
+def _wait_for_deferred(decisions: dict[str, Change | Deferred | None]) -> None:
+    """A change whose dependency is put off is put off too."""
+    queue = [address for address, item in decisions.items() if isinstance(item, Deferred)]
+    dependents: dict[str, list[Change]] = {}
+    for item in decisions.values():
+        for needed in item.rules.depends_on if isinstance(item, Change) else ():
+            dependents.setdefault(needed.address, []).append(item)
+    while queue:
+        address = queue.pop()
+        for change in dependents.get(address, ()):
+            if isinstance(decisions[change.address], Change):
+                reason = f"it needs {address}, which is put off"
+                decisions[change.address] = Deferred(address=change.address, code="dependency-deferred", reason=reason, group=change.group)
+                queue.append(change.address)

@@ -1,0 +1,120 @@
+"""The differences between specifications, field by field.
+
+Missing is not null, true is not 1 (1 and 1.0 are one number, as in RFC 8785). Paths are RFC 6901. Maps are compared key by key, lists item by
+item when both have the same length and as one value when not.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.types.change import MISSING, Cause, FieldChange
+from reconciler.types.values import Secret
+
+RENDERER_PREFIX = "/renderer/"
+"""Where a rendered resource's specification names the renderer's own version: a difference there comes with an upgrade."""
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two trees mean the same: equal canonical forms, without making them."""
+    if isinstance(a, Secret) and isinstance(b, Secret):
+        return a.token == b.token
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return a == b
+    return type(a) is type(b) and a == b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """One value in the four places where it may stand; each may be `MISSING`. `base` is None where there is no base to compare with."""
+
+    desired: Any
+    base: Any
+    recorded: Any
+    observed: Any
+
+    def at(self, key: str | int) -> "Versions":
+        """The versions one step further down."""
+        return Versions(
+            desired=_child(self.desired, key),
+            base=None if self.base is None else _child(self.base, key),
+            recorded=_child(self.recorded, key),
+            observed=_child(self.observed, key),
+        )
+
+
+def _child(tree: Any, key: str | int) -> Any:
+    if isinstance(key, str):
+        return tree.get(key, MISSING) if isinstance(tree, Mapping) else MISSING
+    return tree[key] if isinstance(tree, list) and key < len(tree) else MISSING
+
+
+def field_changes(versions: Versions) -> tuple[FieldChange, ...]:
+    """Every field where observed is not desired, sorted by path, with its causes."""
+    return tuple(_walk("", versions, lambda item: not same(item.observed, item.desired)))
+
+
+def spec_changes(versions: Versions) -> tuple[FieldChange, ...]:
+    """Every field where recorded is not desired: what an engine's run is for when its preview cannot tell."""
+    return tuple(_walk("", versions, lambda item: not same(item.recorded, item.desired)))
+
+
+def _walk(path: str, versions: Versions, differs: Callable[[Versions], bool]) -> Iterator[FieldChange]:
+    if not differs(versions):
+        return
+    keys = _keys(versions)
+    if keys is None:
+        yield FieldChange(
+            path=path, recorded=versions.recorded, before=versions.observed, after=versions.desired, causes=causes(path, versions)
+        )
+        return
+    for key in keys:
+        yield from _walk(f"{path}/{escape(str(key))}", versions.at(key), differs)
+
+
+def _keys(versions: Versions) -> list[str] | list[int] | None:
+    """What to descend into, or None at a leaf. The sides that decide are desired and whatever it is compared with."""
+    sides = [side for side in (versions.observed, versions.recorded) if side is not MISSING]
+    desired = versions.desired
+    if isinstance(desired, Mapping) and sides and all(isinstance(side, Mapping) for side in sides):
+        return sorted(set(desired).union(*sides))
+    if isinstance(desired, list) and sides and all(isinstance(side, list) and len(side) == len(desired) for side in sides):
+        return list(range(len(desired)))
+    return None
+
+
+def causes(path: str, versions: Versions) -> frozenset[Cause]:
+    """Why this field differs. With no base, what was recorded stands for it: every wish that is not recorded counts as the commit's."""
+    found = set()
+    base = versions.recorded if versions.base is None else versions.base
+    wished = _wish(path, base, versions.desired, Cause.COMMIT), _wish(path, versions.recorded, base, Cause.PENDING)
+    found.update(cause for cause in wished if cause is not None)
+    if versions.recorded is not MISSING and not same(versions.observed, versions.recorded):
+        found.add(Cause.DRIFT)
+    return frozenset(found)
+
+
+def _wish(path: str, before: Any, after: Any, cause: Cause) -> Cause | None:
+    if same(before, after):
+        return None
+    if isinstance(before, Secret) and isinstance(after, Secret) and before.ref == after.ref:
+        return Cause.INPUT
+    if path.startswith(RENDERER_PREFIX) and before is not MISSING:
+        return Cause.UPGRADE
+    return cause
+
+
+def escape(key: str) -> str:
+    """A key as a reference token of RFC 6901."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def below(path: str, prefix: str) -> bool:
+    """Whether a pointer is at or under another."""
+    return path == prefix or path.startswith(prefix + "/")

@@ -1,0 +1,72 @@
+"""Plugins: what other packages add to Octofleet, through pluggy and the entry point group `octofleet`.
+
+A plugin is a module or object with functions marked `@hookimpl`. Octofleet's own optional drivers are registered through the same door. The
+specification is versioned: a plugin that sets `octofleet_plugin_api` to another major version is refused by name.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+
+from reconciler.drivers.driver import Driver
+from reconciler.errors import OctofleetError
+from reconciler.settings import Settings
+
+API_VERSION = 1
+GROUP = "octofleet"
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Hooks:
+    """Everything a plugin may implement."""
+
+    @hookspec
+    def octofleet_drivers(self, settings: Settings, data_dir: Path) -> Iterable[Driver]:
+        """Drivers to add, made for these settings; none if the settings do not ask for them."""
+        raise NotImplementedError
+
+
+class _BuiltIn:
+    """The drivers that come with Octofleet but may be left out."""
+
+    @hookimpl
+    def octofleet_drivers(self, settings: Settings, data_dir: Path) -> Iterator[Driver]:
+        """Ansible; the simulated world if the settings enable it."""
+        from reconciler.drivers.ansible import AnsibleDriver, ansible_settings  # noqa: PLC0415 - only for commands that drive
+
+        yield AnsibleDriver(ansible_settings(settings.ansible))
+        if settings.memory.enabled:
+            from reconciler.drivers.memory import MemoryDriver, World  # noqa: PLC0415
+
+            world = World(str(data_dir / "memory.db"))
+            yield MemoryDriver(world=world, operation_s=settings.memory.operation_s, settle_s=settings.memory.settle_s)
+
+
+def plugin_manager() -> pluggy.PluginManager:
+    """All plugins of this Python environment. Raises `OctofleetError` for one made for another version."""
+    plugins = pluggy.PluginManager(GROUP)
+    plugins.add_hookspecs(Hooks)
+    plugins.register(_BuiltIn(), "built-in")
+    plugins.load_setuptools_entrypoints(GROUP)
+    for name, plugin in plugins.list_name_plugin():
+        version = getattr(plugin, "octofleet_plugin_api", API_VERSION)
+        if isinstance(plugin, ModuleType) and version != API_VERSION:
+            raise OctofleetError(
+                f"the plugin {name} is made for plugin API {version}, this is {API_VERSION}", hint="install a version of it that fits, or remove it"
+            )
+    return plugins
+
+
+def load_drivers(settings: Settings, data_dir: Path) -> list[Driver]:
+    """Every driver of every plugin. Raises `OctofleetError` when two have one name."""
+    drivers: dict[str, Driver] = {}
+    for made in plugin_manager().hook.octofleet_drivers(settings=settings, data_dir=data_dir):
+        for driver in made:
+            if driver.info.name in drivers:
+                raise OctofleetError(f"two plugins bring a driver called {driver.info.name}", hint="remove one of them")
+            drivers[driver.info.name] = driver
+    return list(drivers.values())

@@ -1,0 +1,35 @@
+"""A host's boot files without publishing them: for `octofleet render` and `octofleet validate`."""
+
+from collections.abc import Iterator
+
+from reconciler.drivers.boot import file_spec, render_spec
+from reconciler.planning import CommitTree
+from reconciler.source.repository import Commit, Repository
+from reconciler.types.host import ResolvedHost
+from reconciler.types.values import holds_secret
+from reconciler.wiring import Installation
+from renderers.contract import RenderError
+from renderers.registry import RENDERERS
+
+
+def render_host(installation: Installation, repository: Repository, commit: Commit, host: ResolvedHost) -> Iterator[tuple[str, bytes | str]]:
+    """File name with its bytes, or with the reason why it cannot be rendered. A file that would hold a secret is left out."""
+    for name, _, data in rendered(installation, repository, commit, host):
+        yield name, data if isinstance(data, bytes) else str(data)
+
+
+def rendered(
+    installation: Installation, repository: Repository, commit: Commit, host: ResolvedHost
+) -> Iterator[tuple[str, str, bytes | RenderError]]:
+    """File name, format, and bytes or error of every file of a host that holds no secret."""
+    inputs = CommitTree(repository=repository, tree=commit.tree)
+    for kind, renderer in RENDERERS.items():
+        if kind not in host.values.get("templates", {}) and not renderer.serves(host.values):
+            continue
+        spec = file_spec(host, renderer, inputs)
+        if holds_secret(spec):
+            continue
+        try:
+            yield renderer.filename, kind, render_spec(kind, spec, repository.blob, installation.sandbox.render)
+        except RenderError as error:
+            yield renderer.filename, kind, error

@@ -1,0 +1,41 @@
+"""A run for people and programs."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reconciler.report.text import Line, printable
+from reconciler.types.change import Change
+from reconciler.types.outcome import Status
+from reconciler.types.plan import Plan
+
+
+def ended_line(change: Change, status: Status, error: str) -> Line:
+    """One change that did not end well."""
+    return Line(f"  {status}: {change.action} {change.address}: {printable(error)}", "bad" if status is not Status.CANCELLED else "warn")
+
+
+def run_lines(run: str, plan: Plan, statuses: Mapping[str, Status], *, complete: bool) -> Iterator[Line]:
+    """How a run ended, in a line or two."""
+    numbers = Counter(statuses.values())
+    said = ", ".join(f"{numbers[status]} {status}" for status in Status if numbers[status]) or "nothing to do"
+    good = complete and set(numbers) <= {Status.DONE}
+    yield Line("")
+    yield Line(f"Run {run}: {said} of {len(plan.changes)} changes", "good" if good else "bad")
+    if not complete:
+        yield Line(f"  stopped before its end; octofleet apply --resume {run} goes on", "warn")
+    elif not good:
+        yield Line(f"  octofleet logs {run} tells what happened; a new plan shows what is left", "warn")
+
+
+def run_document(run: str, plan: Plan, statuses: Mapping[str, Status], *, complete: bool) -> dict[str, Any]:
+    """The document for `octofleet apply --json`."""
+    numbers = Counter(statuses.values())
+    return {
+        "run": run,
+        "plan": plan.id,
+        "commit": plan.commit,
+        "complete": complete,
+        "summary": {status.value: numbers[status] for status in Status if numbers[status]},
+        "changes": [{"address": a, "status": statuses[a].value} for a in sorted(statuses)],
+    }

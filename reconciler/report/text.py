@@ -1,0 +1,144 @@
+"""A plan as lines of text for a terminal. Each line has a style, which the caller may colour or drop."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from reconciler.report.view import SIGNS, Fold, View, duration, shown
+from reconciler.types.change import MISSING, Action, Change, FieldChange
+from reconciler.types.resource import parts
+
+MOST_NAMES = 6
+MOST_FIELDS = 12
+MOST_DIFF_LINES = 24
+
+
+class Line(NamedTuple):
+    """Text without its line end. Styles: title, good, bad, warn, add, change, remove, dim, plain."""
+
+    text: str
+    style: str = "plain"
+
+
+STYLES = {"+": "add", "~": "change", "±": "remove", "-": "remove", "»": "change", ">": "change", "o": "warn"}
+
+
+def plan_lines(view: View) -> Iterator[Line]:
+    """The whole plan: header, what is destructive, what forbids it, changes folded over hosts, what is put off, the verdict."""
+    yield from _header(view)
+    yield from _problems(view)
+    yield from _destructive(view)
+    yield from _guards(view)
+    for fold in view.folds:
+        yield Line("")
+        yield from _fold(view, fold)
+    yield from _deferred(view)
+    yield Line("")
+    yield from summary_lines(view)
+
+
+def _header(view: View) -> Iterator[Line]:
+    plan = view.plan
+    base = f" against {plan.base[:10]}" if plan.base and plan.base != plan.commit else ""
+    scope = f", scope {plan.scope}" if plan.scope else ""
+    yield Line(f"Plan {plan.id[:12]}: Fleet {plan.source}, commit {plan.commit[:10]}{base}{scope}", "title")
+    if plan.observed_from is not None:
+        yield Line(f"  relies on observations up to {duration(view.now - plan.observed_from)} old", "dim")
+
+
+def _problems(view: View) -> Iterator[Line]:
+    if view.plan.problems:
+        yield Line("")
+        yield Line(f"Problems in the repository ({len(view.plan.problems)}); what depends on them is put off, and nothing is deleted:", "bad")
+        for problem in view.plan.problems:
+            yield Line(f"  {problem}", "bad")
+
+
+def _destructive(view: View) -> Iterator[Line]:
+    if not view.destructive:
+        return
+    yield Line("")
+    yield Line(f"DESTRUCTIVE ({len(view.destructive)})", "remove")
+    for change in view.destructive:
+        yield Line(f"  {SIGNS[change.action]} {change.action} {change.address}  [{', '.join(sorted(change.risk))}]", "remove")
+
+
+def _guards(view: View) -> Iterator[Line]:
+    for verdict in view.plan.guards:
+        yield Line("")
+        yield Line(f"REFUSED by the guard {verdict.guard}: {verdict.message}", "bad")
+        if verdict.hint:
+            yield Line(f"  next: {verdict.hint}", "warn")
+
+
+def _fold(view: View, fold: Fold) -> Iterator[Line]:
+    names = ", ".join(fold.groups[:MOST_NAMES]) + (f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else "")
+    count = f"{len(fold.changes)} change{'s' if len(fold.changes) != 1 else ''}"
+    same = f"{len(fold.groups)} with the same {count}: " if len(fold.groups) > 1 else ""
+    yield Line(f"{same}{names}" + ("" if same else f": {count}"), "title")
+    if len(fold.groups) > 1:
+        yield Line(f"  shown for {fold.groups[0]}", "dim")
+    for change in fold.changes:
+        yield from change_lines(view, change)
+
+
+def change_lines(view: View, change: Change) -> Iterator[Line]:
+    """One change with its fields, where their values come from, and the difference of its file."""
+    driver, kind, _, name = parts(change.address)
+    causes = ", ".join(sorted(change.causes))
+    risk = f" [{', '.join(sorted(change.risk))}]" if change.risk else ""
+    moved = f" from {change.moved_from}" if change.moved_from else ""
+    sign = SIGNS[change.action]
+    yield Line(f"  {sign} {change.action:<8}{driver}/{kind} {name}{moved}  ({causes}){risk}", STYLES.get(sign, "dim"))
+    for item in change.fields[:MOST_FIELDS]:
+        yield from _field(view, change, item)
+    if len(change.fields) > MOST_FIELDS:
+        yield Line(f"      and {len(change.fields) - MOST_FIELDS} more fields", "dim")
+    for spot in change.blind_spots:
+        yield Line(f"      cannot be foreseen: {spot}", "warn")
+    if change.action in (Action.UPDATE, Action.MOVE):
+        yield from _diff(view.diff(change))
+
+
+def _field(view: View, change: Change, item: FieldChange) -> Iterator[Line]:
+    before = item.before if item.before is not MISSING else item.recorded
+    origin = view.where(change, item)
+    place = f"  {origin}" if origin else ""
+    causes = "" if item.causes == change.causes else f"  ({', '.join(sorted(item.causes))})"
+    yield Line(f"      {item.path or '/'}: {shown(before)} -> {shown(item.after)}{causes}{place}", "change")
+    if item.diff:
+        yield from _diff(item.diff)
+
+
+def _diff(text: str) -> Iterator[Line]:
+    lines = text.splitlines()
+    for line in lines[:MOST_DIFF_LINES]:
+        style = "add" if line.startswith("+") else "remove" if line.startswith("-") else "dim"
+        yield Line(f"        {printable(line)}", style)
+    if len(lines) > MOST_DIFF_LINES:
+        yield Line(f"        ... {len(lines) - MOST_DIFF_LINES} more lines", "dim")
+
+
+def printable(line: str) -> str:
+    """The line without control characters, so that nothing observed can move the cursor or colour the screen."""
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
+
+
+def _deferred(view: View) -> Iterator[Line]:
+    for fold in view.deferred:
+        yield Line("")
+        yield Line(f"PUT OFF ({len(fold.addresses)}), {fold.code}: {printable(fold.reason)}", "warn")
+        for where in fold.addresses[:MOST_NAMES]:
+            yield Line(f"    {where}", "warn")
+        if len(fold.addresses) > MOST_NAMES:
+            yield Line(f"    and {len(fold.addresses) - MOST_NAMES} more", "warn")
+
+
+def summary_lines(view: View) -> Iterator[Line]:
+    """Counts and the verdict."""
+    plan = view.plan
+    actions = ", ".join(f"{number} {action}" for action, number in view.by_action.items()) or "no changes"
+    causes = ", ".join(f"{number} {cause}" for cause, number in view.by_cause.items())
+    yield Line(f"{actions}" + (f"; because of: {causes}" if causes else ""), "title")
+    yield Line(f"{len(view.hosts)} of {plan.hosts} hosts change; {len(plan.deferred)} resources are put off", "plain")
+    style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete else "warn"
+    yield Line(f"Verdict: {view.verdict}.", style)

@@ -1,0 +1,121 @@
+"""The server's settings: `octofleet.toml`, each value overridable by the environment. They are the installation's, never the repository's.
+
+`OCTOFLEET_ANSIBLE__FORKS=20` overrides `forks` of the table `[ansible]`: two underscores go one table down.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reconciler.errors import OctofleetError
+
+PREFIX = "OCTOFLEET_"
+NOT_SETTINGS = frozenset({"OCTOFLEET_DATA_DIR", "OCTOFLEET_CONFIG"})
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; a key that it does not know is an error."""
+
+
+class Store(Table):
+    """A store of secrets and the tenants that may use it (`"*"`: all). Which other keys are needed follows from `type`: env, directory or vault."""
+
+    type: str
+    tenants: list[str]
+    prefix: str = ""
+    path: str = ""
+    url: str = ""
+    mount: str = "secret"
+    kv_version: int = 2
+    namespace: str = ""
+    token_file: str = ""
+    token_env: str = ""
+    ca_file: str = ""
+
+
+class Vault(Table):
+    """The password of an Ansible Vault id and the tenants that may use it."""
+
+    tenants: list[str]
+    password_file: str
+
+
+class Ansible(Table):
+    """How hosts are reached. Host keys are always checked against `known_hosts_file`."""
+
+    private_key_file: str = ""
+    known_hosts_file: str = ""
+    user: str = ""
+    forks: int = 10
+    timeout_s: float = 600.0
+    ssh_common_args: str = ""
+
+
+class Git(Table):
+    """How remote repositories are reached."""
+
+    ssh_key_file: str = ""
+    known_hosts_file: str = ""
+    token_env: str = ""
+
+
+class Boot(Table):
+    """Where boot files are published; default: `boot` in the data directory."""
+
+    directory: str = ""
+
+
+class Memory(Table):
+    """The simulated world: for trials and tests."""
+
+    enabled: bool = False
+    operation_s: float = 0.0
+    settle_s: float = 0.0
+
+
+class Apply(Table):
+    """How long an operation in the world may take, in seconds."""
+
+    deadline_s: float = 3600.0
+
+
+class Settings(Table):
+    """The whole file."""
+
+    database_url: str = ""
+    secrets: dict[str, Store] = {}
+    vault_ids: dict[str, Vault] = {}
+    ansible: Ansible = Ansible()
+    git: Git = Git()
+    boot: Boot = Boot()
+    memory: Memory = Memory()
+    apply: Apply = Apply()
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a file (which need not exist) and the environment. Raises `OctofleetError` naming the key that is wrong."""
+    try:
+        read = tomllib.loads(path.read_text()) if path.exists() else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OctofleetError(f"cannot read the settings {path}: {error}", hint="correct the file", code="settings") from error
+    for name, text in sorted(environment.items()):
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
+            _override(read, name, text)
+    try:
+        return msgspec.convert(read, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        hint = "docs/reference/settings.md lists every setting"
+        raise OctofleetError(f"{path} (with OCTOFLEET_* of the environment): {error}", hint=hint, code="settings") from error
+
+
+def _override(settings: dict[str, Any], name: str, text: str) -> None:
+    *tables, key = name.removeprefix(PREFIX).lower().split("__")
+    for table in tables:
+        settings = settings.setdefault(table, {})
+        if not isinstance(settings, dict):
+            raise OctofleetError(f"{name}: {table} is not a table of settings", hint="docs/reference/settings.md", code="settings")
+    settings[key] = text

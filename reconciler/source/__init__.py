@@ -1,0 +1,1 @@
+"""Git as the source of desired state: repositories, their mirrors, working copies; read, never written."""

@@ -1,0 +1,191 @@
+"""A read-only view of one Git repository: commits, trees, blobs, differences. Nothing is ever written into it.
+
+In: a directory that libgit2 can open. Out: plain values and bytes. Remote repositories come through `mirror.py`; this file never uses
+the network. Every error is one of `reconciler.errors`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import ObjectType, RepositoryOpenFlag
+
+from reconciler.errors import OctofleetError, Permanent
+from reconciler.source import errors, tree
+from reconciler.source.tree import MANIFEST_SUFFIXES, Delta, Entry, File
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit. `tree` is the id of what it holds; `time` seconds since the epoch (the committer's); `summary` the message's first line."""
+
+    id: str
+    tree: str
+    time: float
+    summary: str
+    parents: tuple[str, ...] = ()
+
+
+class Repository:
+    """`location` is what the user gave, `path` the directory on disk; `trees_read` counts trees, for tests and timings.
+
+    libgit2 objects are not shared between threads: open one Repository for each.
+    """
+
+    def __init__(self, location: str, path: Path, *, mirror: bool = False) -> None:
+        """Raises Permanent or Refused if `path` holds no repository that this user may read."""
+        self.location = errors.strip_credentials(location)
+        self.path = path
+        self.trees_read = 0
+        self._mirror = mirror
+        self._git = _open(self.location, path)
+
+    @property
+    def url(self) -> str:
+        """The URL as given, without credentials; of a local repository `file://` and its absolute path."""
+        return self.location if self._mirror else self.path.resolve().as_uri()
+
+    def fetch(self) -> None:
+        """Bring a mirror up to date; of a local repository nothing needs to be done."""
+
+    def commit(self, rev: str | None = None) -> Commit:
+        """The commit that a branch, tag, abbreviated or full id names; None is the default branch. Raises Permanent."""
+        try:
+            found = self._default() if rev is None else self._git.revparse_single(rev).peel(pygit2.Commit)
+            return _commit(found)
+        except pygit2.AmbiguousError as error:
+            raise errors.ambiguous_revision(self.location, rev or "") from error
+        except (KeyError, ValueError) as error:
+            raise self._unknown(rev) from error
+        except pygit2.GitError as error:
+            raise self._broken(f"the revision {rev or 'HEAD'}", error) from error
+
+    def files(self, tree_id: str, suffixes: tuple[str, ...] = MANIFEST_SUFFIXES) -> Iterator[File]:
+        """The files of a tree that may hold manifests, by path; see `tree.files` for what is left out."""
+        return tree.files(self._tree, tree_id, suffixes)
+
+    def blob(self, blob_id: str) -> bytes:
+        """The bytes of a blob. Raises Permanent."""
+        return self._read(blob_id, ObjectType.BLOB)
+
+    def entries(self, tree_id: str) -> list[Entry]:
+        """The entries of one tree. Raises Permanent."""
+        return list(self._parsed(tree_id))
+
+    def entry(self, tree_id: str, path: str) -> tuple[str, str] | None:
+        """Kind (`blob`, `tree`, `link`, `module`) and id of what is at a path, or None. The empty path is the tree itself."""
+        kind, found = "tree", tree_id
+        for name in path.strip("/").split("/") if path.strip("/") else ():
+            if kind != "tree":
+                return None
+            entry = next((item for item in self._parsed(found) if item.name == name), None)
+            if entry is None:
+                return None
+            kind, found = entry.kind, entry.id
+        return kind, found
+
+    def changed(self, before_tree: str | None, after_tree: str | None) -> list[Delta]:
+        """Every path that differs between two trees (None is the empty one), by path. Subtrees that are equal are not read."""
+        if before_tree == after_tree:
+            return []
+        return list(tree.changed(self._tree, before_tree, after_tree))
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        """Whether one commit is reachable from another, or the same. Raises Permanent if either is not here."""
+        return self.merge_base(ancestor, descendant) == self.commit(ancestor).id
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor of two commits, None if their histories share nothing."""
+        first, second = self.commit(one).id, self.commit(other).id
+        try:
+            found = self._git.merge_base(pygit2.Oid(hex=first), pygit2.Oid(hex=second))
+        except (pygit2.GitError, KeyError) as error:
+            raise self._broken("part of the history", error) from error
+        return str(found) if found else None
+
+    def branches(self) -> dict[str, str]:
+        """Local branches and the commits that they point to."""
+        found = {}
+        for name in self._git.branches.local:
+            target = self._git.branches.local[name].target
+            found[name] = str(target)
+        return found
+
+    def export(self, tree_id: str, path: str, into: Path) -> None:
+        """Write the subtree at `path` to the directory `into`, which must be empty or not there; see `export.py`."""
+        from reconciler.source.export import export  # noqa: PLC0415 - export.py needs this module's class
+
+        export(self, tree_id, path, into)
+
+    def _reopen(self) -> None:
+        self._git = _open(self.location, self.path)
+
+    def _default(self) -> pygit2.Commit:
+        if not self._git.head_is_unborn:
+            return self._git.head.peel(pygit2.Commit)
+        for name in ("main", "master"):
+            if name in self._git.branches.local:
+                return self._git.branches.local[name].peel(pygit2.Commit)
+        raise KeyError("HEAD")
+
+    def _unknown(self, rev: str | None) -> OctofleetError:
+        references = [name.split("/", 2) for name in self._git.references]
+        names = sorted({parts[2] for parts in references if parts[1] in ("heads", "tags")})
+        if not names and self._git.head_is_unborn:
+            return errors.no_commits(self.location)
+        return errors.unknown_revision(self.location, rev or "HEAD", get_close_matches(rev, names, n=3) if rev else names[:3])
+
+    def _tree(self, tree_id: str) -> bytes:
+        self.trees_read += 1
+        return self._read(tree_id, ObjectType.TREE)
+
+    def _parsed(self, tree_id: str) -> Iterator[Entry]:
+        try:
+            yield from tree.entries(self._tree(tree_id))
+        except ValueError as error:
+            raise self._broken(f"the tree {tree_id}", error) from error
+
+    def _read(self, object_id: str, kind: ObjectType) -> bytes:
+        try:
+            found, data = self._git.odb.read(object_id)
+        except (pygit2.GitError, KeyError, ValueError) as error:
+            raise self._broken(f"the {kind.name.lower()} {object_id}", None if isinstance(error, KeyError) else error) from error
+        if found != kind:
+            raise self._broken(f"the {kind.name.lower()} {object_id}", None)
+        return bytes(data)
+
+    def _broken(self, what: str, error: Exception | None) -> OctofleetError:
+        place = f"the mirror {self.path} of {self.location}" if self._mirror else self.location
+        return errors.broken_object(place, what, error, mirror=self._mirror)
+
+
+def _open(location: str, path: Path) -> pygit2.Repository:
+    try:
+        there = path.exists()
+        if there and path.is_dir():
+            next(path.iterdir(), None)
+    except OSError as error:
+        raise errors.from_system("read", location, error) from error
+    if not there:
+        raise Permanent(f"{location} is not there", hint="check the path, or give a URL", code="repository-missing")
+    try:
+        return pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
+    except pygit2.GitError as error:
+        if "not found" not in str(error):
+            raise errors.cannot_open(location, error) from error
+        above = pygit2.discover_repository(str(path)) if path.is_dir() else None
+        enclosing = str(Path(above).parent if Path(above).name == ".git" else Path(above)) if above else None
+        raise errors.not_a_repository(location, enclosing) from error
+
+
+def _commit(found: pygit2.Commit) -> Commit:
+    lines = found.message.strip().splitlines()
+    return Commit(
+        id=str(found.id),
+        tree=str(found.tree_id),
+        time=float(found.commit_time),
+        summary=lines[0] if lines else "",
+        parents=tuple(str(parent) for parent in found.parent_ids),
+    )

@@ -1,0 +1,143 @@
+"""Plans in the database: immutable once saved. Functions on a connection; the caller owns the transaction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+
+from reconciler.store.tables import change, plan
+from reconciler.types.canonical import pack, unpack
+from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
+from reconciler.types.origin import Origin
+from reconciler.types.plan import Deferred, GuardVerdict, Plan
+from reconciler.types.problem import Problem, Severity
+from reconciler.types.resource import Rules
+
+VALUES = ("recorded", "before", "after")
+
+
+def save_plan(connection: Connection, made: Plan, location: str) -> int:
+    """Store a plan, the repository that it was made from, and its changes; gives the row. The specifications of its changes are stored apart, by digest."""
+    row = connection.execute(
+        insert(plan).values(
+            id=made.id,
+            source=made.source,
+            commit=made.commit,
+            created_at=made.created_at,
+            expires_at=made.expires_at,
+            applyable=made.applyable,
+            location=location,
+            body=pack(_head(made)),
+        )
+    ).inserted_primary_key
+    assert row is not None
+    number = int(row[0])
+    rows = [
+        {"plan": number, "seq": seq, "address": item.address, "digest": item.digest, "body": pack(_change(item))}
+        for seq, item in enumerate(made.changes)
+    ]
+    if rows:
+        connection.execute(insert(change), rows)
+    return number
+
+
+def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
+    """Row and id of every plan whose id begins so, newest first."""
+    rows = connection.execute(select(plan.c.row, plan.c.id).where(plan.c.id.startswith(prefix, autoescape=True)).order_by(plan.c.row.desc()))
+    return [(row, found) for row, found in rows]
+
+
+def plan_location(connection: Connection, row: int) -> str:
+    """The path or URL of the repository that the plan was made from."""
+    return str(connection.execute(select(plan.c.location).where(plan.c.row == row)).scalar_one())
+
+
+def load_plan(connection: Connection, row: int) -> Plan:
+    """The plan in this row, with its changes in order."""
+    head = unpack(connection.execute(select(plan.c.body).where(plan.c.row == row)).scalar_one())
+    bodies = connection.execute(select(change.c.body).where(change.c.plan == row).order_by(change.c.seq)).scalars()
+    return Plan(
+        source=head["source"],
+        scope=head["scope"],
+        commit=head["commit"],
+        base=head["base"],
+        created_at=head["createdAt"],
+        expires_at=head["expiresAt"],
+        changes=tuple(_revived(unpack(body)) for body in bodies),
+        deferred=tuple(Deferred(**item) for item in head["deferred"]),
+        problems=tuple(_problem(item) for item in head["problems"]),
+        guards=tuple(GuardVerdict(**(item | {"addresses": tuple(item["addresses"])})) for item in head["guards"]),
+        hosts=head["hosts"],
+        observed_from=head["observedFrom"],
+    )
+
+
+def _head(made: Plan) -> dict[str, Any]:
+    return {
+        "source": made.source,
+        "scope": made.scope,
+        "commit": made.commit,
+        "base": made.base,
+        "createdAt": made.created_at,
+        "expiresAt": made.expires_at,
+        "deferred": [msgspec.to_builtins(item) for item in made.deferred],
+        "problems": [msgspec.to_builtins(item) for item in made.problems],
+        "guards": [msgspec.to_builtins(item) for item in made.guards],
+        "hosts": made.hosts,
+        "observedFrom": made.observed_from,
+    }
+
+
+def _problem(item: Mapping[str, Any]) -> Problem:
+    return Problem(**(dict(item) | {"origin": Origin(**item["origin"]), "severity": Severity(item["severity"])}))
+
+
+def _change(item: Change) -> dict[str, Any]:
+    return {
+        "address": item.address,
+        "action": item.action.value,
+        "fields": [_field(found) for found in item.fields],
+        "before": item.before_digest,
+        "after": item.after_digest,
+        "desired": item.desired_digest,
+        "rules": item.rules.stated(),
+        "group": item.group,
+        "origin": [item.origin.path, item.origin.line, item.origin.column],
+        "causes": sorted(item.causes),
+        "risk": sorted(item.risk),
+        "movedFrom": item.moved_from,
+        "wave": item.wave,
+        "dependsOn": list(item.depends_on),
+        "blindSpots": list(item.blind_spots),
+    }
+
+
+def _field(item: FieldChange) -> dict[str, Any]:
+    values = {name: getattr(item, name) for name in VALUES if getattr(item, name) is not MISSING}
+    return {"path": item.path, "causes": sorted(item.causes), "diff": item.diff, "values": values}
+
+
+def _revived(body: Mapping[str, Any]) -> Change:
+    path, line, column = body["origin"]
+    return Change(
+        address=body["address"],
+        action=Action(body["action"]),
+        fields=tuple(_revived_field(item) for item in body["fields"]),
+        before_digest=body["before"],
+        after_digest=body["after"],
+        desired_digest=body["desired"],
+        rules=Rules.revived(body["rules"]),
+        group=body["group"],
+        origin=Origin(path=path, line=line, column=column),
+        causes=frozenset(map(Cause, body["causes"])),
+        risk=frozenset(map(Risk, body["risk"])),
+        moved_from=body["movedFrom"],
+        wave=body["wave"],
+        depends_on=tuple(body["dependsOn"]),
+        blind_spots=tuple(body["blindSpots"]),
+    )
+
+
+def _revived_field(body: Mapping[str, Any]) -> FieldChange:
+    return FieldChange(path=body["path"], causes=frozenset(map(Cause, body["causes"])), diff=body["diff"], **body["values"])

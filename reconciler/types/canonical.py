@@ -1,0 +1,87 @@
+"""One canonical form and one digest for every value: JSON by RFC 8785 (JCS), SHA-256 in lower-case hexadecimal.
+
+msgspec with sorted keys gives RFC 8785's bytes but for three cases: floating-point numbers, integers beyond 2**53 and keys outside the
+Basic Multilingual Plane (RFC 8785 sorts by UTF-16 code unit). `_UNSURE` finds every text that may hold one (it may also find others); those go
+through the slower reference library. Tests hold the two against each other.
+"""
+
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+
+from reconciler.types.values import KNOWN_AFTER_KEY, SECRET_KEY, KnownAfter, Secret, SecretRef
+
+_UNSURE = re.compile(rb'(?:":|[\[,]|\A)-?(?:\d+[.eE]|\d{16})|[\xf0-\xf4]')
+
+
+def _digested(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return {SECRET_KEY: value.token}
+    return _known_after(value)
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return {SECRET_KEY: {"store": value.ref.store, "key": value.ref.key, "token": value.token}}
+    return _known_after(value)
+
+
+def _known_after(value: Any) -> Any:
+    if isinstance(value, KnownAfter):
+        return {KNOWN_AFTER_KEY: {"address": value.address, "path": value.path}}
+    raise TypeError(f"a {type(value).__name__} has no canonical form")
+
+
+_encode = msgspec.json.Encoder(order="sorted", enc_hook=_digested).encode
+_pack = msgspec.json.Encoder(order="sorted", enc_hook=_stored).encode
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical JSON of a tree of JSON values, `Secret` (by its token alone) and `KnownAfter`. Raises TypeError for any other type."""
+    data = _encode(value)
+    return _reference(data) if _UNSURE.search(data) else data
+
+
+def _reference(data: bytes) -> bytes:
+    import rfc8785  # noqa: PLC0415 - needed rarely
+
+    return rfc8785.dumps(msgspec.json.decode(data))
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of the canonical form, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """The SHA-256 of bytes as they are, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+NOTHING = digest(None)
+"""The digest that stands for no specification at all (an absent resource, an empty proposal)."""
+
+
+def pack(value: Any) -> bytes:
+    """The tree as JSON for the store: unlike the canonical form it keeps what a `Secret` refers to, so that `unpack` gives it back."""
+    return _pack(value)
+
+
+def unpack(data: bytes) -> Any:
+    """The tree that `pack` was given."""
+    return _revive(msgspec.json.decode(data))
+
+
+def _revive(value: Any) -> Any:
+    if isinstance(value, dict):
+        if SECRET_KEY in value:
+            inner = value[SECRET_KEY]
+            return Secret(ref=SecretRef(store=inner["store"], key=inner["key"]), token=inner["token"])
+        if KNOWN_AFTER_KEY in value:
+            return KnownAfter(**value[KNOWN_AFTER_KEY])
+        return {key: _revive(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_revive(item) for item in value]
+    return value

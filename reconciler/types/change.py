@@ -1,0 +1,133 @@
+"""One change that a plan would make, field by field, with the causes of each."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from reconciler.types.canonical import digest
+from reconciler.types.origin import Origin
+from reconciler.types.resource import Rules
+
+
+class Action(StrEnum):
+    """What is done. Only create, update, replace, delete, run and move touch the world; the others change the record alone."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+    RUN = "run"
+    MOVE = "move"
+    ADOPT = "adopt"
+    FORGET = "forget"
+    RECORD = "record"
+
+
+class Cause(StrEnum):
+    """Why a field differs."""
+
+    COMMIT = "commit"
+    PENDING = "pending"
+    DRIFT = "drift"
+    INPUT = "input"
+    UPGRADE = "upgrade"
+    UPSTREAM = "upstream"
+    SCHEDULE = "schedule"
+
+
+class Risk(StrEnum):
+    """What a change may do to people who use the machine. A change has a set of them; none is the empty set."""
+
+    DESTRUCTIVE = "destructive"
+    REBOOT = "reboot"
+    REINSTALL = "reinstall"
+    ACCESS = "access"
+    COST = "cost"
+
+
+class _Missing:
+    """No value at all, which is not null."""
+
+    _one: "_Missing | None" = None
+
+    def __new__(cls) -> "_Missing":
+        if cls._one is None:
+            cls._one = super().__new__(cls)
+        return cls._one
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """One field. `path` is RFC 6901 into the specification; `recorded`, `before` (observed) and `after` (desired) may be `MISSING`."""
+
+    path: str
+    recorded: object = MISSING
+    before: object = MISSING
+    after: object = MISSING
+    causes: frozenset[Cause] = frozenset()
+    diff: str = field(default="", compare=False)
+
+    def stated(self) -> dict[str, object]:
+        """What the change's digest covers: path and values; causes and the text of a diff are told, not approved."""
+        values = {"recorded": self.recorded, "before": self.before, "after": self.after}
+        return {"path": self.path} | {name: value for name, value in values.items() if value is not MISSING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change to one resource.
+
+    `desired_digest` names the specification to apply and record (`NOTHING` for deletes); `before_digest` and `after_digest` what must be observed
+    before and after. `rules` are the ones to record, for a removed resource the recorded ones. `moved_from` is the old address of a move.
+    `wave` is its place in the order of the plan; `depends_on` the changes of the same plan that come first.
+    """
+
+    address: str
+    action: Action
+    fields: tuple[FieldChange, ...]
+    before_digest: str
+    after_digest: str
+    desired_digest: str
+    rules: Rules
+    group: str
+    origin: Origin
+    causes: frozenset[Cause] = frozenset()
+    risk: frozenset[Risk] = frozenset()
+    moved_from: str | None = None
+    wave: int = 0
+    depends_on: tuple[str, ...] = ()
+    blind_spots: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Covers addresses, action, fields, risk, rules, before, after and order: not causes, not origin."""
+        return digest(
+            {
+                "address": self.address,
+                "movedFrom": self.moved_from,
+                "action": self.action.value,
+                "fields": [item.stated() for item in self.fields],
+                "risk": sorted(self.risk),
+                "before": self.before_digest,
+                "after": self.after_digest,
+                "desired": self.desired_digest,
+                "rules": self.rules.stated(),
+                "order": {"wave": self.wave, "dependsOn": list(self.depends_on)},
+            }
+        )
+
+
+WORLD = frozenset({Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.RUN, Action.MOVE})
+"""The actions that touch the world; the others change the record alone."""
+
+REMOVALS = frozenset({Action.DELETE, Action.FORGET})
+"""The actions after which there is no record."""

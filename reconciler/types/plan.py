@@ -1,0 +1,73 @@
+"""An immutable plan: what would change, what is put off, and what forbids it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from reconciler.types.canonical import digest
+from reconciler.types.change import Change
+from reconciler.types.problem import Problem, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Deferred:
+    """A resource that the plan leaves alone. `code` is stable; `reason` says to a person why, and what would move it."""
+
+    address: str
+    code: str
+    reason: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class GuardVerdict:
+    """What one guard says of the whole plan. A guard that refuses makes the plan not applicable."""
+
+    guard: str
+    refuses: bool
+    message: str
+    hint: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`source` is the Fleet's name; `scope` a pattern or empty; `base` the commit that causes are told against. Times are seconds since the epoch.
+
+    `observed_from` is the age limit of what the plan relied on: the time of the oldest observation it used, or None.
+    """
+
+    source: str
+    scope: str
+    commit: str
+    base: str | None
+    created_at: float
+    expires_at: float
+    changes: tuple[Change, ...]
+    deferred: tuple[Deferred, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    guards: tuple[GuardVerdict, ...] = ()
+    hosts: int = 0
+    observed_from: float | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 over source, scope, sorted change digests, deferrals and guard verdicts: not commit, base, origin or time."""
+        return digest(
+            {
+                "source": self.source,
+                "scope": self.scope,
+                "changes": sorted(change.digest for change in self.changes),
+                "deferred": sorted([item.address, item.code] for item in self.deferred),
+                "guards": sorted([item.guard, item.refuses] for item in self.guards),
+            }
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Nothing was put off and every document could be read."""
+        return not self.deferred and not any(problem.severity is Severity.ERROR for problem in self.problems)
+
+    @property
+    def applyable(self) -> bool:
+        """There is something to apply and no guard refuses."""
+        return bool(self.changes) and not any(verdict.refuses for verdict in self.guards)

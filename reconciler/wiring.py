@@ -1,0 +1,141 @@
+"""The only place where parts are put together: settings and a data directory in, an installation out.
+
+All state of a single-process installation lives under its data directory: two directories are two installations.
+"""
+
+import os
+import secrets as random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import schemas
+from reconciler.desired.check import Checker
+from reconciler.desired.compile import Contract
+from reconciler.drivers.boot import BootDriver
+from reconciler.drivers.driver import Context, Driver, Kind
+from reconciler.drivers.fleet import FleetDriver
+from reconciler.drivers.wrap import Wrapped
+from reconciler.errors import OctofleetError
+from reconciler.files import private_directory, replace_file
+from reconciler.plugins import load_drivers
+from reconciler.sandbox import Sandbox
+from reconciler.secrets.stores import SecretStores, granted
+from reconciler.settings import Settings, load_settings
+from reconciler.source.mirror import open_repository
+from reconciler.source.repository import Repository
+from reconciler.store.engine import Store, sqlite_url
+from reconciler.types.values import SecretRef, SecretValue
+
+CALL_DEADLINE_S = 1800.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """Everything of one installation, made when first needed."""
+
+    data_dir: Path
+    settings: Settings
+    sandbox: Sandbox = field(default_factory=Sandbox)
+
+    @cached_property
+    def store(self) -> Store:
+        """The database."""
+        return Store(self.settings.database_url or sqlite_url(self.data_dir))
+
+    @cached_property
+    def drivers(self) -> Mapping[str, Driver]:
+        """Every driver by name, with what surrounds it."""
+        built = [FleetDriver(), BootDriver(directory=self.boot_dir, template=self.sandbox.render), *load_drivers(self.settings, self.data_dir)]
+        return {driver.info.name: Wrapped(driver=driver) for driver in built}
+
+    @cached_property
+    def kinds(self) -> Mapping[tuple[str, str], Kind]:
+        """Every kind of every driver."""
+        return {(name, kind.name): kind for name, driver in self.drivers.items() for kind in driver.info.kinds}
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What manifests are checked and merged by."""
+        kinds = dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED)
+        return Contract(kinds=kinds, check=Checker(), rules=schemas.merge_rules())
+
+    @cached_property
+    def secrets(self) -> SecretStores:
+        """The stores that the settings grant."""
+        return granted(self.settings, self.key)
+
+    @cached_property
+    def key(self) -> bytes:
+        """The installation's key, made at the first use: 32 random bytes in a file that only its owner reads."""
+        path = self.data_dir / "key"
+        try:
+            if not path.exists():
+                replace_file(path, random.token_bytes(32), mode=0o600)
+            return path.read_bytes()
+        except OSError as error:
+            raise OctofleetError(f"cannot read the installation's key {path}: {error.strerror}", hint="make it readable for this user") from error
+
+    @property
+    def boot_dir(self) -> Path:
+        """Where boot files are published."""
+        return Path(self.settings.boot.directory) if self.settings.boot.directory else self.data_dir / "boot"
+
+    def repository(self, location: str) -> Repository:
+        """A repository by path or URL; a URL's mirror is fetched."""
+        return open_repository(location, self.data_dir / "mirrors")
+
+    def token(self, ref: SecretRef, tenant: str) -> str:
+        """The keyed digest of a secret, or nothing if it cannot be read now."""
+        try:
+            return self.secrets.token(ref, tenant)
+        except OctofleetError:
+            return ""
+
+    @contextmanager
+    def contexts(self, repository: Repository, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Callable[..., Context]]:
+        """A maker of contexts for driver calls; their private scratch directories live as long as this block."""
+        scratch = private_directory(self.data_dir / "scratch")
+        with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{os.getpid()}-") as root:
+
+            def make(log: Callable[[str], None] = lambda line: None, checkpoint: Callable[[str], None] = lambda operation: None) -> Context:
+                own = Repository(repository.location, repository.path)  # libgit2 objects belong to one thread
+                return Context(
+                    deadline=time.monotonic() + CALL_DEADLINE_S,
+                    scratch=Path(tempfile.mkdtemp(dir=root)),
+                    secret=self._secret,
+                    export=lambda tree, into: own.export(tree, "", into),
+                    content=own.blob,
+                    cancelled=cancelled,
+                    log=log,
+                    checkpoint=checkpoint,
+                )
+
+            yield make
+
+    def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
+        return self.secrets.value(ref, tenant)
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+        self.sandbox.close()
+        if "store" in self.__dict__:
+            self.store.close()
+
+
+def open_installation(data_dir: Path, config: Path | None = None) -> Installation:
+    """The installation in a directory, which is made if needed. Raises `OctofleetError`."""
+    private_directory(data_dir)
+    return Installation(data_dir=data_dir, settings=load_settings(config or data_dir / "octofleet.toml"))
+
+
+def default_data_dir() -> Path:
+    """`OCTOFLEET_DATA_DIR`, else `octofleet` in the user's data directory (XDG Base Directory Specification)."""
+    if "OCTOFLEET_DATA_DIR" in os.environ:
+        return Path(os.environ["OCTOFLEET_DATA_DIR"])
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "octofleet"

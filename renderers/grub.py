@@ -1,0 +1,48 @@
+"""The GRUB configuration that starts a host's installer, for machines that boot GRUB from the network (UEFI with Secure Boot).
+
+In: `values`. Out: grub.cfg. Must not fetch over https: GRUB cannot. Sources: GRUB manual, "The list of network commands", "Quoting",
+`linux`, `menuentry`; a port in `(http,host:port)` needs GRUB 2.12 or a distribution's patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from renderers.contract import Renderer, RenderError, pointer_of
+from renderers.escape import grub, grub_kernel_arg
+from renderers.inputs import has_installer
+from renderers.netboot import USES, boot_plan
+
+
+def render(values: Mapping[str, Any]) -> bytes:
+    """The configuration for `values`; RenderError where a URL is https or an argument cannot pass GRUB."""
+    plan = boot_plan(values)
+    kernel = _device_path(plan.kernel, "kernel")
+    initrd = _device_path(plan.initrd, "initrd")
+    args = " ".join(grub_kernel_arg(argument) for argument in (*plan.installer_args, *plan.user_args, *plan.trailer))
+    title = grub(f"Install {plan.title}")
+    lines = [
+        "set default=0",
+        "set timeout=5",
+        f"menuentry {title} {{",
+        f"    echo {grub(f'Loading the kernel from {plan.kernel}')}",
+        f"    linux {kernel} {args}",
+        f"    echo {grub(f'Loading the initrd from {plan.initrd}')}",
+        f"    initrd {initrd}",
+        "}",
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _device_path(url: str, field: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "tftp"}:
+        pointer = pointer_of(url) or "/install/source"
+        raise RenderError(pointer, f"GRUB cannot fetch {parts.scheme}: set an http or tftp URL, here or in install.{field}")
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    return grub(f"({parts.scheme},{parts.netloc}){path}")
+
+
+RENDERER = Renderer(format="grub", version=1, filename="grub.cfg", uses=USES, serves=has_installer, render=render)
