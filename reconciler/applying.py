@@ -18,7 +18,7 @@ from reconciler.errors import Permanent, Refused
 from reconciler.files import private_directory
 from reconciler.store.plans import find_plan, load_plan, plan_location
 from reconciler.store.records import save_source
-from reconciler.store.runs import JournalRun, create_run, end_run, list_runs, load_run
+from reconciler.store.runs import JournalRun, create_run, end_run, list_runs, load_run, write_log
 from reconciler.types.change import Change, Risk
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
@@ -118,12 +118,13 @@ def interrupted(installation: Installation, source: str | None = None) -> list[J
     return [run for run in reversed(runs) if not _held(installation, run.id)]
 
 
-def cancel(installation: Installation, run_id: str) -> None:
+def cancel(installation: Installation, run_id: str, reason: str) -> None:
     """Close an interrupted run without finishing it; its resources are free, and what it left shows as drift or pending. Raises `Refused`."""
     with _alone(installation, run_id), installation.store.write() as connection:
         run = load_run(connection, run_id)
         if run is None or run.state != "running":
             raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
+        write_log(connection, run_id, [(0, time.time(), f"cancelled: {reason}")])
         end_run(connection, run_id, "cancelled", time.time())
 
 

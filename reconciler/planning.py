@@ -23,6 +23,7 @@ from reconciler.store.observations import load_observations, oldest, open_addres
 from reconciler.store.plans import save_plan
 from reconciler.store.records import applied_commit, counts, load_records, load_specs, record_index, save_specs
 from reconciler.types.canonical import pack
+from reconciler.types.change import Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.resource import Recorded, Resource, address, parts
@@ -34,13 +35,15 @@ DEFAULT_EXPIRY_S = 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to plan. `refresh`: observe everything in scope, not only what differs. `accept_history`: go on although history was rewritten."""
+    """What to plan. `refresh`: observe everything in scope, not only what differs. `accept_history`: go on although history was rewritten.
+    `causes`: leave out changes that have none of these."""
 
     rev: str | None = None
     base: str | None = None
     scope: str = ""
     refresh: bool = False
     accept_history: bool = False
+    causes: frozenset[Cause] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +250,7 @@ class _Planning:
             hosts=len(self.desired.hosts),
             problems=self.desired.problems,
             observed_from=seen_from,
+            causes=self.request.causes,
             deferred=facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)),
         )
         moved = set(facts.moves.values())

@@ -44,6 +44,13 @@ class Vault(Table):
     password_file: str
 
 
+class Secrets(Table):
+    """Stores and Ansible Vault ids by name."""
+
+    stores: dict[str, Store] = {}
+    vault_ids: dict[str, Vault] = {}
+
+
 class Ansible(Table):
     """How hosts are reached. Host keys are always checked against `known_hosts_file`."""
 
@@ -87,8 +94,7 @@ class Settings(Table):
     """The whole file."""
 
     database_url: str = ""
-    secrets: dict[str, Store] = {}
-    vault_ids: dict[str, Vault] = {}
+    secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
     git: Git = Git()
     boot: Boot = Boot()

@@ -24,12 +24,13 @@ from reconciler.errors import OctofleetError
 from reconciler.files import private_directory, replace_file
 from reconciler.plugins import load_drivers
 from reconciler.sandbox import Sandbox
-from reconciler.secrets.stores import SecretStores, granted
+from reconciler.secrets.configured import configured
+from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings
 from reconciler.source.mirror import open_repository
 from reconciler.source.repository import Repository
 from reconciler.store.engine import Store, sqlite_url
-from reconciler.types.values import SecretRef, SecretValue
+from reconciler.types.values import UNKNOWN, SecretRef, SecretValue
 
 CALL_DEADLINE_S = 1800.0
 
@@ -67,7 +68,7 @@ class Installation:
     @cached_property
     def secrets(self) -> SecretStores:
         """The stores that the settings grant."""
-        return granted(self.settings, self.key)
+        return configured(self.settings.secrets, self.key)
 
     @cached_property
     def key(self) -> bytes:
@@ -90,11 +91,11 @@ class Installation:
         return open_repository(location, self.data_dir / "mirrors")
 
     def token(self, ref: SecretRef, tenant: str) -> str:
-        """The keyed digest of a secret, or nothing if it cannot be read now."""
+        """The keyed digest of a secret, or `UNKNOWN` and the reason why it cannot be read now."""
         try:
             return self.secrets.token(ref, tenant)
-        except OctofleetError:
-            return ""
+        except OctofleetError as error:
+            return UNKNOWN + error.message
 
     @contextmanager
     def contexts(self, repository: Repository, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Callable[..., Context]]:

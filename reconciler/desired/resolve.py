@@ -17,7 +17,7 @@ from reconciler.types.host import ResolvedHost, RoleUse
 from reconciler.types.values import VAULT_KEY, Secret, SecretRef, Spec
 
 Token = Callable[[SecretRef, str], str]
-"""The keyed digest of a secret for a tenant, empty if it could not be read."""
+"""The keyed digest of a secret for a tenant, or `UNKNOWN` and a reason if it could not be read."""
 
 FROM_NETWORK = ("gateway", "nameservers", "search", "vlan", "mtu")
 

@@ -11,7 +11,7 @@ from reconciler.drivers.driver import Kind
 from reconciler.plan.decide import Case, decide, voids
 from reconciler.plan.guard import GuardRules, judge
 from reconciler.plan.order import ordered
-from reconciler.types.change import Change
+from reconciler.types.change import Cause, Change
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.resource import parts
@@ -19,7 +19,8 @@ from reconciler.types.resource import parts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source."""
+    """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source.
+    `causes`: only changes with one of these, or None for all."""
 
     source: str
     scope: str
@@ -34,6 +35,7 @@ class Frame:
     problems: tuple[Problem, ...] = ()
     observed_from: float | None = None
     deferred: tuple[Deferred, ...] = ()
+    causes: frozenset[Cause] | None = None
 
 
 def build(frame: Frame, cases: Iterable[Case]) -> Plan:
@@ -42,7 +44,7 @@ def build(frame: Frame, cases: Iterable[Case]) -> Plan:
     decisions = {address: decide(case) for address, case in known.items()}
     _void(known, decisions, frame.kinds)
     _wait_for_deferred(decisions)
-    changes = ordered([item for item in decisions.values() if isinstance(item, Change)])
+    changes = ordered([item for item in decisions.values() if isinstance(item, Change) and _asked(frame, item)])
     recorded = {address: case.recorded for address, case in known.items() if case.recorded is not None}
     return Plan(
         source=frame.source,
@@ -58,6 +60,10 @@ def build(frame: Frame, cases: Iterable[Case]) -> Plan:
         hosts=frame.hosts,
         observed_from=frame.observed_from,
     )
+
+
+def _asked(frame: Frame, change: Change) -> bool:
+    return frame.causes is None or not frame.causes.isdisjoint(change.causes)
 
 
 def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None], kinds: Mapping[tuple[str, str], Kind]) -> None:

@@ -15,7 +15,7 @@ from reconciler.types.observation import Absent, Observation, Present, Proposed,
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred
 from reconciler.types.resource import OnDelete, Recorded, Resource, Rules
-from reconciler.types.values import Secret, Spec
+from reconciler.types.values import UNKNOWN, Secret, Spec
 
 RULES_PATH = "/@rules"
 
@@ -51,7 +51,7 @@ def decide(case: Case) -> Change | Deferred | None:
         return _remove(case)
     blocked = unknown_input(case.desired.spec)
     if blocked:
-        return _defer(case, "input-unknown", f"the secret {blocked} could not be read")
+        return _defer(case, "input-unknown", blocked)
     if case.observation is None:
         return _defer(case, "not-observed", "it has not been observed yet")
     if isinstance(case.observation, Unknown):
@@ -199,9 +199,9 @@ def _touches(fields: Sequence[FieldChange], prefixes: Sequence[str]) -> bool:
 
 
 def unknown_input(value: object) -> str:
-    """The name of a secret in the tree whose version could not be read, or nothing."""
+    """Why a secret in the tree could not be read, or nothing."""
     if isinstance(value, Secret):
-        return "" if value.token else str(value.ref)
+        return value.token.removeprefix(UNKNOWN) if value.token.startswith(UNKNOWN) else ""
     if isinstance(value, dict):
         return next(filter(None, map(unknown_input, value.values())), "")
     if isinstance(value, list):

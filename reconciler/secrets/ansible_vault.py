@@ -1,7 +1,8 @@
 """Ansible Vault 1.1 and 1.2 (AES256), decrypted. Written from the format's description; ansible-core (GPL) is never imported.
 
 In: vault text and a password. Out: plaintext bytes. Follows docs.ansible.com, "Ansible Vault payload format": PBKDF2-HMAC-SHA256 with
-10,000 rounds gives cipher key (32), HMAC key (32) and counter block (16); AES-256-CTR with PKCS #7 padding; HMAC-SHA256 over the ciphertext.
+10,000 rounds gives cipher key (32), HMAC key (32) and counter block (16); AES-256-CTR with PKCS #7 padding;
+HMAC-SHA256 over the ciphertext.
 """
 
 import hashlib

@@ -35,7 +35,7 @@ def from_vault(store: VaultStore, key: str) -> str:
 
 def _fields(store: VaultStore, key: str, path: str) -> Any:
     try:
-        import hvac  # noqa: PLC0415 - an optional extra
+        import hvac  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional extra; hvac has no stubs
         import requests  # noqa: PLC0415
     except ImportError:
         hint = "pip install 'octofleet[vault]'"

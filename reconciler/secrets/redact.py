@@ -1,8 +1,8 @@
 """Secrets taken out of text that others made: the output of engines, which may print what they were given.
 
-In: values that were revealed. Out: a function from text to text. Give it whole events or lines: a value that is cut between two calls is not
-found. It finds a value as it is and as JSON, URL, HTML, Python and base64 (also inside longer base64) write it, and long lines of
-it alone. It is a last net: types, not this, keep secrets out of plans and records.
+In: values that were revealed. Out: a function from text to text. Give it whole events or lines: a value that is cut between two calls is
+not found. It finds a value as it is and as JSON, URL, HTML, Python and base64 (also inside longer base64) write it, and long lines of it
+alone. It is a last net: types, not this, keep secrets out of plans and records.
 """
 
 import base64

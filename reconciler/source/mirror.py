@@ -2,7 +2,7 @@
 
 In: a URL (https, http, ssh, file, or `host:path`), a directory for mirrors, credentials. Out: an up-to-date bare repository.
 Why `git` for the network: OpenSSH's own configuration, host key checks, agents and jump hosts, and git's proxies and certificates, hold as
-the administrator knows them, and a fetch can be ended. pygit2 1.21 has ssh, but tells its callback no host key to compare, and has no jump hosts.
+the administrator knows them, and a fetch can be ended. pygit2 1.21 has ssh, but gives its callback no host key to compare.
 Secrets go by environment and files, never by argument. A new mirror is fetched beside its place and renamed, so that half a mirror is never
 taken for a whole one; one process at a time fetches it (flock, held by the git program too, so that it outlives a killed parent).
 """

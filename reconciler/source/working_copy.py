@@ -39,7 +39,7 @@ class WorkingCopy:
         self.repository = Repository(location, self._scratch)
 
     def commit(self) -> Commit:
-        """The working tree now: HEAD's own commit when nothing differs, else one whose id is `working-copy-` and the tree's first 12 digits.
+        """The working tree now: HEAD's own commit when nothing differs, else one whose id is `working-copy-` and 12 digits of the tree.
 
         Raises Permanent for a file that cannot be read, RetryLater when the disk is full.
         """

@@ -65,6 +65,11 @@ def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
         connection.execute(delete(record).where(record.c.address.in_(part)))
 
 
+def records_of_group(connection: Connection, group: str) -> list[str]:
+    """The addresses recorded for one manifest."""
+    return list(connection.execute(select(record.c.address).where(record.c.group == group).order_by(record.c.address)).scalars())
+
+
 def counts(connection: Connection, of: str) -> dict[tuple[str, str], int]:
     """How many resources of each driver and kind a source has recorded."""
     addresses = connection.execute(select(record.c.address).where(record.c.source == of)).scalars()

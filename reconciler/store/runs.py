@@ -56,7 +56,7 @@ class JournalRun:
 def create_run(connection: Connection, made: JournalRun, steps: Sequence[JournalStep]) -> None:
     """Write a new run with all its steps and take hold of their resources. Raises `Refused` if another run holds one."""
     addresses = sorted({found.address for part in steps for found in part.items})
-    _refuse_held(connection, addresses)
+    refuse_held(connection, addresses)
     connection.execute(
         insert(run).values(
             id=made.id, plan=made.plan, source=made.source, state=made.state, started_at=made.started_at, ended_at=None, reason=made.reason
@@ -75,7 +75,8 @@ def create_run(connection: Connection, made: JournalRun, steps: Sequence[Journal
             connection.execute(insert(table), values)
 
 
-def _refuse_held(connection: Connection, addresses: Sequence[str]) -> None:
+def refuse_held(connection: Connection, addresses: Sequence[str]) -> None:
+    """Raises `Refused` if a run holds one of these resources."""
     for part in chunks(addresses):
         taken = connection.execute(select(hold).where(hold.c.address.in_(part)).limit(1)).first()
         if taken is not None:

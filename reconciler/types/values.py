@@ -16,6 +16,10 @@ VAULT_KEY = "$octofleet.vault"
 RESERVED_PREFIX = "$octofleet."
 
 
+UNKNOWN = "!"
+"""Begins the token of a secret that could not be read; the reason follows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRef:
     """Names a secret without holding it: a store granted to the tenant and a key in it, or a vault text in the manifest itself."""

@@ -1,0 +1,31 @@
+"""`octofleet forget`."""
+
+import json
+import time
+
+import click
+
+from reconciler.cli.options import common
+from reconciler.errors import Refused
+from reconciler.store.observations import drop_observations
+from reconciler.store.records import drop_records, load_records, records_of_group
+from reconciler.store.runs import refuse_held, write_log
+from reconciler.wiring import Installation
+
+
+@click.command()
+@click.argument("what")
+@click.option("--reason", required=True, help="Why; recorded.")
+@common
+def forget(installation: Installation, as_json: bool, what: str, reason: str) -> int:
+    """Drop records and leave the world alone. WHAT is an address (driver/kind/tenant/name) or a manifest (host/tenant/name)."""
+    with installation.store.write() as connection:
+        found = list(load_records(connection, [what])) or records_of_group(connection, what)
+        if not found:
+            raise Refused(f"nothing is recorded for {what}", hint="give an address as a plan shows it, or host/TENANT/NAME", code="no-record")
+        refuse_held(connection, found)
+        drop_records(connection, found)
+        drop_observations(connection, found)
+        write_log(connection, "forget", [(0, time.time(), f"{address}: {reason}") for address in found])
+    click.echo(json.dumps({"forgotten": found}) if as_json else f"forgot {len(found)} record{'s' if len(found) != 1 else ''}; the world is as it was")
+    return 0

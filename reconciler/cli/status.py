@@ -1,0 +1,68 @@
+"""`octofleet status`."""
+
+import json
+import time
+
+import click
+
+from reconciler import applying
+from reconciler.cli.options import common
+from reconciler.report.text import printable
+from reconciler.report.view import duration
+from reconciler.store.observations import load_observations, open_addresses
+from reconciler.store.records import sources
+from reconciler.store.runs import JournalRun, list_runs
+from reconciler.types.observation import Absent, Observation, Proposed, Unknown
+from reconciler.wiring import Installation
+
+
+@click.command()
+@click.option("--why", is_flag=True, help="Name every resource that is not as recorded, with the reason.")
+@common
+def status(installation: Installation, as_json: bool, why: bool) -> int:
+    """How each Fleet stands: what is recorded, what was last seen otherwise, and the runs that are open."""
+    with installation.store.read() as connection:
+        known = list(sources(connection))
+        differing = {str(item["name"]): load_observations(connection, open_addresses(connection, str(item["name"]))) for item in known}
+        running = list_runs(connection, state="running", limit=1000)
+    stopped = {run.id for run in applying.interrupted(installation)}
+    if as_json:
+        document = {
+            "sources": [item | {"unsettled": {a: reason(o) for a, o in differing[str(item["name"])].items()}} for item in known],
+            "runs": [{"run": run.id, "source": run.source, "interrupted": run.id in stopped} for run in running],
+        }
+        click.echo(json.dumps(document, indent=2))
+        return _code(differing, running)
+    for item in known:
+        name = str(item["name"])
+        age = duration(time.time() - float(str(item["at"])))
+        click.echo(f"Fleet {name}: {item['resources']} resources, commit {str(item['commit'])[:10]} applied {age} ago from {item['location']}")
+        found = differing[name]
+        click.echo("  all were last seen as recorded" if not found else f"  {len(found)} were last seen otherwise" + ("" if why else " (--why names them)"))
+        for where in sorted(found) if why else ():
+            click.echo(f"    {where}: {printable(reason(found[where]))}")
+    for run in running:
+        text = f"interrupted; octofleet apply --resume {run.id} goes on" if run.id in stopped else "a process works on it"
+        click.echo(f"run {run.id} of {run.source}: {text}")
+    if not known:
+        click.echo("nothing has been applied yet; octofleet plan --repo DIR shows what would be")
+    return _code(differing, running)
+
+
+def _code(differing: dict[str, dict[str, Observation]], running: list[JournalRun]) -> int:
+    if running:
+        return 3
+    return 2 if any(differing.values()) else 0
+
+
+def reason(seen: Observation) -> str:
+    """Why a resource is not settled, for people."""
+    match seen:
+        case Unknown():
+            return f"unknown ({seen.code}): {seen.reason}"
+        case Absent():
+            return "it is gone"
+        case Proposed():
+            return f"its engine would change {len(seen.fields)} thing{'s' if len(seen.fields) != 1 else ''}"
+        case _:
+            return "it is not as recorded"
