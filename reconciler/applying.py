@@ -72,7 +72,13 @@ def check_applyable(plan: Plan, *, approved: bool, now: float) -> None:
 
 
 def apply_plan(
-    installation: Installation, row: int, *, approved: bool, reason: str = "", told: Ended = lambda *_: None, cancelled: Callable[[], bool] = lambda: False
+    installation: Installation,
+    row: int,
+    *,
+    approved: bool,
+    reason: str = "",
+    told: Ended = lambda *_: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Apply a stored plan to the end, or continue its interrupted run. Raises `Refused` before anything is changed."""
     with installation.store.read() as connection:
@@ -98,7 +104,9 @@ def apply_plan(
         return _work(installation, run, plan, told, cancelled)
 
 
-def resume(installation: Installation, run_id: str, *, told: Ended = lambda *_: None, cancelled: Callable[[], bool] = lambda: False) -> Applied:
+def resume(
+    installation: Installation, run_id: str, *, told: Ended = lambda *_: None, cancelled: Callable[[], bool] = lambda: False
+) -> Applied:
     """Take an interrupted run to its end. Raises `Refused` if another process is at it, or it has ended."""
     with _alone(installation, run_id):
         with installation.store.read() as connection:
@@ -148,7 +156,7 @@ def _work(installation: Installation, run: JournalRun, plan: Plan, told: Ended, 
         ended = load_run(connection, run.id)
         complete = ended is not None and ended.state != "running"
         if complete and not plan.scope:
-            save_source(connection, plan.source, repository.location, plan.commit, time.time())
+            save_source(connection, plan.source, location, plan.commit, time.time())
     return Applied(run=run.id, plan=plan, statuses=dict(statuses), complete=complete)
 
 
@@ -187,4 +195,3 @@ def _lock_path(installation: Installation, run_id: str) -> Path:
     if path.parent != directory:
         raise Permanent(f"{run_id!r} is not the id of a run", hint="octofleet runs lists them")
     return path
-

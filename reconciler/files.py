@@ -27,7 +27,9 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
             raise
         _flush_directory(path.parent)
     except OSError as error:
-        raise Permanent(f"cannot write {path}: {error.strerror}", hint="free space or make the directory writable, then try again") from error
+        raise Permanent(
+            f"cannot write {path}: {error.strerror}", hint="free space or make the directory writable, then try again"
+        ) from error
 
 
 def remove_file(path: Path, until: Path) -> None:

@@ -18,6 +18,7 @@ from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
 from reconciler.plan.decide import Case
 from reconciler.plan.guard import GuardRules
+from reconciler.source.mirror import is_remote
 from reconciler.source.repository import Commit, Repository
 from reconciler.store.observations import load_observations, oldest, open_addresses, save_observations
 from reconciler.store.plans import save_plan
@@ -109,7 +110,9 @@ def make_plan(
         check_history(repository, source, applied, commit, request)
     base = _base(repository, request, applied)
     told("compile", 1, 1)
-    planning = _Planning(installation=installation, repository=repository, desired=desired, source=source, commit=commit, base=base, request=request)
+    planning = _Planning(
+        installation=installation, repository=repository, desired=desired, source=source, commit=commit, base=base, request=request
+    )
     return planning.go(told)
 
 
@@ -276,7 +279,7 @@ class _Planning:
     def _stored(self, plan: Plan, resources: Mapping[str, Resource], targets: Mapping[str, Target]) -> Planned:
         with self.installation.store.write() as connection:
             save_specs(connection, [resources[c.address].spec for c in plan.changes if c.address in resources])
-            row = save_plan(connection, plan, str(self.repository.path) if self.repository.url.startswith("file:") else self.repository.url)
+            row = save_plan(connection, plan, place(self.repository))
         touched = {change.address: targets[change.address] for change in plan.changes}
         return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched)
 
@@ -397,8 +400,12 @@ def _rules_in_force(connection: Connection, source: str) -> GuardRules:
     return GuardRules.of(next(iter(specs.values()), {}))
 
 
+def place(repository: Repository) -> str:
+    """Where the repository can be found again: its URL, or its absolute path."""
+    return repository.location if is_remote(repository.location) else str(repository.path.resolve())
+
+
 def expiry_s(desired: Desired) -> float:
     """How long a plan of this Fleet lives, in seconds."""
     text = desired.fleet.spec.get("planExpiry") if desired.fleet else None
     return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]] if text else DEFAULT_EXPIRY_S
-

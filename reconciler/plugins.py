@@ -56,7 +56,8 @@ def plugin_manager() -> pluggy.PluginManager:
         version = getattr(plugin, "octofleet_plugin_api", API_VERSION)
         if isinstance(plugin, ModuleType) and version != API_VERSION:
             raise OctofleetError(
-                f"the plugin {name} is made for plugin API {version}, this is {API_VERSION}", hint="install a version of it that fits, or remove it"
+                f"the plugin {name} is made for plugin API {version}, this is {API_VERSION}",
+                hint="install a version of it that fits, or remove it",
             )
     return plugins
 

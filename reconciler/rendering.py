@@ -12,7 +12,9 @@ from renderers.contract import RenderError
 from renderers.registry import RENDERERS
 
 
-def render_host(installation: Installation, repository: Repository, commit: Commit, host: ResolvedHost) -> Iterator[tuple[str, bytes | str]]:
+def render_host(
+    installation: Installation, repository: Repository, commit: Commit, host: ResolvedHost
+) -> Iterator[tuple[str, bytes | str]]:
     """File name with its bytes, or with the reason why it cannot be rendered. A file that would hold a secret is left out."""
     for name, _, data in rendered(installation, repository, commit, host):
         yield name, data if isinstance(data, bytes) else str(data)

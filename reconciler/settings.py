@@ -21,7 +21,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table of the file; a key that it does not know is an error."""
 
 
-class Store(Table):
+class Store(Table, frozen=True):
     """A store of secrets and the tenants that may use it (`"*"`: all). Which other keys are needed follows from `type`: env, directory or vault."""
 
     type: str
@@ -37,21 +37,21 @@ class Store(Table):
     ca_file: str = ""
 
 
-class Vault(Table):
+class Vault(Table, frozen=True):
     """The password of an Ansible Vault id and the tenants that may use it."""
 
     tenants: list[str]
     password_file: str
 
 
-class Secrets(Table):
+class Secrets(Table, frozen=True):
     """Stores and Ansible Vault ids by name."""
 
     stores: dict[str, Store] = {}
     vault_ids: dict[str, Vault] = {}
 
 
-class Ansible(Table):
+class Ansible(Table, frozen=True):
     """How hosts are reached. Host keys are always checked against `known_hosts_file`."""
 
     private_key_file: str = ""
@@ -62,7 +62,7 @@ class Ansible(Table):
     ssh_common_args: str = ""
 
 
-class Git(Table):
+class Git(Table, frozen=True):
     """How remote repositories are reached."""
 
     ssh_key_file: str = ""
@@ -70,13 +70,13 @@ class Git(Table):
     token_env: str = ""
 
 
-class Boot(Table):
+class Boot(Table, frozen=True):
     """Where boot files are published; default: `boot` in the data directory."""
 
     directory: str = ""
 
 
-class Memory(Table):
+class Memory(Table, frozen=True):
     """The simulated world: for trials and tests."""
 
     enabled: bool = False
@@ -84,13 +84,13 @@ class Memory(Table):
     settle_s: float = 0.0
 
 
-class Apply(Table):
+class Apply(Table, frozen=True):
     """How long an operation in the world may take, in seconds."""
 
     deadline_s: float = 3600.0
 
 
-class Settings(Table):
+class Settings(Table, frozen=True):
     """The whole file."""
 
     database_url: str = ""

@@ -51,7 +51,8 @@ class Installation:
     @cached_property
     def drivers(self) -> Mapping[str, Driver]:
         """Every driver by name, with what surrounds it."""
-        built = [FleetDriver(), BootDriver(directory=self.boot_dir, template=self.sandbox.render), *load_drivers(self.settings, self.data_dir)]
+        boot = BootDriver(directory=self.boot_dir, template=self.sandbox.render)
+        built: list[Driver] = [FleetDriver(), boot, *load_drivers(self.settings, self.data_dir)]
         return {driver.info.name: Wrapped(driver=driver) for driver in built}
 
     @cached_property
@@ -79,7 +80,9 @@ class Installation:
                 replace_file(path, random.token_bytes(32), mode=0o600)
             return path.read_bytes()
         except OSError as error:
-            raise OctofleetError(f"cannot read the installation's key {path}: {error.strerror}", hint="make it readable for this user") from error
+            raise OctofleetError(
+                f"cannot read the installation's key {path}: {error.strerror}", hint="make it readable for this user"
+            ) from error
 
     @property
     def boot_dir(self) -> Path:

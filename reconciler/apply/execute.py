@@ -120,7 +120,9 @@ class Execution:
 
     def _recorded(self, item: Item, outcome: Outcome, before: Recorded | None) -> Recorded:
         change, seen = self.change(item), outcome.observation
-        external_id = outcome.external_id or (seen.external_id if isinstance(seen, Present) else "") or (before.external_id if before else "")
+        external_id = (
+            outcome.external_id or (seen.external_id if isinstance(seen, Present) else "") or (before.external_id if before else "")
+        )
         return Recorded(
             address=change.address,
             source=self.plan.source,
@@ -303,5 +305,3 @@ def _resource(change: Change, specs: Mapping[str, object]) -> Resource:
 
 def _digest(found: Observation) -> str:
     return NOTHING if isinstance(found, Absent) else getattr(found, "digest", "")
-
-

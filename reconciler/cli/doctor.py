@@ -75,7 +75,9 @@ def _readable(path: Path) -> str:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise OctofleetError(f"cannot read {path}: {error.strerror}", hint="correct the path in octofleet.toml or the file's mode") from error
+        raise OctofleetError(
+            f"cannot read {path}: {error.strerror}", hint="correct the path in octofleet.toml or the file's mode"
+        ) from error
     return str(path)
 
 

@@ -22,10 +22,16 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str) ->
     with installation.store.write() as connection:
         found = list(load_records(connection, [what])) or records_of_group(connection, what)
         if not found:
-            raise Refused(f"nothing is recorded for {what}", hint="give an address as a plan shows it, or host/TENANT/NAME", code="no-record")
+            raise Refused(
+                f"nothing is recorded for {what}", hint="give an address as a plan shows it, or host/TENANT/NAME", code="no-record"
+            )
         refuse_held(connection, found)
         drop_records(connection, found)
         drop_observations(connection, found)
         write_log(connection, "forget", [(0, time.time(), f"{address}: {reason}") for address in found])
-    click.echo(json.dumps({"forgotten": found}) if as_json else f"forgot {len(found)} record{'s' if len(found) != 1 else ''}; the world is as it was")
+    click.echo(
+        json.dumps({"forgotten": found})
+        if as_json
+        else f"forgot {len(found)} record{'s' if len(found) != 1 else ''}; the world is as it was"
+    )
     return 0

@@ -90,7 +90,9 @@ def init(directory: Path, name: str, as_json: bool, debug: bool) -> int:
     if as_json:
         click.echo(json.dumps({"directory": str(directory), "commit": commit, "files": sorted(FILES)}))
         return 0
-    click.echo(f"made {directory} with {len(FILES)} manifests and one commit\nnext:\n  octofleet validate --repo {directory}\n  octofleet plan --repo {directory}")
+    click.echo(
+        f"made {directory} with {len(FILES)} manifests and one commit\nnext:\n  octofleet validate --repo {directory}\n  octofleet plan --repo {directory}"
+    )
     return 0
 
 

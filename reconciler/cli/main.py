@@ -108,7 +108,10 @@ def _failed(error: OctofleetError, as_json: bool) -> int:
     elif isinstance(error, InputError):
         for problem in error.problems:
             click.echo(str(problem), err=True)
-        click.echo(click.style(f"error: {len(error.problems)} problem{'s' if len(error.problems) != 1 else ''} in the repository", fg="red"), err=True)
+        click.echo(
+            click.style(f"error: {len(error.problems)} problem{'s' if len(error.problems) != 1 else ''} in the repository", fg="red"),
+            err=True,
+        )
     else:
         click.echo(click.style("error: ", fg="red") + error.message, err=True)
         if error.hint:

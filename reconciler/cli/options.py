@@ -21,7 +21,12 @@ def common(command: Command) -> Command:
     """`--data-dir`, `--config`, `--json`, `--debug`; the command gets `installation` and `as_json`."""
 
     @click.option("--data-dir", type=click.Path(path_type=Path), help="All state of this installation.  [env: OCTOFLEET_DATA_DIR]")
-    @click.option("--config", type=click.Path(path_type=Path), envvar="OCTOFLEET_CONFIG", help="Settings; default: octofleet.toml in the data directory.")
+    @click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        envvar="OCTOFLEET_CONFIG",
+        help="Settings; default: octofleet.toml in the data directory.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @functools.wraps(command)
@@ -49,9 +54,7 @@ def quiet_logs(debug: bool) -> None:
     import structlog  # noqa: PLC0415
 
     level = logging.DEBUG if debug else logging.WARNING
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 STYLES: Mapping[str, Mapping[str, Any]] = {
@@ -143,4 +146,3 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-

@@ -24,7 +24,6 @@ from reconciler.types.resource import parts
 from reconciler.wiring import Installation
 
 
-
 @contextmanager
 def viewing(installation: Installation, repository: Repository, planned: Planned) -> Iterator[View]:
     """The view of a plan that has just been made."""

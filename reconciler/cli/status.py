@@ -28,7 +28,7 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
     stopped = {run.id for run in applying.interrupted(installation)}
     if as_json:
         document = {
-            "sources": [item | {"unsettled": {a: reason(o) for a, o in differing[str(item["name"])].items()}} for item in known],
+            "sources": [dict(item) | {"unsettled": {a: reason(o) for a, o in differing[str(item["name"])].items()}} for item in known],
             "runs": [{"run": run.id, "source": run.source, "interrupted": run.id in stopped} for run in running],
         }
         click.echo(json.dumps(document, indent=2))
@@ -36,9 +36,15 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
     for item in known:
         name = str(item["name"])
         age = duration(time.time() - float(str(item["at"])))
-        click.echo(f"Fleet {name}: {item['resources']} resources, commit {str(item['commit'])[:10]} applied {age} ago from {item['location']}")
+        click.echo(
+            f"Fleet {name}: {item['resources']} resources, commit {str(item['commit'])[:10]} applied {age} ago from {item['location']}"
+        )
         found = differing[name]
-        click.echo("  all were last seen as recorded" if not found else f"  {len(found)} were last seen otherwise" + ("" if why else " (--why names them)"))
+        click.echo(
+            "  all were last seen as recorded"
+            if not found
+            else f"  {len(found)} were last seen otherwise" + ("" if why else " (--why names them)")
+        )
         for where in sorted(found) if why else ():
             click.echo(f"    {where}: {printable(reason(found[where]))}")
     for run in running:

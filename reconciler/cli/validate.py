@@ -64,4 +64,9 @@ def _problem(desired: Desired, group: str, kind: str, error: RenderError) -> Pro
             origin = said[-1].origin
             break
         pointer = pointer.rpartition("/")[0]
-    return Problem(origin=origin, code="render", message=f"{group}: the {kind} cannot be rendered: {error.message}", hint=f"at {error.pointer}" if error.pointer else "")
+    return Problem(
+        origin=origin,
+        code="render",
+        message=f"{group}: the {kind} cannot be rendered: {error.message}",
+        hint=f"at {error.pointer}" if error.pointer else "",
+    )

@@ -59,9 +59,7 @@ def collect(files: Iterable[Parsed]) -> Catalog:
         unknown.add(ref)
         del manifests[ref]
     problems += _fleets(manifests, unknown, broken)
-    return Catalog(
-        manifests=manifests, unknown=frozenset(unknown), broken=broken, problems=tuple(problems), by_kind=_grouped(manifests)
-    )
+    return Catalog(manifests=manifests, unknown=frozenset(unknown), broken=broken, problems=tuple(problems), by_kind=_grouped(manifests))
 
 
 def _grouped(manifests: Mapping[Ref, Manifest]) -> dict[str, tuple[Manifest, ...]]:

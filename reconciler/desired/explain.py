@@ -40,7 +40,8 @@ def settings(desired: Desired, group: str, pointer: str) -> list[Setting]:
 
 def _named(path: list[str], values: Mapping[str, Any]) -> list[str]:
     """The path with numbers in lists of named items replaced by the names: positions differ from layer to layer, names do not."""
-    result, node = [], values
+    result: list[str] = []
+    node: Any = values
     for token in path:
         if isinstance(node, list):
             node = node[int(token)] if token.isdigit() and int(token) < len(node) else _item(node, token)

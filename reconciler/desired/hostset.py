@@ -10,7 +10,7 @@ from reconciler.desired.merge import Rules, merge
 from reconciler.types.values import Spec
 
 
-class TooMany(Exception):  # noqa: N818 - a finding about the manifest
+class TooMany(Exception):
     """The addresses that a HostSet counts through run out. `pointer` says which."""
 
     def __init__(self, pointer: str, message: str) -> None:
@@ -42,7 +42,11 @@ def _members(spec: Spec) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         start = generate.get("start", 1)
         for number in range(generate["count"]):
             name = generate["names"] % (start + number)
-            yield "/spec/generate", name, {"spec": {"interfaces": [_interface(generate["interface"], number)]} if "interface" in generate else {}}
+            yield (
+                "/spec/generate",
+                name,
+                {"spec": {"interfaces": [_interface(generate["interface"], number)]} if "interface" in generate else {}},
+            )
 
 
 def _interface(pattern: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ NOT_SETTINGS = frozenset({"profile", "roles", "extends", "ansible"})
 """Fields of a Profile, Role or Host that are not machine settings."""
 
 
-class Unresolved(Exception):  # noqa: N818 - it carries a finding, it is not a failure
+class Unresolved(Exception):
     """A reference that leads nowhere. `known_bad`: its target is there but wrong, which has been told already."""
 
     def __init__(self, owner: Manifest, pointer: str, message: str, hint: str, *, known_bad: bool = False) -> None:
@@ -45,7 +45,9 @@ def follow(catalog: Catalog, owner: Manifest, kind: str, name: str, pointer: str
     hint = "one file could not be read: it may be in there" if catalog.broken else catalog.near(kind, owner.tenant, name)
     if "/" in name:
         hint = "write the bare name: a tenant's manifests can be used by that tenant alone"
-    raise Unresolved(owner, pointer, f"there is no {kind} {name} for tenant {owner.tenant}" if owner.tenant else f"there is no {kind} {name}", hint)
+    raise Unresolved(
+        owner, pointer, f"there is no {kind} {name} for tenant {owner.tenant}" if owner.tenant else f"there is no {kind} {name}", hint
+    )
 
 
 def chain(catalog: Catalog, profile: Manifest) -> list[Manifest]:
@@ -68,7 +70,9 @@ def shared_layers(catalog: Catalog, host: Manifest) -> Iterator[Layer]:
     tenant = catalog.manifests.get(("Tenant", "", host.tenant))
     if tenant is None:
         known_bad = catalog.is_unknown("Tenant", "", host.tenant)
-        raise Unresolved(host, "/metadata/tenant", f"there is no Tenant {host.tenant}", catalog.near("Tenant", "", host.tenant), known_bad=known_bad)
+        raise Unresolved(
+            host, "/metadata/tenant", f"there is no Tenant {host.tenant}", catalog.near("Tenant", "", host.tenant), known_bad=known_bad
+        )
     yield Layer(manifest=tenant, pointer="/spec/defaults", settings=tenant.spec.get("defaults", {}))
     if (profile := host.spec.get("profile")) is not None:
         for manifest in chain(catalog, follow(catalog, host, "Profile", profile, host.pointer("profile"))):

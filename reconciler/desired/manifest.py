@@ -92,7 +92,9 @@ def _problems(document: Document, data: bytes, kinds: Mapping[str, str | None], 
         return [at("", "manifest-shape", "a manifest is a map with apiVersion, kind, metadata and spec")]
     kind = value.get("kind")
     if value.get("apiVersion") != "octofleet/v1":
-        return [at("/apiVersion", "manifest-api-version", "apiVersion must be octofleet/v1", "begin the document with apiVersion: octofleet/v1")]
+        return [
+            at("/apiVersion", "manifest-api-version", "apiVersion must be octofleet/v1", "begin the document with apiVersion: octofleet/v1")
+        ]
     if not isinstance(kind, str) or kind not in kinds:
         known = ", ".join(sorted(name for name, reason in kinds.items() if reason is None))
         return [at("/kind", "manifest-kind", f"there is no kind {kind!r}", f"kinds: {known}")]

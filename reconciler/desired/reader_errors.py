@@ -46,6 +46,12 @@ _SENTENCES = {
     ),
     "block sequence entries are not allowed in this context": ("a list cannot begin here", "put the first `- ` on a line of its own"),
     "mapping keys are not allowed in this context": ("a key cannot stand here", "put it on a line of its own"),
+    "found unexpected ':'": ("a text in [ ] or { } holds a ':'", "quote the text, or add a space after the ':' of a key"),
+    "did not find expected node content": (
+        "a value is missing, or a text begins with a character that it cannot",
+        "add the value, or quote the text",
+    ),
+    "found unexpected non-alphabetical character": ("a line that begins with % is a directive", "remove it, or quote the text"),
     "found unknown directive name": ("a line that begins with % is a directive, and this one is unknown", "remove it, or quote the text"),
     "found undefined tag handle": ("the tag is unknown", "remove it; only `!vault` is known"),
     "found incompatible YAML document": ("every file is read as YAML 1.2", "remove the line that begins with %YAML"),

@@ -57,7 +57,9 @@ class Resolver:
         key = host.tenant, host.spec.get("profile", ""), tuple(host.spec.get("roles", ()))
         if key not in self.bases:
             empty: dict[str, Any] = {}
-            self.bases[key] = reduce(lambda below, layer: merge(below, layer.settings, self.rules), shared_layers(self.catalog, host), empty)
+            self.bases[key] = reduce(
+                lambda below, layer: merge(below, layer.settings, self.rules), shared_layers(self.catalog, host), empty
+            )
         return self.bases[key]
 
     def _interface(self, host: Manifest, interface: Spec) -> dict[str, Any]:
@@ -65,7 +67,7 @@ class Resolver:
             return dict(interface)
         pointer = host.pointer("interfaces")
         network = follow(self.catalog, host, "Network", interface["network"], pointer)
-        result = {key: network.spec[key] for key in FROM_NETWORK if key in network.spec} | interface
+        result = {key: network.spec[key] for key in FROM_NETWORK if key in network.spec} | dict(interface)
         cidr = ip_network(network.spec["cidr"])
         result["prefix"] = cidr.prefixlen
         if "address" in interface and ip_address(interface["address"]) not in cidr:

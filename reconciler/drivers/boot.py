@@ -126,7 +126,11 @@ class BootDriver:
         except OSError:
             before = []
         try:
-            after = [] if target.desired is None else self.render(target.desired, context.content).decode(errors="replace").splitlines(keepends=True)
+            after = (
+                []
+                if target.desired is None
+                else self.render(target.desired, context.content).decode(errors="replace").splitlines(keepends=True)
+            )
         except RenderError as error:
             return f"cannot be rendered: {error}\n"
         name = str(path.relative_to(self.directory))

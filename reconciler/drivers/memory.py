@@ -152,7 +152,7 @@ class MemoryDriver:
         """What there is; for a role, what its engine proposes."""
         del context
         with self.world.transaction() as database:
-            rows = dict.fromkeys((target.address for target in targets))
+            rows = dict.fromkeys(target.address for target in targets)
             for where in rows:
                 rows[where] = database.execute("select spec, external_id from thing where address=?", (where,)).fetchone()
         return {target.address: self._seen(target, rows[target.address]) for target in targets}
@@ -275,7 +275,9 @@ def _proposal(applied: Spec | None, desired: Resource, now: float) -> Observatio
     if not changes:
         return Present(spec=desired.spec, digest=desired.digest, at=now)
     fields = tuple(
-        ProposedField(path=item.path, before=None if item.before is MISSING else item.before, after=None if item.after is MISSING else item.after)
+        ProposedField(
+            path=item.path, before=None if item.before is MISSING else item.before, after=None if item.after is MISSING else item.after
+        )
         for item in changes
     )
     return Proposed(fields=fields, digest=digest([[f.path, f.before, f.after] for f in fields]), at=now)

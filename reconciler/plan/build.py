@@ -92,8 +92,9 @@ def _wait_for_deferred(decisions: dict[str, Change | Deferred | None]) -> None:
     queue = [address for address, item in decisions.items() if isinstance(item, Deferred)]
     dependents: dict[str, list[Change]] = {}
     for item in decisions.values():
-        for needed in item.rules.depends_on if isinstance(item, Change) else ():
-            dependents.setdefault(needed.address, []).append(item)
+        if isinstance(item, Change):
+            for needed in item.rules.depends_on:
+                dependents.setdefault(needed.address, []).append(item)
     while queue:
         address = queue.pop()
         for change in dependents.get(address, ()):

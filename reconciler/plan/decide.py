@@ -14,7 +14,7 @@ from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange,
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred
-from reconciler.types.resource import OnDelete, Recorded, Resource, Rules
+from reconciler.types.resource import OnDelete, Recorded, Resource
 from reconciler.types.values import UNKNOWN, Secret, Spec
 
 RULES_PATH = "/@rules"

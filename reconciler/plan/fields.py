@@ -91,7 +91,7 @@ def _keys(versions: Versions) -> list[str] | list[int] | None:
 
 def causes(path: str, versions: Versions) -> frozenset[Cause]:
     """Why this field differs. With no base, what was recorded stands for it: every wish that is not recorded counts as the commit's."""
-    found = set()
+    found: set[Cause] = set()
     base = versions.recorded if versions.base is None else versions.base
     wished = _wish(path, base, versions.desired, Cause.COMMIT), _wish(path, versions.recorded, base, Cause.PENDING)
     found.update(cause for cause in wished if cause is not None)

@@ -27,16 +27,22 @@ class GuardRules:
     def of(cls, fleet_spec: Mapping[str, Any]) -> "GuardRules":
         """From the `guards` of a Fleet's specification; what is not said there is the default."""
         said = fleet_spec.get("guards", {})
-        return cls(
-            max_delete_percent=said.get("maxDeletePercent", cls.max_delete_percent),
-            max_delete_floor=said.get("maxDeleteFloor", cls.max_delete_floor),
-            allow_empty=said.get("allowEmpty", cls.allow_empty),
-            allow_tenant_delete=said.get("allowTenantDelete", cls.allow_tenant_delete),
-        )
+        names = {
+            "maxDeletePercent": "max_delete_percent",
+            "maxDeleteFloor": "max_delete_floor",
+            "allowEmpty": "allow_empty",
+            "allowTenantDelete": "allow_tenant_delete",
+        }
+        return cls(**{name: said[key] for key, name in names.items() if key in said})
 
 
 def judge(
-    rules: GuardRules, changes: Sequence[Change], recorded: Mapping[str, Recorded], counts: Mapping[tuple[str, str], int], hosts: int, kinds: Kinds
+    rules: GuardRules,
+    changes: Sequence[Change],
+    recorded: Mapping[str, Recorded],
+    counts: Mapping[tuple[str, str], int],
+    hosts: int,
+    kinds: Kinds,
 ) -> tuple[GuardVerdict, ...]:
     """Every guard's verdict that refuses.
 
@@ -77,16 +83,18 @@ def _removed(change: Change, kinds: Kinds) -> bool:
     return change.action in (Action.DELETE, Action.REPLACE, Action.FORGET)
 
 
-def _deletes(
-    rules: GuardRules, changes: Sequence[Change], counts: Mapping[tuple[str, str], int], kinds: Kinds
-) -> list[GuardVerdict]:
+def _deletes(rules: GuardRules, changes: Sequence[Change], counts: Mapping[tuple[str, str], int], kinds: Kinds) -> list[GuardVerdict]:
     removed = Counter(parts(change.address)[:2] for change in changes if _removed(change, kinds))
     verdicts = []
     for (driver, kind), number in sorted(removed.items()):
         known = counts.get((driver, kind), 0)
         limit = max(rules.max_delete_floor, floor(known * rules.max_delete_percent / 100))
         if number > limit:
-            share = f"{number} of {known} recorded {driver}/{kind} resources ({number / known:.0%})" if known else f"{number} {driver}/{kind} resources"
+            share = (
+                f"{number} of {known} recorded {driver}/{kind} resources ({number / known:.0%})"
+                if known
+                else f"{number} {driver}/{kind} resources"
+            )
             verdicts.append(
                 GuardVerdict(
                     guard=f"max-deletes:{driver}/{kind}",

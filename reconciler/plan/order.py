@@ -8,7 +8,6 @@ from reconciler.errors import Refused
 from reconciler.types.change import REMOVALS, Change
 
 
-
 def ordered(changes: Sequence[Change]) -> tuple[Change, ...]:
     """The changes with their wave and in-plan dependencies, sorted by wave and address. Raises `Refused` on a cycle."""
     forward = [change for change in changes if change.action not in REMOVALS]
@@ -49,6 +48,8 @@ def _waves(changes: Sequence[Change], needs: Mapping[str, Sequence[str]]) -> dic
             place[address] = (order, level)
     except CycleError as error:
         names = " -> ".join(error.args[1])
-        raise Refused(f"resources depend on each other in a circle: {names}", hint="remove one of these dependencies", code="cycle") from error
+        raise Refused(
+            f"resources depend on each other in a circle: {names}", hint="remove one of these dependencies", code="cycle"
+        ) from error
     number = {key: index for index, key in enumerate(sorted(set(place.values())))}
     return {address: number[key] for address, key in place.items()}

@@ -79,7 +79,9 @@ def _table(view: View) -> Iterator[str]:
 
 
 def _fold(view: View, fold: Fold) -> Iterator[str]:
-    names = ", ".join(map(code, fold.groups[:MOST_NAMES])) + (f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else "")
+    names = ", ".join(map(code, fold.groups[:MOST_NAMES])) + (
+        f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else ""
+    )
     many = f"{len(fold.groups)}, the same {len(fold.changes)} changes: " if len(fold.groups) > 1 else ""
     yield f"<details><summary>{many}{len(fold.changes)} change(s)</summary>"
     yield ""

@@ -48,7 +48,9 @@ def _header(view: View) -> Iterator[Line]:
 def _problems(view: View) -> Iterator[Line]:
     if view.plan.problems:
         yield Line("")
-        yield Line(f"Problems in the repository ({len(view.plan.problems)}); what depends on them is put off, and nothing is deleted:", "bad")
+        yield Line(
+            f"Problems in the repository ({len(view.plan.problems)}); what depends on them is put off, and nothing is deleted:", "bad"
+        )
         for problem in view.plan.problems:
             yield Line(f"  {problem}", "bad")
 

@@ -93,7 +93,8 @@ class View:
         for item in self.plan.deferred:
             same.setdefault((item.code, item.reason), []).append(item)
         return tuple(
-            DeferredFold(code=code, reason=reason, addresses=tuple(item.address for item in items)) for (code, reason), items in same.items()
+            DeferredFold(code=code, reason=reason, addresses=tuple(item.address for item in items))
+            for (code, reason), items in same.items()
         )
 
     @property
@@ -116,7 +117,18 @@ def _signature(group: str, changes: Sequence[Change]) -> bytes:
     for change in changes:
         driver, kind, _, resource = parts(change.address)
         fields = [[item.path, *(_plain(value) for value in (item.before, item.after)), sorted(item.causes)] for item in change.fields]
-        said.append([driver, kind, resource.removeprefix(name), change.action.value, sorted(change.risk), sorted(change.causes), fields, list(change.blind_spots)])
+        said.append(
+            [
+                driver,
+                kind,
+                resource.removeprefix(name),
+                change.action.value,
+                sorted(change.risk),
+                sorted(change.causes),
+                fields,
+                list(change.blind_spots),
+            ]
+        )
     return canonical([group.partition("/")[0], said])
 
 

@@ -36,7 +36,11 @@ class SecretStores:
         self._tokens: dict[tuple[str, bytes], str] = {}
 
     def __repr__(self) -> str:
-        return f"SecretStores({', '.join(sorted(self._stores))})"
+        return f"SecretStores({', '.join(self.names())})"
+
+    def names(self) -> list[str]:
+        """The stores that are configured."""
+        return sorted(self._stores)
 
     def token(self, ref: SecretRef, tenant: str) -> str:
         """HMAC-SHA-256 of the value, 64 hexadecimal digits: equal values have equal tokens, from whatever store, ciphertext or version.

@@ -50,7 +50,9 @@ class Store:
         try:
             yield
         except DatabaseError as error:
-            raise OctofleetError(f"cannot use the database {self.name}: {error.orig}", hint=_advice(str(error.orig)), code="store") from error
+            raise OctofleetError(
+                f"cannot use the database {self.name}: {error.orig}", hint=_advice(str(error.orig)), code="store"
+            ) from error
 
     @property
     def name(self) -> str:
@@ -130,4 +132,3 @@ def chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
     """Parts that fit into one `IN (...)`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
-

@@ -39,7 +39,9 @@ def load_observations(connection: Connection, addresses: Sequence[str]) -> dict[
 def open_addresses(connection: Connection, source: str) -> list[str]:
     """The recorded resources of a source whose latest observation was not as recorded."""
     query = (
-        select(record.c.address).join(observation, observation.c.address == record.c.address).where(record.c.source == source, ~observation.c.settled)
+        select(record.c.address)
+        .join(observation, observation.c.address == record.c.address)
+        .where(record.c.source == source, ~observation.c.settled)
     )
     return list(connection.execute(query).scalars())
 

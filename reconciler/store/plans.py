@@ -44,7 +44,9 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
 
 def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     """Row and id of every plan whose id begins so, newest first."""
-    rows = connection.execute(select(plan.c.row, plan.c.id).where(plan.c.id.startswith(prefix, autoescape=True)).order_by(plan.c.row.desc()))
+    rows = connection.execute(
+        select(plan.c.row, plan.c.id).where(plan.c.id.startswith(prefix, autoescape=True)).order_by(plan.c.row.desc())
+    )
     return [(row, found) for row, found in rows]
 
 

@@ -103,6 +103,14 @@ def save_source(connection: Connection, of: str, location: str, commit: str, at:
 
 def sources(connection: Connection) -> Iterator[Mapping[str, object]]:
     """Every source with its number of resources."""
-    numbers: dict[str, int] = {of: number for of, number in connection.execute(select(record.c.source, func.count()).group_by(record.c.source))}
+    numbers: dict[str, int] = {
+        of: number for of, number in connection.execute(select(record.c.source, func.count()).group_by(record.c.source))
+    }
     for row in connection.execute(select(source).order_by(source.c.name)):
-        yield {"name": row.name, "location": row.location, "commit": row.applied_commit, "at": row.at, "resources": numbers.get(row.name, 0)}
+        yield {
+            "name": row.name,
+            "location": row.location,
+            "commit": row.applied_commit,
+            "at": row.at,
+            "resources": numbers.get(row.name, 0),
+        }

@@ -101,4 +101,3 @@ def parts(of: str) -> tuple[str, str, str, str]:
     """The driver, kind, tenant and name of an address."""
     driver, kind, tenant, name = of.split("/", 3)
     return driver, kind, tenant, name
-

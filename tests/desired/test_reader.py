@@ -32,7 +32,7 @@ REFUSED = {
     "a: !<tag:x> 1": ("yaml-tag", 1, 4), '"\\x07": 1': ("yaml-control-character", 1, 1), 'a: "\\0"': ("yaml-control-character", 1, 4),
     "%YAML 1.1\n---\na: 1": ("yaml-directive", 1, 1), "%TAG ! tag:x,2000:\n---\na: 1": ("yaml-directive", 1, 1),
     "a:\n\tb: 1": ("yaml-syntax", 2, 1), "a: b: c": ("yaml-syntax", 1, 5), "a: [1": ("yaml-syntax", 2, 1), "a: 'x": ("yaml-syntax", 1, 6), "a: @x": ("yaml-syntax", 1, 4),
-    'a: "\\q"': ("yaml-syntax", 1, 5), "- a\nb: 1": ("yaml-syntax", 2, 1), "a: 1\n- b": ("yaml-syntax", 2, 1), "[a]\n[b]": ("yaml-syntax", 2, 1),
+    'a: "\\q"': ("yaml-syntax", 1, 5), "a: [http://x/]": ("yaml-syntax", 1, 9), "a: [,]": ("yaml-syntax", 1, 5), "- a\nb: 1": ("yaml-syntax", 2, 1), "a: 1\n- b": ("yaml-syntax", 2, 1),
 }  # fmt: skip
 
 REFUSED_BYTES = {
