@@ -17,7 +17,7 @@ import schemas
 from reconciler.desired.check import Checker
 from reconciler.desired.compile import Contract
 from reconciler.drivers.boot import BootDriver
-from reconciler.drivers.driver import Context, Driver, Kind
+from reconciler.drivers.driver import Context, Driver
 from reconciler.drivers.fleet import FleetDriver
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError
@@ -30,6 +30,7 @@ from reconciler.settings import Settings, load_settings
 from reconciler.source.mirror import open_repository
 from reconciler.source.repository import Repository
 from reconciler.store.engine import Store, sqlite_url
+from reconciler.types.kind import Kind
 from reconciler.types.values import UNKNOWN, SecretRef, SecretValue
 
 CALL_DEADLINE_S = 1800.0

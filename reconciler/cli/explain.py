@@ -9,10 +9,10 @@ from reconciler.cli.options import common, repository_options
 from reconciler.desired.compile import Desired
 from reconciler.desired.explain import Setting, leaves, settings
 from reconciler.errors import InputError, Refused
-from reconciler.plan.fields import escape
 from reconciler.planning import compiled
 from reconciler.report.text import printable
 from reconciler.report.view import redacted, shown
+from reconciler.types.pointer import escape
 from reconciler.wiring import Installation
 
 

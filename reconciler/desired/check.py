@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import schemas
-from reconciler.plan.fields import escape
+from reconciler.types.pointer import escape
 
 TYPES = {
     "object": "a map",

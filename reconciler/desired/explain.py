@@ -8,8 +8,8 @@ from reconciler.desired.compile import Desired
 from reconciler.desired.layers import Layer, follow, own_layers, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.resolve import FROM_NETWORK
-from reconciler.plan.fields import escape
 from reconciler.types.origin import Origin
+from reconciler.types.pointer import escape
 
 _NONE = object()
 

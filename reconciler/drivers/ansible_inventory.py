@@ -1,8 +1,9 @@
 """The inventory of one run: what each host is told.
 
-In: the specifications of the targets and a way to reveal secrets. Out: the inventory as plain JSON (one document, read by Ansible's `yaml` plugin), and
-the secrets that are in it, for redaction. Variables rank: what we know of the connection, then the host's `vars`, then `octofleet` (facts
-of the manifest), which nothing overrides. Must not: write anything; the runner writes the document where only we can read it.
+In: the specifications of the targets and a way to reveal secrets. Out: the inventory as plain JSON (one document, read by Ansible's
+`yaml` plugin), and the secrets that are in it, for redaction. Variables rank: what we know of the connection, then the host's `vars`,
+then `octofleet` (facts of the manifest), which nothing overrides. Must not: write anything; the runner writes the document where only we
+can read it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

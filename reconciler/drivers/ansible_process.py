@@ -1,8 +1,8 @@
 """Ends the processes of one Ansible run, and only those. Linux: reads /proc.
 
-A run's processes carry a mark in their environment. Ansible's workers start sessions of their own and ssh's masters leave the tree, so that
-killing the program's process group (what ansible-runner does) leaves both behind. Must not: touch what a play started on purpose and that has left
-the tree (a daemon of a host with the local connection), or a process of another run.
+A run's processes carry a mark in their environment. Ansible's workers start sessions of their own and ssh's masters leave the tree, so
+that killing the program's process group (what ansible-runner does) leaves both behind. Must not: touch what a play started on purpose and
+that has left the tree (a daemon of a host with the local connection), or a process of another run.
 """
 
 import os

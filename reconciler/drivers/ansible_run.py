@@ -1,9 +1,9 @@
 """One run of `ansible-playbook` through ansible-runner: a private directory, a small environment, a real end.
 
-In: a `Job` (an exported project, an inventory, what to pass) and where events go. Out: how the run ended. The program's environment is made here
-and nothing of ours reaches it but PATH, HOME and (without a key file) the agent's socket: the server's own variables may hold secrets. The
-user's and the project's `ansible.cfg` are not read, their callbacks and variable plugins not loaded. Must not: import `ansible` (GPL), put a
-secret into an argument or the environment, or leave a process or a directory behind.
+In: a `Job` (an exported project, an inventory, what to pass) and where events go. Out: how the run ended. The program's environment is
+made here and nothing of ours reaches it but PATH, HOME and (without a key file) the agent's socket: the server's own variables may hold
+secrets. The user's and the project's `ansible.cfg` are not read, their callbacks and variable plugins not loaded. Must not: import
+`ansible` (GPL), put a secret into an argument or the environment, or leave a process or a directory behind.
 """
 
 import json
@@ -134,8 +134,10 @@ def _play(job: Job, settings: AnsibleSettings, on_event: OnEvent, watch: "_Watch
     }
     # Without a terminal to read from, `vars_prompt` and `pause` go on instead of waiting for ever.
     config.command = ["/bin/sh", "-c", 'umask 077; exec "$0" "$@" </dev/null', program, *arguments(job)]
-    runner = Runner(config, event_handler=lambda event: bool(on_event(event)), cancel_callback=watch)
+    runner = Runner(config, event_handler=watch.hearing(on_event), cancel_callback=watch)
     runner.run()
+    if watch.error is not None:
+        raise watch.error
     if watch.ended is not None:
         return watch.ended
     return End.FINISHED if runner.rc in (0, 2, 4, 6) else End.BROKEN
@@ -149,6 +151,19 @@ class _Watch:
     cancelled: Callable[[], bool]
     mark: str
     ended: End | None = None
+    error: OSError | None = None
+
+    def hearing(self, on_event: OnEvent) -> Callable[[Mapping[str, Any]], bool]:
+        """For ansible-runner, which would swallow an OSError and the event with it, and keeps the events for which it is told True."""
+
+        def hear(event: Mapping[str, Any]) -> bool:
+            try:
+                on_event(event)
+            except OSError as error:
+                self.error, self.ended = error, End.BROKEN
+            return False
+
+        return hear
 
     def __call__(self) -> bool:
         if self.ended is None:
@@ -190,7 +205,7 @@ def _remove(found: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise Permanent(f"cannot write {path.name} for Ansible: {error}", hint="free some space there") from error
@@ -209,7 +224,7 @@ def arguments(job: Job) -> list[str]:
 
 
 def fixed_variables(settings: AnsibleSettings) -> dict[str, Any]:
-    """Variables that nothing in Git can override, for Ansible ranks them highest: how host keys are checked. ssh obeys the first of equal options."""
+    """Variables that nothing in Git overrides, for Ansible ranks them highest: how host keys are checked. ssh obeys the first of equal options."""
     checks = ("ansible_host_key_checking", "ansible_ssh_host_key_checking", "ansible_paramiko_host_key_checking")
     return {"ansible_ssh_args": ssh_arguments(settings)} | dict.fromkeys(checks, True)
 

@@ -12,12 +12,13 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
-from reconciler.drivers.driver import Context, DriverInfo, Inputs, Kind, Listed, Results, Step, Target, Work
+from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Step, Target, Work
 from reconciler.errors import Permanent
 from reconciler.files import remove_file, replace_file
 from reconciler.types.canonical import digest, digest_bytes
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope, ResolvedHost
+from reconciler.types.kind import Kind
 from reconciler.types.observation import Absent, Observation, Present, Unknown
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address, parts

@@ -6,13 +6,14 @@ every driver; the memory driver is the reference.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from reconciler.types.change import Action, Risk
+from reconciler.types.change import Action
 from reconciler.types.host import FleetScope
+from reconciler.types.kind import Kind
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Outcome, Pending
 from reconciler.types.resource import Recorded, Resource
@@ -25,26 +26,6 @@ class Staleness(StrEnum):
     DIGEST = "digest"
     SAVED_PLAN = "saved-plan"
     INPUTS = "inputs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One kind of resource of a driver, as data.
-
-    `order` sorts kinds into waves (lower first; deletes run in reverse). `engine`: the system plans natively, so that its observation is a
-    proposal and its change a run. `deletable`: the driver can remove it; if not, a removed resource is forgotten. `destroys`: a delete loses
-    something that a later apply does not bring back, so guards count it. A change below a pointer in `replace_on` replaces the resource; one
-    below a pointer in `risks` carries that risk; one below a pointer in `renews` voids the record of lifetime dependents without a replacement.
-    """
-
-    name: str
-    order: int
-    engine: bool = False
-    deletable: bool = True
-    destroys: bool = True
-    replace_on: tuple[str, ...] = ()
-    renews: tuple[str, ...] = ()
-    risks: Mapping[str, Risk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

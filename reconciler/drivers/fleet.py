@@ -7,10 +7,11 @@ recorded ones: a commit that loosens a rule takes effect for the plans after it 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.drivers.driver import Context, DriverInfo, Inputs, Kind, Listed, Results, Step, Target
+from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Step, Target
 from reconciler.types.canonical import digest
 from reconciler.types.change import Action, Risk
 from reconciler.types.host import FleetScope, ResolvedHost
+from reconciler.types.kind import Kind
 from reconciler.types.observation import Absent, Observation, Present
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address

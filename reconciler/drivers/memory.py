@@ -16,12 +16,13 @@ from enum import StrEnum
 from threading import RLock
 from typing import Any
 
-from reconciler.drivers.driver import Context, DriverInfo, Inputs, Kind, Listed, Results, Step, Target, Work
+from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Step, Target, Work
 from reconciler.errors import RetryLater
 from reconciler.plan.fields import Versions, field_changes
 from reconciler.types.canonical import digest, pack, unpack
 from reconciler.types.change import MISSING, Action, Risk
 from reconciler.types.host import FleetScope, ResolvedHost
+from reconciler.types.kind import Kind
 from reconciler.types.observation import Absent, Observation, Present, Proposed, ProposedField, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address, parts

@@ -7,11 +7,11 @@ Out: an immutable `Plan`. The order of the cases never matters.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.drivers.driver import Kind
 from reconciler.plan.decide import Case, decide, voids
 from reconciler.plan.guard import GuardRules, judge
 from reconciler.plan.order import ordered
 from reconciler.types.change import Cause, Change
+from reconciler.types.kind import Kind
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.resource import parts

@@ -7,13 +7,14 @@ group; `build.py` does.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.drivers.driver import Kind
-from reconciler.plan.fields import Versions, below, causes, field_changes, same, spec_changes
+from reconciler.plan.fields import Versions, causes, field_changes, same, spec_changes
 from reconciler.types.canonical import NOTHING
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
+from reconciler.types.kind import Kind
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred
+from reconciler.types.pointer import below
 from reconciler.types.resource import OnDelete, Recorded, Resource
 from reconciler.types.values import UNKNOWN, Secret, Spec
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.types.change import MISSING, Cause, FieldChange
+from reconciler.types.pointer import escape
 from reconciler.types.values import Secret
 
 RENDERER_PREFIX = "/renderer/"
@@ -108,13 +109,3 @@ def _wish(path: str, before: Any, after: Any, cause: Cause) -> Cause | None:
     if path.startswith(RENDERER_PREFIX) and before is not MISSING:
         return Cause.UPGRADE
     return cause
-
-
-def escape(key: str) -> str:
-    """A key as a reference token of RFC 6901."""
-    return key.replace("~", "~0").replace("/", "~1")
-
-
-def below(path: str, prefix: str) -> bool:
-    """Whether a pointer is at or under another."""
-    return path == prefix or path.startswith(prefix + "/")

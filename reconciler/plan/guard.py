@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-from reconciler.drivers.driver import Kind
 from reconciler.types.change import Action, Change, Risk
+from reconciler.types.kind import Kind
 from reconciler.types.plan import GuardVerdict
 from reconciler.types.resource import Recorded, parts
 

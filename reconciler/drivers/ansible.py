@@ -1,0 +1,250 @@
+"""Hosts configured by Ansible playbooks of the repository: check mode with diff is the observation, a real run the apply.
+
+One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content, the host's variables and
+facts; so a commit that changes any of them is a change, and no file is read to know it. Hosts that share playbook, content, tags and
+become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
+private inventory only. Must not: keep anything between calls, or let one host's trouble become another's.
+
+The pieces: `ansible_inventory` (what hosts are told), `ansible_run` (the process), `ansible_events`, `ansible_blind` and `ansible_fields`
+(what happened), `ansible_verdict`. A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
+beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
+may change a playbook are trusted with it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reconciler.drivers.ansible_events import Listener
+from reconciler.drivers.ansible_inventory import host_facts, host_variables, inventory
+from reconciler.drivers.ansible_run import AnsibleSettings, Job, play, private_directory
+from reconciler.drivers.ansible_verdict import Heard, ended, observed
+from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
+from reconciler.errors import OctofleetError
+from reconciler.secrets.redact import redactor
+from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
+from reconciler.types.kind import Kind
+from reconciler.types.observation import Observation, Unknown
+from reconciler.types.outcome import Outcome, Status
+from reconciler.types.resource import Dependency, Resource, Rules, address
+from reconciler.types.values import SecretValue
+
+if TYPE_CHECKING:
+    from reconciler.settings import Ansible
+
+ORDER = 30
+T = TypeVar("T")
+
+__all__ = ["AnsibleDriver", "AnsibleSettings", "ansible_settings"]
+
+
+def ansible_settings(table: "Ansible") -> AnsibleSettings:
+    """The driver's settings from the server's table `[ansible]`; a path that is not given is empty there."""
+    key, known = (Path(path).expanduser() if path else None for path in (table.private_key_file, table.known_hosts_file))
+    return AnsibleSettings(
+        private_key_file=key,
+        known_hosts_file=known,
+        user=table.user,
+        forks=table.forks,
+        timeout_s=table.timeout_s,
+        ssh_common_args=table.ssh_common_args,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AnsibleDriver:
+    """See the module."""
+
+    settings: AnsibleSettings
+
+    @property
+    def info(self) -> DriverInfo:
+        """An engine: it plans natively, and what a role did to a host is not undone by taking the role away."""
+        kinds = (Kind(name="role", order=ORDER, engine=True, deletable=False, destroys=False),)
+        return DriverInfo(name="ansible", version=1, kinds=kinds, batch=500, concurrency=2, staleness=Staleness.INPUTS)
+
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+        """One for each host and each of its roles that has a playbook; a host's roles converge in the host's order."""
+        for host in scope.hosts:
+            needs = [Dependency(address=address("fleet", "host", host.tenant, host.name), lifetime=True)]
+            facts: dict[str, Any] | None = None
+            for role in host.roles:
+                if role.ansible is None:
+                    continue
+                facts = facts or host_facts(host)
+                made = _resource(host, role, facts, inputs, tuple(needs))
+                yield made
+                needs[1:] = [Dependency(address=made.address)]
+
+    def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        """One check run for all targets that may share one."""
+        found: dict[str, Observation] = {}
+        asked = []
+        for target in targets:
+            if target.desired is None:
+                found[target.address] = Unknown(code="not-observable", reason="only a role that is wanted can be checked", at=time.time())
+            else:
+                asked.append(target.desired)
+        for group in grouped(asked):
+            run = _Run(settings=self.settings, context=context, check=True, resources=group)
+            refused = {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
+            found |= refused | run.go(observed)
+        return found
+
+    def apply(self, step: Step, context: Context) -> Results:
+        """One real run for all changes that may share one. Ansible converges, so doing it again does no harm."""
+        found: dict[str, Outcome] = {}
+        asked = []
+        for work in step.work:
+            if work.target.desired is None:
+                error = "what a role did to a host is not undone by removing the role"
+                found[work.target.address] = Outcome(status=Status.FAILED, error=error)
+            else:
+                asked.append(work.target.desired)
+        for group in grouped(asked):
+            run = _Run(settings=self.settings, context=context, check=False, resources=group)
+            refused = {
+                where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
+                for where, (code, reason) in run.refused().items()
+            }
+            found |= refused | run.go(ended)
+        return found
+
+    def poll(self, operation: str, context: Context) -> Results:
+        """Runs are synchronous: nothing is ever pending."""
+        del operation, context
+        return {}
+
+    def list(self, context: Context) -> Iterator[Listed]:
+        """There is nothing to import."""
+        del context
+        return iter(())
+
+    def diff(self, target: Target, context: Context) -> str:
+        """The fields of a proposal carry the diffs."""
+        del target, context
+        return ""
+
+
+def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], inputs: Inputs, needs: tuple[Dependency, ...]) -> Resource:
+    ansible = role.ansible or {}
+    playbook = ansible["playbook"]
+    project = ansible.get("project") or _directory(playbook)
+    spec = {
+        "playbook": playbook,
+        "project": project,
+        "content": inputs.content(project) if inputs.content(playbook) else None,
+        "vars": host.values.get("vars") or {},
+        "host": facts,
+    }
+    moved = host.moved_from
+    return Resource(
+        address=address("ansible", "role", host.tenant, f"{host.name}.{role.name}"),
+        spec=spec | {name: ansible[name] for name in ("tags", "become") if name in ansible},
+        rules=Rules(tenant=host.tenant, order=ORDER, protect=host.protect, on_delete=host.on_delete, depends_on=needs),
+        group=host.group,
+        origin=host.origin,
+        moved_from=address("ansible", "role", moved[0], f"{moved[1]}.{role.name}") if moved else None,
+    )
+
+
+def _directory(playbook: str) -> str:
+    """The directory of a path in the repository; the repository itself is the empty path."""
+    parent = str(PurePosixPath(playbook).parent)
+    return "" if parent == "." else parent
+
+
+def grouped(resources: Sequence[Resource]) -> list[list[Resource]]:
+    """What may share a run, in the order of the first of each. A host is in a run once: the same playbook by two roles is two runs."""
+    found: dict[tuple[object, ...], list[Resource]] = {}
+    for resource in resources:
+        spec = resource.spec
+        key = (resource.rules.tenant, *(spec.get(name) for name in ("playbook", "project", "content", "become")), *(spec.get("tags") or ()))
+        turn = 0
+        while any(other.spec["host"]["name"] == spec["host"]["name"] for other in found.get((turn, *key), ())):
+            turn += 1
+        found.setdefault((turn, *key), []).append(resource)
+    return list(found.values())
+
+
+class _Run:
+    """One group of resources on its way through one run of the playbook."""
+
+    def __init__(self, *, settings: AnsibleSettings, context: Context, check: bool, resources: Sequence[Resource]) -> None:
+        self._settings, self._context, self._check = settings, context, check
+        self._first = resources[0]
+        self._resources: list[Resource] = []
+        self._variables: dict[str, dict[str, Any]] = {}
+        self._revealed: list[SecretValue] = []
+        self._refused: dict[str, tuple[str, str]] = {}
+        refusal = self._refusal()
+        for resource in resources:
+            if refusal is not None:
+                self._refused[resource.address] = refusal
+            else:
+                self._take(resource)
+
+    def refused(self) -> Mapping[str, tuple[str, str]]:
+        """The resources that cannot take part, with a code and a reason."""
+        return self._refused
+
+    def _refusal(self) -> tuple[str, str] | None:
+        """Why nothing of this group can run."""
+        playbook, project = self._first.spec["playbook"], self._first.spec["project"]
+        if self._first.spec["content"] is None:
+            return "playbook-missing", f"the playbook {playbook} or its project {project or '.'} is not in the repository"
+        if _inside(playbook, project) is None:
+            return "playbook-missing", f"the playbook {playbook} is not below its project {project}"
+        if self._context.cancelled():
+            return "cancelled", "cancelled before it began"
+        if time.monotonic() >= self._context.deadline:
+            return "timeout", "there was no time left to begin"
+        return None
+
+    def _take(self, resource: Resource) -> None:
+        try:
+            variables, revealed = host_variables(
+                resource.spec, self._settings.user, lambda ref: self._context.secret(ref, resource.rules.tenant)
+            )
+        except OctofleetError as error:
+            self._refused[resource.address] = ("secret-unavailable", f"a variable cannot be resolved: {error}")
+            return
+        self._resources.append(resource)
+        self._variables[resource.spec["host"]["name"]] = variables
+        self._revealed += revealed
+
+    def go(self, verdict: Callable[[Heard, str, Resource, float], T]) -> dict[str, T]:
+        """Run, and say of each host what `verdict` makes of it."""
+        if not self._resources:
+            return {}
+        with private_directory(self._context.scratch) as directory:
+            heard = self._play(directory)
+        return {resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources}
+
+    def _play(self, directory: Path) -> Heard:
+        spec = self._first.spec
+        job = Job(
+            directory=directory,
+            playbook=_inside(spec["playbook"], spec["project"]) or "",
+            inventory=inventory(self._variables),
+            check=self._check,
+            tags=tuple(spec.get("tags") or ()),
+            become=spec.get("become") is True,
+        )
+        self._context.export(spec["content"], job.project)
+        redact = redactor(self._revealed)
+        log = (lambda line: None) if self._check else self._context.log
+        listener = Listener(
+            hosts=tuple(self._variables), project=job.project, told_as=spec["project"], check=self._check, redact=redact, log=log
+        )
+        until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
+        end = play(job, self._settings, listener, until=until, cancelled=self._context.cancelled)
+        return Heard(listener=listener, end=end, playbook=spec["playbook"])
+
+
+def _inside(playbook: str, project: str) -> str | None:
+    """The playbook's path in its project, or None if it is not below it."""
+    path, root = PurePosixPath(playbook), PurePosixPath(project)
+    return str(path.relative_to(root)) if path.is_relative_to(root) and ".." not in path.parts else None

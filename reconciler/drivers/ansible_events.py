@@ -1,0 +1,238 @@
+"""From the events of a run to what happened on each host, task by task.
+
+In: ansible-runner's events, one by one, as they come. Out: a `Story` for each host. Texts are cleaned (secrets and temporary paths out)
+before anything is kept, and only what is told is kept: changes, failures, blind spots. What a run says of a host at its end
+(`playbook_on_stats`) is held against what was seen, because a censored event does not say whether it changed anything. Must not: decide
+what a story means; `ansible_verdict.py` does.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from reconciler.drivers.ansible_blind import read_banner, skip_reason, unforeseen
+from reconciler.drivers.ansible_fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
+from reconciler.types.canonical import canonical
+
+MESSAGE_LIMIT = 1000
+OUTPUT_LIMIT = 100
+_TEMPORARY = re.compile(r"[^\s\"']*/ansible-(?:tmp|local)-[^/\s]+/(?:tmp[^/\s]+/)?")
+_CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
+_TEMPLATED_NAME = re.compile(r"^\s*-?\s*name:\s*(?P<quote>[\"']?)(?P<name>.*\{\{.*)(?P=quote)\s*$")
+
+
+class Ended(StrEnum):
+    """How one task ended on one host."""
+
+    OK = "ok"
+    CHANGED = "changed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    IGNORED = "ignored"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One task on one host. `where` is a file and line of the repository; `blind` says what the preview could not foresee."""
+
+    name: str
+    where: str
+    ended: Ended
+    changed: bool = False
+    message: str = ""
+    pieces: tuple[Piece, ...] = ()
+    blind: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Story:
+    """One host in one run. `failed` and `dark` are the run's own count at its end; None: it did not get so far."""
+
+    results: list[Result] = field(default_factory=list)
+    failed: bool | None = None
+    dark: bool | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Listener:
+    """Hears a run. `project` is where it was exported to, `told_as` its path in the repository; `log` gets a line for each change and
+    failure.
+    """
+
+    hosts: Collection[str]
+    project: Path
+    told_as: str
+    check: bool
+    redact: Clean
+    log: Callable[[str], None] = lambda line: None
+    stories: dict[str, Story] = field(init=False)
+    output: list[str] = field(default_factory=list)
+    strangers: set[str] = field(default_factory=set)
+    finished: bool = False
+    cut_short: bool = False
+    _real: dict[str, bool] = field(default_factory=dict)
+    _names: dict[tuple[str, str], str] = field(default_factory=dict)
+    _items: dict[tuple[str, str], list[Result]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stories = {host: Story() for host in self.hosts}
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """One event; unknown ones are passed over."""
+        kind, data = str(event.get("event", "")), event.get("event_data") or {}
+        text = str(event.get("stdout") or "")
+        if kind == "playbook_on_stats":
+            self._stats(data)
+        elif kind == "playbook_on_no_hosts_remaining":
+            self.cut_short = True
+        elif kind in ("verbose", "error", "warning", "system_warning"):
+            self.output += self._clean(text).splitlines()[: max(0, OUTPUT_LIMIT - len(self.output))]
+        elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and data.get("task_uuid"):
+            self._task_event(kind, data, text)
+
+    def _task_event(self, kind: str, data: Mapping[str, Any], text: str) -> None:
+        real = read_banner(text)
+        if real is not None:
+            self._real[data["task_uuid"]] = real
+        host, _, word = str(data.get("host", "")), *kind.rpartition("_on_")[1:]
+        ended = {"ok": Ended.OK, "failed": Ended.FAILED, "skipped": Ended.SKIPPED, "unreachable": Ended.UNREACHABLE}.get(word)
+        if ended is None or not host:
+            return
+        result = self._result(ended, data, text)
+        if host not in self.stories:
+            self.strangers |= {host} if result.changed else set()
+        elif kind.startswith("runner_item_on_"):
+            self._items.setdefault((host, data["task_uuid"]), []).append(result)
+        else:
+            whole = _joined(result, self._items.pop((host, data["task_uuid"]), []))
+            self.stories[host].results.append(whole)
+            self._tell(host, whole)
+
+    def _result(self, ended: Ended, data: Mapping[str, Any], text: str) -> Result:
+        told = data.get("res")
+        res = told if isinstance(told, Mapping) else {}
+        hidden = "censored" in res or (not res and ended is not Ended.SKIPPED)
+        changed = bool(_CHANGED.search(text)) if hidden else res.get("changed") is True
+        if ended is Ended.FAILED and data.get("ignore_errors"):
+            ended = Ended.IGNORED
+        if ended is Ended.OK and changed:
+            ended = Ended.CHANGED
+        return Result(
+            name=self._name(data),
+            where=self._where(data),
+            ended=ended,
+            changed=changed,
+            message=self._message(res) if ended in (Ended.FAILED, Ended.IGNORED, Ended.UNREACHABLE) else "",
+            pieces=pieces(res, self._clean, _item(res, self._clean)) if changed else (),
+            blind=self._blind(ended, data, res, text) if self.check else (),
+        )
+
+    def _blind(self, ended: Ended, data: Mapping[str, Any], res: Mapping[str, Any], text: str) -> tuple[str, ...]:
+        action = str(data.get("resolved_action") or data.get("task_action") or "")
+        found = []
+        if ended is Ended.SKIPPED:
+            found.append(skip_reason(action, res, text))
+        elif self._real.get(data["task_uuid"]):
+            found.append(unforeseen(action))
+        elif str(res.get("msg", "")).startswith("Command would have run"):
+            found.append("what its command does is not foreseen")
+        if ended is Ended.CHANGED and hides_mode(res):
+            found.append("its content changes, and a change of mode or owner does not show beside that")
+        return tuple(filter(None, found))
+
+    def _message(self, res: Mapping[str, Any]) -> str:
+        if "censored" in res:
+            return HIDDEN
+        told = [res.get("msg"), *[res[name] for name in ("stderr", "module_stderr", "module_stdout") if res.get(name)][:1]]
+        text = ": ".join(str(part).strip() for part in told if part)
+        return bounded(self._clean(text), MESSAGE_LIMIT) or "no message"
+
+    def _tell(self, host: str, result: Result) -> None:
+        if result.changed or result.ended in (Ended.FAILED, Ended.IGNORED, Ended.UNREACHABLE):
+            word = result.ended if result.ended is not Ended.IGNORED else "failed, ignored"
+            self.log(f"{host}: {result.name} ({result.where}): {word}{': ' + result.message if result.message else ''}")
+
+    def _stats(self, data: Mapping[str, Any]) -> None:
+        self.finished = True
+        for host, story in self.stories.items():
+            story.failed, story.dark = bool(data.get("failures", {}).get(host)), bool(data.get("dark", {}).get(host))
+            unseen = data.get("changed", {}).get(host, 0) - sum(result.changed for result in story.results)
+            if unseen > 0:
+                piece = Piece(what="change", before=HIDDEN, after=HIDDEN)
+                hidden = Result(name="(hidden)", where=self.told_as, ended=Ended.CHANGED, changed=True, pieces=(piece,) * unseen)
+                story.results.append(hidden)
+
+    def _name(self, data: Mapping[str, Any]) -> str:
+        """Role and name. A templated name is told as it is written: Ansible fills it in for whichever host of the batch comes first."""
+        key = (str(data.get("task_path", "")), str(data.get("task", "")))
+        if key not in self._names:
+            self._names[key] = self._clean(self._written_name(key[0]) or key[1])
+        role = str(data.get("role") or "")
+        return f"{self._clean(role)} : {self._names[key]}" if role else self._names[key]
+
+    def _written_name(self, task_path: str) -> str:
+        path, _, line = task_path.rpartition(":")
+        if not line.isdigit() or not Path(path).is_relative_to(self.project):
+            return ""
+        try:
+            lines = Path(path).read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        found = _TEMPLATED_NAME.match(lines[int(line) - 1]) if int(line) <= len(lines) else None
+        return found["name"] if found else ""
+
+    def _where(self, data: Mapping[str, Any]) -> str:
+        return self._clean(str(data.get("task_path") or data.get("playbook") or ""))
+
+    def _clean(self, text: str) -> str:
+        """Secrets out; our directories as paths of the repository; other temporary ones out."""
+        if "/" in text:
+            text = text.replace(f"{self.project}/", f"{self.told_as}/" if self.told_as else "")
+            text = text.replace(str(self.project), self.told_as or ".")
+            text = _TEMPORARY.sub("", text).replace(f"{self.project.parent}/", "")
+        return self.redact(text)
+
+
+def _item(res: Mapping[str, Any], clean: Clean) -> str:
+    """The label of one item of a loop, or nothing."""
+    if "ansible_loop_var" not in res:
+        return ""
+    label = res.get("_ansible_item_label", res.get(res["ansible_loop_var"]))
+    text = label if isinstance(label, str) else canonical(cleaned(label, clean)).decode()
+    return bounded(clean(text), 200) or "(empty)"
+
+
+def _joined(whole: Result, items: Sequence[Result]) -> Result:
+    """A loop's own result with what its items told; nothing is added where there was no loop."""
+    if not items:
+        return whole
+    changed = whole.changed or any(item.changed for item in items)
+    ended = Ended.CHANGED if changed and whole.ended is Ended.OK else whole.ended
+    messages = [item.message for item in items if item.ended in (Ended.FAILED, Ended.IGNORED, Ended.UNREACHABLE)]
+    return replace(
+        whole,
+        ended=ended,
+        changed=changed,
+        message=messages[-1] if messages else whole.message,
+        pieces=tuple(piece for item in items for piece in item.pieces) or whole.pieces,
+        blind=tuple(dict.fromkeys(text for item in items for text in item.blind)),
+    )
+
+
+def keyed(results: Sequence[Result]) -> list[tuple[str, Result]]:
+    """A key for each task of a host, the same in every run: its name; with its place, then a number, where the name is not one task's."""
+    places: dict[str, set[str]] = {}
+    for result in results:
+        places.setdefault(result.name, set()).add(result.where)
+    seen: Counter[str] = Counter()
+    found = []
+    for result in results:
+        key = result.name if len(places[result.name]) == 1 else f"{result.name} ({result.where})"
+        seen[key] += 1
+        found.append((key if seen[key] == 1 else f"{key} #{seen[key]}", result))
+    return found

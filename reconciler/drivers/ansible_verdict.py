@@ -1,0 +1,106 @@
+"""What a run means for one host: an observation after a check, an outcome after a real run.
+
+In: what the listener heard, and how the run ended. Out: `Unknown` unless the whole playbook was seen to its end on this host; `PARTIAL`
+as soon as anything had changed before the end. Must not: take silence for success.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.drivers.ansible_events import Ended, Listener, Result, Story, keyed
+from reconciler.drivers.ansible_fields import bounded, fields, proposal_digest
+from reconciler.drivers.ansible_run import End
+from reconciler.types.observation import Observation, Present, Proposed, Unknown
+from reconciler.types.outcome import Outcome, Status
+from reconciler.types.resource import Resource
+
+OUTPUT_LIMIT = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A run that is over: all that was heard of it, how it ended, and its playbook's path in the repository."""
+
+    listener: Listener
+    end: End
+    playbook: str
+
+
+def observed(heard: Heard, host: str, desired: Resource, now: float) -> Observation:
+    """What check mode says of this host."""
+    story = heard.listener.stories[host]
+    trouble = _trouble(heard, story)
+    if trouble is not None:
+        return Unknown(code=trouble[0], reason=trouble[1], at=now)
+    proposed = fields((key, result.pieces) for key, result in keyed(story.results) if result.changed)
+    blind = _blind_spots(heard, story)
+    if not proposed and not blind:
+        return Present(spec=desired.spec, digest=desired.digest, at=now)
+    return Proposed(fields=proposed, digest=proposal_digest(proposed), at=now, blind_spots=blind)
+
+
+def ended(heard: Heard, host: str, desired: Resource, now: float) -> Outcome:
+    """How a real run ended on this host."""
+    story = heard.listener.stories[host]
+    trouble = _trouble(heard, story)
+    if trouble is None:
+        return Outcome(status=Status.DONE, observation=Present(spec=desired.spec, digest=desired.digest, at=now))
+    code, reason = trouble
+    done = [result.name for result in story.results if result.changed]
+    if done:
+        return Outcome(status=Status.PARTIAL, error=f"{reason}; changed before that: {_named(done)}")
+    return Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
+
+
+def _trouble(heard: Heard, story: Story) -> tuple[str, str] | None:
+    """Why the playbook did not come to its end on this host: a stable code and a reason."""
+    last = _last_failure(story)
+    if story.dark or (story.dark is None and last is not None and last.ended is Ended.UNREACHABLE):
+        return "unreachable", f"unreachable: {last.message if last else 'no message'}"
+    if last is not None and story.failed is not False:
+        return "check-failed" if heard.listener.check else "failed", f"the task {last.name} ({last.where}) failed: {last.message}"
+    if heard.end is End.CANCELLED:
+        return "cancelled", f"the run was cancelled{_reached(story)}"
+    if heard.end is End.TIMEOUT:
+        return "timeout", f"the run took too long and was stopped{_reached(story)}"
+    return _unfinished(heard, story)
+
+
+def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
+    if heard.end is End.BROKEN or not heard.listener.finished:
+        said = bounded("\n".join(_errors(heard.listener.output)), OUTPUT_LIMIT)
+        return "playbook-broken", f"{heard.playbook} could not be run: {said or 'ansible-playbook said nothing'}"
+    if story.failed:
+        return "check-failed" if heard.listener.check else "failed", "the play failed, and no event says where"
+    if not story.results:
+        return "not-targeted", f"no task of {heard.playbook} ran for this host; see its `hosts:` (it should say all) and the tags"
+    if heard.listener.cut_short:
+        return "cut-short", f"a play of {heard.playbook} was stopped because of other hosts"
+    return None
+
+
+def _last_failure(story: Story) -> Result | None:
+    return next((result for result in reversed(story.results) if result.ended in (Ended.FAILED, Ended.UNREACHABLE)), None)
+
+
+def _reached(story: Story) -> str:
+    return f" after the task {story.results[-1].name}" if story.results else " before its first task was done"
+
+
+def _errors(output: Sequence[str]) -> Sequence[str]:
+    """From the first line that is an error on; everything if there is none."""
+    first = next((index for index, line in enumerate(output) if "ERROR" in line), 0)
+    return [line for line in output[first:] if line.strip()]
+
+
+def _blind_spots(heard: Heard, story: Story) -> tuple[str, ...]:
+    told = [f"{result.name} ({result.where}): {reason}" for result in story.results for reason in result.blind]
+    rescued = [result for result in story.results if result.ended is Ended.FAILED]
+    told += [f"{result.name} ({result.where}): it fails in check mode and is rescued" for result in rescued]
+    told += [f"the playbook also changes {host}, which is not a host of this run" for host in sorted(heard.listener.strangers)]
+    return tuple(dict.fromkeys(told))
+
+
+def _named(names: Sequence[str], most: int = 10) -> str:
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
