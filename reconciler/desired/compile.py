@@ -10,6 +10,7 @@ from typing import Protocol
 
 from reconciler.desired.catalog import Catalog, collect
 from reconciler.desired.clash import Clashes
+from reconciler.desired.foreign import IGNORE_FILE, Ignored, without_projects
 from reconciler.desired.hostset import TooMany, expand
 from reconciler.desired.layers import Unresolved, chain, follow
 from reconciler.desired.manifest import Check, Manifest, Parsed, parse
@@ -29,6 +30,9 @@ class Tree(Protocol):
 
     def blob(self, blob: str) -> bytes:
         """The bytes of a blob."""
+
+    def content(self, path: str) -> str | None:
+        """The id of what is at a path, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +99,10 @@ def _tenant(manifest: Manifest) -> ResolvedTenant:
 
 def compile_tree(tree: Tree, contract: Contract, token: Token) -> Desired:
     """Everything that the files of the tree want. Never raises on user input: problems are in the result."""
-    files = dict(tree.files())
-    catalog = collect(_parsed(path, blob, tree, contract) for path, blob in files.items())
+    ignored = Ignored(_ignore_file(tree))
+    files = {path: blob for path, blob in tree.files() if path not in ignored}
+    parsed = {path: _parsed(path, blob, tree, contract) for path, blob in files.items()}
+    catalog = collect(without_projects(parsed))
     check = _Findings(catalog=catalog, text=lambda path: tree.blob(files[path]))
     hosts = dict(sorted(check.hosts(contract.rules)))
     resolver = Resolver(catalog=catalog, rules=contract.rules, token=token)
@@ -105,6 +111,11 @@ def compile_tree(tree: Tree, contract: Contract, token: Token) -> Desired:
     check.fleet(len(files))
     problems = tuple(sorted({*catalog.problems, *check.problems}))
     return Desired(catalog=catalog, resolver=resolver, hosts=hosts, problems=problems, blocked=check.blocked, text=check.text)
+
+
+def _ignore_file(tree: Tree) -> str:
+    blob = tree.content(IGNORE_FILE)
+    return tree.blob(blob).decode(errors="replace") if blob else ""
 
 
 def _parsed(path: str, blob: str, tree: Tree, contract: Contract) -> Parsed:

@@ -17,6 +17,9 @@ Check = Callable[[str, Any], Iterable[tuple[str, str]]]
 """Given a kind and a document: pointer and message of everything that its schema refuses."""
 
 
+FOREIGN_HINT = "if this file is for another program, name it or its directory in .octofleetignore"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A checked manifest. `own` lists where in the document its specification stands, with what stands there: a member of a HostSet has the
@@ -89,12 +92,11 @@ def _problems(document: Document, data: bytes, kinds: Mapping[str, str | None], 
 
     value = document.value
     if not isinstance(value, dict):
-        return [at("", "manifest-shape", "a manifest is a map with apiVersion, kind, metadata and spec")]
+        return [at("", "manifest-shape", "a manifest is a map with apiVersion, kind, metadata and spec", FOREIGN_HINT)]
     kind = value.get("kind")
     if value.get("apiVersion") != "octofleet/v1":
-        return [
-            at("/apiVersion", "manifest-api-version", "apiVersion must be octofleet/v1", "begin the document with apiVersion: octofleet/v1")
-        ]
+        hint = "begin the document with apiVersion: octofleet/v1" if "kind" in value else FOREIGN_HINT
+        return [at("/apiVersion", "manifest-api-version", "apiVersion must be octofleet/v1", hint)]
     if not isinstance(kind, str) or kind not in kinds:
         known = ", ".join(sorted(name for name, reason in kinds.items() if reason is None))
         return [at("/kind", "manifest-kind", f"there is no kind {kind!r}", f"kinds: {known}")]

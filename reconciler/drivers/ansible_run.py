@@ -224,7 +224,7 @@ def arguments(job: Job) -> list[str]:
 
 
 def fixed_variables(settings: AnsibleSettings) -> dict[str, Any]:
-    """Variables that nothing in Git overrides, for Ansible ranks them highest: how host keys are checked. ssh obeys the first of equal options."""
+    """How host keys are checked. Nothing in Git overrides it: Ansible ranks these highest, and ssh obeys the first of equal options."""
     checks = ("ansible_host_key_checking", "ansible_ssh_host_key_checking", "ansible_paramiko_host_key_checking")
     return {"ansible_ssh_args": ssh_arguments(settings)} | dict.fromkeys(checks, True)
 
@@ -261,7 +261,6 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
         "ANSIBLE_NO_TARGET_SYSLOG": "1",  # modules would log their arguments on the host, secrets included
         "ANSIBLE_CHECK_MODE_MARKERS": "1",  # how events.py tells a task that really runs in check mode
-        "ANSIBLE_CALLBACKS_ENABLED": "",
         "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "0",
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
