@@ -102,7 +102,7 @@ def merge_rules() -> Mapping[str, MergeRule]:
 
 @cache
 def exclusive_rules() -> Mapping[str, tuple[str, ...]]:
-    """Keys of a map (by its path, `/disk`) of which a nearer layer's displaces the farther layers' others: `x-exclusive` of the schemas."""
+    """Keys of a map (by its path, `/disk`) that are one choice: a nearer layer's replaces all of them. `x-exclusive` of the schemas."""
     return MappingProxyType({path: tuple(block["x-exclusive"]) for path, block in _settings() if "x-exclusive" in block})
 
 

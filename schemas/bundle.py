@@ -2,9 +2,9 @@
 
 In: parsed schema documents. Out: new documents; the input is never changed. It reads no file.
 
-The files compose objects (`$ref` to an open block, further `properties`, `unevaluatedProperties: false`). That is pleasant to read but slow to
-validate and unknown to many editors, so the bundle merges such a block into the object that uses it. An object that is closed and flat says
-`additionalProperties: false`: the same meaning, without bookkeeping of what was evaluated, and with clearer errors.
+The files compose objects (`$ref` to an open block, further `properties`, `unevaluatedProperties: false`). That is pleasant to read but
+slow to validate and unknown to many editors, so the bundle merges such a block into the object that uses it. An object that is closed and
+flat says `additionalProperties: false`: the same meaning, without bookkeeping of what was evaluated, and with clearer errors.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 
 COMMON = "common.json"
 LOCAL = "#/$defs/"
-ANNOTATIONS = frozenset({"title", "description", "examples", "default"})
+ANNOTATIONS = frozenset({"$comment", "title", "description", "examples", "default"})
 CLOSED = "unevaluatedProperties"
 
 
@@ -45,7 +45,7 @@ def _flat(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any
     block = referred(schema, shared)
     if CLOSED not in schema:
         return dict(schema)
-    own = {key: value for key, value in schema.items() if key not in {"$ref", CLOSED}}
+    own = {key: value for key, value in schema.items() if key not in {"$ref", "$comment", CLOSED}}
     if block:
         own = _merged(_flat({**block, CLOSED: False}, shared), own)
     return {**{key: value for key, value in own.items() if key != CLOSED}, "additionalProperties": False}

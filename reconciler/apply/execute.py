@@ -15,12 +15,12 @@ from threading import Semaphore
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target, Work
 from reconciler.errors import OctofleetError, Permanent, Stale
 from reconciler.store.engine import Store
-from reconciler.store.observations import drop_observations, save_observations
+from reconciler.store.observations import drop_observations, load_observations, save_observations
 from reconciler.store.records import drop_records, load_records, load_specs, save_records
 from reconciler.store.runs import Item, JournalRun, JournalStep, begin_step, end_items, end_run, load_steps, note_operation, write_log
 from reconciler.types.canonical import NOTHING
 from reconciler.types.change import REMOVALS, Action, Change
-from reconciler.types.observation import Absent, Observation, Present, Unknown
+from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
 from reconciler.types.plan import Plan
 from reconciler.types.resource import Recorded, Resource
@@ -51,6 +51,10 @@ class Execution:
             steps = load_steps(connection, self.run.id)
         for step in steps:
             self.ended.update((item.address, item.status) for item in step.items if item.status is not None)
+        missing = {step.driver for step in steps if step.driver and step.state != "ended"} - self.drivers.keys()
+        if missing:
+            hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {self.run.id} --reason WHY"
+            raise Permanent(f"run {self.run.id} needs the driver {min(missing)}, which is not here", hint=hint, code="driver-missing")
         limits = {name: Semaphore(driver.info.concurrency) for name, driver in self.drivers.items()}
         with ThreadPoolExecutor(max_workers=sum(d.info.concurrency for d in self.drivers.values()) + 1) as pool:
             for _, wave in groupby(steps, key=lambda step: step.wave):
@@ -77,8 +81,15 @@ class Execution:
 
     def _record_only(self, step: JournalStep) -> None:
         open_items = [item for item in step.items if item.status is None]
-        outcomes = {item.address: self._unmet(item) or Outcome(status=Status.DONE) for item in open_items}
+        with self.store.read() as connection:
+            seen = load_observations(connection, [item.address for item in open_items])
+        outcomes = {item.address: self._unmet(item) or self._as_seen(item, seen.get(item.address)) for item in open_items}
         self.finish(step, outcomes)
+
+    def _as_seen(self, item: Item, seen: Observation | None) -> Outcome:
+        """Done, with what the plan relied on as the observation, so that the record gets the world's own id of it."""
+        relied = seen is not None and _digest(seen) == self.change(item).before_digest
+        return Outcome(status=Status.DONE, observation=seen if relied else None)
 
     def change(self, item: Item) -> Change:
         """The plan's change that an item carries out."""
@@ -147,20 +158,25 @@ class StepRun:
     execution: Execution
     step: JournalStep
     driver: Driver
+    ended: set[str] = field(default_factory=set)
 
     def go(self) -> None:
         """Bring the step to its end, or leave it open when cancelled."""
         items = [item for item in self.step.items if item.status is None]
         unmet = self.execution.unmet(items) if self.step.state == "ready" else {}
         if unmet:
-            self.execution.finish(self.step, unmet)
+            self._finish(unmet)
             items = [item for item in items if item.address not in unmet]
         if not items:
             return
         try:
             self._go({item.address: item for item in items}, self._targets(items))
         except Exception as error:  # noqa: BLE001 - the apply boundary: whatever a driver raises becomes an outcome
-            self._failed(items, error)
+            self._failed([item for item in items if item.address not in self.ended], error)
+
+    def _finish(self, outcomes: Mapping[str, Outcome]) -> None:
+        self.execution.finish(self.step, outcomes)
+        self.ended.update(outcomes)
 
     def _failed(self, items: Sequence[Item], error: Exception) -> None:
         status = Status.STALE if isinstance(error, Stale) else Status.FAILED
@@ -170,70 +186,88 @@ class StepRun:
         self.execution.finish(self.step, outcomes)
 
     def _go(self, items: Mapping[str, Item], work: Mapping[str, Work]) -> None:
-        run, step = self.execution, self.step
-        context = run.context(self._log, self._checkpoint)
-        if step.state == "waiting":
-            results: Results = self.driver.poll(step.operation, context)
-        else:
-            ended = self._check(items, work, context)
-            if ended:
-                run.finish(step, ended)
-            left = tuple(work[address] for address in sorted(items) if address not in ended)
-            if not left:
-                return
-            if step.state == "ready":
-                with run.store.write() as connection:
-                    begin_step(connection, run.run.id, step.seq, run.now())
-            results = self._apply(Step(id=f"{run.run.id}.{step.seq}", work=left), context)
-        self._settle(items, work, results, context)
+        context = self.execution.context(self._log, self._checkpoint)
+        results = dict(self.driver.poll(self.step.operation, context)) if self.step.state == "waiting" else {}
+        rest = {address: item for address, item in items.items() if address not in results}
+        if rest:
+            results |= self._begin(rest, work, context)
+        self._settle({a: item for a, item in items.items() if a not in self.ended}, work, results, context)
 
-    def _apply(self, step: Step, context: Context) -> Results:
-        return self.driver.apply(step, context)
+    def _begin(self, items: Mapping[str, Item], work: Mapping[str, Work], context: Context) -> Results:
+        """Apply what has not ended yet; after an interruption, what no operation under way answers for."""
+        run, step = self.execution, self.step
+        ended = self._check(items, work, context)
+        if ended:
+            self._finish(ended)
+        left = tuple(work[address] for address in sorted(items) if address not in ended)
+        if not left:
+            return {}
+        if step.state == "ready":
+            with run.store.write() as connection:
+                begin_step(connection, run.run.id, step.seq, run.now())
+        return self.driver.apply(Step(id=f"{run.run.id}.{step.seq}", work=left), context)
 
     def _settle(self, items: Mapping[str, Item], work: Mapping[str, Work], results: Results, context: Context) -> None:
         """Journal what has ended, wait for what has not; waiting holds nothing but this step."""
         until = time.monotonic() + self.execution.deadline_s
-        while True:
-            ended = {address: result for address, result in results.items() if isinstance(result, Outcome)}
-            pending = [result for result in results.values() if isinstance(result, Pending)]
-            if ended:
-                self.execution.finish(self.step, self._seen(items, work, ended, context))
-            if not pending:
-                return
+        left = set(items)
+        while left:
+            silent = Outcome(status=Status.FAILED, error=f"the driver {self.driver.info.name} gave no outcome")
+            now = {address: results.get(address, silent) for address in left}
+            pending = {address: result for address, result in now.items() if isinstance(result, Pending)}
+            ended = {address: result for address, result in now.items() if isinstance(result, Outcome)}
             if time.monotonic() > until:
                 late = Outcome(status=Status.EXPIRED, error=f"still going on after {self.execution.deadline_s:g} s")
-                self.execution.finish(self.step, {a: late for a, r in results.items() if isinstance(r, Pending)})
+                ended |= dict.fromkeys(pending, late)
+            if ended:
+                self._finish(self._seen(items, work, ended, context))
+            left -= ended.keys()
+            if not left:
                 return
-            self._checkpoint(pending[0].operation)
-            self.execution.wait(min(item.poll_after_s for item in pending))
+            operations = sorted({item.operation for item in pending.values()})
+            self._checkpoint(operations[-1])
+            self.execution.wait(min(item.poll_after_s for item in pending.values()))
             if self.execution.cancelled():
                 return
-            results = self.driver.poll(pending[0].operation, context)
+            results = {}
+            for operation in operations:
+                results |= self.driver.poll(operation, context)
 
     def _seen(
         self, items: Mapping[str, Item], work: Mapping[str, Work], ended: Mapping[str, Outcome], context: Context
     ) -> dict[str, Outcome]:
         """Hold what the driver says against the world: done means that the world is at `after_digest`."""
-        blind = [a for a, o in ended.items() if o.status is Status.DONE and o.observation is None]
-        observed = self.driver.observe([work[address].target for address in blind], context) if blind else {}
+        blind = [work[a].target for a, o in ended.items() if o.observation is None]
+        observed = self._observed(blind, context) if blind else {}
         result = {}
         for address, outcome in ended.items():
             found = outcome.observation or observed.get(address)
             error = outcome.error
             status = outcome.status
             if status is Status.DONE and not self._at_end(items[address], found):
-                status, error = Status.PARTIAL, "the driver said done, but the world is not as desired"
+                why = f"cannot be observed: {found.reason}" if isinstance(found, Unknown) else "is not as desired"
+                status, error = Status.PARTIAL, f"the driver said done, but the world {why}"
             result[address] = Outcome(
                 status=status, observation=found, external_id=outcome.external_id, outputs=outcome.outputs, error=error
             )
         return result
+
+    def _observed(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        """What there is now. What cannot be seen is unknown, so that the next plan looks again."""
+        now = self.execution.now()
+        try:
+            found = self.driver.observe(targets, context)
+        except OctofleetError as error:
+            return {target.address: Unknown(code=error.code, reason=error.message, at=now) for target in targets}
+        silent = Unknown(code="not-answered", reason="the driver gave no observation", at=now)
+        return {target.address: found.get(target.address, silent) for target in targets}
 
     def _at_end(self, item: Item, found: Observation | None) -> bool:
         if item.action is Action.DELETE:
             return isinstance(found, Absent)
         if isinstance(found, Present):
             return found.digest == self.execution.change(item).desired_digest
-        return False
+        return isinstance(found, Proposed) and not found.fields
 
     def _check(self, items: Mapping[str, Item], work: Mapping[str, Work], context: Context) -> dict[str, Outcome]:
         """What has ended before it began: done already, or stale. After an interruption nothing is stale."""
@@ -241,23 +275,36 @@ class StepRun:
         if not begun and self.driver.info.staleness is not Staleness.DIGEST:
             return {}
         self._wait_until_settled()
-        observed = self.driver.observe([work[address].target for address in items], context)
+        looked = {address: self._place(item, work[address]) for address, item in items.items()}
+        observed = self.driver.observe(list(looked.values()), context)
         ended: dict[str, Outcome] = {}
         for address, item in items.items():
-            found = observed.get(address)
+            found = observed.get(looked[address].address)
             if found is None or isinstance(found, Unknown):
                 reason = found.reason if isinstance(found, Unknown) else "the driver gave no observation"
                 ended[address] = Outcome(status=Status.FAILED, observation=found, error=f"cannot be observed: {reason}")
-            elif self._at_end(item, found) and item.action is not Action.MOVE:
+            elif self._done_already(item, work[address], found):
                 ended[address] = Outcome(status=Status.DONE, observation=found)
             elif not begun and _digest(found) != self._before(item):
                 error = "the world has changed since the plan was made; make a new plan"
                 ended[address] = Outcome(status=Status.STALE, observation=found, error=error)
         return ended
 
+    def _place(self, item: Item, work: Work) -> Target:
+        """Where to look before a change: what has not begun to move is still at its old address."""
+        moving = work.moved_from is not None and self.step.state == "ready"
+        return work.moved_from if moving and work.moved_from and not self._recreates(item) else work.target
+
+    def _recreates(self, item: Item) -> bool:
+        return self.execution.change(item).action is Action.REPLACE and item.action is Action.CREATE
+
+    def _done_already(self, item: Item, work: Work, found: Observation) -> bool:
+        """A move is never done before it began, as something may be left at the old address; nor is a run that proposes nothing, for a
+        preview does not foresee everything."""
+        return work.moved_from is None and not isinstance(found, Proposed) and self._at_end(item, found)
+
     def _before(self, item: Item) -> str:
-        change = self.execution.change(item)
-        return NOTHING if change.action is Action.REPLACE and item.action is Action.CREATE else change.before_digest
+        return NOTHING if self._recreates(item) else self.execution.change(item).before_digest
 
     def _wait_until_settled(self) -> None:
         """After a lost reply an absent resource may still be on its way: give it the driver's settle time."""
@@ -283,7 +330,7 @@ class StepRun:
             if item.action is not Action.DELETE:
                 desired = _resource(change, specs)
             target = Target(address=item.address, desired=desired, **(known if change.moved_from is None else {}))  # type: ignore[arg-type]
-            moved = Target(address=change.moved_from, **known) if change.moved_from else None  # type: ignore[arg-type]
+            moved = Target(address=change.moved_from, desired=desired, **known) if change.moved_from else None  # type: ignore[arg-type]
             work[item.address] = Work(action=item.action, target=target, moved_from=moved)
         return work
 

@@ -44,9 +44,12 @@ def sshd_program() -> str | None:
 
 
 @contextmanager
-def demo_hosts(names: Iterable[str], root: Path) -> Iterator[list[DemoHost]]:
-    """Start one machine for each name below `root`; they end with the block. `root` then holds `id_ed25519` and `known_hosts`."""
-    sshd = sshd_program()
+def demo_hosts(names: Iterable[str], root: Path, *, local: bool = False) -> Iterator[list[DemoHost]]:
+    """Start one machine for each name below `root`; they end with the block. `root` then holds `id_ed25519` and `known_hosts`.
+
+    `local`: no sshd even where there is one.
+    """
+    sshd = None if local else sshd_program()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         hosts = []

@@ -237,7 +237,13 @@ class _Run:
         redact = redactor(self._revealed)
         log = (lambda line: None) if self._check else self._context.log
         listener = Listener(
-            hosts=tuple(self._variables), project=job.project, told_as=spec["project"], check=self._check, redact=redact, log=log
+            hosts=tuple(self._variables),
+            project=job.project,
+            wrapper=job.wrapper,
+            told_as=spec["project"],
+            check=self._check,
+            redact=redact,
+            log=log,
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
         end = play(job, self._settings, listener, until=until, cancelled=self._context.cancelled)

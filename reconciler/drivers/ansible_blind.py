@@ -17,7 +17,7 @@ READ_ONLY = frozenset(
 )
 """Modules that change nothing on a host wherever they run."""
 
-_BANNER = re.compile(r"^(?:TASK|RUNNING HANDLER) \[.*\](?P<mark> \[CHECK MODE\])? \*{3,}\s*$", re.MULTILINE)
+_BANNER = re.compile(r"^(?:TASK|RUNNING HANDLER) \[.*?\](?P<mark> \[CHECK MODE\])? \*{3,}\s*$", re.MULTILINE)
 _CONDITION = re.compile(r'"(?:skip_reason|skipped_reason|false_condition)":')
 _FALSE = re.compile(r'"false_condition": "(?:[^"\\]|\\.)*\bansible_check_mode\b')
 

@@ -51,17 +51,21 @@ class Result:
 
 @dataclass(slots=True, kw_only=True)
 class Story:
-    """One host in one run. `failed` and `dark` are the run's own count at its end; None: it did not get so far."""
+    """One host in one run. `failed` and `dark` are the run's own count at its end; None: it did not get so far.
+
+    `complete`: the host was still there after the last play.
+    """
 
     results: list[Result] = field(default_factory=list)
     failed: bool | None = None
     dark: bool | None = None
+    complete: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Listener:
-    """Hears a run. `project` is where it was exported to, `told_as` its path in the repository; `log` gets a line for each change and
-    failure.
+    """Hears a run. `project` is where it was exported to, `told_as` its path in the repository; `wrapper` is the
+    playbook that tells who came to the end; `log` gets a line for each change and failure.
     """
 
     hosts: Collection[str]
@@ -69,12 +73,12 @@ class Listener:
     told_as: str
     check: bool
     redact: Clean
+    wrapper: Path
     log: Callable[[str], None] = lambda line: None
     stories: dict[str, Story] = field(init=False)
     output: list[str] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     finished: bool = False
-    cut_short: bool = False
     _real: dict[str, bool] = field(default_factory=dict)
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
     _items: dict[tuple[str, str], list[Result]] = field(default_factory=dict)
@@ -88,14 +92,20 @@ class Listener:
         text = str(event.get("stdout") or "")
         if kind == "playbook_on_stats":
             self._stats(data)
-        elif kind == "playbook_on_no_hosts_remaining":
-            self.cut_short = True
         elif kind in ("verbose", "error", "warning", "system_warning"):
             self.output += self._clean(text).splitlines()[: max(0, OUTPUT_LIMIT - len(self.output))]
         elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and data.get("task_uuid"):
             self._task_event(kind, data, text)
 
+    def _last_task(self, kind: str, data: Mapping[str, Any]) -> None:
+        if kind == "runner_on_ok":
+            for host in set(data["res"].get("msg") or ()) & self.stories.keys():
+                self.stories[host].complete = True
+
     def _task_event(self, kind: str, data: Mapping[str, Any], text: str) -> None:
+        if str(data.get("task_path", "")).startswith(f"{self.wrapper}:"):
+            self._last_task(kind, data)
+            return
         real = read_banner(text)
         if real is not None:
             self._real[data["task_uuid"]] = real

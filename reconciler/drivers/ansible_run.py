@@ -30,6 +30,14 @@ SOCKET_ROOM = 55
 """What must be left of a Unix socket's 107 bytes for ssh's own name in the control directory."""
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
+LAST_PLAY = {
+    "hosts": "all",
+    "gather_facts": False,
+    "tags": "always",
+    "tasks": [{"name": "tell who came to the end", "ansible.builtin.debug": {"msg": "{{ ansible_play_batch }}"}, "run_once": True}],
+}
+"""Hosts that failed, and those that `any_errors_fatal` took down with them (of which no event tells), do not get to a later play."""
+
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
@@ -63,6 +71,13 @@ class Job:
     def project(self) -> Path:
         """Where the project was exported to."""
         return self.directory / "project"
+
+    @property
+    def wrapper(self) -> Path:
+        """The playbook that is run: the project's, and after it a play that tells which hosts came to the end. It stands beside the project's, so
+        that everything that Ansible finds beside a playbook is found.
+        """
+        return (self.project / self.playbook).with_name(f".octofleet-{self.directory.name}.yml")
 
 
 class End(StrEnum):
@@ -123,7 +138,7 @@ def _play(job: Job, settings: AnsibleSettings, on_event: OnEvent, watch: "_Watch
         raise _not_installed("the Python package ansible-runner is not installed") from error
     program = find_program()
     _write_files(job, settings)
-    config = RunnerConfig(private_data_dir=str(job.directory), playbook=job.playbook, quiet=True, suppress_env_files=True)
+    config = RunnerConfig(private_data_dir=str(job.directory), playbook=str(job.wrapper), quiet=True, suppress_env_files=True)
     config.prepare()
     # ansible-runner starts from all of os.environ and finds the program by PATH: both are replaced by what we mean.
     config.env = environment(job, settings, program, control) | {
@@ -190,6 +205,7 @@ def _write_files(job: Job, settings: AnsibleSettings) -> None:
     for name in UNWANTED_PLUGINS:
         for found in sorted(job.project.rglob(name)):
             _remove(found)
+    _write(job.wrapper, json.dumps([{"import_playbook": Path(job.playbook).name}, LAST_PLAY]))
     _write(job.directory / "ansible.cfg", "")
     _write(job.directory / "env" / "settings", json.dumps({"pexpect_timeout": POLL_S, "suppress_output_file": True}))
     _write(job.directory / "inventory.json", json.dumps(job.inventory, ensure_ascii=False))
@@ -220,7 +236,7 @@ def arguments(job: Job) -> list[str]:
         flags += ["--tags", ",".join(job.tags)]
     if job.become:
         flags.append("--become")
-    return [*flags, job.playbook]
+    return [*flags, str(job.wrapper.relative_to(job.project))]
 
 
 def fixed_variables(settings: AnsibleSettings) -> dict[str, Any]:

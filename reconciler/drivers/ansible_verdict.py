@@ -74,7 +74,7 @@ def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
         return "check-failed" if heard.listener.check else "failed", "the play failed, and no event says where"
     if not story.results:
         return "not-targeted", f"no task of {heard.playbook} ran for this host; see its `hosts:` (it should say all) and the tags"
-    if heard.listener.cut_short:
+    if not story.complete:
         return "cut-short", f"a play of {heard.playbook} was stopped because of other hosts"
     return None
 

@@ -53,7 +53,7 @@ class BootDriver:
                     yield _resource(host, renderer, file_spec(host, renderer, inputs))
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
-        """What is published, as specifications: a file of the recorded bytes is as recorded, others are known by their digest alone."""
+        """What is published, as specifications: a file of the recorded bytes is as recorded, any other has a `content` of its own."""
         return {target.address: self._seen(target, context) for target in targets}
 
     def _seen(self, target: Target, context: Context) -> Observation:
@@ -70,7 +70,8 @@ class BootDriver:
         found = digest_bytes(data)
         for spec in self._candidates(target, found, context):
             return Present(spec=spec, digest=digest(spec), at=now, external_id=found)
-        other = {"content": {"sha256": found, "bytes": len(data)}}
+        like = target.recorded_spec or (target.desired.spec if target.desired else {})
+        other = {**like, "content": {"sha256": found, "bytes": len(data)}}
         return Present(spec=other, digest=digest(other), at=now, external_id=found)
 
     def _candidates(self, target: Target, found: str, context: Context) -> Iterator[Spec]:

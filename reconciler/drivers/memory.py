@@ -272,7 +272,7 @@ def _resource(host: ResolvedHost, kind: str, name: str, order: int, spec: Spec, 
 
 def _proposal(applied: Spec | None, desired: Resource, now: float) -> Observation:
     seen: Any = MISSING if applied is None else applied
-    changes = field_changes(Versions(desired=desired.spec, base=None, recorded=MISSING, observed=seen))
+    changes = field_changes(Versions(desired=desired.spec, base=None, recorded=MISSING, observed=seen, known=False))
     if not changes:
         return Present(spec=desired.spec, digest=desired.digest, at=now)
     fields = tuple(

@@ -152,7 +152,7 @@ def _defer(case: Case, code: str, reason: str) -> Deferred:
 def _versions(case: Case, desired: Resource, observed: object) -> Versions:
     base = (case.base.spec if case.base else MISSING) if case.base_known else None
     recorded = MISSING if case.recorded_spec is None else case.recorded_spec
-    return Versions(desired=desired.spec, base=base, recorded=recorded, observed=observed)
+    return Versions(desired=desired.spec, base=base, recorded=recorded, observed=observed, known=case.recorded is not None)
 
 
 def _recorded_fields(case: Case, desired: Resource) -> tuple[FieldChange, ...]:

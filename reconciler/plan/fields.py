@@ -33,12 +33,16 @@ def same(a: object, b: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """One value in the four places where it may stand; each may be `MISSING`. `base` is None where there is no base to compare with."""
+    """One value in the four places where it may stand; each may be `MISSING`. `base` is None where there is no base to compare with.
+
+    `known`: the resource is recorded, so that what is observed otherwise has drifted.
+    """
 
     desired: Any
     base: Any
     recorded: Any
     observed: Any
+    known: bool = True
 
     def at(self, key: str | int) -> "Versions":
         """The versions one step further down."""
@@ -47,6 +51,7 @@ class Versions:
             base=None if self.base is None else _child(self.base, key),
             recorded=_child(self.recorded, key),
             observed=_child(self.observed, key),
+            known=self.known,
         )
 
 
@@ -96,7 +101,7 @@ def causes(path: str, versions: Versions) -> frozenset[Cause]:
     base = versions.recorded if versions.base is None else versions.base
     wished = _wish(path, base, versions.desired, Cause.COMMIT), _wish(path, versions.recorded, base, Cause.PENDING)
     found.update(cause for cause in wished if cause is not None)
-    if versions.recorded is not MISSING and not same(versions.observed, versions.recorded):
+    if versions.known and not same(versions.observed, versions.recorded):
         found.add(Cause.DRIFT)
     return frozenset(found)
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reconciler.report.text import Line, printable
+from reconciler.report.text import Line, brief
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
@@ -12,7 +12,7 @@ from reconciler.types.plan import Plan
 
 def ended_line(change: Change, status: Status, error: str) -> Line:
     """One change that did not end well."""
-    return Line(f"  {status}: {change.action} {change.address}: {printable(error)}", "bad" if status is not Status.CANCELLED else "warn")
+    return Line(f"  {status}: {change.action} {change.address}: {brief(error)}", "bad" if status is not Status.CANCELLED else "warn")
 
 
 def run_lines(run: str, plan: Plan, statuses: Mapping[str, Status], *, complete: bool) -> Iterator[Line]:

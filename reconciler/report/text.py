@@ -125,10 +125,16 @@ def printable(line: str) -> str:
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
+def brief(text: str, most: int = 300) -> str:
+    """The text on one line, cut where it gets long."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def _deferred(view: View) -> Iterator[Line]:
     for fold in view.deferred:
         yield Line("")
-        yield Line(f"PUT OFF ({len(fold.addresses)}), {fold.code}: {printable(fold.reason)}", "warn")
+        yield Line(f"PUT OFF ({len(fold.addresses)}), {fold.code}: {brief(fold.reason)}", "warn")
         for where in fold.addresses[:MOST_NAMES]:
             yield Line(f"    {where}", "warn")
         if len(fold.addresses) > MOST_NAMES:

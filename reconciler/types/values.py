@@ -31,12 +31,34 @@ class SecretRef:
         return f"{self.store}/{self.key}" if self.store else "vault value"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
+class _Leaf:
+    """A frozen value that stands in trees. Not a dataclass: msgspec would write one as a map of its fields and never ask what it means."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} is frozen")
+
+    def _key(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, _Leaf) and other._key() == self._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._key()))
+
+
+class Secret(_Leaf):
     """A secret in a specification: what names it and `token`, the keyed digest of its value at observation. The value itself is never here."""
 
+    __slots__ = ("ref", "token")
     ref: SecretRef
     token: str
+
+    def __init__(self, *, ref: SecretRef, token: str) -> None:
+        object.__setattr__(self, "ref", ref)
+        object.__setattr__(self, "token", token)
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -75,12 +97,19 @@ class SecretValue:
     __hash__ = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownAfter:
+class KnownAfter(_Leaf):
     """An output of another resource, resolved and journaled when the step that needs it starts. `path` is RFC 6901 into its outputs."""
 
+    __slots__ = ("address", "path")
     address: str
     path: str
+
+    def __init__(self, *, address: str, path: str) -> None:
+        object.__setattr__(self, "address", address)
+        object.__setattr__(self, "path", path)
+
+    def __repr__(self) -> str:
+        return f"KnownAfter({self.address}, {self.path})"
 
 
 def holds_secret(value: Any) -> bool:

@@ -46,7 +46,7 @@ class SshHost:
 
 
 class SshHosts:
-    """`with SshHosts(directory, names, sshd="/usr/sbin/sshd") as hosts:` gives them up and answering. Raises RuntimeError with sshd's words."""
+    """`with SshHosts(directory, names, sshd="/usr/sbin/sshd") as hosts:` gives them answering. Raises RuntimeError with sshd's words."""
 
     def __init__(self, directory: Path, names: Sequence[str], sshd: str) -> None:
         self.directory, self.names, self._sshd = directory, tuple(names), sshd

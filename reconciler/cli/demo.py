@@ -1,0 +1,216 @@
+"""`octofleet demo`: the example fleet, end to end, on this machine. Every chapter runs the real command and shows what it prints."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pygit2
+
+from reconciler.cli.demo_hosts import DemoHost, demo_hosts
+from reconciler.cli.init import commit_all
+from reconciler.errors import OctofleetError
+
+LIVE = ("web-01", "web-02")
+WEB = "hosts/shop/web.yaml"
+PROFILES = "profiles/linux.yaml"
+DATABASE = "hosts/shop/db-01.yaml"
+CHAPTERS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """One run of the demo in a directory of its own."""
+
+    root: Path
+    hosts: Sequence[DemoHost]
+
+    @property
+    def fleet(self) -> Path:
+        """The Git repository."""
+        return self.root / "fleet"
+
+    def octofleet(self, *arguments: str, expect: int) -> None:
+        """Run the command as a user would and show it; ends the demo if its exit code is not the one expected."""
+        said = " ".join(arguments)
+        click.echo(click.style(f"\n$ octofleet {said}", fg="cyan", bold=True))
+        environment = {**os.environ, "OCTOFLEET_DATA_DIR": str(self.root / "data"), "OCTOFLEET_CONFIG": str(self.root / "octofleet.toml")}
+        command = [sys.executable, "-m", "reconciler.cli", *arguments]
+        code = subprocess.run(command, cwd=self.fleet, env=environment, check=False).returncode  # noqa: S603 - our own program
+        if code != expect:
+            raise OctofleetError(
+                f"octofleet {said} ended with {code}, not with {expect}", hint=f"look into {self.root}; --debug shows more", code="demo"
+            )
+
+    def plan(self, *arguments: str, expect: int) -> None:
+        """Plan, and keep the plan as a file too."""
+        self.octofleet("plan", *arguments, "--out", str(self.root / "plan.json"), expect=expect)
+
+    def planned(self) -> str:
+        """The beginning of the id of the plan made last, as people type it."""
+        return str(json.loads((self.root / "plan.json").read_text())["id"])[:12]
+
+    def prepare(self, source: Path) -> None:
+        """The repository with the two machines of this demo, the settings, and a secret."""
+        shutil.copytree(source, self.fleet)
+        edit(self.fleet / WEB, self._reach)
+        commit_all(self.fleet, "The example fleet")
+        secrets = self.root / "secrets"
+        secrets.mkdir(mode=0o700)
+        (secrets / "app_token").write_text("only-for-this-demo\n")
+        (secrets / "app_token").chmod(0o600)
+        machines = self.root / "machines"
+        (self.root / "octofleet.toml").write_text(
+            f"""# The settings of this demo's installation. They are the server's, never the repository's.
+[secrets.stores.shop-secrets]
+type = "directory"
+path = "{secrets}"
+tenants = ["shop"]
+
+[ansible]
+private_key_file = "{machines / "id_ed25519"}"
+known_hosts_file = "{machines / "known_hosts"}"
+"""
+        )
+
+    def _reach(self, document: Any) -> None:
+        found = next((host for host in self.hosts if host.name == document["metadata"]["name"]), None)
+        if found is not None:
+            document["spec"].setdefault("vars", {}).update(found.variables())
+
+    def git(self) -> pygit2.Repository:
+        """The repository, opened."""
+        return pygit2.Repository(str(self.fleet))
+
+
+def edit(path: Path, change: Any) -> None:
+    """Change each document of a YAML file in place; comments and order stay."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 - only the demo edits files
+
+    yaml = YAML()
+    yaml.width = 200
+    documents = list(yaml.load_all(path.read_text()))
+    for document in documents:
+        change(document)
+    with path.open("w") as file:
+        yaml.dump_all(documents, file)
+
+
+@click.command()
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where to work: a new or empty directory.  [default: a temporary one]")
+@click.option("--local", is_flag=True, help="Reach the two machines by Ansible's local connection instead of sshd.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def demo(directory: Path | None, local: bool, debug: bool) -> int:
+    """The example fleet, end to end, on this machine: no root, no server, nothing left behind but one directory."""
+    del debug
+    began = time.monotonic()
+    root = _root(directory)
+    with demo_hosts(LIVE, root / "machines", local=local) as hosts:
+        made = Demo(root=root, hosts=hosts)
+        for chapter in (_first, _second, _third, _fourth, _fifth):
+            chapter(made)
+    _summary(made, time.monotonic() - began)
+    return 0
+
+
+def _root(directory: Path | None) -> Path:
+    if directory is None:
+        return Path(tempfile.mkdtemp(prefix="octofleet-demo-"))
+    if directory.exists() and any(directory.iterdir()):
+        raise OctofleetError(f"{directory} is not empty", hint="give a new or an empty directory", code="not-empty")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory.resolve()
+
+
+def example() -> Path:
+    """The example repository: in the installed package, or beside the source."""
+    package = Path(__file__).parents[1]
+    for place in (package / "example_repo", package.parent / "example-repo"):
+        if place.is_dir():
+            return place
+    raise OctofleetError("the example repository is not part of this installation", hint="install Octofleet from its wheel or source", code="demo")
+
+
+def _title(number: int, text: str, why: str) -> None:
+    click.echo(click.style(f"\n━━ {number}/{CHAPTERS}  {text}", bold=True))
+    click.echo(click.style(f"   {why}", dim=True))
+
+
+def _first(made: Demo) -> None:
+    _title(1, "A Git repository becomes a plan", "Two tenants, 21 hosts, three Linux families, bare metal and virtual.")
+    made.prepare(example())
+    made.octofleet("validate", expect=0)
+    made.plan(expect=2)
+
+
+def _second(made: Demo) -> None:
+    by = "over SSH" if made.hosts[0].port else "by its local connection (no sshd here)"
+    _title(2, "The plan is applied, by two engines", f"Boot files are rendered and published; Ansible converges two machines {by}.")
+    made.octofleet("apply", made.planned(), "--reason", "first apply", expect=0)
+    click.echo(click.style("\nA second plan is empty, although it looks at everything again:", bold=True))
+    made.octofleet("plan", "--refresh", expect=0)
+
+
+def _third(made: Demo) -> None:
+    _title(3, "A branch changes one profile", "The plan of the branch against main: which hosts it reaches, and the file and line of each value.")
+    git = made.git()
+    git.checkout(git.branches.local.create("berlin", git.head.peel(pygit2.Commit)))
+    edit(made.fleet / PROFILES, _berlin)
+    commit_all(made.fleet, "Machines of the Debian profile tell the time of Berlin")
+    made.plan("--rev", "berlin", "--base", "main", expect=2)
+    made.octofleet("explain", "host/shop/web-01", "spec.timezone", "--rev", "berlin", expect=0)
+    click.echo(click.style("\nThe branch is merged; exactly the plan that was reviewed is applied:", bold=True))
+    main = git.branches.local["main"]
+    head = git.branches.local["berlin"].target
+    main.set_target(head)
+    git.checkout(git.branches.local["main"])
+    made.octofleet("apply", made.planned(), "--reason", "merged berlin", expect=0)
+
+
+def _berlin(document: Any) -> None:
+    if document["metadata"]["name"] == "debian":
+        document["spec"]["timezone"] = "Europe/Berlin"
+
+
+def _fourth(made: Demo) -> None:
+    _title(4, "Somebody changes things by hand", "A published boot file, and a file on a machine. Both are found, called drift, and healed.")
+    published = next(iter(sorted((made.root / "data" / "boot").rglob("preseed.cfg"))))
+    published.write_text(published.read_text() + "# changed by hand\n")
+    page = made.hosts[0].home / "srv" / "www" / "index.html"
+    page.write_text("<h1>changed by hand</h1>\n")
+    made.octofleet("drift", expect=2)
+    made.octofleet("drift", "--heal", "--approve", expect=0)
+    made.octofleet("drift", expect=0)
+
+
+def _fifth(made: Demo) -> None:
+    _title(5, "Somebody deletes a protected host in Git", "The plan shows what would be lost, and the guard that stops it.")
+    (made.fleet / DATABASE).unlink()
+    commit_all(made.fleet, "Remove db-01")
+    made.octofleet("plan", expect=3)
+    click.echo(click.style("\nApplying it is refused too:", bold=True))
+    made.octofleet("apply", "--approve", expect=3)
+
+
+def _summary(made: Demo, took_s: float) -> None:
+    _title(CHAPTERS, "Done", f"in {took_s:.0f} s")
+    for text in (
+        "One plan covered boot files and configuration; it was stored, applied exactly, and empty afterwards.",
+        "Each change named its cause: commit, drift, or what was pending. A protected host could not be lost.",
+        "",
+        f"Look around:   {made.fleet}   the repository",
+        f"               {made.root / 'data' / 'boot'}   the published boot files",
+        f"               octofleet runs --data-dir {made.root / 'data'}",
+        "Start your own: octofleet init my-fleet   (README.md has the tour)",
+        f"Clean up:      rm -r {made.root}",
+    ):
+        click.echo(f"   {text}")
+

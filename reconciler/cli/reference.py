@@ -1,0 +1,167 @@
+"""The reference pages of the command and of the settings, made from what the code itself declares.
+
+`python -m reconciler.cli.reference docs/reference` writes `command.md` and `settings.md`. In: click's commands, the structs of
+`settings.py`. Out: Markdown, the same bytes for the same code. A setting without a line in `KEYS` is an error, so none stays undocumented.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+import msgspec
+
+from reconciler.cli.main import cli
+from reconciler.files import replace_file
+from reconciler.settings import PREFIX, Settings
+
+MADE = "<!-- Made by `make docs` from the code. Do not edit. -->\n"
+
+CODES = (
+    ("0", "nothing to do, or converged"),
+    ("1", "an error, usage errors included"),
+    ("2", "there are changes, or drift"),
+    ("3", "incomplete: something is put off, waits for approval, or a guard refuses"),
+)
+
+KEYS = {
+    "ansible.forks": "How many hosts one run works on at once.",
+    "ansible.known_hosts_file": "OpenSSH's known_hosts; a host that is not in it is not touched.",
+    "ansible.private_key_file": "The SSH key. Empty: what OpenSSH finds by itself.",
+    "ansible.ssh_common_args": "Further arguments for ssh, such as `-J bastion`.",
+    "ansible.timeout_s": "The longest that one playbook run may take, in seconds.",
+    "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
+    "apply.deadline_s": "How long a run waits for one long operation, in seconds; after that the change is `expired`.",
+    "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
+    "database_url": "An SQLAlchemy URL. Empty: SQLite in the data directory.",
+    "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
+    "git.ssh_key_file": "The SSH key for Git over ssh.",
+    "git.token_env": "The environment variable that holds the token for Git over https.",
+    "memory.enabled": "Adds the driver `memory`: simulated machines.",
+    "memory.operation_s": "How long installing a simulated machine takes, in seconds.",
+    "memory.settle_s": "How long a simulated creation may stay hidden after a lost reply, in seconds.",
+    "secrets.stores.NAME.ca_file": "vault: the certificate authority of the server. Empty: the system's.",
+    "secrets.stores.NAME.kv_version": "vault: the version of the KV mount, 1 or 2.",
+    "secrets.stores.NAME.mount": "vault: the KV mount.",
+    "secrets.stores.NAME.namespace": "vault: the namespace, if there is one.",
+    "secrets.stores.NAME.path": "directory: where the files are; one file for each key.",
+    "secrets.stores.NAME.prefix": "env: what the names of its variables begin with.",
+    "secrets.stores.NAME.tenants": 'The tenants that may read it; `["*"]`: all of them, and what belongs to no tenant.',
+    "secrets.stores.NAME.token_env": "vault: the environment variable that holds the token.",
+    "secrets.stores.NAME.token_file": "vault: the file that holds the token; it is read for each use.",
+    "secrets.stores.NAME.type": "`env`, `directory` or `vault`.",
+    "secrets.stores.NAME.url": "vault: the address of the server.",
+    "secrets.vault_ids.NAME.password_file": "The file that holds the password.",
+    "secrets.vault_ids.NAME.tenants": 'The tenants that may use it; `["*"]`: all of them, and what belongs to no tenant.',
+}
+"""What each setting means; `NAME` stands for a name that the administrator chooses."""
+
+
+def command_page() -> str:
+    """Every command with its arguments and options."""
+    return "\n".join(_command_lines()) + "\n"
+
+
+def settings_page() -> str:
+    """Every table and key of octofleet.toml. Raises `KeyError` for a key that `KEYS` does not explain."""
+    return "\n".join(_settings_lines()) + "\n"
+
+
+def _command_lines() -> Iterator[str]:
+    yield from (MADE, "# The command", "")
+    yield "Exit codes; where several hold, the highest of 1 > 3 > 2 > 0 wins:"
+    yield ""
+    yield from _table(("code", "meaning"), CODES)
+    group = click.Context(cli, info_name="octofleet")
+    for name in cli.list_commands(group):
+        command = cli.get_command(group, name)
+        if command is None:
+            continue
+        context = click.Context(command, parent=group, info_name=name)
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        yield from ("", f"## {name}", "", "```sh", usage, "```", "", " ".join((command.help or "").split()), "")
+        yield from _table(("option", "default", "what it does"), _options(command, context))
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[tuple[str, ...]]:
+    for option in command.params:
+        if not isinstance(option, click.Option):
+            continue
+        value = "" if option.is_flag else f" {option.make_metavar(context)}"
+        names = ", ".join(f"`{name}{value}`" for name in option.opts)
+        text = " ".join((option.help or "").split())
+        variable = f" Environment: `{option.envvar}`." if isinstance(option.envvar, str) else ""
+        yield names, _default(option), text + variable
+
+
+def _default(option: click.Option) -> str:
+    if option.required:
+        return "required"
+    if isinstance(option.show_default, str):
+        return option.show_default
+    return f"`{option.default}`" if option.show_default else ""
+
+
+def _settings_lines() -> Iterator[str]:
+    yield from (MADE, "# Settings: octofleet.toml", "")
+    yield "The settings are the installation's. They are read from `octofleet.toml` in the data directory, or from the file that"
+    yield "`--config` or `OCTOFLEET_CONFIG` names; never from the working directory and never from the repository of manifests."
+    yield "A key that is not listed here is an error. The environment overrides the file, with two underscores for each table:"
+    yield "`OCTOFLEET_ANSIBLE__FORKS=20` sets `forks` of `[ansible]`. A list can only be set in the file."
+    yield "`OCTOFLEET_DATA_DIR` is the data directory itself, and no setting."
+    yield from _tables(Settings, "")
+
+
+def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
+    title = f"[{path}]" if path else "Top level"
+    yield from ("", f"## {title}", "", " ".join((table.__doc__ or "").split()))
+    below: list[tuple[type[msgspec.Struct], str]] = []
+    rows: list[tuple[str, ...]] = []
+    for field in msgspec.structs.fields(table):
+        where = f"{path}.{field.name}" if path else field.name
+        inner = get_args(field.type)[-1] if get_origin(field.type) is dict else field.type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            below.append((inner, where if inner is field.type else f"{where}.NAME"))
+        else:
+            rows.append((f"`{field.name}`", _type(field.type), _toml(field), _variable(where, field.type), KEYS[where]))
+    if rows:
+        yield ""
+        yield from _table(("key", "type", "default", "environment", "meaning"), rows)
+    for inner, where in below:
+        yield from _tables(inner, where)
+
+
+def _type(of: Any) -> str:
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return names.get(of) or f"list of {names[get_args(of)[0]]}s"
+
+
+def _toml(field: msgspec.structs.FieldInfo) -> str:
+    if field.default is msgspec.NODEFAULT:
+        return "required"
+    return f"`{str(field.default).lower()}`" if not isinstance(field.default, str) else f'`"{field.default}"`'
+
+
+def _variable(where: str, of: Any) -> str:
+    if get_origin(of) is list:
+        return ""
+    return f"`{PREFIX}{where.replace('.', '__').upper()}`"
+
+
+def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:
+    body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    if body:
+        yield f"| {' | '.join(head)} |"
+        yield f"|{'---|' * len(head)}"
+        yield from (f"| {' | '.join(row)} |" for row in body)
+
+
+def main(directory: Path) -> None:
+    """Write both pages."""
+    replace_file(directory / "command.md", command_page().encode())
+    replace_file(directory / "settings.md", settings_page().encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference"))
