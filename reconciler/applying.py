@@ -166,12 +166,22 @@ def _alone(installation: Installation, run_id: str) -> Iterator[None]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _same(file.fileno(), path):
+                raise BlockingIOError
         except OSError as error:
             raise Refused(f"another process works on run {run_id}", hint="wait for it: octofleet status", code="held") from error
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _same(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one at the path: whoever held the lock removes it when done."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _held(installation: Installation, run_id: str) -> bool:

@@ -27,6 +27,7 @@ from reconciler.types.canonical import pack
 from reconciler.types.change import Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
 from reconciler.types.plan import Deferred, Plan
+from reconciler.types.problem import Problem
 from reconciler.types.resource import Recorded, Resource, address, parts
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation
@@ -65,9 +66,9 @@ class CommitTree:
     repository: Repository
     tree: str
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        """Path and blob id of every manifest."""
-        return ((file.path, file.blob) for file in self.repository.files(self.tree))
+    def files(self) -> Iterator[tuple[str, str, Problem | None]]:
+        """Path and blob id of every manifest, with the reason why it must not be read."""
+        return ((file.path, file.blob, file.problem) for file in self.repository.files(self.tree))
 
     def blob(self, blob: str) -> bytes:
         """The bytes of a blob."""
@@ -168,7 +169,9 @@ class _Planning:
         wanted, groups = self._differing(index, unsettled)
         resources = {r.address: r for r in self._resources(self.desired, groups)}
         base = self._base_resources(groups)
-        addresses = sorted({*resources, *(a for a in index if index[a][1] in groups)} & self._in_scope({*resources, *index}))
+        concerned = self._in_scope({*resources, *(a for a in index if index[a][1] in groups)})
+        addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
+        orphans = sorted(concerned.difference(addresses))
         with self.installation.store.read() as connection:
             recorded = load_records(connection, sorted({*addresses, *_old(resources.values())}))
             specs = load_specs(connection, (item.digest for item in recorded.values()))
@@ -177,7 +180,7 @@ class _Planning:
         targets = {a: facts.target(a) for a in addresses}
         asked = [t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a)]
         observations = known | self._observe(asked, facts, told)
-        return self._stored(self._plan(facts, addresses, observations), resources, targets)
+        return self._stored(self._plan(facts, addresses, observations, _orphaned(orphans, index)), resources, targets)
 
     def _differing(self, index: Mapping[str, tuple[bytes, str]], unsettled: set[str]) -> tuple[set[str], set[str]]:
         """The addresses that may need a change, and the groups that they are in."""
@@ -233,7 +236,9 @@ class _Planning:
         renamed = {old: new for new, old in facts.moves.items()}
         return {renamed.get(a, a): item for a, item in found.items()}
 
-    def _plan(self, facts: "_Facts", addresses: Sequence[str], observations: Mapping[str, Observation]) -> Plan:
+    def _plan(
+        self, facts: "_Facts", addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]
+    ) -> Plan:
         removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
         with self.installation.store.read() as connection:
             numbers = counts(connection, self.source)
@@ -254,7 +259,7 @@ class _Planning:
             problems=self.desired.problems,
             observed_from=seen_from,
             causes=self.request.causes,
-            deferred=facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)),
+            deferred=facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans,
         )
         moved = set(facts.moves.values())
         cases = (
@@ -366,6 +371,12 @@ class _Facts:
             recorded_spec=self.specs.get(recorded.digest) if recorded else None,
             removal=removal,
         )
+
+
+def _orphaned(addresses: Iterable[str], index: Mapping[str, tuple[bytes, str]]) -> tuple[Deferred, ...]:
+    """Deferrals for what is recorded of a driver or kind that this installation no longer has."""
+    reason = "no driver of this installation knows its kind: install or enable the plugin that made it, or forget it"
+    return tuple(Deferred(address=a, code="driver-missing", reason=reason, group=index[a][1]) for a in addresses)
 
 
 def _old(resources: Iterable[Resource]) -> Iterator[str]:

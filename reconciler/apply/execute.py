@@ -285,7 +285,7 @@ class StepRun:
                 ended[address] = Outcome(status=Status.FAILED, observation=found, error=f"cannot be observed: {reason}")
             elif self._done_already(item, work[address], found):
                 ended[address] = Outcome(status=Status.DONE, observation=found)
-            elif not begun and _digest(found) != self._before(item):
+            elif not begun and self._moved_on(item, found):
                 error = "the world has changed since the plan was made; make a new plan"
                 ended[address] = Outcome(status=Status.STALE, observation=found, error=error)
         return ended
@@ -303,8 +303,10 @@ class StepRun:
         preview does not foresee everything."""
         return work.moved_from is None and not isinstance(found, Proposed) and self._at_end(item, found)
 
-    def _before(self, item: Item) -> str:
-        return NOTHING if self._recreates(item) else self.execution.change(item).before_digest
+    def _moved_on(self, item: Item, found: Observation) -> bool:
+        """Whether the world is not as the plan saw it. On what is made anew an engine proposes all that it does: that is its absence."""
+        before = NOTHING if self._recreates(item) else self.execution.change(item).before_digest
+        return _digest(found) != before and not (before == NOTHING and isinstance(found, Proposed))
 
     def _wait_until_settled(self) -> None:
         """After a lost reply an absent resource may still be on its way: give it the driver's settle time."""

@@ -102,6 +102,6 @@ def _finished(installation: Installation, done: Applied, *, as_json: bool) -> in
         click.echo(json.dumps(run_document(done.run, done.plan, done.statuses, complete=done.complete), indent=2))
     else:
         show(run_lines(done.run, done.plan, done.statuses, complete=done.complete))
-    if done.done:
-        return 0
-    return 1 if done.complete else 3
+    if done.complete and not done.done:
+        return 1
+    return 0 if done.done and done.plan.complete else 3

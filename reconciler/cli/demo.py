@@ -195,9 +195,9 @@ def _fifth(made: Demo) -> None:
     _title(5, "Somebody deletes a protected host in Git", "The plan shows what would be lost, and the guard that stops it.")
     (made.fleet / DATABASE).unlink()
     commit_all(made.fleet, "Remove db-01")
-    made.octofleet("plan", expect=3)
+    made.plan(expect=3)
     click.echo(click.style("\nApplying it is refused too:", bold=True))
-    made.octofleet("apply", "--approve", expect=3)
+    made.octofleet("apply", made.planned(), "--approve", expect=3)
 
 
 def _summary(made: Demo, took_s: float) -> None:

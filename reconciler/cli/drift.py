@@ -30,9 +30,11 @@ def drift(
     request = Request(rev=commit, scope=scope, refresh=True, causes=frozenset({Cause.DRIFT}))
     with progress(quiet=as_json) as bar:
         planned = make_plan(installation, repository, request, bar.told)
-    with viewing(installation, repository, planned) as view:
-        print_plan(view, as_json=as_json and not (heal and planned.plan.applyable), out=None)
-    if heal and planned.plan.applyable:
+    healing = heal and planned.plan.applyable
+    if not (healing and as_json):
+        with viewing(installation, repository, planned) as view:
+            print_plan(view, as_json=as_json, out=None)
+    if healing:
         return apply_planned(installation, planned, approve=approve, reason=reason or "drift healed", as_json=as_json)
     return exit_code(planned.plan)
 

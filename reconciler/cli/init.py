@@ -1,6 +1,7 @@
 """`octofleet init`."""
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -80,6 +81,9 @@ spec:
 def init(directory: Path, name: str, as_json: bool, debug: bool) -> int:
     """Make a small, valid repository to start from, with a schema for your editor."""
     del debug
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name) or name in ("true", "false", "null"):
+        hint = "lower-case letters, digits and -, at most 63, a letter first"
+        raise Refused(f"{name!r} is not a name for a Fleet", hint=hint, code="usage")
     if directory.exists() and any(directory.iterdir()):
         raise Refused(f"{directory} is not empty", hint="give a new or an empty directory", code="not-empty")
     for path, text in FILES.items():

@@ -27,9 +27,9 @@ CODES = (
 
 KEYS = {
     "ansible.forks": "How many hosts one run works on at once.",
-    "ansible.known_hosts_file": "OpenSSH's known_hosts; a host that is not in it is not touched.",
-    "ansible.private_key_file": "The SSH key. Empty: what OpenSSH finds by itself.",
-    "ansible.ssh_common_args": "Further arguments for ssh, such as `-J bastion`.",
+    "ansible.known_hosts_file": "The host keys to check against; an unknown key is refused. Empty: ssh's own files.",
+    "ansible.private_key_file": "The SSH key. Empty: the agent, or ssh's default keys.",
+    "ansible.ssh_common_args": "Further arguments for ssh, such as `-J bastion`; the user's ssh configuration is not read.",
     "ansible.timeout_s": "The longest that one playbook run may take, in seconds.",
     "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
     "apply.deadline_s": "How long a run waits for one long operation, in seconds; after that the change is `expired`.",

@@ -54,12 +54,12 @@ def _value_pointer(path: str) -> str | None:
 
 def print_plan(view: View, *, as_json: bool, out: Path | None) -> None:
     """To the terminal as text or JSON, and to a file in the format that its name asks for."""
+    if out is not None:
+        replace_file(out, _formatted(view, out.suffix).encode())
     if as_json:
         click.echo(json.dumps(plan_document(view), indent=2, ensure_ascii=False))
     else:
         show(plan_lines(view))
-    if out is not None:
-        replace_file(out, _formatted(view, out.suffix).encode())
 
 
 def _formatted(view: View, suffix: str) -> str:

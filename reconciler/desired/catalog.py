@@ -10,11 +10,13 @@ from reconciler.types.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """`manifests` by identity; `unknown` identities that are there but wrong; `broken`: a file could not be read, so anything may be in it."""
+    """`manifests` by identity; `unknown` identities that are there but wrong; `broken`: a file could not be
+    read, so anything may be in it; `mentioned`: the names in such files."""
 
     manifests: Mapping[Ref, Manifest]
     unknown: frozenset[Ref] = frozenset()
     broken: bool = False
+    mentioned: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
     by_kind: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
 
@@ -28,7 +30,7 @@ class Catalog:
 
     def is_unknown(self, kind: str, tenant: str, name: str) -> bool:
         """Whether such a manifest is there but wrong, so that it is neither known nor absent."""
-        return not self.unknown.isdisjoint({(kind, tenant, name), (kind, "", name), (kind, "", ""), (kind, tenant, "")})
+        return name in self.mentioned or not self.unknown.isdisjoint({(kind, tenant, name), (kind, "", name), (kind, "", ""), (kind, tenant, "")})
 
     def near(self, kind: str, tenant: str, name: str) -> str:
         """A hint for a name that is not there: the nearest that is, or all there are."""
@@ -45,11 +47,13 @@ def collect(files: Iterable[Parsed]) -> Catalog:
     unknown: set[Ref] = set()
     problems: list[Problem] = []
     broken = False
+    mentioned: set[str] = set()
     doubles: dict[Ref, list[Manifest]] = {}
     for parsed in files:
         problems += parsed.problems
         unknown.update(parsed.unknown)
         broken = broken or parsed.broken
+        mentioned |= parsed.mentioned
         for manifest in parsed.manifests:
             first = manifests.setdefault(manifest.ref, manifest)
             if first is not manifest:
@@ -59,7 +63,7 @@ def collect(files: Iterable[Parsed]) -> Catalog:
         unknown.add(ref)
         del manifests[ref]
     problems += _fleets(manifests, unknown, broken)
-    return Catalog(manifests=manifests, unknown=frozenset(unknown), broken=broken, problems=tuple(problems), by_kind=_grouped(manifests))
+    return Catalog(manifests=manifests, unknown=frozenset(unknown), broken=broken, mentioned=frozenset(mentioned), problems=tuple(problems), by_kind=_grouped(manifests))
 
 
 def _grouped(manifests: Mapping[Ref, Manifest]) -> dict[str, tuple[Manifest, ...]]:

@@ -1,12 +1,18 @@
 """Identity clashes over the whole fleet: two hosts with one MAC or one address in the same network. Pure."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.manifest import Manifest, Ref, show
 from reconciler.types.host import ResolvedHost
 
 Identity = tuple[str, Ref | None, str]
+
+
+def _spelled(key: str, text: str) -> str:
+    """One spelling for every way to write the same address."""
+    return str(ip_address(text)) if key == "address" else text.lower()
 
 
 class Clashes:
@@ -23,7 +29,7 @@ class Clashes:
             network = self._catalog.find("Network", host.tenant, interface.get("network", ""))
             for what, key in (("MAC", "mac"), ("address", "address")):
                 if key in interface:
-                    self._note((what, network.ref if network else None, interface[key]), manifest)
+                    self._note((what, network.ref if network else None, _spelled(key, interface[key])), manifest)
 
     def _note(self, identity: Identity, manifest: Manifest) -> None:
         first = self._seen.setdefault(identity, manifest)

@@ -25,8 +25,8 @@ from reconciler.types.problem import Problem, Severity
 class Tree(Protocol):
     """The files of one commit."""
 
-    def files(self) -> Iterable[tuple[str, str]]:
-        """Path and blob id of every manifest file, sorted by path."""
+    def files(self) -> Iterable[tuple[str, str, Problem | None]]:
+        """Path and blob id of every manifest file, sorted by path; with a problem, it must not be read."""
 
     def blob(self, blob: str) -> bytes:
         """The bytes of a blob."""
@@ -100,8 +100,11 @@ def _tenant(manifest: Manifest) -> ResolvedTenant:
 def compile_tree(tree: Tree, contract: Contract, token: Token) -> Desired:
     """Everything that the files of the tree want. Never raises on user input: problems are in the result."""
     ignored = Ignored(_ignore_file(tree))
-    files = {path: blob for path, blob in tree.files() if path not in ignored}
-    parsed = {path: _parsed(path, blob, tree, contract) for path, blob in files.items()}
+    found = [item for item in tree.files() if item[0] not in ignored]
+    files = {path: blob for path, blob, _ in found}
+    parsed = {
+        path: Parsed(problems=(problem,), broken=True) if problem else _parsed(path, blob, tree, contract) for path, blob, problem in found
+    }
     catalog = collect(without_projects(parsed))
     check = _Findings(catalog=catalog, text=lambda path: tree.blob(files[path]))
     hosts = dict(sorted(check.hosts(contract.rules)))

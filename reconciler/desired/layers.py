@@ -38,7 +38,8 @@ class Layer:
 def follow(catalog: Catalog, owner: Manifest, kind: str, name: str, pointer: str) -> Manifest:
     """The manifest that a reference means. Raises `Unresolved`."""
     found = catalog.find(kind, owner.tenant, name)
-    if found is not None:
+    hidden = found is not None and found.tenant != owner.tenant and (kind, owner.tenant, name) in catalog.unknown
+    if found is not None and not hidden:
         return found
     if catalog.is_unknown(kind, owner.tenant, name):
         raise Unresolved(owner, pointer, f"{kind.lower()} {name} has problems of its own", "", known_bad=True)

@@ -1,5 +1,6 @@
 """One manifest, and the mapping of one file to manifests. Pure: bytes in, manifests and problems out."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,12 +65,18 @@ def show(ref: Ref) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What one file holds. `unknown` names documents that are there but wrong; `broken` says that the file could not be read to its end."""
+    """What one file holds. `unknown` names documents that are there but wrong; `broken` says that some of the file could not be read;
+    `mentioned` are then the names in it, so that a reference to one of them is not called missing.
+    """
 
     manifests: tuple[Manifest, ...] = ()
     problems: tuple[Problem, ...] = ()
     unknown: tuple[Ref, ...] = ()
     broken: bool = False
+    mentioned: frozenset[str] = frozenset()
+
+
+_NAME = re.compile(rb"\bname:\s*[\"']?([a-z0-9][-a-z0-9]*)")
 
 
 def parse(path: str, data: bytes, kinds: Mapping[str, str | None], check: Check) -> Parsed:
@@ -83,7 +90,10 @@ def parse(path: str, data: bytes, kinds: Mapping[str, str | None], check: Check)
             unknown.append(_identity(document.value))
         else:
             manifests.append(_manifest(document))
-    return Parsed(manifests=tuple(manifests), problems=tuple(problems), unknown=tuple(unknown), broken=reading.broken)
+    mentioned = frozenset(name.decode() for name in _NAME.findall(data)) if reading.broken else frozenset()
+    return Parsed(
+        manifests=tuple(manifests), problems=tuple(problems), unknown=tuple(unknown), broken=reading.broken, mentioned=mentioned
+    )
 
 
 def _problems(document: Document, data: bytes, kinds: Mapping[str, str | None], check: Check) -> list[Problem]:

@@ -68,7 +68,7 @@ class Resolver:
         pointer = host.pointer("interfaces")
         network = follow(self.catalog, host, "Network", interface["network"], pointer)
         result = {key: network.spec[key] for key in FROM_NETWORK if key in network.spec} | dict(interface)
-        cidr = ip_network(network.spec["cidr"])
+        cidr = ip_network(network.spec["cidr"], strict=False)
         result["prefix"] = cidr.prefixlen
         if "address" in interface and ip_address(interface["address"]) not in cidr:
             message = f"{interface['address']} is not in network {network.name} ({cidr})"

@@ -40,12 +40,11 @@ def pieces(result: Mapping[str, Any], clean: Clean, item: str = "") -> tuple[Pie
     if "censored" in result or not result:
         word = HIDDEN if result else TOO_LARGE
         return (Piece(what="change", before=word, after=word, item=item),)
-    several = _diffs(result)
-    found = [piece for diff in several for piece in _of_diff(diff, _subject(diff, result, clean), clean)]
+    found = [piece for diff in _diffs(result) for piece in _of_diff(diff, _subject(diff, result, clean), clean)]
     if not found:
         found = [Piece(what="changed", before=False, after=True, diff=bounded(clean(_text(result.get("msg")))))]
-    alone = len(several) < 2
-    return tuple(replace(piece, item=item, subject="" if alone else piece.subject) for piece in found)
+    one = len({piece.subject for piece in found}) == 1
+    return tuple(replace(piece, item=item, subject="" if one else piece.subject) for piece in found)
 
 
 def _diffs(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

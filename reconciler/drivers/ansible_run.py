@@ -74,8 +74,9 @@ class Job:
 
     @property
     def wrapper(self) -> Path:
-        """The playbook that is run: the project's, and after it a play that tells which hosts came to the end. It stands beside the project's, so
-        that everything that Ansible finds beside a playbook is found.
+        """The playbook that is run: the project's, and after it a play that tells which hosts came to the end.
+
+        It stands beside the project's, so that everything that Ansible finds beside a playbook is found.
         """
         return (self.project / self.playbook).with_name(f".octofleet-{self.directory.name}.yml")
 

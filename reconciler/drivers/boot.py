@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Step, Target, Work
-from reconciler.errors import Permanent
+from reconciler.errors import OctofleetError, Permanent
 from reconciler.files import remove_file, replace_file
 from reconciler.types.canonical import digest, digest_bytes
 from reconciler.types.change import Action
@@ -91,16 +91,19 @@ class BootDriver:
 
     def _one(self, work: Work, context: Context) -> Outcome:
         target, now = work.target, time.time()
-        if work.action is Action.DELETE or target.desired is None:
-            remove_file(self.path(target.address), self.directory)
-            return Outcome(status=Status.DONE, observation=Absent(at=now))
         try:
+            if work.action is Action.DELETE or target.desired is None:
+                remove_file(self.path(target.address), self.directory)
+                return Outcome(status=Status.DONE, observation=Absent(at=now))
             data = self.render(target.desired, context.content)
+            replace_file(self.path(target.address), data)
+            if work.moved_from is not None:
+                remove_file(self.path(work.moved_from.address), self.directory)
         except RenderError as error:
-            return Outcome(status=Status.FAILED, error=f"{target.desired.origin}: cannot render {target.address}: {error}")
-        replace_file(self.path(target.address), data)
-        if work.moved_from is not None:
-            remove_file(self.path(work.moved_from.address), self.directory)
+            origin = f"{target.desired.origin}: " if target.desired else ""
+            return Outcome(status=Status.FAILED, error=f"{origin}cannot render {target.address}: {error}")
+        except Permanent as error:
+            return Outcome(status=Status.FAILED, error=str(error))
         seen = Present(spec=target.desired.spec, digest=target.desired.digest, at=now, external_id=digest_bytes(data))
         return Outcome(status=Status.DONE, observation=seen)
 
@@ -150,7 +153,7 @@ class BootDriver:
 
 
 def render_spec(kind: str, spec: Spec, content: Callable[[str], bytes], template: Template) -> bytes:
-    """The bytes that a specification stands for. Raises RenderError; `Permanent` if a template is not UTF-8."""
+    """The bytes that a specification stands for. Raises RenderError."""
     if "template" not in spec:
         return RENDERERS[kind].render(spec["values"])
     path, blob = spec["template"]["path"], spec["template"]["content"]
@@ -159,7 +162,9 @@ def render_spec(kind: str, spec: Spec, content: Callable[[str], bytes], template
     try:
         source = content(blob).decode()
     except UnicodeDecodeError as error:
-        raise Permanent(f"the template {path} is not UTF-8", hint="save it as UTF-8") from error
+        raise RenderError(f"/templates/{kind}", f"the template {path} is not UTF-8: save it as UTF-8") from error
+    except OctofleetError as error:
+        raise RenderError(f"/templates/{kind}", f"{path} is not a file that can be read: {error.message}") from error
     return template(source, path, spec["values"])
 
 

@@ -33,7 +33,9 @@ CONFIG_FIELDS = ("packages", "users", "timezone", "locale", "keyboard", "ntp", "
 
 TABLES = """
 create table if not exists thing(address text primary key, spec blob not null, external_id text not null);
-create table if not exists operation(id text primary key, address text not null, action text not null, spec blob, ready_at real not null);
+create table if not exists operation(
+    id text primary key, address text not null, action text not null, spec blob, moved_from text, ready_at real not null, done int not null
+);
 create table if not exists fault(pattern text not null, fault text not null, argument real not null);
 create table if not exists effect(at real not null, step text not null, action text not null, address text not null);
 """
@@ -206,8 +208,10 @@ class MemoryDriver:
         """All machines of a step are one operation; beginning it again finds the one that is under way."""
         with self.world.transaction() as database:
             body = None if spec is None else pack(spec)
-            row = (f"{step}/{work.target.address}", work.target.address, work.action.value, body, time.time() + self.operation_s)
-            database.execute("insert or ignore into operation values(?, ?, ?, ?, ?)", row)
+            moved_from = work.moved_from.address if work.moved_from else None
+            ready_at = time.time() + self.operation_s
+            row = (f"{step}/{work.target.address}", work.target.address, work.action.value, body, moved_from, ready_at)
+            database.execute("insert or ignore into operation values(?, ?, ?, ?, ?, ?, 0)", row)
         return json.dumps({"step": step})
 
     def poll(self, operation: str, context: Context) -> Results:
@@ -216,29 +220,23 @@ class MemoryDriver:
         step = json.loads(operation)["step"]
         results: dict[str, Outcome | Pending] = {}
         with self.world.transaction() as database:
-            rows = list(database.execute("select id, address, action, spec, ready_at from operation where id like ? || '/%'", (step,)))
-        for _, where, action, spec, ready_at in rows:
-            if ready_at > time.time():
-                results[where] = Pending(operation=operation, poll_after_s=max(0.01, ready_at - time.time()))
-                continue
-            self._change(step, Action(action), where, unpack(spec) if spec else None, None)
-            results[where] = Outcome(status=Status.DONE)
+            columns = "id, address, action, spec, moved_from, ready_at, done"
+            for key, where, action, spec, moved_from, ready_at, done in list(
+                database.execute(f"select {columns} from operation where id like ? || '/%'", (step,))  # noqa: S608 - our own columns
+            ):
+                if ready_at > time.time():
+                    results[where] = Pending(operation=operation, poll_after_s=max(0.01, ready_at - time.time()))
+                    continue
+                if not done:
+                    _change(database, step, Action(action), where, unpack(spec) if spec else None, moved_from)
+                    database.execute("update operation set done=1 where id=?", (key,))
+                results[where] = Outcome(status=Status.DONE)
         return results
 
     def _effect(self, step: str, work: Work, spec: Spec | None) -> None:
-        self._change(step, work.action, work.target.address, spec, work.moved_from.address if work.moved_from else None)
-
-    def _change(self, step: str, action: Action, where: str, spec: Spec | None, moved_from: str | None) -> None:
         with self.world.transaction() as database:
-            known = database.execute("select spec from thing where address=?", (where,)).fetchone()
-            if moved_from is not None:
-                database.execute("delete from thing where address=?", (moved_from,))
-            if action is Action.DELETE:
-                database.execute("delete from thing where address=?", (where,))
-            elif spec is not None:
-                database.execute("insert or replace into thing values(?, ?, ?)", (where, pack(spec), f"id-{digest(where)[:12]}"))
-            if known is None or action is Action.DELETE or unpack(known[0]) != spec:
-                database.execute("insert into effect values(?, ?, ?, ?)", (time.time(), step, action.value, where))
+            moved_from = work.moved_from.address if work.moved_from else None
+            _change(database, step, work.action, work.target.address, spec, moved_from)
 
     def list(self, context: Context) -> Iterator[Listed]:
         """Everything there is, but for roles, which only an engine knows."""
@@ -252,6 +250,24 @@ class MemoryDriver:
         """The fields say it all."""
         del target, context
         return ""
+
+
+def _change(database: sqlite3.Connection, step: str, action: Action, where: str, spec: Spec | None, moved_from: str | None) -> None:
+    """One effect. What runs on a machine goes with it."""
+    before = [database.execute("select spec from thing where address=?", (a,)).fetchone() for a in (where, moved_from)]
+    if moved_from is not None:
+        database.execute("delete from thing where address=?", (moved_from,))
+    if action is Action.DELETE:
+        database.execute("delete from thing where address=?", (where,))
+        _, kind, tenant, name = parts(where)
+        if kind == "machine":
+            database.execute("delete from thing where address=?", (address("memory", "config", tenant, name),))
+            database.execute("delete from thing where address like ?", (address("memory", "role", tenant, f"{name}.%"),))
+    elif spec is not None:
+        database.execute("insert or replace into thing values(?, ?, ?)", (where, pack(spec), f"id-{digest(where)[:12]}"))
+    after = [None if spec is None else (pack(spec),), None]
+    if before != after:
+        database.execute("insert into effect values(?, ?, ?, ?)", (time.time(), step, action.value, where))
 
 
 def _part(host: ResolvedHost, fields: Sequence[str]) -> dict[str, Any]:

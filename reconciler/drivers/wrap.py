@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
@@ -12,7 +12,7 @@ from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Liste
 from reconciler.errors import OctofleetError, RetryLater
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
-from reconciler.types.observation import Observation, Unknown
+from reconciler.types.observation import Absent, Observation, Present, Unknown
 from reconciler.types.outcome import Outcome
 from reconciler.types.resource import Resource
 from reconciler.types.values import SecretRef, SecretValue
@@ -81,12 +81,31 @@ class _Call:
         return redactor(self._revealed)(text) if self._revealed else text
 
     def cleaned(self, item: Observation) -> Observation:
-        """An observation's reason without secrets."""
-        return replace(item, reason=self.redact(item.reason)) if isinstance(item, Unknown) else item
+        """An observation without secrets. A specification holds them by type, so that it is left alone."""
+        if not self._revealed or isinstance(item, Present | Absent):
+            return item
+        if isinstance(item, Unknown):
+            return replace(item, reason=self.redact(item.reason))
+        fields = tuple(
+            replace(field, before=self._tree(field.before), after=self._tree(field.after), diff=self.redact(field.diff))
+            for field in item.fields
+        )
+        return replace(item, fields=fields, blind_spots=tuple(map(self.redact, item.blind_spots)))
+
+    def _tree(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, Mapping):
+            return {key: self._tree(item) for key, item in value.items()}
+        return [self._tree(item) for item in value] if isinstance(value, list | tuple) else value
 
     def results(self, results: Results) -> Results:
-        """Outcomes' errors without secrets."""
-        return {a: replace(item, error=self.redact(item.error)) if isinstance(item, Outcome) else item for a, item in results.items()}
+        """Outcomes without secrets in errors, outputs and observations."""
+        return {where: self._ended(item) if isinstance(item, Outcome) else item for where, item in results.items()}
+
+    def _ended(self, item: Outcome) -> Outcome:
+        seen = self.cleaned(item.observation) if item.observation is not None else None
+        return replace(item, error=self.redact(item.error), outputs=self._tree(item.outputs), observation=seen)
 
     def retried(self, call: Callable[[Context], T]) -> T:
         """Call, again after `RetryLater`, with growing waits that end at the context's deadline."""

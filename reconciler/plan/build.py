@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from reconciler.plan.decide import Case, decide, voids
 from reconciler.plan.guard import GuardRules, judge
 from reconciler.plan.order import ordered
-from reconciler.types.change import Cause, Change
+from reconciler.types.change import REMOVALS, Cause, Change
 from reconciler.types.kind import Kind
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.problem import Problem
@@ -43,7 +43,7 @@ def build(frame: Frame, cases: Iterable[Case]) -> Plan:
     known = {case.address: case for case in cases}
     decisions = {address: decide(case) for address, case in known.items()}
     _void(known, decisions, frame.kinds)
-    _wait_for_deferred(decisions)
+    _wait_for_deferred(known, decisions)
     changes = ordered([item for item in decisions.values() if isinstance(item, Change) and _asked(frame, item)])
     recorded = {address: case.recorded for address, case in known.items() if case.recorded is not None}
     return Plan(
@@ -87,18 +87,23 @@ def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None]
                 queue.append(address)
 
 
-def _wait_for_deferred(decisions: dict[str, Change | Deferred | None]) -> None:
-    """A change whose dependency is put off is put off too."""
-    queue = [address for address, item in decisions.items() if isinstance(item, Deferred)]
+def _wait_for_deferred(cases: Mapping[str, Case], decisions: dict[str, Change | Deferred | None]) -> None:
+    """A change whose dependency is put off is put off too; so is a removal of what something that is put off still stands on."""
+    queue = sorted(address for address, item in decisions.items() if isinstance(item, Deferred))
     dependents: dict[str, list[Change]] = {}
     for item in decisions.values():
-        if isinstance(item, Change):
+        if isinstance(item, Change) and item.action not in REMOVALS:
             for needed in item.rules.depends_on:
                 dependents.setdefault(needed.address, []).append(item)
     while queue:
-        address = queue.pop()
-        for change in dependents.get(address, ()):
+        address = queue.pop(0)
+        waiting = [(change, f"it needs {address}, which is put off") for change in dependents.get(address, ())]
+        record = cases[address].recorded
+        for needed in record.rules.depends_on if record else ():
+            below = decisions.get(needed.address)
+            if isinstance(below, Change) and below.action in REMOVALS:
+                waiting.append((below, f"{address} stands on it, and is put off"))
+        for change, reason in waiting:
             if isinstance(decisions[change.address], Change):
-                reason = f"it needs {address}, which is put off"
                 decisions[change.address] = Deferred(address=change.address, code="dependency-deferred", reason=reason, group=change.group)
                 queue.append(change.address)

@@ -19,6 +19,7 @@ from reconciler.source.errors import strip_credentials
 FETCH_LIMIT_S = 600.0
 
 _SETTINGS = {
+    "fetch.unpackLimit": "1",
     "gc.autoDetach": "false",
     "gc.pruneExpire": "90.days.ago",
     "maintenance.autoDetach": "false",

@@ -4,7 +4,7 @@ In: a directory that libgit2 can open. Out: plain values and bytes. Remote repos
 the network. Every error is one of `reconciler.errors`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +14,7 @@ from pygit2.enums import ObjectType, RepositoryOpenFlag
 
 from reconciler.errors import OctofleetError, Permanent
 from reconciler.source import errors, tree
+from reconciler.source.loose import Corrupt, LooseObjects
 from reconciler.source.tree import MANIFEST_SUFFIXES, Delta, Entry, File
 
 
@@ -40,7 +41,7 @@ class Repository:
         self.path = path
         self.trees_read = 0
         self._mirror = mirror
-        self._git = _open(self.location, path)
+        self._reopen()
 
     @property
     def url(self) -> str:
@@ -53,6 +54,8 @@ class Repository:
     def commit(self, rev: str | None = None) -> Commit:
         """The commit that a branch, tag, abbreviated or full id names; None is the default branch. Raises Permanent."""
         try:
+            self.refresh()
+            self._check_loose(rev)
             found = self._default() if rev is None else self._git.revparse_single(rev).peel(pygit2.Commit)
             return _commit(found)
         except pygit2.AmbiguousError as error:
@@ -64,7 +67,10 @@ class Repository:
 
     def files(self, tree_id: str, suffixes: tuple[str, ...] = MANIFEST_SUFFIXES) -> Iterator[File]:
         """The files of a tree that may hold manifests, by path; see `tree.files` for what is left out."""
-        return tree.files(self._tree, tree_id, suffixes)
+        try:
+            yield from tree.files(self._tree, tree_id, suffixes)
+        except ValueError as error:
+            raise self._broken(f"part of the tree {tree_id}", error) from error
 
     def blob(self, blob_id: str) -> bytes:
         """The bytes of a blob. Raises Permanent."""
@@ -72,7 +78,10 @@ class Repository:
 
     def entries(self, tree_id: str) -> list[Entry]:
         """The entries of one tree. Raises Permanent."""
-        return list(self._parsed(tree_id))
+        try:
+            return list(tree.entries(self._tree(tree_id)))
+        except ValueError as error:
+            raise self._broken(f"the tree {tree_id}", error) from error
 
     def entry(self, tree_id: str, path: str) -> tuple[str, str] | None:
         """Kind (`blob`, `tree`, `link`, `module`) and id of what is at a path, or None. The empty path is the tree itself."""
@@ -80,7 +89,7 @@ class Repository:
         for name in path.strip("/").split("/") if path.strip("/") else ():
             if kind != "tree":
                 return None
-            entry = next((item for item in self._parsed(found) if item.name == name), None)
+            entry = next((item for item in self.entries(found) if item.name == name), None)
             if entry is None:
                 return None
             kind, found = entry.kind, entry.id
@@ -90,7 +99,10 @@ class Repository:
         """Every path that differs between two trees (None is the empty one), by path. Subtrees that are equal are not read."""
         if before_tree == after_tree:
             return []
-        return list(tree.changed(self._tree, before_tree, after_tree))
+        try:
+            return list(tree.changed(self._tree, before_tree, after_tree))
+        except ValueError as error:
+            raise self._broken("part of a tree", error) from error
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether one commit is reachable from another, or the same. Raises Permanent if either is not here."""
@@ -119,8 +131,13 @@ class Repository:
 
         export(self, tree_id, path, into)
 
+    def refresh(self) -> None:
+        """See objects that were added since it was opened; `commit` does so by itself."""
+        self._loose.refresh()
+
     def _reopen(self) -> None:
         self._git = _open(self.location, self.path)
+        self._loose = LooseObjects(objects_directory(self._git))
 
     def _default(self) -> pygit2.Commit:
         if not self._git.head_is_unborn:
@@ -137,19 +154,36 @@ class Repository:
             return errors.no_commits(self.location)
         return errors.unknown_revision(self.location, rev or "HEAD", get_close_matches(rev, names, n=3) if rev else names[:3])
 
+    def _check_loose(self, rev: str | None) -> None:
+        """Before libgit2 reads what a name or full id stands for, see that it is not a damaged loose object (see loose.py)."""
+        try:
+            target = str(self._git.lookup_reference_dwim(rev or "HEAD").resolve().target)
+        except (KeyError, ValueError, pygit2.GitError):
+            target = rev or ""
+        try:
+            self._loose.read(target)
+        except (Corrupt, OSError) as error:
+            raise self._broken(f"the commit {target}", error) from error
+
+    def edit(self, tree_id: str | None, write: tree.WriteTree, changes: Mapping[str, tree.Change]) -> str:
+        """The id of a tree with paths changed; `write` stores each new tree (not here) and gives its id."""
+        try:
+            return tree.edit(self._tree, write, tree_id, changes) or write(b"")
+        except ValueError as error:
+            raise self._broken("part of a tree", error) from error
+
     def _tree(self, tree_id: str) -> bytes:
         self.trees_read += 1
         return self._read(tree_id, ObjectType.TREE)
 
-    def _parsed(self, tree_id: str) -> Iterator[Entry]:
-        try:
-            yield from tree.entries(self._tree(tree_id))
-        except ValueError as error:
-            raise self._broken(f"the tree {tree_id}", error) from error
-
     def _read(self, object_id: str, kind: ObjectType) -> bytes:
         try:
+            loose = self._loose.read(object_id)
+            if loose is not None and loose[0] == kind.name.lower():
+                return loose[1]
             found, data = self._git.odb.read(object_id)
+        except (Corrupt, OSError) as error:
+            raise self._broken(f"the {kind.name.lower()} {object_id}", error) from error
         except (pygit2.GitError, KeyError, ValueError) as error:
             raise self._broken(f"the {kind.name.lower()} {object_id}", None if isinstance(error, KeyError) else error) from error
         if found != kind:
@@ -178,6 +212,13 @@ def _open(location: str, path: Path) -> pygit2.Repository:
         above = pygit2.discover_repository(str(path)) if path.is_dir() else None
         enclosing = str(Path(above).parent if Path(above).name == ".git" else Path(above)) if above else None
         raise errors.not_a_repository(location, enclosing) from error
+
+
+def objects_directory(git: pygit2.Repository) -> Path:
+    """Where a repository keeps its objects: a linked worktree has them in the main one (gitrepository-layout, commondir)."""
+    own = Path(git.path)
+    common = own / "commondir"
+    return ((own / common.read_text().strip()) if common.is_file() else own).resolve() / "objects"
 
 
 def _commit(found: pygit2.Commit) -> Commit:

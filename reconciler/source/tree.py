@@ -5,8 +5,9 @@ names its whole content). Follows git's tree object: `mode SP name NUL id(20)`, 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem
@@ -17,6 +18,7 @@ _TREE, _LINK, _MODULE = 0o040000, 0o120000, 0o160000
 EXECUTABLE = 0o100755
 
 ReadTree = Callable[[str], bytes]
+WriteTree = Callable[[bytes], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def entries(data: bytes) -> Iterator[Entry]:
     """The entries of one stored tree, in its order. Raises ValueError for bytes that are no tree."""
     at = 0
     while at < len(data):
-        end = data.index(b"\0", at)
+        end = data.index(b"\0", at, len(data) - 20)
         mode, _, name = data[at:end].partition(b" ")
         yield Entry(name=os.fsdecode(name), mode=int(mode, 8), id=data[end + 1 : end + 21].hex())
         at = end + 21
@@ -99,6 +101,39 @@ def changed(read: ReadTree, before: str | None, after: str | None, prefix: str =
             yield Delta(path=path, before=ids[0], after=ids[1], kind=sample.kind)
         elif first is not None and first.mode != _MODULE:
             yield Delta(path=path, before=first.id, after=None)
+
+
+Change = tuple[int, str] | None
+"""What a path becomes: mode and id of a blob or link; None: it goes."""
+
+
+def edit(read: ReadTree, write: WriteTree, tree: str | None, changes: Mapping[str, Change]) -> str | None:
+    """The id of a tree with some paths changed; only trees on the way to them are read and written. None: nothing is left in it."""
+    found = {} if tree is None else {entry.name: entry for entry in entries(read(tree))}
+    below: dict[str, dict[str, Change]] = {}
+    for path, change in changes.items():
+        name, _, rest = path.partition("/")
+        if rest:
+            below.setdefault(name, {})[rest] = change
+        elif change is not None:
+            found[name] = Entry(name=name, mode=change[0], id=change[1])
+        elif name in found and found[name].mode != _TREE:
+            del found[name]
+    for name, inner in below.items():
+        base = found[name].id if name in found and found[name].mode == _TREE else None
+        made = edit(read, write, base, inner)
+        if made is not None:
+            found[name] = Entry(name=name, mode=_TREE, id=made)
+        elif base is not None:
+            del found[name]
+    return write(_stored(found.values())) if found else None
+
+
+def _stored(found: Iterable[Entry]) -> bytes:
+    lines = [(os.fsencode(entry.name) + (b"/" if entry.mode == _TREE else b""), entry) for entry in found]
+    return b"".join(
+        b"%o %s\0%s" % (entry.mode, os.fsencode(entry.name), bytes.fromhex(entry.id)) for _, entry in sorted(lines, key=itemgetter(0))
+    )
 
 
 def _lines(read: ReadTree, tree: str | None) -> set[bytes]:

@@ -14,11 +14,12 @@ from pathlib import Path
 from threading import Event
 
 import pygit2
-from pygit2.enums import FileMode
+from pygit2.enums import FileMode, ObjectType
 
 from reconciler.errors import Permanent, RetryLater
 from reconciler.source import errors
-from reconciler.source.repository import Commit, Repository
+from reconciler.source.repository import Commit, Repository, objects_directory
+from reconciler.source.tree import EXECUTABLE, Change
 
 
 class WorkingCopy:
@@ -33,9 +34,7 @@ class WorkingCopy:
                 f"{location} is a bare repository, without a working tree", hint="give a clone, or a revision", code="bare-repository"
             )
         self.location, self.root = location, Path(self._user.workdir)
-        objects = Path(self._user.path, "commondir")
-        common = (Path(self._user.path) / objects.read_text().strip()) if objects.is_file() else Path(self._user.path)
-        self._scratch = _scratch(scratch, (common / "objects").resolve())
+        self._scratch = _scratch(scratch, objects_directory(self._user))
         self.repository = Repository(location, self._scratch)
 
     def commit(self) -> Commit:
@@ -59,34 +58,35 @@ class WorkingCopy:
         )
 
     def _tree(self, head: pygit2.Commit | None) -> str:
-        git = pygit2.Repository(str(self._scratch))
-        index = pygit2.Index()
-        if head is not None:
-            index.read_tree(head.tree)
-        known = {} if head is None else {entry.path: entry for entry in index}
-        for path in self._user.status(untracked_files="all"):
-            entry = self._entry(git, path)
-            if entry is not None:
-                index.add(entry)
-            elif path in known and not path.endswith("/"):
-                index.remove(path)
-        return str(index.write_tree(git))
+        """HEAD's tree with every path that git's status names as it is on disk; ends of paths with `/` are other repositories."""
+        odb = pygit2.Repository(str(self._scratch)).odb
+        paths = [path for path in self._user.status(untracked_files="all") if not path.endswith("/")]
+        changes = {path: self._change(odb, path) for path in paths}
+        self.repository.refresh()
+        return self.repository.edit(str(head.tree_id) if head else None, lambda data: _store(odb, ObjectType.TREE, data), changes)
 
-    def _entry(self, git: pygit2.Repository, path: str) -> pygit2.IndexEntry | None:
-        """The file at `path` as an index entry; None if it is gone, or is a directory of another repository."""
+    def _change(self, odb: pygit2.Odb, path: str) -> Change:
         where = self.root / path
         try:
             mode = where.lstat().st_mode
             if stat.S_ISLNK(mode):
-                return pygit2.IndexEntry(path, git.create_blob(os.fsencode(where.readlink())), FileMode.LINK)
+                return FileMode.LINK, _store(odb, ObjectType.BLOB, os.fsencode(where.readlink()))
             if not stat.S_ISREG(mode):
                 return None
-            data = where.read_bytes()
+            return (EXECUTABLE if mode & 0o100 else FileMode.BLOB), _store(odb, ObjectType.BLOB, where.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise errors.from_system("read", where, error) from error
-        return pygit2.IndexEntry(path, git.create_blob(data), FileMode.BLOB_EXECUTABLE if mode & 0o100 else FileMode.BLOB)
+
+
+def _store(odb: pygit2.Odb, kind: ObjectType, data: bytes) -> str:
+    """Written only if neither the scratch directory nor the user's repository has it: libgit2 would touch the file that is there."""
+    content = f"{kind.name.lower()} {len(data)}\0".encode() + data
+    object_id = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+    if not odb.exists(object_id):
+        odb.write(kind, data)
+    return object_id
 
 
 def _scratch(directory: Path, objects: Path) -> Path:

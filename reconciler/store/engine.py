@@ -73,7 +73,7 @@ def _engine(url: str) -> Engine:
 
 def _sqlite_connect(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun by Store.write, so that a writer waits at its beginning
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

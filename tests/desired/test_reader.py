@@ -159,6 +159,3 @@ def test_five_hundred_hosts_in_one_file():
 def test_a_syntax_error_says_where_it_began():
     problem = read("f", b"a: 1\nb: [1, 2\nc: 3\n").problems[0]
     assert str(problem) == "f:3:2: a list in [ ] is not closed (it began at 2:4) (add the missing ',' or ']')"
-
-
-

@@ -9,15 +9,28 @@ from ruamel.yaml import YAML
 
 from reconciler.desired.reader import locate, positions, read
 
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\ufffe\uffff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
+TEXT = st.text(
+    st.characters(
+        exclude_categories=["Cs", "Cc"],
+        exclude_characters="\u2028\u2029\ufeff\ufffe\uffff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+    )
+)
 KEYS = TEXT.filter(lambda text: not text.startswith("$octofleet."))
 LEAVES = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
 TREES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20)
-YAMLISH = st.text(st.sampled_from(list("ab:- \n\t[]{},&*!|>'\"#%@?~<0.1\\\r\0é\u2028\ufeff")) | st.sampled_from(["---\n", "...\n", "<<: ", "!vault ", "%YAML 1.2\n"]).map(lambda s: s[0]), max_size=60)
+YAMLISH = st.text(
+    st.sampled_from(list("ab:- \n\t[]{},&*!|>'\"#%@?~<0.1\\\r\0é\u2028\ufeff"))
+    | st.sampled_from(["---\n", "...\n", "<<: ", "!vault ", "%YAML 1.2\n"]).map(lambda s: s[0]),
+    max_size=60,
+)
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.binary(max_size=60) | YAMLISH.map(lambda text: text.encode()) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@given(
+    st.binary(max_size=60)
+    | YAMLISH.map(lambda text: text.encode())
+    | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 def test_nothing_makes_it_raise(data):
     reading = read("f", data)
     for problem in reading.problems:
@@ -77,7 +90,14 @@ def test_positions_are_those_of_ruamel(tree):
 
 def test_missing_pointers_lead_to_the_deepest_ancestor():
     data = b"a:\n  b: [1, {c: 2}]\n---\nd/e~f: 1\n"
-    places = {(0, "/a/b/1/c"): "f:2:11", (0, "/a/b/9/x"): "f:2:3", (0, "/a/z"): "f:1:1", (0, "/q"): "f:1:1", (1, "/d~1e~0f"): "f:4:1", (7, "/a"): "f"}
+    places = {
+        (0, "/a/b/1/c"): "f:2:11",
+        (0, "/a/b/9/x"): "f:2:3",
+        (0, "/a/z"): "f:1:1",
+        (0, "/q"): "f:1:1",
+        (1, "/d~1e~0f"): "f:4:1",
+        (7, "/a"): "f",
+    }
     assert {place: str(locate("f", data, *place)) for place in places} == places
 
 

@@ -11,7 +11,13 @@ def repo(tmp_path):
     root = tmp_path / "repo"
     root.mkdir()
     git(root, "init", "-q", "-b", "main")
-    for name, text in {"a.yaml": "a: 1\n", "hosts/b.yml": "b: 1\n", "hosts/readme.md": "x\n", ".github/c.yaml": "c: 1\n", ".d.yaml": "d\n"}.items():
+    for name, text in {
+        "a.yaml": "a: 1\n",
+        "hosts/b.yml": "b: 1\n",
+        "hosts/readme.md": "x\n",
+        ".github/c.yaml": "c: 1\n",
+        ".d.yaml": "d\n",
+    }.items():
         (root / name).parent.mkdir(exist_ok=True, parents=True)
         (root / name).write_text(text)
     commit(root, "one\n\nbody")

@@ -19,7 +19,9 @@ def git(where, *arguments, **environment):
         "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
         "GIT_COMMITTER_EMAIL": "a@b", "GIT_AUTHOR_DATE": "1700000000 +0000", "GIT_COMMITTER_DATE": "1700000000 +0000", **environment,
     }  # fmt: skip
-    return subprocess.run([program("git", "git"), "-C", str(where), *arguments], env=env, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [program("git", "git"), "-C", str(where), *arguments], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,7 +14,10 @@ from tests.source.conftest import commit
 def tree_of(repo, entries):
     """A tree object with any names, past git's own checks."""
     git = pygit2.Repository(str(repo))
-    data = b"".join(b"%o %s\0%s" % (mode, name, git.create_blob(content).raw if isinstance(content, bytes) else content.raw) for mode, name, content in entries)
+    data = b"".join(
+        b"%o %s\0%s" % (mode, name, git.create_blob(content).raw if isinstance(content, bytes) else content.raw)
+        for mode, name, content in entries
+    )
     return git.odb.write(pygit2.enums.ObjectType.TREE, data)
 
 

@@ -259,5 +259,3 @@ def test_credentials_are_stripped():
 def test_the_mirror_is_private(bare, tmp_path):
     open_repository(bare.as_uri(), tmp_path / "m")
     assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o700
-
-

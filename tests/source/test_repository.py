@@ -200,15 +200,46 @@ def test_missing_and_corrupt_objects(repo, opened, tmp_path):
     assert "fsck" in fails("missing-object", open_repository(str(repo), tmp_path).blob, blob).hint
     fails("missing-object", opened.blob, head.tree)
     fails("missing-object", opened.blob, "not an id")
+    commit_file = repo / ".git/objects" / head.id[:2] / head.id[2:]
+    commit_file.chmod(0o644)
+    whole = commit_file.read_bytes()
+    commit_file.write_bytes(whole[:-6])
+    for rev in (None, "main", head.id):
+        fails("missing-object", open_repository(str(repo), tmp_path).commit, rev)
+    commit_file.write_bytes(whole)
     tree = repo / ".git/objects" / head.tree[:2] / head.tree[2:]
     tree.unlink()
     with pytest.raises(Permanent):
         list(open_repository(str(repo), tmp_path).files(head.tree))
 
 
+@pytest.mark.parametrize("size", [0, 10, 3000, 100_000])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-6],
+        lambda data: data[:2],
+        lambda data: b"",
+        lambda data: data[:-1] + b"?",
+        lambda data: zlib.compress(b"blob 1\0xyz"),
+    ],
+)
+def test_damaged_loose_objects_end_at_once(repo, opened, size, damage):
+    """libgit2 1.9 never returns from some of these (its issue 7342)."""
+    (repo / "new.yaml").write_bytes(os.urandom(size))
+    commit(repo)
+    blob = opened.entry(opened.commit().tree, "new.yaml")[1]
+    loose = repo / ".git/objects" / blob[:2] / blob[2:]
+    loose.chmod(0o644)
+    loose.write_bytes(damage(loose.read_bytes()))
+    fails("missing-object", opened.blob, blob)
+
+
 def test_a_tree_that_is_no_tree(repo, opened):
     data = b"garbage without end"
-    made = subprocess.run(["git", "-C", str(repo), "hash-object", "-t", "tree", "--literally", "-w", "--stdin"], input=data, capture_output=True, check=True)
+    made = subprocess.run(
+        ["git", "-C", str(repo), "hash-object", "-t", "tree", "--literally", "-w", "--stdin"], input=data, capture_output=True, check=True
+    )
     tree = made.stdout.decode().strip()
     fails("missing-object", opened.entry, tree, "x")
     fails("missing-object", list, opened.files(tree))

@@ -1,0 +1,187 @@
+"""A real run is the apply: what it did, how far it came, and that it can be ended."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.drivers.ansible import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible_process import MARK
+from reconciler.drivers.driver import Step, Target, Work
+from reconciler.types.change import Action
+from reconciler.types.outcome import Status
+from tests.drivers.ansible_world import World, need_ansible, present, raised, unknown
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    need_ansible()
+    return World(root=tmp_path)
+
+
+def running() -> list[str]:
+    """The command lines of our runs' processes that are alive."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if MARK.encode() in (entry / "environ").read_bytes() and entry.name != str(os.getpid()):
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+    return found
+
+
+def test_a_play_that_fails_halfway_is_partial(world: World) -> None:
+    world.tasks(
+        """
+- name: Before
+  fail: {msg: "too early"}
+  when: early is defined
+- name: Directory
+  file: {path: "{{ base }}/d", state: directory}
+- name: Breaks
+  command: sh -c "echo because >&2; exit 3"
+  when: breaks is defined
+- name: After
+  file: {path: "{{ base }}/e", state: directory}
+"""
+    )
+    world.host("fine")
+    world.host("half", breaks=True)
+    world.host("none", early=True)
+    outcomes = world.apply()
+    assert outcomes["fine.web"].status is Status.DONE
+    assert outcomes["half.web"].status is Status.PARTIAL
+    error = "the task Breaks (web/site.yml:9) failed: non-zero return code: because; changed before that: Directory"
+    assert outcomes["half.web"].error == error
+    assert outcomes["none.web"].status is Status.FAILED
+    assert outcomes["none.web"].error == "the task Before (web/site.yml:4) failed: too early"
+    assert sorted(world.logged) == [
+        "fine: After (web/site.yml:12): changed",
+        "fine: Directory (web/site.yml:7): changed",
+        "half: Breaks (web/site.yml:9): failed: non-zero return code: because",
+        "half: Directory (web/site.yml:7): changed",
+        "none: Before (web/site.yml:4): failed: too early",
+    ]
+
+
+def test_two_roles_of_a_host_in_order(world: World) -> None:
+    world.tasks('- name: First\n  copy: {dest: "{{ base }}/one", content: "1"}', "one/site.yml")
+    world.tasks('- name: Second\n  copy: {dest: "{{ base }}/two", src: "{{ base }}/one", remote_src: true}', "two/site.yml")
+    world.host("a", roles=[("one", {"playbook": "one/site.yml"}), ("two", {"playbook": "two/site.yml"})])
+    found = world.observe()
+    assert unknown(found["a.two"]).code == "check-failed"
+    assert {item.status for item in world.apply().values()} == {Status.DONE}
+    assert (world.base("a") / "two").read_text() == "1"
+
+
+def test_the_same_playbook_by_two_roles_is_two_runs(world: World) -> None:
+    world.tasks("- name: Count\n  shell: echo x >> {{ base }}/count")
+    world.host("a", roles=[("one", {"playbook": "web/site.yml"}), ("two", {"playbook": "web/site.yml"})])
+    world.apply()
+    assert (world.base("a") / "count").read_text() == "x\nx\n"
+
+
+def test_delegation_to_the_server_works(world: World) -> None:
+    world.tasks(
+        """
+- name: Elsewhere
+  file: {path: "{{ base }}/from-{{ octofleet.name }}-{{ octofleet.labels.tier }}", state: directory}
+  delegate_to: localhost
+"""
+    )
+    world.host("a")
+    assert world.apply()["a.web"].status is Status.DONE
+    assert (world.base("a") / "from-a-web").is_dir()
+
+
+SLEEPER = """
+- name: Directory
+  file: {path: "{{ base }}/d", state: directory}
+- name: Asks nobody
+  pause: {prompt: "go on?"}
+- name: Sleeps
+  command: sleep 300
+"""
+
+
+@pytest.mark.parametrize("why", ["cancelled", "timeout"])
+def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str) -> None:
+    world.tasks(SLEEPER)
+    world.host("a")
+    world.host("never", ansible_host="192.0.2.1")
+    asleep = lambda: any(line.startswith("sleep 300") for line in running())  # noqa: E731
+    if why == "cancelled":
+        world.cancelled = asleep
+    else:
+        world.settings = AnsibleSettings(timeout_s=1_000)
+        until = []
+        world.cancelled = lambda: bool(until.append(time.monotonic()) if not until and asleep() else None)
+        world.deadline_s = 6.0
+    outcome = world.apply()["a.web"]
+    assert running() == []
+    assert outcome.status is Status.PARTIAL
+    words = {"cancelled": "the run was cancelled", "timeout": "the run took too long and was stopped"}[why]
+    assert outcome.error == f"{words} after the task Asks nobody; changed before that: Directory"
+
+
+def test_nothing_begins_when_it_is_cancelled_or_late(world: World) -> None:
+    world.tasks(SLEEPER)
+    world.host("a")
+    world.cancelled = lambda: True
+    assert unknown(world.observe()["a.web"]).code == "cancelled"
+    assert world.apply()["a.web"].status is Status.CANCELLED
+    world.cancelled, world.deadline_s = (lambda: False), -1.0
+    assert unknown(world.observe()["a.web"]).code == "timeout"
+    assert world.apply()["a.web"].status is Status.FAILED
+
+
+def test_a_log_that_fails_ends_the_run(world: World) -> None:
+    world.tasks(SLEEPER)
+    world.host("a")
+
+    def full(line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    (resource,) = world.resources().values()
+    step = Step(id="s", work=(Work(action=Action.RUN, target=Target(address=resource.address, desired=resource)),))
+    with pytest.raises(OSError, match="No space left"):
+        AnsibleDriver(world.settings).apply(step, replace(world.context(), log=full))
+    assert running() == []
+    world.check_clean()
+
+
+def test_without_ansible_there_is_a_hint(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.tasks(SLEEPER)
+    world.host("a")
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    monkeypatch.setenv("PATH", "/nowhere")
+    error = raised(world.observe)
+    assert error.message == "the program ansible-playbook is not installed" and error.hint == "pip install 'octofleet[ansible]'"
+    monkeypatch.setitem(__import__("sys").modules, "ansible_runner.config.runner", None)
+    assert raised(world.observe).hint == "pip install 'octofleet[ansible]'"
+
+
+def test_a_removed_role_is_neither_checked_nor_undone(world: World) -> None:
+    target = Target(address="ansible/role/shop/a.web")
+    driver = AnsibleDriver(world.settings)
+    assert unknown(driver.observe([target], world.context())[target.address]).code == "not-observable"
+    outcome = driver.apply(Step(id="s", work=(Work(action=Action.DELETE, target=target),)), world.context())[target.address]
+    assert getattr(outcome, "status", None) is Status.FAILED
+
+
+def test_threads_do_not_disturb_each_other(world: World, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    other = World(root=tmp_path / "other")
+    for each, text in ((world, "one"), (other, "two")):
+        each.tasks(f'- name: {text}\n  copy: {{dest: "{{{{ base }}}}/f", content: {text}}}')
+        each.host("a")
+    with ThreadPoolExecutor(2) as pool:
+        for outcome in pool.map(lambda each: each.apply()["a.web"], (world, other)):
+            assert outcome.status is Status.DONE
+    assert (world.logged, other.logged) == (["a: one (web/site.yml:4): changed"], ["a: two (web/site.yml:4): changed"])
+    present(world.observe()["a.web"])
