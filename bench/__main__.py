@@ -43,7 +43,9 @@ def rows_of(hosts: int, directory: Path) -> list[Row]:
             ratio=found.cpu_s / against.cpu_s,
             against=what,
         )
-        print(f"  {name:<28} {found.seconds:7.2f} s {found.cpu_s:7.2f} CPU s {found.peak_mib:6.0f} MiB {made.ratio:6.1f} x {what}", flush=True)
+        print(
+            f"  {name:<28} {found.seconds:7.2f} s {found.cpu_s:7.2f} CPU s {found.peak_mib:6.0f} MiB {made.ratio:6.1f} x {what}", flush=True
+        )
         return made
 
     cold = octofleet(data, "plan", "--repo", repository, "--rev", "main~1")

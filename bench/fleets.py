@@ -43,10 +43,13 @@ def shared_files() -> Iterator[tuple[str, str]]:
     yield (
         "fleet.yaml",
         f"{HEADER}kind: Fleet\nmetadata: {{name: bench}}\nspec:\n  defaults:\n    locale: en_US.UTF-8\n    domain: example.net\n"
-        "    keyboard: {layout: us}\n    boot: {url: \"http://boot.example.net\"}\n    ntp: {servers: [ntp1.example.net, ntp2.example.net]}\n",
+        '    keyboard: {layout: us}\n    boot: {url: "http://boot.example.net"}\n    ntp: {servers: [ntp1.example.net, ntp2.example.net]}\n',
     )
     for number in range(TENANTS):
-        yield f"tenants/t{number:02d}.yaml", f"{HEADER}kind: Tenant\nmetadata: {{name: t{number:02d}}}\nspec: {{displayName: Tenant {number}}}\n"
+        yield (
+            f"tenants/t{number:02d}.yaml",
+            f"{HEADER}kind: Tenant\nmetadata: {{name: t{number:02d}}}\nspec: {{displayName: Tenant {number}}}\n",
+        )
         yield (
             f"networks/n{number:02d}.yaml",
             f"{HEADER}kind: Network\nmetadata: {{name: n{number:02d}, tenant: t{number:02d}}}\nspec:\n  cidr: 10.{number}.0.0/16\n"

@@ -39,7 +39,9 @@ class Cost:
 def cost(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> Cost:
     """Run a program to its end, its output dropped."""
     began = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+    )
     _, status, usage = os.wait4(process.pid, 0)
     return Cost(
         seconds=time.perf_counter() - began,
@@ -88,11 +90,16 @@ def nothing() -> Cost:
 def written(rows: Sequence[Row], results: Path, page: Path, note: str) -> None:
     """bench/results.json and the page made from it."""
     results.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    lines = ["# Benchmarks", "", note, "", "| operation | hosts | seconds | CPU s | peak MiB | ratio | against |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "# Benchmarks",
+        "",
+        note,
+        "",
+        "| operation | hosts | seconds | CPU s | peak MiB | ratio | against |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| {row.name} | {row.hosts:,} | {row.seconds:.2f} | {row.cpu_s:.2f} | {row.peak_mib:.0f} | {row.ratio:.1f} | {row.against} ({row.floor:.2f} CPU s) |"
         for row in rows
     ]
     page.write_text("\n".join(lines) + "\n")
-
-

@@ -20,7 +20,7 @@ TIMEOUT_S = 5.0
 
 _WORKER = """
 import base64, json, resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (%d, %d))
+resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 sys.path[:0] = json.loads(sys.argv[1])
@@ -35,7 +35,7 @@ for line in sys.stdin:
     except (MemoryError, RecursionError, OverflowError) as error:
         answer = {"pointer": "", "message": f"{job['name']}: the template needs too much memory ({type(error).__name__})"}
     print(json.dumps(answer), flush=True)
-""" % (MEMORY_BYTES, MEMORY_BYTES)
+""".replace("MEMORY_BYTES", str(MEMORY_BYTES))
 
 
 class Sandbox:

@@ -100,7 +100,8 @@ def _properties(node: Schema, stop: str = "") -> tuple[dict[str, Any], set[str]]
     return fields, required
 
 
-def _rows(node: Schema, path: str, stop: str = "machineSettings") -> Iterator[Row]:
+def rows(node: Schema, path: str, stop: str = "machineSettings") -> Iterator[Row]:
+    """Every field below a schema, depth first, by its path (`spec.users[].name`); the shared block `stop` is not entered."""
     fields, required = _properties(node, stop)
     for name, child in fields.items():
         here = f"{path}.{name}" if path else name
@@ -109,9 +110,9 @@ def _rows(node: Schema, path: str, stop: str = "machineSettings") -> Iterator[Ro
         items = whole.get("items", {})
         if "secretRef" in whole.get("properties", {}):
             continue
-        yield from _rows(child, here, stop)
+        yield from rows(child, here, stop)
         if _whole(items).get("type") == "object":
-            yield from _rows(items, f"{here}[]", stop)
+            yield from rows(items, f"{here}[]", stop)
 
 
 def _type(node: Schema) -> str:
@@ -169,7 +170,7 @@ def _example(node: Schema) -> str:
     return _code(whole["examples"][0]) if whole.get("examples") else ""
 
 
-def _table(rows: Iterable[Row]) -> str:
+def _table(fields: Iterable[Row]) -> str:
     """A Markdown table; a column that would be empty is left out."""
     heads = ("Field", "Type", "Required", "Default", "Merge", "Description", "Example")
     cells = [
@@ -182,7 +183,7 @@ def _table(rows: Iterable[Row]) -> str:
             _whole(row.node).get("description", ""),
             _example(row.node),
         )
-        for row in rows
+        for row in fields
     ]
     kept = [column for column in range(len(heads)) if any(cell[column] for cell in cells)]
     lines = [[heads[column] for column in kept], ["---"] * len(kept)]
@@ -195,7 +196,7 @@ def _kind_page(kind: str, example_repo: Path) -> str:
     spec = document["properties"]["spec"]
     parts = [f"# {kind}\n", MADE, f"{document['description']}\n"]
     parts.append("## Fields\n")
-    parts.append(_table(_rows(document, "")))
+    parts.append(_table(rows(document, "")))
     if _target(spec) in BLOCKS:
         parts.append(f"`spec` also takes every field of the [machine settings]({SETTINGS}), written without a prefix: `spec.packages`.\n")
     parts.append("## Example\n")
@@ -207,7 +208,7 @@ def _kind_page(kind: str, example_repo: Path) -> str:
 
 def _settings_page() -> str:
     block = schemas.common()["$defs"]["machineSettings"]
-    table = _table(_rows(block, "", stop=""))
+    table = _table(rows(block, "", stop=""))
     parts = ["# Machine settings\n", MADE, f"{_whole(block)['description']}\n", f"{LAYERS}\n"]
     parts += ["`disk.device` and `disk.match` are one choice: a nearer layer's replaces both.\n", "## Fields\n", table, SECRETS]
     return "\n".join(parts)

@@ -105,7 +105,9 @@ def edit(path: Path, change: Any) -> None:
 
 
 @click.command()
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where to work: a new or empty directory.  [default: a temporary one]")
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), help="Where to work: a new or empty directory.  [default: a temporary one]"
+)
 @click.option("--local", is_flag=True, help="Reach the two machines by Ansible's local connection instead of sshd.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def demo(directory: Path | None, local: bool, debug: bool) -> int:
@@ -136,7 +138,9 @@ def example() -> Path:
     for place in (package / "example_repo", package.parent / "example-repo"):
         if place.is_dir():
             return place
-    raise OctofleetError("the example repository is not part of this installation", hint="install Octofleet from its wheel or source", code="demo")
+    raise OctofleetError(
+        "the example repository is not part of this installation", hint="install Octofleet from its wheel or source", code="demo"
+    )
 
 
 def _title(number: int, text: str, why: str) -> None:
@@ -160,7 +164,11 @@ def _second(made: Demo) -> None:
 
 
 def _third(made: Demo) -> None:
-    _title(3, "A branch changes one profile", "The plan of the branch against main: which hosts it reaches, and the file and line of each value.")
+    _title(
+        3,
+        "A branch changes one profile",
+        "The plan of the branch against main: which hosts it reaches, and the file and line of each value.",
+    )
     git = made.git()
     git.checkout(git.branches.local.create("berlin", git.head.peel(pygit2.Commit)))
     edit(made.fleet / PROFILES, _berlin)
@@ -181,7 +189,9 @@ def _berlin(document: Any) -> None:
 
 
 def _fourth(made: Demo) -> None:
-    _title(4, "Somebody changes things by hand", "A published boot file, and a file on a machine. Both are found, called drift, and healed.")
+    _title(
+        4, "Somebody changes things by hand", "A published boot file, and a file on a machine. Both are found, called drift, and healed."
+    )
     published = next(iter(sorted((made.root / "data" / "boot").rglob("preseed.cfg"))))
     published.write_text(published.read_text() + "# changed by hand\n")
     page = made.hosts[0].home / "srv" / "www" / "index.html"
@@ -213,4 +223,3 @@ def _summary(made: Demo, took_s: float) -> None:
         f"Clean up:      rm -r {made.root}",
     ):
         click.echo(f"   {text}")
-

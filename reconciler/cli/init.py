@@ -102,10 +102,8 @@ def init(directory: Path, name: str, as_json: bool, debug: bool) -> int:
 
 def commit_all(directory: Path, message: str) -> str:
     """Commit everything in a directory, made a repository on `main` if it is none; gives the id."""
-    if (directory / ".git").exists():
-        repository = pygit2.Repository(str(directory))
-    else:
-        repository = pygit2.init_repository(str(directory), initial_head="main")
+    there = (directory / ".git").exists()
+    repository = pygit2.Repository(str(directory)) if there else pygit2.init_repository(str(directory), initial_head="main")
     repository.index.add_all()
     repository.index.write()
     try:

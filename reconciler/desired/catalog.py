@@ -30,7 +30,9 @@ class Catalog:
 
     def is_unknown(self, kind: str, tenant: str, name: str) -> bool:
         """Whether such a manifest is there but wrong, so that it is neither known nor absent."""
-        return name in self.mentioned or not self.unknown.isdisjoint({(kind, tenant, name), (kind, "", name), (kind, "", ""), (kind, tenant, "")})
+        return name in self.mentioned or not self.unknown.isdisjoint(
+            {(kind, tenant, name), (kind, "", name), (kind, "", ""), (kind, tenant, "")}
+        )
 
     def near(self, kind: str, tenant: str, name: str) -> str:
         """A hint for a name that is not there: the nearest that is, or all there are."""
@@ -63,7 +65,14 @@ def collect(files: Iterable[Parsed]) -> Catalog:
         unknown.add(ref)
         del manifests[ref]
     problems += _fleets(manifests, unknown, broken)
-    return Catalog(manifests=manifests, unknown=frozenset(unknown), broken=broken, mentioned=frozenset(mentioned), problems=tuple(problems), by_kind=_grouped(manifests))
+    return Catalog(
+        manifests=manifests,
+        unknown=frozenset(unknown),
+        broken=broken,
+        mentioned=frozenset(mentioned),
+        problems=tuple(problems),
+        by_kind=_grouped(manifests),
+    )
 
 
 def _grouped(manifests: Mapping[Ref, Manifest]) -> dict[str, tuple[Manifest, ...]]:

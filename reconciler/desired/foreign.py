@@ -16,7 +16,10 @@ IGNORE_FILE = ".octofleetignore"
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """The paths that a text names: one pattern a line, `#` begins a comment. `docs/` is a directory with all below, `*.tmpl.yaml` a pattern over whole paths."""
+    """The paths that a text names: one pattern a line, `#` begins a comment.
+
+    `docs/` is a directory with all below it, `*.tmpl.yaml` a pattern over whole paths.
+    """
 
     text: str
 

@@ -27,9 +27,11 @@ from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem
 from reconciler.types.values import RESERVED_PREFIX, VAULT_KEY
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENTS", "Document", "Positions", "Reading", "locate", "positions", "read"]
+__all__ = ["MAX_DEPTH", "MAX_DOCUMENTS", "MAX_PROBLEMS", "Document", "Positions", "Reading", "locate", "positions", "read"]
 
 MAX_DOCUMENTS = 10_000
+MAX_PROBLEMS = 1_000
+"""In one file; reading ends there."""
 _ODD_KEY_STARTS = SPECIAL_STARTS | {"<", RESERVED_PREFIX[0]}
 """The first characters of keys that need a second look."""
 
@@ -233,3 +235,7 @@ class _Pass:
         mark = event.start_mark
         origin = Origin(path=self.path, line=mark.line + 1, column=mark.column + 1)
         self.problems.append(Problem(origin=origin, code=code, message=message, hint=hint))
+        if len(self.problems) == MAX_PROBLEMS:
+            last = f"there are more than {MAX_PROBLEMS} problems in this file"
+            self.problems.append(Problem(origin=origin, code="yaml-too-many", message=last, hint="correct the first ones and try again"))
+            raise _CutError

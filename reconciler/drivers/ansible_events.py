@@ -160,7 +160,7 @@ class Listener:
             return HIDDEN
         told = [res.get("msg"), *[res[name] for name in ("stderr", "module_stderr", "module_stdout") if res.get(name)][:1]]
         text = ": ".join(str(part).strip() for part in told if part)
-        return bounded(self._clean(text), MESSAGE_LIMIT) or "no message"
+        return _shortened(self._clean(text)) or "no message"
 
     def _tell(self, host: str, result: Result) -> None:
         if result.changed or result.ended in (Ended.FAILED, Ended.IGNORED, Ended.UNREACHABLE):
@@ -215,6 +215,13 @@ def _item(res: Mapping[str, Any], clean: Clean) -> str:
     label = res.get("_ansible_item_label", res.get(res["ansible_loop_var"]))
     text = label if isinstance(label, str) else canonical(cleaned(label, clean)).decode()
     return bounded(clean(text), 200) or "(empty)"
+
+
+def _shortened(text: str) -> str:
+    """A message's beginning and end, which is where errors stand; without the frames that ssh paints."""
+    text = "\n".join(line for line in text.splitlines() if line.strip("@ ")).strip()
+    half = MESSAGE_LIMIT // 2
+    return text if len(text) <= MESSAGE_LIMIT else f"{text[:half]} (...) {text[-half:]}"
 
 
 def _joined(whole: Result, items: Sequence[Result]) -> Result:

@@ -46,7 +46,7 @@ def ended(heard: Heard, host: str, desired: Resource, now: float) -> Outcome:
     if trouble is None:
         return Outcome(status=Status.DONE, observation=Present(spec=desired.spec, digest=desired.digest, at=now))
     code, reason = trouble
-    done = [result.name for result in story.results if result.changed]
+    done = [result.name for result in story.results if result.changed and result.ended is not Ended.FAILED]
     if done:
         return Outcome(status=Status.PARTIAL, error=f"{reason}; changed before that: {_named(done)}")
     return Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)

@@ -117,7 +117,7 @@ class BootDriver:
         del context
         names = {renderer.filename: name for name, renderer in RENDERERS.items()}
         for path in sorted(self.directory.rglob("*")):
-            tenant, host, *rest = path.relative_to(self.directory).parts + ("", "")
+            tenant, host, *rest = (*path.relative_to(self.directory).parts, "", "")
             filename = "/".join(filter(None, rest))
             if path.is_file() and filename in names:
                 found = digest_bytes(path.read_bytes())

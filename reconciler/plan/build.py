@@ -40,7 +40,7 @@ class Frame:
 
 def build(frame: Frame, cases: Iterable[Case]) -> Plan:
     """The plan. Raises `Refused` when resources depend on each other in a circle."""
-    known = {case.address: case for case in cases}
+    known = {case.address: case for case in sorted(cases, key=lambda case: case.address)}
     decisions = {address: decide(case) for address, case in known.items()}
     _void(known, decisions, frame.kinds)
     _wait_for_deferred(known, decisions)

@@ -14,7 +14,8 @@ def configured(said: settings.Secrets, key: bytes) -> SecretStores:
     """Raises `OctofleetError` naming the setting that is missing."""
     stores = [_store(name, store) for name, store in sorted(said.stores.items())]
     ids = [
-        VaultId(name=name, tenants=tuple(item.tenants), password_file=Path(item.password_file)) for name, item in sorted(said.vault_ids.items())
+        VaultId(name=name, tenants=tuple(item.tenants), password_file=Path(item.password_file))
+        for name, item in sorted(said.vault_ids.items())
     ]
     return SecretStores(stores, ids, key)
 

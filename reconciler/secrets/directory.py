@@ -77,8 +77,8 @@ def from_directory(store: DirectoryStore, key: str) -> str:
 
 def _read(store: DirectoryStore, key: str, path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - by descriptor, so that what is checked is what is read
-        status = os.fstat(descriptor)
+    try:
+        status = os.fstat(descriptor)  # of what is open, so that what is checked is what is read
         if not stat.S_ISREG(status.st_mode):
             raise bad_key(store.name, key, "a key names a regular file")
         if status.st_mode & stat.S_IROTH:
@@ -88,4 +88,7 @@ def _read(store: DirectoryStore, key: str, path: Path) -> bytes:
             )
         if status.st_size > MAX_BYTES:
             raise bad_key(store.name, key, "a secret has at most 1 MiB")
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    finally:
+        os.close(descriptor)

@@ -1,8 +1,8 @@
 """Loose objects (one zlib file each), read without libgit2 and checked against their id.
 
-In: a repository's object directory, an id. Out: kind and bytes. Why: libgit2 up to 1.9 never returns from a truncated loose object (its issue
-7342), which is what a power cut leaves, and writes past a buffer for one that lies about its size (7177). Packed objects stay libgit2's.
-Follows gitrepository-layout (objects/info/alternates) and git's loose object format: zlib of `kind SP size NUL content`, named by its SHA-1.
+In: a repository's object directory, an id. Out: kind and bytes. Why: libgit2 up to 1.9 never returns from a truncated loose object (its
+issue 7342), which is what a power cut leaves, and writes past a buffer for one that lies about its size (7177). Packed
+objects stay libgit2's. Follows gitrepository-layout (objects/info/alternates) and git's loose objects: zlib of `kind SP size NUL content`, named by the SHA-1.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class LooseObjects:
         found: set[str] = set()
         for directory in self._directories:
             try:
-                found.update(name for name in os.listdir(directory) if len(name) == 2)
+                found.update(path.name for path in Path(directory).iterdir() if len(path.name) == 2)
             except OSError:
                 continue  # libgit2 tells what is wrong with the directory itself
         self._there = frozenset(found)

@@ -31,7 +31,8 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
             body=pack(_head(made)),
         )
     ).inserted_primary_key
-    assert row is not None
+    if row is None:
+        raise RuntimeError("the database gave no key for a new plan")
     number = int(row[0])
     rows = [
         {"plan": number, "seq": seq, "address": item.address, "digest": item.digest, "body": pack(_change(item))}

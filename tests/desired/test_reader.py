@@ -11,37 +11,120 @@ from reconciler.types.values import VAULT_KEY
 from tests.conftest import ROOT
 
 VALUES = {
-    "yes": "yes", "no": "no", "on": "on", "NO": "NO", "y": "y", "true": True, "False": False, "~": None, "": None, "null": None,
-    "12": 12, "-3": -3, "+4": 4, "0": 0, "-0": 0, "0o17": 15, "0x1F": 31, "1e3": 1000.0, "1.5": 1.5, ".5": 0.5, "5.": 5.0,
-    "1_000": "1_000", "11:22:33": "11:22:33", "12:30:45": "12:30:45", "52:54:00:00:01:23": "52:54:00:00:01:23", "0b1": "0b1", "2024-01-02": "2024-01-02",
-    "2024-01-02T03:04:05Z": "2024-01-02T03:04:05Z", "10.0.0.1": "10.0.0.1", "-": None, "0xZZ": "0xZZ", "1.2.3": "1.2.3", ".": ".", "...x": "...x",
-    "'12'": "12", '"true"': "true", "'0777'": "0777", '"\\u00e9"': "é", '"a\\tb\\n"': "a\tb\n", "9007199254740991": 2**53 - 1,
-    "'<<'": "<<", "$x": "$x", "<<": "<<", "[]": [], "{}": {}, "[1, [2]]": [1, [2]],
-}  # fmt: skip
+    "yes": "yes",
+    "no": "no",
+    "on": "on",
+    "NO": "NO",
+    "y": "y",
+    "true": True,
+    "False": False,
+    "~": None,
+    "": None,
+    "null": None,
+    "12": 12,
+    "-3": -3,
+    "+4": 4,
+    "0": 0,
+    "-0": 0,
+    "0o17": 15,
+    "0x1F": 31,
+    "1e3": 1000.0,
+    "1.5": 1.5,
+    ".5": 0.5,
+    "5.": 5.0,
+    "1_000": "1_000",
+    "11:22:33": "11:22:33",
+    "12:30:45": "12:30:45",
+    "52:54:00:00:01:23": "52:54:00:00:01:23",
+    "0b1": "0b1",
+    "2024-01-02": "2024-01-02",
+    "2024-01-02T03:04:05Z": "2024-01-02T03:04:05Z",
+    "10.0.0.1": "10.0.0.1",
+    "-": None,
+    "0xZZ": "0xZZ",
+    "1.2.3": "1.2.3",
+    ".": ".",
+    "...x": "...x",
+    "'12'": "12",
+    '"true"': "true",
+    "'0777'": "0777",
+    '"\\u00e9"': "é",
+    '"a\\tb\\n"': "a\tb\n",
+    "9007199254740991": 2**53 - 1,
+    "'<<'": "<<",
+    "$x": "$x",
+    "<<": "<<",
+    "[]": [],
+    "{}": {},
+    "[1, [2]]": [1, [2]],
+}
 VALUES["-"] = [None]
 
 REFUSED = {
-    "a: 0777": ("yaml-number", 1, 4), "a: -01": ("yaml-number", 1, 4), "a: 00.5": ("yaml-number", 1, 4), "a: .inf": ("yaml-number", 1, 4),
-    "a: .NaN": ("yaml-number", 1, 4), "a: 9007199254740992": ("yaml-number", 1, 4), "a: 1e999": ("yaml-number", 1, 4),
-    "a: " + "9" * 5000: ("yaml-number", 1, 4), "a: 0x" + "f" * 5000: ("yaml-number", 1, 4), "a: 1\nb: 2\na: 3": ("yaml-duplicate-key", 3, 1),
-    "a: 1\n'a': 3": ("yaml-duplicate-key", 2, 1), "1: a": ("yaml-key", 1, 1), "true: a": ("yaml-key", 1, 1), "~: a": ("yaml-key", 1, 1), ": a": ("yaml-syntax", 1, 1), "{? : a}": ("yaml-key", 1, 4),
-    "? [a]\n: b": ("yaml-key", 1, 3), "x: &a 1": ("yaml-anchor", 1, 4), "x: *a": ("yaml-anchor", 1, 4), "&a x: 1": ("yaml-anchor", 1, 1),
-    "x: &a {}": ("yaml-anchor", 1, 4), "*a : 1": ("yaml-anchor", 1, 1), "y:\n  <<: {a: 1}": ("yaml-merge-key", 2, 3), "a: !!str x": ("yaml-tag", 1, 4),
-    "a: !foo [1]": ("yaml-tag", 1, 4), "a: ! 5": ("yaml-tag", 1, 4), "!vault x: 1": ("yaml-tag", 1, 1), "a: !vault {}": ("yaml-tag", 1, 4),
-    "a: !vault x": ("yaml-vault", 1, 4), "a: !!python/object/apply:os.system [x]": ("yaml-tag", 1, 4), "$octofleet.vault: x": ("yaml-reserved-key", 1, 1),
-    "a: !<tag:x> 1": ("yaml-tag", 1, 4), '"\\x07": 1': ("yaml-control-character", 1, 1), 'a: "\\0"': ("yaml-control-character", 1, 4),
-    "%YAML 1.1\n---\na: 1": ("yaml-directive", 1, 1), "%TAG ! tag:x,2000:\n---\na: 1": ("yaml-directive", 1, 1),
-    "a:\n\tb: 1": ("yaml-syntax", 2, 1), "a: b: c": ("yaml-syntax", 1, 5), "a: [1": ("yaml-syntax", 2, 1), "a: 'x": ("yaml-syntax", 1, 6), "a: @x": ("yaml-syntax", 1, 4),
-    'a: "\\q"': ("yaml-syntax", 1, 5), "a: [http://x/]": ("yaml-syntax", 1, 9), "a: [,]": ("yaml-syntax", 1, 5), "- a\nb: 1": ("yaml-syntax", 2, 1), "a: 1\n- b": ("yaml-syntax", 2, 1),
-}  # fmt: skip
+    "a: 0777": ("yaml-number", 1, 4),
+    "a: -01": ("yaml-number", 1, 4),
+    "a: 00.5": ("yaml-number", 1, 4),
+    "a: .inf": ("yaml-number", 1, 4),
+    "a: .NaN": ("yaml-number", 1, 4),
+    "a: 9007199254740992": ("yaml-number", 1, 4),
+    "a: 1e999": ("yaml-number", 1, 4),
+    "a: " + "9" * 5000: ("yaml-number", 1, 4),
+    "a: 0x" + "f" * 5000: ("yaml-number", 1, 4),
+    "a: 1\nb: 2\na: 3": ("yaml-duplicate-key", 3, 1),
+    "a: 1\n'a': 3": ("yaml-duplicate-key", 2, 1),
+    "1: a": ("yaml-key", 1, 1),
+    "true: a": ("yaml-key", 1, 1),
+    "~: a": ("yaml-key", 1, 1),
+    ": a": ("yaml-syntax", 1, 1),
+    "{? : a}": ("yaml-key", 1, 4),
+    "? [a]\n: b": ("yaml-key", 1, 3),
+    "x: &a 1": ("yaml-anchor", 1, 4),
+    "x: *a": ("yaml-anchor", 1, 4),
+    "&a x: 1": ("yaml-anchor", 1, 1),
+    "x: &a {}": ("yaml-anchor", 1, 4),
+    "*a : 1": ("yaml-anchor", 1, 1),
+    "y:\n  <<: {a: 1}": ("yaml-merge-key", 2, 3),
+    "a: !!str x": ("yaml-tag", 1, 4),
+    "a: !foo [1]": ("yaml-tag", 1, 4),
+    "a: ! 5": ("yaml-tag", 1, 4),
+    "!vault x: 1": ("yaml-tag", 1, 1),
+    "a: !vault {}": ("yaml-tag", 1, 4),
+    "a: !vault x": ("yaml-vault", 1, 4),
+    "a: !!python/object/apply:os.system [x]": ("yaml-tag", 1, 4),
+    "$octofleet.vault: x": ("yaml-reserved-key", 1, 1),
+    "a: !<tag:x> 1": ("yaml-tag", 1, 4),
+    '"\\x07": 1': ("yaml-control-character", 1, 1),
+    'a: "\\0"': ("yaml-control-character", 1, 4),
+    "%YAML 1.1\n---\na: 1": ("yaml-directive", 1, 1),
+    "%TAG ! tag:x,2000:\n---\na: 1": ("yaml-directive", 1, 1),
+    "a:\n\tb: 1": ("yaml-syntax", 2, 1),
+    "a: b: c": ("yaml-syntax", 1, 5),
+    "a: [1": ("yaml-syntax", 2, 1),
+    "a: 'x": ("yaml-syntax", 1, 6),
+    "a: @x": ("yaml-syntax", 1, 4),
+    'a: "\\q"': ("yaml-syntax", 1, 5),
+    "a: [http://x/]": ("yaml-syntax", 1, 9),
+    "a: [,]": ("yaml-syntax", 1, 5),
+    "- a\nb: 1": ("yaml-syntax", 2, 1),
+    "a: 1\n- b": ("yaml-syntax", 2, 1),
+}
 
 REFUSED_BYTES = {
-    b"a: 1\nb: \0": ("yaml-control-character", 2, 4), b"\xc3\xa9: \x07": ("yaml-control-character", 1, 4), b"a: \x7f": ("yaml-control-character", 1, 4),
-    b"a: \xc2\x80": ("yaml-control-character", 1, 4), b"\xff\xfea\0": ("yaml-encoding", 1, 1), b"\0\0\xfe\xff": ("yaml-encoding", 1, 1),
-    "a: 1".encode("utf-16-le"): ("yaml-control-character", 1, 2), b"a: 1\n\xff": ("yaml-encoding", 2, 1), b"\xc3\xa9: \xed\xa0\x80": ("yaml-encoding", 1, 4),
-    b"a: x\xe2\x80\xa8b: 1": ("yaml-control-character", 1, 5), b"a: \xc2\x85": ("yaml-control-character", 1, 4), b"a: \xef\xbb\xbf": ("yaml-control-character", 1, 4),
-    "# \u202e".encode(): ("yaml-control-character", 1, 3), b"\xef\xbb\xbfa: 1\n\xef\xbb\xbf": ("yaml-control-character", 2, 1),
-}  # fmt: skip
+    b"a: 1\nb: \0": ("yaml-control-character", 2, 4),
+    b"\xc3\xa9: \x07": ("yaml-control-character", 1, 4),
+    b"a: \x7f": ("yaml-control-character", 1, 4),
+    b"a: \xc2\x80": ("yaml-control-character", 1, 4),
+    b"\xff\xfea\0": ("yaml-encoding", 1, 1),
+    b"\0\0\xfe\xff": ("yaml-encoding", 1, 1),
+    "a: 1".encode("utf-16-le"): ("yaml-control-character", 1, 2),
+    b"a: 1\n\xff": ("yaml-encoding", 2, 1),
+    b"\xc3\xa9: \xed\xa0\x80": ("yaml-encoding", 1, 4),
+    b"a: x\xe2\x80\xa8b: 1": ("yaml-control-character", 1, 5),
+    b"a: \xc2\x85": ("yaml-control-character", 1, 4),
+    b"a: \xef\xbb\xbf": ("yaml-control-character", 1, 4),
+    "# \u202e".encode(): ("yaml-control-character", 1, 3),
+    b"\xef\xbb\xbfa: 1\n\xef\xbb\xbf": ("yaml-control-character", 2, 1),
+}
 
 
 @pytest.mark.parametrize("text", VALUES)
@@ -134,14 +217,23 @@ def test_too_large():
     assert reading.cut
 
 
+def test_too_many_problems_end_the_file():
+    reading = read("f", b"a: 07\n" * 5000)
+    assert len(reading.problems) == 1001
+    assert reading.problems[-1].code == "yaml-too-many"
+    assert reading.cut
+    assert reading.documents == ()
+
+
 def test_memory_stays_bounded():
-    """The worst shapes of 4 MiB, each in its own process; about 100 bytes of memory for each byte of file."""
+    """The worst shapes of 4 MiB, each in its own process; at most 100 bytes of memory for each byte of file."""
     script = """if True:
         import resource, sys
         from reconciler.desired.reader import read
         size = 4 * 1024 * 1024
-        data = {"list": b"[" + b"ab," * (size // 3 - 1) + b"]", "maps": b"[" + b"{a: 1}," * (size // 7 - 1) + b"]", "bad": b"[" + b"*a," * (size // 3 - 1) + b"]"}
-        read("f", data[sys.argv[1]])
+        shapes = {"list": b"ab,", "maps": b"{a: 1},", "bad": b"*a,"}
+        item = shapes[sys.argv[1]]
+        read("f", b"[" + item * (size // len(item) - 1) + b"]")
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     """
     for shape in ("list", "maps", "bad"):

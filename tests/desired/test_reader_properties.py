@@ -53,7 +53,7 @@ def test_what_ruamel_dumps_is_read_back(tree):
 
 
 def dumped(tree):
-    """In block style: in flow style ruamel writes `[a:b]` plain, which YAML 1.2 allows and libyaml refuses (the reader asks to quote it)."""
+    """In block style: in flow style ruamel writes `[a:b]` plain, which YAML 1.2 allows and libyaml refuses."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.representer.ignore_aliases = lambda data: True

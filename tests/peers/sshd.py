@@ -1,8 +1,9 @@
 """Some sshd on loopback that stand for machines: each with a port, a host key and a home directory of its own.
 
 Needs `sshd` and `ssh-keygen` (Debian: openssh-server, openssh-client) and no root: an ordinary user can log in as itself. Root needs
-/run/sshd, which is made. Every "host" shares this machine's file system and processes; only `~` differs (`SetEnv HOME`), so that playbooks
-should write below `~`. Touches nothing outside its directory, and ends what it started, sessions included.
+/run/sshd, which is made. Every "host" shares this machine's file system and processes; only HOME differs (`SetEnv`). Ansible's copy and
+template take `~` from the password database instead, so give playbooks `SshHost.home` as a variable. Touches nothing outside its
+directory, and ends what it started, sessions included.
 """
 
 import os

@@ -14,38 +14,37 @@ from tests.schemas.documents import by_bundle, by_file, samples
 
 Step = tuple[str | int, ...]
 
-NASTY = st.sampled_from(
-    [
-        "",
-        "web-01\n",
-        "web\x00",
-        "-",
-        "a" * 64,
-        "10.0.0.300",
-        "::1",
-        "52:54:00:AA:bb:cc",
-        "../x",
-        "/",
-        "٣",
-        "{{ x }}",
-        "$octofleet.secret",
-        "ſ",
-        "1e5",
-    ]
-    + [
-        "rest",
-        "20GB",
-        "http://example.com/\n",
-        "HTTP://EXAMPLE.COM",
-        "%d%d",
-        "$6$a",
-        "secretRef",
-        "$octofleet.vault",
-        "\u2028",
-        "\x85",
-        "24 h",
-    ]
-)
+NAMES = [
+    "",
+    "web-01\n",
+    "web\x00",
+    "-",
+    "a" * 64,
+    "../x",
+    "/",
+    "٣",
+    "ſ",
+    "\u2028",
+    "\x85",
+    "%d%d",
+    "secretRef",
+    "$octofleet.vault",
+    "$octofleet.secret",
+]
+TEXTS = [
+    "10.0.0.300",
+    "::1",
+    "52:54:00:AA:bb:cc",
+    "1e5",
+    "rest",
+    "20GB",
+    "http://example.com/\n",
+    "HTTP://EXAMPLE.COM",
+    "$6$a",
+    "24 h",
+    "{{ x }}",
+]
+NASTY = st.sampled_from([*NAMES, *TEXTS])
 LEAF = st.one_of(st.none(), st.booleans(), st.integers(-2, 70000), st.floats(allow_nan=False, allow_infinity=False, width=32), NASTY)
 VALUE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NASTY, inner, max_size=2), max_leaves=4)
 SAMPLES = samples()

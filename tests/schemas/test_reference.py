@@ -1,5 +1,7 @@
 """The reference pages say what the schemas say."""
 
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,6 @@ def test_there_is_a_page_for_every_kind_and_for_what_they_share() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_pages_and_headings(name: str) -> None:
-    import re
-
     for file, _, anchor in re.findall(r"\]\(([a-z-]+\.md)(#([a-z-]+))?\)", PAGES[name]):
         headings = [line.lstrip("# ").lower().replace(" ", "-") for line in PAGES[file].splitlines() if line.startswith("#")]
         assert not anchor or anchor in headings
@@ -33,7 +33,7 @@ def test_links_lead_to_pages_and_headings(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(name: str) -> None:
     lines = PAGES[name].splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if before.startswith("| ") and line.startswith("| "):
             assert before.replace("\\|", "").count("|") == line.replace("\\|", "").count("|")
 

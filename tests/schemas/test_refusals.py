@@ -1,7 +1,7 @@
 """What the schemas refuse, and that the problem points at the value that is wrong."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -95,58 +95,62 @@ SHELLS = ["bash", "/bin/../bash", "/bin/ba sh", "/bin//bash", "/bin/bash\n", "/b
 KEYS = ["", "ssh-dss AAAA", "ssh-ed25519", KEY + "\nssh-rsa AAAA", KEY + "\n", "ssh-ed25519 not-base64", "command"]
 TEXTS = ["a\nb", "a\x00", "a\x1b[31m", "a\x7f", "a\x85", "a\n"]
 
-AT_VALUE: list[tuple[str, Any, str]] = [
-    *[(f"name {value!r}", host() | {"metadata": {"name": value, "tenant": "shop"}}, "/metadata/name") for value in NAMES],
-    *[(f"tenant {value!r}", host(tenant=value), "/metadata/tenant") for value in NAMES],
-    *[(f"profile {value!r}", host({"profile": value}), "/spec/profile") for value in [*NAMES, "lab/x", 7, None, ["a"]]],
-    *[(f"role {value!r}", host({"roles": ["a", value]}), "/spec/roles/1") for value in NAMES],
-    *[(f"mac {value!r}", nic(mac=value), "/spec/interfaces/0/mac") for value in MACS],
-    *[(f"address {value!r}", nic(address=value), "/spec/interfaces/0/address") for value in ADDRESSES],
-    *[(f"cidr {value!r}", other("Network", {"cidr": value}), "/spec/cidr") for value in CIDRS],
-    *[(f"size {value!r}", disk({"mount": "/", "size": value}), "/spec/disk/partitions/0/size") for value in [*SIZES, 20]],
-    *[(f"mount {value!r}", disk({"mount": value, "size": "rest"}), "/spec/disk/partitions/0/mount") for value in ["", "var", "/a/../b", "SWAP", "/\n", "/a/"]],
-    *[(f"url {value!r}", host({"install": {"source": value}}), "/spec/install/source") for value in URLS],
-    *[(f"playbook {value!r}", other("Role", {"ansible": {"playbook": value}}), "/spec/ansible/playbook") for value in PATHS],
-    *[(f"template {value!r}", host({"templates": {"ipxe": value}}), "/spec/templates/ipxe") for value in PATHS],
-    *[(f"hash {value!r}", user(hashed_passwd=value), "/spec/users/0/hashed_passwd") for value in [*HASHES, 7, None, {}, [KEY]]],
-    *[(f"user {value!r}", host({"users": [{"name": value}]}), "/spec/users/0/name") for value in USERS],
-    *[(f"package {value!r}", host({"packages": [value]}), "/spec/packages/0") for value in PACKAGES],
-    *[(f"zone {value!r}", host({"timezone": value}), "/spec/timezone") for value in ZONES],
-    *[(f"shell {value!r}", user(shell=value), "/spec/users/0/shell") for value in SHELLS],
-    *[(f"key {value!r}", user(ssh_authorized_keys=[value]), "/spec/users/0/ssh_authorized_keys/0") for value in KEYS],
-    *[(f"gecos {value!r}", user(gecos=value), "/spec/users/0/gecos") for value in [*TEXTS, "a:b"]],
-    *[(f"sudo {value!r}", user(sudo=[value]), "/spec/users/0/sudo/0") for value in [*TEXTS, ""]],
-    *[(f"display name {value!r}", other("Tenant", {"displayName": value}), "/spec/displayName") for value in TEXTS],
-    *[(f"kernel argument {value!r}", host({"kernel_args": [value]}), "/spec/kernel_args/0") for value in [*TEXTS, "", "a b", "ä"]],
-    *[(f"device {value!r}", host({"disk": {"device": value}}), "/spec/disk/device") for value in ["sda", "/dev/", "/dev/../sda", "/dev/sda\n", "/tmp/x"]],
-    *[(f"domain {value!r}", host({"domain": value}), "/spec/domain") for value in ["", "Example.com", "example.com.", "a..b", "-a.b", "192.0.2.1", "a_b.c", "a\n"]],
-    *[(f"server {value!r}", host({"ntp": {"servers": [value]}}), "/spec/ntp/servers/0") for value in ["", "192.0.2.300", "ntp 1", "http://x", "a\n"]],
-    *[(f"locale {value!r}", host({"locale": value}), "/spec/locale") for value in ["", "en_us", "en_US.UTF-8\n", "en_US.UTF-8;id", "../x"]],
-    *[(f"version {value!r}", host({"os": {"version": value}}), "/spec/os/version") for value in [12, 24.04, "", "bookworm", "12\n", "1.2.3.4"]],
-    *[(f"label {value!r}", host(labels={"a": value}), "/metadata/labels/a") for value in [7, True, None, "-a", "a b", "a" * 64, "a\n"]],
-    *[(f"label key {value!r}", host(labels={value: "a"}), "/metadata/labels") for value in ["", "-a", "a b", "/a", "a/", "a/b/c", "A.B/c", "a\n"]],
-    *[(f"variable {value!r}", host({"vars": {value: 1}}), "/spec/vars") for value in ["", "1a", "a-b", "a.b", "a b", "a\n", "ä"]],
-    *[(f"names {value!r}", generated(names=value), "/spec/generate/names") for value in ["w", "%d%d", "w-%s", "W%d", "w-%d-", "-%d", "%%d", "%2d", "%d\n"]],
-    *[(f"expiry {value!r}", other("Fleet", {"planExpiry": value}), "/spec/planExpiry") for value in ["", "0h", "24", 24, "1w", "1h30m", "24h\n"]],
-    *[(f"moved {value!r}", host(moved={"from": value}), "/metadata/moved/from") for value in ["", "a/b/c", "/a", "a/", "A", "a\n"]],
-    *[(f"tag {value!r}", other("Role", {"ansible": {"playbook": "a", "tags": [value]}}), "/spec/ansible/tags/0") for value in ["", "a,b", "--x", "a\n"]],
-    *[(f"uid {value!r}", user(uid=value), "/spec/users/0/uid") for value in [0, -1, 2**31, "7", 7.5, True]],
-    *[(f"mtu {value!r}", nic(mtu=value), "/spec/interfaces/0/mtu") for value in [0, 67, 65536, "1500"]],
-    *[(f"vlan {value!r}", other("Network", {"cidr": "192.0.2.0/24", "vlan": value}), "/spec/vlan") for value in [0, 4095, "7"]],
-    *[(f"generation {value!r}", host({"install": {"generation": value}}), "/spec/install/generation") for value in [-1, "1", None, True, 0.5]],
-    *[(f"protect {value!r}", host({"protect": value}), "/spec/protect") for value in ["true", 1, 0, None]],
-    *[(f"percent {value!r}", other("Fleet", {"guards": {"maxDeletePercent": value}}), "/spec/guards/maxDeletePercent") for value in [-1, 101, "10", 1.5]],
-    *[(f"number {value!r}", host({"vars": {"a": value}}), "/spec/vars/a") for value in [2**53, -(2**53), 1e300]],
-    *[(f"variable's text {value!r}", host({"vars": {"a": [{"b": value}]}}), "/spec/vars/a/0/b") for value in ["\x00", "a\x1b", "\x85"]],
-    *[(f"enum {key}", host(spec), f"/spec/{key}") for key, spec in {
-        "os/distribution": {"os": {"distribution": "Debian"}},
-        "os/architecture": {"os": {"architecture": "amd64"}},
-        "firmware": {"firmware": "UEFI"},
-        "disk/layout": {"disk": {"layout": "zfs"}},
-    }.items()],
-    ("api version", host() | {"apiVersion": "octofleet/v2"}, "/apiVersion"),
-    ("kind of another schema", host() | {"kind": "Profile"}, "/kind"),
-    ("onDelete", host(onDelete="keep"), "/metadata/onDelete"),
+MOUNTS = ["", "var", "/a/../b", "SWAP", "/\n", "/a/"]
+DEVICES = ["sda", "/dev/", "/dev/../sda", "/dev/sda\n", "/tmp/x"]
+DOMAINS = ["", "Example.com", "example.com.", "a..b", "-a.b", "192.0.2.1", "a_b.c", "a\n"]
+NUMBERED = ["w", "%d%d", "w-%s", "W%d", "w-%d-", "-%d", "%%d", "%2d", "%d\n"]
+TAGS = ["", "a,b", "--x", "a\n"]
+PERCENTS = [-1, 101, "10", 1.5]
+
+EACH: list[tuple[str, Callable[[Any], Any], str, list[Any]]] = [
+    ("name", lambda value: host() | {"metadata": {"name": value, "tenant": "shop"}}, "/metadata/name", NAMES),
+    ("tenant", lambda value: host(tenant=value), "/metadata/tenant", NAMES),
+    ("profile", lambda value: host({"profile": value}), "/spec/profile", [*NAMES, "lab/x", 7, None, ["a"]]),
+    ("role", lambda value: host({"roles": ["a", value]}), "/spec/roles/1", NAMES),
+    ("mac", lambda value: nic(mac=value), "/spec/interfaces/0/mac", MACS),
+    ("address", lambda value: nic(address=value), "/spec/interfaces/0/address", ADDRESSES),
+    ("cidr", lambda value: other("Network", {"cidr": value}), "/spec/cidr", CIDRS),
+    ("size", lambda value: disk({"mount": "/", "size": value}), "/spec/disk/partitions/0/size", [*SIZES, 20]),
+    ("mount", lambda value: disk({"mount": value, "size": "rest"}), "/spec/disk/partitions/0/mount", MOUNTS),
+    ("url", lambda value: host({"install": {"source": value}}), "/spec/install/source", URLS),
+    ("playbook", lambda value: other("Role", {"ansible": {"playbook": value}}), "/spec/ansible/playbook", PATHS),
+    ("template", lambda value: host({"templates": {"ipxe": value}}), "/spec/templates/ipxe", PATHS),
+    ("hash", lambda value: user(hashed_passwd=value), "/spec/users/0/hashed_passwd", [*HASHES, 7, None, {}, [KEY]]),
+    ("user", lambda value: host({"users": [{"name": value}]}), "/spec/users/0/name", USERS),
+    ("package", lambda value: host({"packages": [value]}), "/spec/packages/0", PACKAGES),
+    ("zone", lambda value: host({"timezone": value}), "/spec/timezone", ZONES),
+    ("shell", lambda value: user(shell=value), "/spec/users/0/shell", SHELLS),
+    ("key", lambda value: user(ssh_authorized_keys=[value]), "/spec/users/0/ssh_authorized_keys/0", KEYS),
+    ("gecos", lambda value: user(gecos=value), "/spec/users/0/gecos", [*TEXTS, "a:b"]),
+    ("sudo", lambda value: user(sudo=[value]), "/spec/users/0/sudo/0", [*TEXTS, ""]),
+    ("display name", lambda value: other("Tenant", {"displayName": value}), "/spec/displayName", TEXTS),
+    ("kernel argument", lambda value: host({"kernel_args": [value]}), "/spec/kernel_args/0", [*TEXTS, "", "a b", "ä"]),
+    ("device", lambda value: host({"disk": {"device": value}}), "/spec/disk/device", DEVICES),
+    ("domain", lambda value: host({"domain": value}), "/spec/domain", DOMAINS),
+    ("server", lambda value: host({"ntp": {"servers": [value]}}), "/spec/ntp/servers/0", ["", "192.0.2.300", "ntp 1", "http://x", "a\n"]),
+    ("locale", lambda value: host({"locale": value}), "/spec/locale", ["", "en_us", "en_US.UTF-8\n", "en_US.UTF-8;id", "../x"]),
+    ("version", lambda value: host({"os": {"version": value}}), "/spec/os/version", [12, 24.04, "", "bookworm", "12\n", "1.2.3.4"]),
+    ("label", lambda value: host(labels={"a": value}), "/metadata/labels/a", [7, True, None, "-a", "a b", "a" * 64, "a\n"]),
+    ("label key", lambda value: host(labels={value: "a"}), "/metadata/labels", ["", "-a", "a b", "/a", "a/", "a/b/c", "A.B/c", "a\n"]),
+    ("variable", lambda value: host({"vars": {value: 1}}), "/spec/vars", ["", "1a", "a-b", "a.b", "a b", "a\n", "ä"]),
+    ("names", lambda value: generated(names=value), "/spec/generate/names", NUMBERED),
+    ("expiry", lambda value: other("Fleet", {"planExpiry": value}), "/spec/planExpiry", ["", "0h", "24", 24, "1w", "1h30m", "24h\n"]),
+    ("moved", lambda value: host(moved={"from": value}), "/metadata/moved/from", ["", "a/b/c", "/a", "a/", "A", "a\n"]),
+    ("tag", lambda value: other("Role", {"ansible": {"playbook": "a", "tags": [value]}}), "/spec/ansible/tags/0", TAGS),
+    ("uid", lambda value: user(uid=value), "/spec/users/0/uid", [0, -1, 2**31, "7", 7.5, True]),
+    ("mtu", lambda value: nic(mtu=value), "/spec/interfaces/0/mtu", [0, 67, 65536, "1500"]),
+    ("vlan", lambda value: other("Network", {"cidr": "192.0.2.0/24", "vlan": value}), "/spec/vlan", [0, 4095, "7"]),
+    ("generation", lambda value: host({"install": {"generation": value}}), "/spec/install/generation", [-1, "1", None, True, 0.5]),
+    ("protect", lambda value: host({"protect": value}), "/spec/protect", ["true", 1, 0, None]),
+    ("percent", lambda value: other("Fleet", {"guards": {"maxDeletePercent": value}}), "/spec/guards/maxDeletePercent", PERCENTS),
+    ("number", lambda value: host({"vars": {"a": value}}), "/spec/vars/a", [2**53, -(2**53), 1e300]),
+    ("variable's text", lambda value: host({"vars": {"a": [{"b": value}]}}), "/spec/vars/a/0/b", ["\x00", "a\x1b", "\x85"]),
+    ("distribution", lambda value: host({"os": {"distribution": value}}), "/spec/os/distribution", ["Debian", "arch", "", None]),
+    ("architecture", lambda value: host({"os": {"architecture": value}}), "/spec/os/architecture", ["amd64", "X86_64"]),
+    ("firmware", lambda value: host({"firmware": value}), "/spec/firmware", ["UEFI", "efi", True]),
+    ("layout", lambda value: host({"disk": {"layout": value}}), "/spec/disk/layout", ["zfs", ""]),
+    ("api version", lambda value: host() | {"apiVersion": value}, "/apiVersion", ["octofleet/v2", "v1", 1, None]),
+    ("on delete", lambda value: host(onDelete=value), "/metadata/onDelete", ["keep", "Delete", None]),
 ]  # fmt: skip
 
 AT_MAP: list[tuple[str, Any, str]] = [
@@ -181,14 +185,26 @@ AT_MAP: list[tuple[str, Any, str]] = [
     ("power, which comes later", host({"power": {}}), "/spec"),
     ("extends on a host", host({"extends": "a"}), "/spec"),
     ("roles on a profile", other("Profile", {"roles": ["a"]}), "/spec"),
-    ("a list of documents", [host()], ""),
 ]
 
 
-@pytest.mark.parametrize(("document", "pointer"), [pytest.param(document, at, id=name) for name, document, at in AT_VALUE + AT_MAP])
-def test_it_is_refused_where_it_is_wrong(document: Any, pointer: str) -> None:
-    kind = document["kind"] if isinstance(document, dict) and pointer != "/kind" else "Host"
-    assert pointers(kind, document) == {pointer}
+@pytest.mark.parametrize(
+    ("build", "pointer", "value"),
+    [pytest.param(build, at, value, id=f"{name} {value!r}") for name, build, at, values in EACH for value in values],
+)
+def test_a_value_is_refused_at_its_own_place(build: Callable[[Any], Any], pointer: str, value: Any) -> None:
+    document = build(value)
+    assert pointers(document["kind"], document) == {pointer}
+
+
+@pytest.mark.parametrize(("document", "pointer"), [pytest.param(document, at, id=name) for name, document, at in AT_MAP])
+def test_a_document_is_refused_where_it_is_wrong(document: Any, pointer: str) -> None:
+    assert pointers(document["kind"], document) == {pointer}
+
+
+@pytest.mark.parametrize("kind", ["Profile", "Provider", "host", None])
+def test_a_kind_that_is_not_the_schemas_own_is_refused(kind: Any) -> None:
+    assert pointers("Host", host() | {"kind": kind}) == {"/kind"}
 
 
 def test_the_pattern_of_these_cases_is_valid_without_the_mistake() -> None:

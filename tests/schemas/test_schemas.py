@@ -138,5 +138,6 @@ def test_the_digest_changes_with_any_schema_file(tmp_path: Any) -> None:
 
 
 def test_importing_the_package_reads_no_schema() -> None:
-    code = "import sys; sys.addaudithook(lambda name, a: name == 'open' and str(a[0]).endswith('.json') and sys.exit(f'read {a[0]}')); import schemas"
+    hook = "lambda name, given: name == 'open' and str(given[0]).endswith('.json') and sys.exit(f'read {given[0]}')"
+    code = f"import sys; sys.addaudithook({hook}); import schemas"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

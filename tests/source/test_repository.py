@@ -3,6 +3,7 @@
 import os
 import subprocess
 import zlib
+from pathlib import Path
 
 import pygit2
 import pytest
@@ -82,7 +83,7 @@ def test_links_names_and_submodules(repo, opened, tmp_path):
     (repo / "link.yaml").symlink_to("a.yaml")
     (repo / "dir").symlink_to("hosts")
     (repo / "link.txt").symlink_to("/etc/passwd")
-    open(os.fsencode(repo) + b"/bad\xff.yaml", "w").close()
+    Path(os.fsdecode(os.fsencode(repo) + b"/bad\xff.yaml")).touch()
     git(repo, "init", "-q", str(tmp_path / "sub"))
     commit(tmp_path / "sub")
     git(repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "sub"), "sub.yaml")
@@ -129,8 +130,11 @@ def test_delta_tells_what_files_would(repo, opened):
     after = opened.commit()
     listed = {file.path: file for file in opened.files(after.tree)}
     assert {delta.path: delta.file() for delta in opened.changed(before.tree, after.tree)} == {
-        ".github/c.yaml": None, "a.yaml": None, "hosts/b.yml": listed["hosts/b.yml"], "new.yaml": listed["new.yaml"],
-    }  # fmt: skip
+        ".github/c.yaml": None,
+        "a.yaml": None,
+        "hosts/b.yml": listed["hosts/b.yml"],
+        "new.yaml": listed["new.yaml"],
+    }
 
 
 def test_five_thousand_files_are_compared_by_reading_six_trees(repo, opened):

@@ -56,8 +56,12 @@ def test_uncommitted_changes(repo, tmp_path):
     paths = {file.path: file.problem for file in copy.repository.files(found.tree)}
     assert paths.pop("link.yaml").code == "symlink"
     assert {path: copy.repository.blob(copy.repository.entry(found.tree, path)[1]) for path in paths} == {
-        "a.yaml": b"a: 2\n", "becomes/x.yaml": b"x: 2\n", "hosts/b.yml": b"b: 1\n", "new é.yaml": b"n: 1\n", "staged-away.yaml": b"kept on disk",
-    }  # fmt: skip
+        "a.yaml": b"a: 2\n",
+        "becomes/x.yaml": b"x: 2\n",
+        "hosts/b.yml": b"b: 1\n",
+        "new é.yaml": b"n: 1\n",
+        "staged-away.yaml": b"kept on disk",
+    }
     deltas = {delta.path for delta in copy.repository.changed(git(repo, "rev-parse", "HEAD^{tree}"), found.tree)}
     assert deltas == {"a.yaml", "gone.yaml", "becomes", "becomes/x.yaml", "new é.yaml", "run.sh", "link.yaml"}
     copy.repository.export(found.tree, "", tmp_path / "out")

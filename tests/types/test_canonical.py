@@ -43,7 +43,7 @@ def test_missing_null_true_and_one_differ() -> None:
     assert digest(None) == NOTHING
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), {"a": {"b": object()}}, 1j])
+@pytest.mark.parametrize("value", [object(), {"a": {"b": object()}}, 1j])
 def test_other_types_have_no_canonical_form(value: object) -> None:
     with pytest.raises(TypeError):
         canonical(value)

@@ -1,0 +1,28 @@
+# A small image with the command, Ansible and the Vault client; it runs as an ordinary user.
+# The repository is mounted at /fleet, the one place that git trusts although another user owns it.
+#   docker build -t octofleet .
+#   docker run --rm -v octofleet:/data -v "$PWD:/fleet:ro" octofleet plan --repo /fleet
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+RUN python -m venv /opt/octofleet
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY reconciler reconciler
+COPY renderers renderers
+COPY schemas schemas
+COPY example-repo example-repo
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && /opt/octofleet/bin/pip install --no-cache-dir --constraint constraints.txt "$(echo /wheels/octofleet-*.whl)[ansible,vault]"
+
+FROM python:3.11-slim-bookworm
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git openssh-client \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home octofleet \
+    && install --directory --owner octofleet --group octofleet --mode 0700 /data \
+    && git config --system --add safe.directory /fleet
+COPY --from=build /opt/octofleet /opt/octofleet
+ENV PATH=/opt/octofleet/bin:$PATH OCTOFLEET_DATA_DIR=/data PYTHONDONTWRITEBYTECODE=1
+USER octofleet
+VOLUME /data
+ENTRYPOINT ["octofleet"]
+CMD ["--help"]

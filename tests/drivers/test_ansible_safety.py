@@ -1,0 +1,173 @@
+"""Secrets go into the private inventory and nowhere else; what a project brings along does not take over the run."""
+
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from reconciler.drivers.ansible import AnsibleSettings
+from reconciler.drivers.ansible_run import environment, fixed_variables
+from reconciler.types.outcome import Status
+from tests.drivers.ansible_world import World, need_ansible, present, proposed, secret, unknown
+
+PLAIN = 'p{{a"ss}}wörd-9f8e7d'
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    need_ansible()
+    return World(root=tmp_path)
+
+
+class Spy:
+    """Looks, while a run is on, for a plaintext in arguments, environments and files.
+
+    Ansible itself keeps what it templates in its temporary directory (below ours, 0700) and each event in a file until it is read.
+    """
+
+    def __init__(self, world: World, plain: str) -> None:
+        self.world, self.plain = world, re.compile("|".join(re.escape(text) for text in (plain, plain.replace('"', '\\"'))).encode())
+        self.found: set[str] = set()
+        self.modes: set[str] = set()
+        self.looks = 0
+
+    def __call__(self) -> bool:
+        for entry in Path("/proc").iterdir():
+            for name in ("cmdline", "environ") if entry.name.isdigit() else ():
+                self._look(entry / name, f"process {name}")
+        for path in self.world.scratch.rglob("*"):
+            if path.name == "inventory.json":
+                self.looks += 1
+                self.modes |= {f"{path.stat().st_mode & 0o777:o} {path.parent.stat().st_mode & 0o777:o}"}
+            if path.is_file() and "-partial.json" not in path.name and "tmp" not in path.relative_to(self.world.scratch).parts:
+                self._look(path, path.name)
+        return False
+
+    def _look(self, path: Path, called: str) -> None:
+        try:
+            if self.plain.search(path.read_bytes()):
+                self.found.add(called)
+        except OSError:
+            return
+
+
+def test_a_secret_is_in_the_private_inventory_alone(world: World) -> None:
+    world.secrets["password"] = PLAIN
+    world.tasks(
+        """
+- name: Uses {{ deep.list[0] }}
+  copy: {dest: "{{ base }}/conf", content: "password={{ deep.list[0] }}\\n", mode: "0600"}
+- name: Tells
+  debug: {msg: "{{ deep }}"}
+- name: Shown to all {{ deep.list[0] }}
+  command: sh -c 'echo "$P" >&2; exit 1'
+  environment: {P: "{{ deep.list[0] }}"}
+  when: breaks is defined
+- name: Takes a moment
+  wait_for: {timeout: 1}
+"""
+    )
+    world.host("a", deep={"list": [secret("password")]})
+    world.host("b", deep={"list": [secret("missing")]})
+    world.cancelled = spy = Spy(world, PLAIN)
+    found = world.observe()
+    assert spy.looks > 0 and spy.modes == {"600 700"}
+    assert spy.found == {"inventory.json"}
+    (field,) = proposed(found["a.web"]).fields
+    assert field.path == "/tasks/Uses {{ deep.list[0] }}/content" and field.after == "password=***\n" and "+password=***" in field.diff
+    assert (
+        unknown(found["b.web"]).code == "secret-unavailable" and "there is no secret s/missing for shop" in unknown(found["b.web"]).reason
+    )
+
+    outcomes = world.apply()
+    assert (world.base("a") / "conf").read_text() == f"password={PLAIN}\n"
+    assert (outcomes["a.web"].status, outcomes["b.web"].status) == (Status.DONE, Status.FAILED)
+    present(world.observe()["a.web"])
+    world.host("c", deep={"list": [secret("password")]}, breaks=True)
+    broken = world.apply()["c.web"]
+    assert "***" in broken.error
+    told = repr((found, outcomes, broken, world.logged))
+    assert not spy.plain.search(told.encode()) and "ss}}w" not in told
+    assert "inventory.json" in spy.found and not {"process cmdline", "command"} & spy.found
+
+
+def test_a_rotated_secret_is_proposed_though_both_sides_are_hidden(world: World) -> None:
+    world.secrets["password"] = "old-password"
+    world.tasks('- name: Conf\n  copy: {dest: "{{ base }}/conf", content: "{{ deep }}"}')
+    world.host("a", deep=secret("password"))
+    world.apply()
+    world.secrets["password"] = "new-password"
+    (field,) = proposed(world.observe()["a.web"]).fields
+    assert (field.before, field.after) == ("old-password", "***")
+
+
+EVIL = """
+from pathlib import Path
+Path({mark!r}).touch()
+{rest}
+"""
+
+
+def test_what_a_project_brings_along(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = world.root / "marks"
+    mark.mkdir()
+
+    def evil(path: str, rest: str) -> None:
+        world.write(path, EVIL.format(mark=str(mark / Path(path).stem), rest=rest))
+
+    callback = "from ansible.plugins.callback import CallbackBase\nclass CallbackModule(CallbackBase):\n    CALLBACK_TYPE='aggregate'\n"
+    evil("web/callback_plugins/callback_beside.py", callback)
+    evil("web/roles/r/callback_plugins/callback_role.py", callback)
+    evil("web/cfg_plugins/callback_cfg.py", callback)
+    evil("web/vars_plugins/vars_beside.py", "class VarsModule: pass\n")
+    evil("web/filter_plugins/filter_beside.py", "class FilterModule:\n    def filters(self): return {'evil': str}\n")
+    world.write("web/ansible.cfg", "[defaults]\ncallback_plugins=cfg_plugins\ninventory=inventory\nremote_user=evil\nforks=1\n")
+    world.write("web/inventory/hosts", "evil ansible_connection=local\n")
+    world.write("web/group_vars/all.yml", "from_group_vars: yes, these are the project's own\n")
+    world.write("web/roles/r/tasks/main.yml", "- name: role\n  debug:\n")
+    world.tasks(
+        """
+- name: Tells
+  copy:
+    dest: "{{ base }}/told"
+    content: "{{ [groups.all, lookup('env', 'SERVER_SECRET'), from_group_vars, playbook_dir | basename] | to_json | evil }}"
+- include_role: {name: r}
+"""
+    )
+    monkeypatch.setenv("SERVER_SECRET", "of the server")
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(world.repository / "web/cfg_plugins"))
+    monkeypatch.setenv("ANSIBLE_FORCE_COLOR", "1")
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "minimal")
+    world.host("a")
+    assert world.apply()["a.web"].status is Status.DONE
+    assert (world.base("a") / "told").read_text() == """["a"],"", "yes, these are the project's own", "project"]""".replace(
+        '["a"],"",', '[["a"], "",'
+    )
+    # A playbook is a program: filters and the like beside it do run on this machine. The module's docstring says so.
+    assert [path.name for path in mark.iterdir()] == ["filter_beside"]
+
+
+def test_nothing_of_ours_is_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconciler.drivers.ansible_run import Job
+
+    monkeypatch.setenv("VAULT_TOKEN", "x")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    job = Job(directory=tmp_path, playbook="site.yml", inventory={}, check=True)
+    with_key = environment(job, AnsibleSettings(private_key_file=Path("/k ey")), "/bin/ansible-playbook", tmp_path)
+    assert with_key["ANSIBLE_PRIVATE_KEY_FILE"] == "/k ey"
+    assert {name for name in with_key if not name.startswith("ANSIBLE_")} == {"PATH", "HOME", "LANG", "LC_ALL"}
+    assert environment(job, AnsibleSettings(), "/bin/ansible-playbook", tmp_path)["SSH_AUTH_SOCK"] == "/agent"
+    fixed = fixed_variables(AnsibleSettings(known_hosts_file=Path("/known hosts")))
+    assert "'UserKnownHostsFile=\"/known hosts\"'" in fixed["ansible_ssh_args"] and fixed["ansible_host_key_checking"] is True
+
+
+def test_hosts_of_two_tenants_never_share_a_run(world: World) -> None:
+    world.tasks('- name: Tells\n  copy: {dest: "{{ base }}/told", content: "{{ groups.all | sort }}"}')
+    world.host("a", tenant="shop")
+    world.host("b", tenant="shop")
+    world.host("c", tenant="bank")
+    world.apply()
+    assert (world.base("a") / "told").read_text() == '["a", "b"]'
+    assert (world.base("c") / "told").read_text() == '["c"]'
+    assert threading.active_count() < 5
