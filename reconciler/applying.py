@@ -17,7 +17,7 @@ from reconciler.apply.steps import steps_of
 from reconciler.errors import Permanent, Refused
 from reconciler.files import private_directory
 from reconciler.store.plans import find_plan, load_plan, plan_location
-from reconciler.store.records import save_source
+from reconciler.store.records import applied_commit, save_source
 from reconciler.store.runs import JournalRun, create_run, end_run, list_runs, load_run, write_log
 from reconciler.types.change import Change, Risk
 from reconciler.types.outcome import Status
@@ -101,6 +101,8 @@ def apply_plan(
     with _alone(installation, run.id):
         with installation.store.write() as connection:
             create_run(connection, run, steps)
+            if applied_commit(connection, plan.source) is None:
+                save_source(connection, plan.source, plan_location(connection, row), plan.commit, now)
         return _work(installation, run, plan, told, cancelled)
 
 
@@ -119,10 +121,18 @@ def resume(
         return _work(installation, run, plan, told, cancelled)
 
 
-def interrupted(installation: Installation, source: str | None = None) -> list[JournalRun]:
-    """Runs that are open and that no living process works on, oldest first."""
+def note_applied(installation: Installation, row: int, plan: Plan) -> None:
+    """A whole plan without changes counts as applied: the fleet is as its commit wants it."""
+    if plan.complete and not plan.changes and not plan.scope:
+        with installation.store.write() as connection:
+            save_source(connection, plan.source, plan_location(connection, row), plan.commit, time.time())
+
+
+def interrupted(installation: Installation, location: str | None = None) -> list[JournalRun]:
+    """Runs that are open and that no living process works on, oldest first; of one repository, or of all."""
     with installation.store.read() as connection:
-        runs = [run for run in list_runs(connection, state="running", limit=1000) if source in (None, run.source)]
+        runs = list_runs(connection, state="running", limit=1000)
+        runs = [run for run in runs if location in (None, plan_location(connection, run.plan))]
     return [run for run in reversed(runs) if not _held(installation, run.id)]
 
 
@@ -139,7 +149,7 @@ def cancel(installation: Installation, run_id: str, reason: str) -> None:
 def _work(installation: Installation, run: JournalRun, plan: Plan, told: Ended, cancelled: Callable[[], bool]) -> Applied:
     with installation.store.read() as connection:
         location = plan_location(connection, run.plan)
-    repository = installation.repository(location)
+    repository = installation.repository(location, fetch=False)
     with installation.contexts(repository, cancelled) as context:
         execution = Execution(
             store=installation.store,

@@ -365,7 +365,7 @@ class _Facts:
             kind=kinds[driver, kind],  # type: ignore[arg-type]
             observation=seen,
             desired=self.resources.get(where),
-            base=self.base.get(where),
+            base=self.base.get(where) or self.base.get(self.old(where)),
             base_known=self.base_known,
             recorded=recorded,
             recorded_spec=self.specs.get(recorded.digest) if recorded else None,

@@ -124,4 +124,12 @@ def _override(settings: dict[str, Any], name: str, text: str) -> None:
         settings = settings.setdefault(table, {})
         if not isinstance(settings, dict):
             raise OctofleetError(f"{name}: {table} is not a table of settings", hint="docs/reference/settings.md", code="settings")
-    settings[key] = text
+    settings[key] = _list(name, text) if text.lstrip().startswith("[") else text
+
+
+def _list(name: str, text: str) -> object:
+    """A list is written in the environment as in the file."""
+    try:
+        return tomllib.loads(f"list = {text}")["list"]
+    except tomllib.TOMLDecodeError as error:
+        raise OctofleetError(f"{name} is not a list as TOML writes it: {error}", hint='for example ["a", "b"]', code="settings") from error

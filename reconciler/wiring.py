@@ -27,6 +27,7 @@ from reconciler.sandbox import Sandbox
 from reconciler.secrets.configured import configured
 from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings
+from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import open_repository
 from reconciler.source.repository import Repository
 from reconciler.store.engine import Store, sqlite_url
@@ -90,9 +91,21 @@ class Installation:
         """Where boot files are published."""
         return Path(self.settings.boot.directory) if self.settings.boot.directory else self.data_dir / "boot"
 
-    def repository(self, location: str) -> Repository:
-        """A repository by path or URL; a URL's mirror is fetched."""
-        return open_repository(location, self.data_dir / "mirrors")
+    def repository(self, location: str, *, fetch: bool = True) -> Repository:
+        """A repository by path or URL; a URL's mirror is brought up to date unless `fetch` is false."""
+        repository = open_repository(location, self.data_dir / "mirrors", self._credentials)
+        if fetch:
+            repository.fetch()
+        return repository
+
+    @property
+    def _credentials(self) -> Credentials:
+        git = self.settings.git
+        return Credentials(
+            token=os.environ.get(git.token_env, "") if git.token_env else "",
+            key_file=Path(git.ssh_key_file) if git.ssh_key_file else None,
+            known_hosts=Path(git.known_hosts_file) if git.known_hosts_file else None,
+        )
 
     def token(self, ref: SecretRef, tenant: str) -> str:
         """The keyed digest of a secret, or `UNKNOWN` and the reason why it cannot be read now."""
@@ -135,6 +148,8 @@ class Installation:
 def open_installation(data_dir: Path, config: Path | None = None) -> Installation:
     """The installation in a directory, which is made if needed. Raises `OctofleetError`."""
     private_directory(data_dir)
+    if config is not None and not config.exists():
+        raise OctofleetError(f"there is no settings file {config}", hint="correct --config or OCTOFLEET_CONFIG", code="settings")
     return Installation(data_dir=data_dir, settings=load_settings(config or data_dir / "octofleet.toml"))
 
 

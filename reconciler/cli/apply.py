@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import click
 
-from reconciler.applying import Applied, apply_plan, find, interrupted, resume
+from reconciler.applying import Applied, apply_plan, find, interrupted, note_applied, resume
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
 from reconciler.cli.plan import planning_options
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, Request, make_plan, place
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
@@ -45,11 +45,11 @@ def apply(
     if plan_id is not None:
         row = find(installation, plan_id)
         return _finished(installation, _applied(installation, row, approved=approve, reason=reason, as_json=as_json), as_json=as_json)
-    for run in interrupted(installation):
-        click.echo(f"run {run.id} was interrupted; finishing it first", err=True)
-        _resumed(installation, run.id, as_json=True)
-    request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
     repository = installation.repository(repo)
+    for run in interrupted(installation, place(repository)):
+        click.echo(f"run {run.id} was interrupted; finishing it first", err=True)
+        _resumed(installation, run.id, as_json=as_json)
+    request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
     with progress(quiet=as_json) as bar:
         planned = make_plan(installation, repository, request, bar.told)
     with viewing(installation, repository, planned) as view:
@@ -67,6 +67,7 @@ def apply_planned(installation: Installation, planned: Planned, *, approve: bool
     if any(verdict.refuses for verdict in plan.guards):
         return problems_code(plan.problems) or 3
     if not plan.changes:
+        note_applied(installation, planned.row, plan)
         return rest
     if not approve:
         if as_json or not sys.stdin.isatty():

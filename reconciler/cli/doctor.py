@@ -24,6 +24,7 @@ class Finding(NamedTuple):
     ok: bool
     found: str
     hint: str = ""
+    needed: bool = True
 
 
 @click.command()
@@ -34,11 +35,11 @@ def doctor(installation: Installation, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"findings": [finding._asdict() for finding in findings]}, indent=2))
     for finding in () if as_json else findings:
-        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
+        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red") if finding.needed else "none"
         click.echo(f"{mark} {finding.name}: {finding.found}")
         if not finding.ok and finding.hint:
             click.echo(f"       next: {finding.hint}")
-    return 0 if all(finding.ok for finding in findings) else 1
+    return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
 
 
 def _findings(installation: Installation) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def _program(name: str, hint: str) -> Finding:
     beside = str(Path(sys.executable).parent)
     path = shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}")
     if path is None:
-        return Finding(name, False, "not found", hint)
+        return Finding(name, False, "not found", hint, needed=False)
     flag = "-V" if name == "ssh" else "--version"
     answer = subprocess.run([path, flag], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - the program is the one found
     return Finding(name, answer.returncode == 0, ((answer.stdout or answer.stderr).splitlines() or [path])[0].strip(), hint)

@@ -3,6 +3,7 @@
 import functools
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,9 @@ def problems_code(problems: tuple[Problem, ...]) -> int:
     return 1 if any(problem.severity is Severity.ERROR for problem in problems) else 0
 
 
+QUIET_S = 1.0
+
+
 class Progress:
     """A progress bar on a terminal, plain lines elsewhere; nothing for work that takes less than a second."""
 
@@ -90,14 +94,15 @@ class Progress:
         self._stage = ""
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
+        self._began = time.monotonic()
 
     def told(self, stage: str, done: int, total: int) -> None:
         """Some of a stage is done."""
-        if self._quiet or total <= 1:
+        if self._quiet or total <= 1 or time.monotonic() - self._began < QUIET_S:
             return
         if not self._terminal:
             if stage != self._stage:
-                click.echo(f"{stage}: {total} to do", err=True)
+                click.echo(f"{stage}: {done} of {total}", err=True)
             self._stage = stage
             return
         if self._bar is None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli.options import Progress, common, problems_code, progress, repository_options
-from reconciler.cli.showing import print_plan, viewing
+from reconciler.cli.showing import check_format, print_plan, viewing
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.source.repository import Commit, Repository
 from reconciler.types.plan import Plan
@@ -46,6 +46,10 @@ def plan(
 ) -> int:
     """Show what would change, and why. Nothing is changed; the plan is stored, and `octofleet apply ID` applies exactly it."""
     request = Request(rev=rev, base=base, scope=scope, refresh=refresh, accept_history=accept_history)
+    if out is not None:
+        check_format(out)
+    if watch and as_json:
+        raise click.UsageError("--watch prints for people; leave out --json")
     if watch:
         return _watch(installation, repo, request, out)
     repository = installation.repository(repo)

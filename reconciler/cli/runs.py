@@ -12,6 +12,9 @@ from reconciler.report.text import printable
 from reconciler.store.runs import JournalRun, list_runs, load_steps, read_log
 from reconciler.wiring import Installation
 
+FORGET = "forget"
+"""Where `octofleet forget` writes its reasons."""
+
 
 def stamp(at: float) -> str:
     """Local time for people."""
@@ -55,11 +58,23 @@ def _one(installation: Installation, prefix: str) -> JournalRun:
     return found[0]
 
 
+def _forgotten(installation: Installation, *, as_json: bool) -> int:
+    with installation.store.read() as connection:
+        lines = read_log(connection, FORGET)
+    if as_json:
+        click.echo(json.dumps({"log": [{"at": at, "text": text} for _, at, text in lines]}, indent=2))
+    for _, at, text in () if as_json else lines:
+        click.echo(f"{stamp(at)}  {printable(text)}")
+    return 0
+
+
 @click.command()
 @click.argument("run")
 @common
 def logs(installation: Installation, as_json: bool, run: str) -> int:
-    """Show what a run did: every change and how it ended."""
+    """Show what a run did: every change and how it ended. `octofleet logs forget` shows what was forgotten, and why."""
+    if run == FORGET:
+        return _forgotten(installation, as_json=as_json)
     found = _one(installation, run)
     with installation.store.read() as connection:
         lines, steps = read_log(connection, found.id), load_steps(connection, found.id)

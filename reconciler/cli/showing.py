@@ -23,6 +23,8 @@ from reconciler.types.origin import Origin
 from reconciler.types.resource import parts
 from reconciler.wiring import Installation
 
+FORMATS = (".json", ".md", ".txt")
+
 
 @contextmanager
 def viewing(installation: Installation, repository: Repository, planned: Planned) -> Iterator[View]:
@@ -62,12 +64,19 @@ def print_plan(view: View, *, as_json: bool, out: Path | None) -> None:
         show(plan_lines(view))
 
 
+def check_format(out: Path) -> None:
+    """Raises `OctofleetError` for a file name that asks for no known format, before any work is done."""
+    if out.suffix not in FORMATS:
+        raise OctofleetError(
+            f"there is no plan format {out.suffix or 'without a suffix'}", hint=f"name the file {', '.join(FORMATS)}", code="usage"
+        )
+
+
 def _formatted(view: View, suffix: str) -> str:
     match suffix:
         case ".json":
             return json.dumps(plan_document(view), indent=2, ensure_ascii=False) + "\n"
         case ".md":
             return plan_markdown(view)
-        case ".txt":
+        case _:
             return "".join(f"{line.text}\n" for line in plan_lines(view))
-    raise OctofleetError(f"there is no plan format {suffix or 'without a suffix'}", hint="name the file .json, .md or .txt", code="usage")

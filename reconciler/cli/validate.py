@@ -11,6 +11,7 @@ from reconciler.desired.explain import settings
 from reconciler.planning import compiled
 from reconciler.rendering import rendered
 from reconciler.report.as_json import problem_document
+from reconciler.report.view import counted
 from reconciler.source.repository import Commit, Repository
 from reconciler.types.problem import Problem
 from reconciler.wiring import Installation
@@ -37,9 +38,9 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
     for problem in problems:
         click.echo(str(problem))
     if code == 0:
-        click.echo(f"{commit.id[:10]} is valid: {len(desired.catalog.manifests)} manifests, {len(desired.hosts)} hosts")
+        click.echo(f"{commit.id[:10]} is valid: {counted(len(desired.catalog.manifests), 'manifest')}, {counted(len(desired.hosts), 'host')}")
     else:
-        click.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", err=True)
+        click.echo(counted(len(problems), "problem"), err=True)
     return code
 
 

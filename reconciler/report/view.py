@@ -165,6 +165,11 @@ def redacted(value: object) -> Any:
     return value
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A span of time as people say it."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

@@ -6,11 +6,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
+import schemas
+from reconciler.cli.main import COMMANDS
+from reconciler.desired.check import Checker
 from reconciler.store.engine import Store
 
 
@@ -74,17 +79,31 @@ def arm(n: int) -> None:
     options.open_installation = open_installation  # type: ignore[attr-defined]
 
 
-def forked(data: Path, *args: str, n: int = 0, env: Mapping[str, str] | None = None, log: Path | None = None) -> int:
+@cache
+def preload() -> None:
+    """Import and make what every command needs, once, for children to inherit."""
+    for name in ("plugins", "drivers.ansible", "drivers.memory", "source.working_copy", *(f"cli.{module}" for module, _ in COMMANDS.values())):
+        import_module(f"reconciler.{name}")
+    for kind in schemas.KINDS:
+        Checker()(kind, {})
+
+
+def forked(data: Path, *args: str, n: int = 0, env: Mapping[str, str] | None = None, log: Path | None = None, err: Path | None = None) -> int:
     """The command in a forked child, killed at its n-th tick: its exit code, or minus the signal that ended it."""
+    preload()
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 70
     try:
+        for name in [name for name in os.environ if name.startswith("OCTOFLEET_")]:
+            del os.environ[name]
         os.environ.update({"OCTOFLEET_DATA_DIR": str(data), "OCTOFLEET_MEMORY__ENABLED": "true"} | dict(env or {}))
         output = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
-        os.dup2(output, 2)
+        os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if err else output, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdin = os.fdopen(0, closefd=False)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         from reconciler.cli.main import run
 

@@ -10,7 +10,7 @@ from reconciler.drivers.memory import World
 from tests.apply.dying import forked
 from tests.fleets import FLEET, host, repo
 
-PARTS = 6
+PARTS = 4
 ENV = {"OCTOFLEET_MEMORY__OPERATION_S": "0.03"}
 
 BEFORE = {f"host-{n}.yaml": host(f"web-{n:02d}", n) for n in range(1, 5)}
@@ -19,7 +19,6 @@ AFTER = {
     "host-2.yaml": host("web-20", 2, metadata="  moved: {from: web-02}\n"),
     "host-3.yaml": None,
     "host-4.yaml": host("web-04", 4, spec="  packages: [htop]\n"),
-    "host-5.yaml": host("web-05", 5),
 }
 
 

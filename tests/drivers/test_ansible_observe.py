@@ -50,9 +50,9 @@ def test_converges_and_then_finds_drift(world: World) -> None:
 
 
 def test_names_tasks_of_loops_roles_handlers_and_rescues(world: World) -> None:
-    world.write("web/roles/r1/tasks/main.yml", '- name: same\n  file: {path: "{{ base }}/one", state: directory}\n')
-    world.write("web/roles/r2/tasks/main.yml", '- name: same\n  file: {path: "{{ base }}/two", state: directory}\n')
-    world.write("web/more.yml", '- name: more\n  file: {path: "{{ base }}/more-{{ n }}", state: directory}\n')
+    world.write("web/roles/r1/tasks/main.yml", "- name: same\n  debug: {}\n  changed_when: true\n")
+    world.write("web/roles/r2/tasks/main.yml", "- name: same\n  debug: {}\n  changed_when: true\n")
+    world.write("web/more.yml", "- name: more\n  debug: {}\n  changed_when: true\n")
     world.write(
         "web/site.yml",
         """
@@ -61,16 +61,20 @@ def test_names_tasks_of_loops_roles_handlers_and_rescues(world: World) -> None:
   roles: [r1, r2]
   tasks:
     - name: Loop
-      file: {path: "{{ base }}/{{ item.n }}", state: directory}
+      debug: {}
+      changed_when: true
       loop: [{n: l/1}, {n: l2}]
       ignore_errors: true
       notify: restart
     - name: twin
-      file: {path: "{{ base }}/dir", state: directory}
+      debug: {}
+      changed_when: true
     - name: twin
-      file: {path: "{{ base }}/dir2", state: directory}
+      debug: {}
+      changed_when: true
     - name: For {{ inventory_hostname }}
-      file: {path: "{{ base }}/dir3", state: directory}
+      debug: {}
+      changed_when: true
     - include_tasks: more.yml
       vars: {n: "{{ item }}"}
       loop: [1, 2]
@@ -79,20 +83,24 @@ def test_names_tasks_of_loops_roles_handlers_and_rescues(world: World) -> None:
           fail: {msg: boom}
       rescue:
         - name: saved
-          file: {path: "{{ base }}/saved", state: directory}
+          debug: {}
+          changed_when: true
   handlers:
     - name: restart
-      file: {path: "{{ base }}/restarted", state: directory}
+      debug: {}
+      changed_when: true
 - hosts: all
   gather_facts: false
   tasks:
     - name: second play
-      file: {path: "{{ base }}/play2", state: directory}
+      debug: {}
+      changed_when: true
 - hosts: localhost
   gather_facts: false
   tasks:
     - name: on the server
-      file: {path: "{{ playbook_dir }}/../../never", state: directory}
+      debug: {}
+      changed_when: true
 """,
     )
     world.host("a")
@@ -100,20 +108,20 @@ def test_names_tasks_of_loops_roles_handlers_and_rescues(world: World) -> None:
     found = world.observe()
     paths = [field.path for field in proposed(found["b.web"]).fields]
     assert paths == [
-        "/tasks/For {{ inventory_hostname }}/state",
-        '/tasks/Loop/{"n":"l2"}/state',
-        '/tasks/Loop/{"n":"l~11"}/state',
-        "/tasks/more #2/state",
-        "/tasks/more/state",
-        "/tasks/r1 : same/state",
-        "/tasks/r2 : same/state",
-        "/tasks/restart/state",
-        "/tasks/saved/state",
-        "/tasks/second play/state",
-        "/tasks/twin (web~1site.yml:11)/state",
-        "/tasks/twin (web~1site.yml:13)/state",
+        "/tasks/For {{ inventory_hostname }}/changed",
+        '/tasks/Loop/{"n":"l2"}/changed',
+        '/tasks/Loop/{"n":"l~11"}/changed',
+        "/tasks/more #2/changed",
+        "/tasks/more/changed",
+        "/tasks/r1 : same/changed",
+        "/tasks/r2 : same/changed",
+        "/tasks/restart/changed",
+        "/tasks/saved/changed",
+        "/tasks/second play/changed",
+        "/tasks/twin (web~1site.yml:12)/changed",
+        "/tasks/twin (web~1site.yml:15)/changed",
     ]
-    assert proposed(found["b.web"]).blind_spots == ("boom (web/site.yml:21): it fails in check mode and is rescued",)
+    assert proposed(found["b.web"]).blind_spots == ("boom (web/site.yml:25): it fails in check mode and is rescued",)
     world.hosts.pop(0)
     assert proposed(world.observe()["b.web"]).digest == proposed(found["b.web"]).digest
 
@@ -182,27 +190,30 @@ def test_honours_no_log(world: World) -> None:
     world.tasks(
         """
 - name: Quiet
-  file: {path: "{{ base }}/do not tell", state: directory}
+  debug: {msg: do not tell}
+  changed_when: tell is defined
   no_log: true
 - name: Quiet and there
-  file: {path: "{{ base }}", state: directory}
+  debug: {msg: do not tell}
   no_log: true
 - name: Quiet loop
-  file: {path: "{{ base }}/do not tell {{ item }}", state: directory}
+  debug: {msg: "do not tell {{ item }}"}
+  changed_when: tell is defined
   loop: [1, 2]
   no_log: true
 """
     )
-    world.host("a")
-    found = proposed(world.observe()["a.web"])
+    world.host("a", tell=True)
+    world.host("b")
+    observed = world.observe()
+    present(observed["b.web"])
+    found = proposed(observed["a.web"])
     assert [(field.path, field.before, field.after) for field in found.fields] == [
         ("/tasks/Quiet loop/change", "(hidden by no_log)", "(hidden by no_log)"),
         ("/tasks/Quiet loop/change#2", "(hidden by no_log)", "(hidden by no_log)"),
         ("/tasks/Quiet/change", "(hidden by no_log)", "(hidden by no_log)"),
     ]
     assert "do not tell" not in repr(found)
-    world.apply()
-    present(world.observe()["a.web"])
 
 
 def test_tells_attributes_binary_and_large_files(world: World) -> None:

@@ -33,7 +33,7 @@ def test_each_host_of_a_run_has_its_own_end(sshd: SshHosts, tmp_path: Path) -> N
     ssh = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1"}
     for name in ("a", "b"):
         world.host(name, **ssh, home=str(sshd.hosts[name].home), ansible_port=sshd.hosts[name].port)
-    world.host("down", **ssh, ansible_port=free_port())
+    world.host("down", home="/nowhere", **ssh, ansible_port=free_port())
     loose = dict.fromkeys(("ansible_host_key_checking", "ansible_ssh_host_key_checking"), False)
     no_check = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     loose_args = {f"ansible_ssh_{name}args": no_check for name in ("", "common_", "extra_")}
