@@ -170,6 +170,7 @@ class _Planning:
         resources = {r.address: r for r in self._resources(self.desired, groups)}
         base = self._base_resources(groups)
         concerned = self._in_scope({*resources, *(a for a in index if index[a][1] in groups)})
+        self._check_scope(index)
         addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
         orphans = sorted(concerned.difference(addresses))
         with self.installation.store.read() as connection:
@@ -217,6 +218,20 @@ class _Planning:
             return {}
         desired = self.desired if self.base.tree == self.commit.tree else compiled(self.installation, self.repository, self.base)
         return {resource.address: resource for resource in self._resources(desired, groups)}
+
+    def _check_scope(self, index: Iterable[str]) -> None:
+        """A scope that takes in nothing is a mistake, not a fleet without changes."""
+        scope = self.request.scope
+        if (
+            scope
+            and not self._in_scope([*index, *self.desired.hosts])
+            and not self._in_scope(r.address for r in self._resources(self.desired, None))
+        ):
+            raise Refused(
+                f"nothing is in the scope {scope}",
+                hint="host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?",
+                code="scope",
+            )
 
     def _in_scope(self, addresses: Iterable[str]) -> set[str]:
         return {a for a in addresses if in_scope(a, self.request.scope)}

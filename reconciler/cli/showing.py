@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from reconciler.cli.options import show
-from reconciler.desired.explain import settings
+from reconciler.desired.explain import Setting, settings
 from reconciler.errors import OctofleetError
 from reconciler.files import replace_file
 from reconciler.planning import Planned
@@ -36,7 +36,7 @@ def viewing(installation: Installation, repository: Repository, planned: Planned
         if pointer is None or change.group not in desired.hosts or change.group in desired.blocked:
             return None
         found = settings(desired, change.group, pointer)
-        return found[-1].origin if found else None
+        return _setter(found, item).origin if found else None
 
     with installation.contexts(repository) as context:
 
@@ -45,6 +45,17 @@ def viewing(installation: Installation, repository: Repository, planned: Planned
             return installation.drivers[parts(change.address)[0]].diff(target, context()) if target else ""
 
         yield View(plan=planned.plan, where=where, diff=diff, now=time.time())
+
+
+def _setter(found: Sequence[Setting], item: FieldChange) -> Setting:
+    """The layer that made the difference: the last one, or in a joined list the one that brings what is new."""
+    before, after = item.before, item.after
+    if isinstance(before, list) and isinstance(after, list):
+        new = [value for value in after if value not in before]
+        bringing = [setting for setting in found if isinstance(setting.value, list) and any(value in setting.value for value in new)]
+        if bringing:
+            return bringing[0]
+    return found[-1]
 
 
 def _value_pointer(path: str) -> str | None:

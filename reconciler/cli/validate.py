@@ -38,7 +38,9 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
     for problem in problems:
         click.echo(str(problem))
     if code == 0:
-        click.echo(f"{commit.id[:10]} is valid: {counted(len(desired.catalog.manifests), 'manifest')}, {counted(len(desired.hosts), 'host')}")
+        click.echo(
+            f"{commit.id[:10]} is valid: {counted(len(desired.catalog.manifests), 'manifest')}, {counted(len(desired.hosts), 'host')}"
+        )
     else:
         click.echo(counted(len(problems), "problem"), err=True)
     return code

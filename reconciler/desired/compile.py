@@ -6,6 +6,7 @@ manifests that depend on one, and `Desired.sound` says whether anything may be d
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from reconciler.desired.catalog import Catalog, collect
@@ -15,7 +16,7 @@ from reconciler.desired.hostset import TooMany, expand
 from reconciler.desired.layers import Unresolved, chain, follow
 from reconciler.desired.manifest import Check, Manifest, Parsed, parse
 from reconciler.desired.merge import Rules
-from reconciler.desired.reader import locate
+from reconciler.desired.reader import Positions, locate, positions
 from reconciler.desired.resolve import Resolver, Token
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
 from reconciler.types.origin import Origin
@@ -110,6 +111,7 @@ def compile_tree(tree: Tree, contract: Contract, token: Token) -> Desired:
     hosts = dict(sorted(check.hosts(contract.rules)))
     resolver = Resolver(catalog=catalog, rules=contract.rules, token=token)
     check.references()
+    check.networks()
     check.resolve(hosts, resolver)
     check.fleet(len(files))
     problems = tuple(sorted({*catalog.problems, *check.problems}))
@@ -134,13 +136,16 @@ class _Findings:
     def __init__(self, catalog: Catalog, text: Callable[[str], bytes]) -> None:
         self.catalog, self.text = catalog, text
         self.problems: list[Problem] = []
+        self._positions: dict[str, Positions] = {}
         self.blocked: dict[str, str] = {
             f"host/{tenant}/{name}": "its document has problems" for kind, tenant, name in catalog.unknown if kind == "Host"
         }
 
     def add(self, manifest: Manifest, pointer: str, code: str, message: str, hint: str = "") -> None:
         """One problem at a pointer of a manifest."""
-        origin = locate(manifest.path, self.text(manifest.path), manifest.index, pointer)
+        if manifest.path not in self._positions:
+            self._positions[manifest.path] = positions(manifest.path, self.text(manifest.path))
+        origin = self._positions[manifest.path].origin(manifest.index, pointer)
         self.problems.append(Problem(origin=origin, code=code, message=message, hint=hint))
 
     def hosts(self, rules: Rules) -> Iterator[tuple[str, Manifest]]:
@@ -177,6 +182,17 @@ class _Findings:
                         follow(self.catalog, manifest, "Tenant", manifest.tenant, "/metadata/tenant")
                     except Unresolved as found:
                         self._unresolved(found)
+
+    def networks(self) -> None:
+        """A network's own addresses must fit together."""
+        for network in self.catalog.of("Network"):
+            text = network.spec["cidr"]
+            cidr = ip_network(text, strict=False)
+            if text != str(cidr):
+                self.add(network, "/spec/cidr", "network", f"{text} is an address in a network, not a network", f"write {cidr}")
+            gateway = network.spec.get("gateway")
+            if gateway is not None and ip_address(gateway) not in cidr:
+                self.add(network, "/spec/gateway", "network", f"the gateway {gateway} is not in {cidr}", "correct one of the two")
 
     def resolve(self, hosts: Mapping[str, Manifest], resolver: Resolver) -> None:
         """Resolve every host once, for its problems and its identities."""

@@ -91,9 +91,7 @@ def parse(path: str, data: bytes, kinds: Mapping[str, str | None], check: Check)
         else:
             manifests.append(_manifest(document))
     mentioned = frozenset(name.decode() for name in _NAME.findall(data)) if reading.broken else frozenset()
-    return Parsed(
-        manifests=tuple(manifests), problems=tuple(problems), unknown=tuple(unknown), broken=reading.broken, mentioned=mentioned
-    )
+    return Parsed(manifests=tuple(manifests), problems=tuple(problems), unknown=tuple(unknown), broken=reading.broken, mentioned=mentioned)
 
 
 def _problems(document: Document, data: bytes, kinds: Mapping[str, str | None], check: Check) -> list[Problem]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from reconciler.report.text import MOST_FIELDS, MOST_NAMES, printable
-from reconciler.report.view import SIGNS, Fold, View, shown
+from reconciler.report.view import SIGNS, Fold, View, difference
 from reconciler.types.change import MISSING, Change
 from reconciler.types.resource import parts
 
@@ -101,7 +101,7 @@ def _change(view: View, change: Change) -> Iterator[str]:
         before = item.before if item.before is not MISSING else item.recorded
         origin = view.where(change, item)
         place = f", set at {code(str(origin))}" if origin else ""
-        yield f"  - {code(item.path or '/')}: {code(shown(before))} → {code(shown(item.after))}{place}"
+        yield f"  - {code(item.path or '/')}: {code(difference(before, item.after))}{place}"
     if len(change.fields) > MOST_FIELDS:
         yield f"  - and {len(change.fields) - MOST_FIELDS} more fields"
     yield from (f"  - cannot be foreseen: {code(spot)}" for spot in change.blind_spots)

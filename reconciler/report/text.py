@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from reconciler.report.view import SIGNS, Fold, View, duration, shown
+from reconciler.report.view import SIGNS, Fold, View, difference, duration
 from reconciler.types.change import MISSING, Action, Change, FieldChange
 from reconciler.types.resource import parts
 
@@ -106,7 +106,7 @@ def _field(view: View, change: Change, item: FieldChange) -> Iterator[Line]:
     origin = view.where(change, item)
     place = f"  {origin}" if origin else ""
     causes = "" if item.causes == change.causes else f"  ({', '.join(sorted(item.causes))})"
-    yield Line(f"      {item.path or '/'}: {shown(before)} -> {shown(item.after)}{causes}{place}", "change")
+    yield Line(f"      {item.path or '/'}: {difference(before, item.after)}{causes}{place}", "change")
     if item.diff:
         yield from _diff(item.diff)
 

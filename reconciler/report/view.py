@@ -152,6 +152,15 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def difference(before: object, after: object) -> str:
+    """From one value to another on one line; of two lists of plain values only what comes and goes."""
+    if isinstance(before, list) and isinstance(after, list) and not any(isinstance(item, dict | list) for item in [*before, *after]):
+        parts = [f"- {shown(item)}" for item in before if item not in after] + [f"+ {shown(item)}" for item in after if item not in before]
+        if parts:
+            return ", ".join(parts)
+    return f"{shown(before)} -> {shown(after)}"
+
+
 def redacted(value: object) -> Any:
     """A tree for JSON in which secrets show only what they refer to."""
     if isinstance(value, Secret):

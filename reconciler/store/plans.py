@@ -51,6 +51,16 @@ def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     return [(row, found) for row, found in rows]
 
 
+def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[Deferred, ...]:
+    """What the newest plan of a commit puts off, scoped plans left aside."""
+    query = select(plan.c.body).where(plan.c.source == source, plan.c.commit == commit).order_by(plan.c.row.desc())
+    for body in connection.execute(query).scalars():
+        head = unpack(body)
+        if not head["scope"]:
+            return tuple(Deferred(**item) for item in head["deferred"])
+    return ()
+
+
 def plan_location(connection: Connection, row: int) -> str:
     """The path or URL of the repository that the plan was made from."""
     return str(connection.execute(select(plan.c.location).where(plan.c.row == row)).scalar_one())

@@ -45,7 +45,9 @@ class NoInputs:
 def host(name: str, **values: Any) -> ResolvedHost:
     """A host as `desired` resolves it."""
     known = VALUES | {"name": name, "fqdn": f"{name}.example.net"} | values
-    return ResolvedHost(name=name, tenant="shop", values=known, roles=(RoleUse(name="web", tenant=""),), origin=Origin(path="f.yaml", line=1))
+    return ResolvedHost(
+        name=name, tenant="shop", values=known, roles=(RoleUse(name="web", tenant=""),), origin=Origin(path="f.yaml", line=1)
+    )
 
 
 class Contract:
@@ -99,7 +101,9 @@ class Contract:
     def look(self, driver: Driver, targets: Iterable[Target], tmp_path: Path) -> dict[str, Observation]:
         return dict(driver.observe(list(targets), self.context(tmp_path)))
 
-    def run(self, driver: Driver, work: list[Work], tmp_path: Path, step: str = "run.0", poller: Callable[[], Driver] | None = None) -> dict[str, Outcome]:
+    def run(
+        self, driver: Driver, work: list[Work], tmp_path: Path, step: str = "run.0", poller: Callable[[], Driver] | None = None
+    ) -> dict[str, Outcome]:
         """Apply and poll to the end; `poller` makes another driver object to poll with."""
         operations: list[str] = []
         results = dict(driver.apply(Step(id=step, work=tuple(work)), self.context(tmp_path, operations)))
@@ -117,7 +121,11 @@ class Contract:
 
     def works(self, driver: Driver, resources: list[Resource], action: Action | None = None, **more: Any) -> list[Work]:
         return [
-            Work(action=action or (Action.RUN if self.kind(driver, r).engine else Action.CREATE), target=Target(address=r.address, desired=r), **more)
+            Work(
+                action=action or (Action.RUN if self.kind(driver, r).engine else Action.CREATE),
+                target=Target(address=r.address, desired=r),
+                **more,
+            )
             for r in resources
         ]
 
@@ -131,7 +139,7 @@ class Contract:
         return Target(address=resource.address, desired=resource, recorded=record, recorded_spec=resource.spec)
 
     def converged(self, found: Observation, resource: Resource) -> bool:
-        return isinstance(found, Present) and found.digest == resource.digest or isinstance(found, Proposed) and not found.fields
+        return (isinstance(found, Present) and found.digest == resource.digest) or (isinstance(found, Proposed) and not found.fields)
 
     # -- the contract
 
@@ -167,7 +175,7 @@ class Contract:
         assert set(found) == {r.address for r in resources}
         for resource in resources:
             seen = found[resource.address]
-            assert isinstance(seen, Absent) or self.kind(driver, resource).engine and isinstance(seen, Proposed) and seen.fields
+            assert isinstance(seen, Absent) or (self.kind(driver, resource).engine and isinstance(seen, Proposed) and seen.fields)
             assert abs(seen.at - time.time()) < 60
 
     def test_apply_then_observe_converges_and_apply_again_changes_nothing(self, tmp_path: Path) -> None:
@@ -185,7 +193,9 @@ class Contract:
         same = self.run(driver, self.works(driver, resources), tmp_path)
         assert {item.status for item in same.values()} == {Status.DONE}
         assert self.effects(driver) == self.effects_of_one_apply(driver, resources)
-        assert {a: getattr(o, "digest", "") for a, o in self.look(driver, targets, tmp_path).items()} == {a: getattr(o, "digest", "") for a, o in after.items()}
+        assert {a: getattr(o, "digest", "") for a, o in self.look(driver, targets, tmp_path).items()} == {
+            a: getattr(o, "digest", "") for a, o in after.items()
+        }
 
     def effects(self, driver: Driver) -> object:
         """Something that counts what was done to the world, where there is such a count."""
@@ -205,7 +215,10 @@ class Contract:
             target = replace(self.recorded(old, outcomes[old.address], outcomes[old.address].observation or Absent(at=0)), desired=new)
             assert not self.converged(self.look(driver, [target], tmp_path)[new.address], new)
             done = self.run(driver, [Work(action=Action.UPDATE, target=target)], tmp_path, step=f"u.{new.address}")
-            seen = done[new.address].observation or self.look(driver, [replace(target, recorded=None, recorded_spec=None)], tmp_path)[new.address]
+            seen = (
+                done[new.address].observation
+                or self.look(driver, [replace(target, recorded=None, recorded_spec=None)], tmp_path)[new.address]
+            )
             assert self.converged(seen, new)
 
     def test_what_is_deleted_is_absent_and_deleting_again_is_fine(self, tmp_path: Path) -> None:

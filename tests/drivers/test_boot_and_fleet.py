@@ -75,7 +75,9 @@ class TestBoot(Contract):
         assert set(driver.observe(targets, context)) == {good.address, bad.address}
         from reconciler.drivers.driver import Step
 
-        results: dict[str, Any] = dict(driver.apply(Step(id="s", work=tuple(Work(action=Action.CREATE, target=t) for t in targets)), context))
+        results: dict[str, Any] = dict(
+            driver.apply(Step(id="s", work=tuple(Work(action=Action.CREATE, target=t) for t in targets)), context)
+        )
         assert results[good.address].status is Status.DONE and results[bad.address].status is Status.FAILED
         assert "t.j2" in results[bad.address].error or "template" in results[bad.address].error
         assert (tmp_path / "boot/shop/web-02/cloud-init/user-data").read_bytes() == b"old"

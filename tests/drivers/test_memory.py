@@ -107,4 +107,6 @@ class TestFaults(TestMemory):
         resources = self.made(driver, host("web-01"), host("web-011"))
         self.run(driver, self.works(driver, resources), tmp_path)
         self.run(driver, [Work(action=Action.DELETE, target=Target(address="memory/machine/shop/web-01"))], tmp_path, step="d")
-        assert sorted(driver.world.things()) == [f"memory/{kind}" for kind in ("config/shop/web-011", "machine/shop/web-011", "role/shop/web-011.web")]
+        assert sorted(driver.world.things()) == [
+            f"memory/{kind}" for kind in ("config/shop/web-011", "machine/shop/web-011", "role/shop/web-011.web")
+        ]
