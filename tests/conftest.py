@@ -6,6 +6,7 @@ because CI installs every peer.
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def missing(what: str, install: str) -> None:
 
 def program(name: str, package: str) -> str:
     """The path of the program `name`, which Debian's `package` brings; skips or fails the test without it."""
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
         missing(name, f"apt-get install {package}")
     assert found is not None

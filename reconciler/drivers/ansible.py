@@ -109,7 +109,16 @@ class AnsibleDriver:
                 where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
                 for where, (code, reason) in run.refused().items()
             }
-            found |= refused | run.go(ended)
+            found |= refused
+            try:
+                found |= run.go(ended)
+            except OctofleetError as error:
+                if not any(resource.address in found for resource in asked):
+                    raise
+                # Runs before this one are done: what they did must be told.
+                found |= {
+                    resource.address: Outcome(status=Status.FAILED, error=str(error)) for resource in group if resource.address not in found
+                }
         return found
 
     def poll(self, operation: str, context: Context) -> Results:

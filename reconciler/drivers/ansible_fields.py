@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from typing import Any
 
+from reconciler.plan.fields import same
 from reconciler.types.canonical import NOTHING, digest, digest_bytes
 from reconciler.types.observation import ProposedField
 
@@ -71,7 +72,7 @@ def _of_diff(diff: Mapping[str, Any], subject: str, clean: Clean) -> Iterator[Pi
         old, new = (side if isinstance(side, Mapping) else {} for side in (before, after))
         for key in sorted({*old, *new}, key=str):
             first, second = cleaned(old.get(key), clean), cleaned(new.get(key), clean)
-            if old.get(key) != new.get(key):
+            if not same(old.get(key), new.get(key)):
                 yield Piece(what=clean(str(key)), before=first, after=second, subject=subject)
         return
     if "prepared" in diff:

@@ -1,9 +1,10 @@
 """A plan as Markdown (GitHub's flavour). Text from the repository or the world stands in code spans and blocks that it cannot leave."""
 
 from collections.abc import Iterator
+from html import escape
 
 from reconciler.report.text import MOST_FIELDS, MOST_NAMES, printable
-from reconciler.report.view import SIGNS, Fold, View, difference
+from reconciler.report.view import SIGNS, Fold, View, counted, difference
 from reconciler.types.change import MISSING, Change
 from reconciler.types.resource import parts
 
@@ -82,11 +83,14 @@ def _fold(view: View, fold: Fold) -> Iterator[str]:
     names = ", ".join(map(code, fold.groups[:MOST_NAMES])) + (
         f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else ""
     )
-    many = f"{len(fold.groups)}, the same {len(fold.changes)} changes: " if len(fold.groups) > 1 else ""
-    yield f"<details><summary>{many}{len(fold.changes)} change(s)</summary>"
+    count = counted(len(fold.changes), "change")
+    many = f"{len(fold.groups)} with the same {count}, shown for " if len(fold.groups) > 1 else ""
+    after = "" if many else f": {count}"
+    yield f"<details><summary>{many}<code>{escape(printable(fold.groups[0]))}</code>{after}</summary>"
     yield ""
-    yield f"**{names}**"
-    yield ""
+    if many:
+        yield names
+        yield ""
     for change in fold.changes:
         yield from _change(view, change)
     yield ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from reconciler.report.view import SIGNS, Fold, View, difference, duration
+from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration
 from reconciler.types.change import MISSING, Action, Change, FieldChange
 from reconciler.types.resource import parts
 
@@ -74,7 +74,7 @@ def _guards(view: View) -> Iterator[Line]:
 
 def _fold(view: View, fold: Fold) -> Iterator[Line]:
     names = ", ".join(fold.groups[:MOST_NAMES]) + (f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else "")
-    count = f"{len(fold.changes)} change{'s' if len(fold.changes) != 1 else ''}"
+    count = counted(len(fold.changes), "change")
     same = f"{len(fold.groups)} with the same {count}: " if len(fold.groups) > 1 else ""
     yield Line(f"{same}{names}" + ("" if same else f": {count}"), "title")
     if len(fold.groups) > 1:
@@ -147,6 +147,6 @@ def summary_lines(view: View) -> Iterator[Line]:
     actions = ", ".join(f"{number} {action}" for action, number in view.by_action.items()) or "no changes"
     causes = ", ".join(f"{number} {cause}" for cause, number in view.by_cause.items())
     yield Line(f"{actions}" + (f"; because of: {causes}" if causes else ""), "title")
-    yield Line(f"{len(view.hosts)} of {plan.hosts} hosts change; {len(plan.deferred)} resources are put off", "plain")
+    yield Line(f"{len(view.hosts)} of {plan.hosts} hosts change; {counted(len(plan.deferred), 'resource')} put off", "plain")
     style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete else "warn"
     yield Line(f"Verdict: {view.verdict}.", style)

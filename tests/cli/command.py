@@ -7,9 +7,9 @@ from tests.apply.dying import forked
 from tests.fleets import Result
 
 
-def quick(data: Path, *args: str, env: Mapping[str, str] | None = None) -> Result:
-    """Run it; what it printed is below `data`'s parent."""
-    out, err = data.parent / "stdout", data.parent / "stderr"
+def quick(data: Path, *args: str, env: Mapping[str, str] | None = None, logs: Path | None = None) -> Result:
+    """Run it; what it printed is in files in `logs`, by default beside the data directory."""
+    out, err = (logs or data.parent) / "stdout", (logs or data.parent) / "stderr"
     for file in (out, err):
         file.write_bytes(b"")
     code = forked(data, *args, env=env, log=out, err=err)

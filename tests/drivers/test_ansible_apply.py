@@ -10,6 +10,7 @@ import pytest
 from reconciler.drivers.ansible import AnsibleDriver, AnsibleSettings
 from reconciler.drivers.ansible_process import MARK
 from reconciler.drivers.driver import Step, Target, Work
+from reconciler.errors import Permanent
 from reconciler.types.change import Action
 from reconciler.types.outcome import Status
 from tests.drivers.ansible_world import World, need_ansible, present, raised, unknown
@@ -185,3 +186,23 @@ def test_threads_do_not_disturb_each_other(world: World, tmp_path: Path) -> None
             assert outcome.status is Status.DONE
     assert (world.logged, other.logged) == (["a: one (web/site.yml:4): changed"], ["a: two (web/site.yml:4): changed"])
     present(world.observe()["a.web"])
+
+
+def test_a_run_that_cannot_begin_does_not_hide_the_ones_before_it(world: World) -> None:
+    world.tasks("- name: One\n  debug:", "one/site.yml")
+    world.tasks("- name: Two\n  debug:", "two/site.yml")
+    world.host("a", roles=[(name, {"playbook": f"{name}/site.yml"}) for name in ("one", "two")])
+    work = tuple(Work(action=Action.RUN, target=Target(address=item.address, desired=item)) for item in world.resources().values())
+    context = world.context()
+
+    def export(tree: str, into: Path) -> None:
+        if tree == "tree:two":
+            raise Permanent("the disk is full")
+        context.export(tree, into)
+
+    driver = AnsibleDriver(world.settings)
+    found = driver.apply(Step(id="s", work=work), replace(context, export=export))
+    assert [getattr(item, "status", None) for item in found.values()] == [Status.DONE, Status.FAILED]
+    with pytest.raises(Permanent, match="disk is full"):
+        driver.apply(Step(id="s", work=work[1:]), replace(context, export=export))
+    world.check_clean()

@@ -1,0 +1,39 @@
+"""The demo, as a stranger runs it: by sshd where there is one, and by Ansible's local connection."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import program
+
+CHAPTERS = (
+    "is valid: 37 manifests, 21 hosts",
+    "92 done of 92 changes",
+    "nothing to do: the fleet is as the commit wants it",
+    "profiles/linux.yaml:",
+    "2 drift",
+    "REFUSED by the guard protected",
+    "6/6  Done",
+)
+
+
+@pytest.mark.parametrize("way", ["sshd", "local"])
+def test_the_demo_tells_its_story_to_the_end(tmp_path: Path, way: str) -> None:
+    program("ansible-playbook", "nothing: make setup installs it")
+    if way == "sshd":
+        program("sshd", "openssh-server")
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "reconciler.cli", "demo", "--dir", str(tmp_path / "demo"), *(["--local"] if way == "local" else [])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for line in CHAPTERS:
+        assert line in done.stdout
+    assert ("over SSH" if way == "sshd" else "by its local connection") in done.stdout
+    everything = [path for path in (tmp_path / "demo").rglob("*") if path.is_file() and "machines" not in path.parts and "secrets" not in path.parts]
+    assert not [path for path in everything if b"only-for-this-demo" in path.read_bytes()], "the secret is nowhere but in its store and on its machine"
+    assert not list((tmp_path / "demo" / "data" / "scratch").iterdir())
