@@ -88,7 +88,8 @@ def _derived(desired: Desired, host: Manifest, path: list[str]) -> Iterator[Sett
     elif path[0] in ("profile", "roles"):
         yield Setting(layer=show(host.ref), origin=desired.origin(host, host.pointer(path[0])), value=values)
     elif path[0] in ("name", "tenant", "labels", "fqdn"):
-        pointer = {"fqdn": "/metadata/name"}.get(path[0], f"/metadata/{path[0]}")
+        said = "/name" if path[0] == "fqdn" else "".join(f"/{escape(token)}" for token in path)
+        pointer = host.places.get(said, f"/metadata{said}")
         yield Setting(layer=show(host.ref), origin=desired.origin(host, pointer), value=values)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.desired.manifest import Manifest
 from reconciler.desired.merge import Rules, merge
+from reconciler.types.pointer import escape
 from reconciler.types.values import Spec
 
 
@@ -30,8 +31,17 @@ def expand(hosts: Manifest, rules: Rules) -> Iterator[Manifest]:
             spec=merge(base, own, rules),
             labels={**hosts.labels, **template.get("labels", {}), **member.get("labels", {})},
             own=(("/spec/template/spec", base), (pointer, own)),
+            places=_places(template, pointer, member),
             moved_from=None,
         )
+
+
+def _places(template: Spec, pointer: str, member: Mapping[str, Any]) -> dict[str, str]:
+    """Where the name and labels of a member stand."""
+    here = pointer.removesuffix("/spec")
+    found = {f"/labels/{escape(key)}": f"/spec/template/labels/{escape(key)}" for key in template.get("labels", {})}
+    found |= {f"/labels/{escape(key)}": f"{here}/labels/{escape(key)}" for key in member.get("labels", {})}
+    return found | {"/name": f"{here}/name" if "name" in member else f"{here}/names"}
 
 
 def _members(spec: Spec) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

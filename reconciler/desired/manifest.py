@@ -24,7 +24,8 @@ FOREIGN_HINT = "if this file is for another program, name it or its directory in
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A checked manifest. `own` lists where in the document its specification stands, with what stands there: a member of a HostSet has the
-    template first and then its own part, every other manifest just `/spec`.
+    template first and then its own part, every other manifest just `/spec`. `places` says where its name and labels stand (by `/name`,
+    `/labels/KEY`), as far as that is not in its metadata.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Manifest:
     on_delete: OnDelete = OnDelete.DELETE
     moved_from: tuple[str, str] | None = None
     own: tuple[tuple[str, Spec], ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def pointer(self, key: str) -> str:
         """Where in the document a key of the specification stands: in the last part that has it."""

@@ -78,8 +78,13 @@ def _sqlite_connect(connection: Any, _: object) -> None:
 
 
 def _migrate(engine: Engine) -> None:
-    if _version(engine) == HEAD:
+    found = _version(engine)
+    if found == HEAD:
         return
+    if found is not None and found > HEAD:
+        name = engine.url.render_as_string(hide_password=True)
+        hint = "use that version, or another data directory"
+        raise OctofleetError(f"the database {name} was made by a newer Octofleet", hint=hint, code="store")
     from alembic import command  # noqa: PLC0415 - takes longer to import than most commands run
     from alembic.config import Config  # noqa: PLC0415
 

@@ -82,13 +82,21 @@ def arm(n: int) -> None:
 @cache
 def preload() -> None:
     """Import and make what every command needs, once, for children to inherit."""
-    for name in ("plugins", "drivers.ansible", "drivers.memory", "source.working_copy", *(f"cli.{module}" for module, _ in COMMANDS.values())):
+    for name in (
+        "plugins",
+        "drivers.ansible",
+        "drivers.memory",
+        "source.working_copy",
+        *(f"cli.{module}" for module, _ in COMMANDS.values()),
+    ):
         import_module(f"reconciler.{name}")
     for kind in schemas.KINDS:
         Checker()(kind, {})
 
 
-def forked(data: Path, *args: str, n: int = 0, env: Mapping[str, str] | None = None, log: Path | None = None, err: Path | None = None) -> int:
+def forked(
+    data: Path, *args: str, n: int = 0, env: Mapping[str, str] | None = None, log: Path | None = None, err: Path | None = None
+) -> int:
     """The command in a forked child, killed at its n-th tick: its exit code, or minus the signal that ended it."""
     preload()
     child = os.fork()

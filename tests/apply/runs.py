@@ -58,7 +58,12 @@ class Bench:
             specs = load_specs(connection, [record.digest for record in records.values()])
         of = {a: moves[a] if a in moves and moves[a] in records else a for a in addresses}
         targets = {
-            a: Target(address=of[a], desired=resources.get(a), recorded=records.get(of[a]), recorded_spec=specs.get(records[of[a]].digest) if of[a] in records else None)
+            a: Target(
+                address=of[a],
+                desired=resources.get(a),
+                recorded=records.get(of[a]),
+                recorded_spec=specs.get(records[of[a]].digest) if of[a] in records else None,
+            )
             for a in addresses
         }
         found = observe({self.driver.info.name: self.driver}, list(targets.values()), self.context)

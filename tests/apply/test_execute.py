@@ -53,7 +53,9 @@ def test_a_world_that_is_there_already_is_done_without_an_effect(bench: Bench) -
     assert not [effect for effect in bench.world.effects() if effect[2] in (MACHINE, CONFIG)]
 
 
-@pytest.mark.parametrize(("fault", "status"), [(Fault.LYING, PARTIAL), (Fault.PARTIAL, PARTIAL), (Fault.UNKNOWN, FAILED), (Fault.FLAKY, FAILED)])
+@pytest.mark.parametrize(
+    ("fault", "status"), [(Fault.LYING, PARTIAL), (Fault.PARTIAL, PARTIAL), (Fault.UNKNOWN, FAILED), (Fault.FLAKY, FAILED)]
+)
 def test_faults_become_outcomes_and_dependents_do_not_begin(tmp_path: Path, fault: Fault, status: Status) -> None:
     bench = Bench(tmp_path)
     plan = bench.plan(host("web-01"), host("web-02"))

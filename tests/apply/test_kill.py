@@ -49,7 +49,9 @@ def clean(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[obj
     """How the world is after an apply that nothing disturbed."""
     root = tmp_path_factory.mktemp("clean") / "it"
     shutil.copytree(prepared, root)
-    assert forked(root / "data", "apply", "--approve", "--repo", str(prepared / "repo"), env=ENV, log=root / "log") == 0, (root / "log").read_text()
+    assert forked(root / "data", "apply", "--approve", "--repo", str(prepared / "repo"), env=ENV, log=root / "log") == 0, (
+        root / "log"
+    ).read_text()
     things, files, effects, _ = world(root)
     addresses = set(things)
     assert "memory/machine/shop/web-20" in addresses and "memory/machine/shop/web-02" not in addresses
@@ -60,7 +62,9 @@ def clean(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[obj
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_at_every_point_the_same_command_converges(prepared: Path, clean: tuple[object, object, object], tmp_path: Path, part: int) -> None:
+def test_killed_at_every_point_the_same_command_converges(
+    prepared: Path, clean: tuple[object, object, object], tmp_path: Path, part: int
+) -> None:
     n, killed = part + 1, 0
     while True:
         root = tmp_path / str(n)
@@ -74,7 +78,9 @@ def test_killed_at_every_point_the_same_command_converges(prepared: Path, clean:
         killed += 1
         again = forked(root / "data", *apply, env=ENV, log=log)
         assert again == 0, f"n={n}: {again}\n{log.read_text()}"
-        assert forked(root / "data", "plan", "--refresh", "--repo", str(prepared / "repo"), env=ENV, log=log) == 0, f"n={n}: {log.read_text()}"
+        assert forked(root / "data", "plan", "--refresh", "--repo", str(prepared / "repo"), env=ENV, log=log) == 0, (
+            f"n={n}: {log.read_text()}"
+        )
         things, files, effects, by_step = world(root)
         assert (things, files) == clean[:2], f"n={n}"
         assert effects == clean[2], f"n={n}: {effects - clean[2]} {clean[2] - effects}"  # type: ignore[operator]

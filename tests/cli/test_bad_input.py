@@ -46,7 +46,10 @@ CASES: dict[str, tuple[dict[str, str | bytes | None], str]] = {
     "host-without-tenant": ({"bad.yaml": host("web-09", 9).replace("  tenant: shop\n", "")}, r"bad\.yaml:3:1: metadata lacks the field tenant"),
 }  # fmt: skip
 CASES |= {
-    f"planned-{kind}": ({"bad.yaml": f"apiVersion: octofleet/v1\nkind: {kind}\nmetadata: {{name: x}}\n"}, rf"bad\.yaml:2:1: the kind {kind} is not accepted yet")
+    f"planned-{kind}": (
+        {"bad.yaml": f"apiVersion: octofleet/v1\nkind: {kind}\nmetadata: {{name: x}}\n"},
+        rf"bad\.yaml:2:1: the kind {kind} is not accepted yet",
+    )
     for kind in schemas.PLANNED
 }
 
@@ -77,7 +80,9 @@ def test_bad_input(tmp_path: Path, name: str) -> None:
 
 
 def test_all_problems_come_in_one_pass(tmp_path: Path) -> None:
-    files = {f"bad-{n}.yaml": "a: 1\na: 2\n" for n in range(3)} | {"host-1.yaml": host("web-01", 1, spec="  packages: vim\n  tiemzone: UTC\n")}
+    files = {f"bad-{n}.yaml": "a: 1\na: 2\n" for n in range(3)} | {
+        "host-1.yaml": host("web-01", 1, spec="  packages: vim\n  tiemzone: UTC\n")
+    }
     result = quick(tmp_path / "data", "validate", "--repo", str(changed(tmp_path, files).path))
     assert len([line for line in result.out.splitlines() if re.match(r"[\w.-]+:\d+:\d+: ", line)]) == 5
 
@@ -86,7 +91,13 @@ def test_a_broken_file_blocks_its_dependents_and_all_deletes_and_nothing_else(tm
     made = repo(tmp_path / "repo", fleet(hosts=4))
     data, where = tmp_path / "data", str(made.path)
     assert quick(data, "apply", "--approve", "--repo", where).code == 0
-    made.commit({"host-1.yaml": host("web-01", 1, spec="  packages: vim\n"), "host-2.yaml": None, "host-3.yaml": host("web-03", 3, spec="  packages: [htop]\n")})
+    made.commit(
+        {
+            "host-1.yaml": host("web-01", 1, spec="  packages: vim\n"),
+            "host-2.yaml": None,
+            "host-3.yaml": host("web-03", 3, spec="  packages: [htop]\n"),
+        }
+    )
     result = quick(data, "plan", "--json", "--repo", where)
     assert result.code == 1
     plan = result.json

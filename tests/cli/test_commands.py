@@ -44,7 +44,10 @@ def test_reading_commands_after_an_apply(applied: tuple[Path, str]) -> None:
     assert {item["status"] for item in logs["changes"]} == {"done"} and logs["log"]
     assert quick(data, "logs", "nope").code == 1
     said = quick(data, "explain", "host/web-01", "spec.packages", "--repo", where, "--json").json["values"][0]["settings"]
-    assert [(item["origin"]["path"], item["origin"]["line"], item["value"]) for item in said] == [("fleet.yaml", 7, ["curl"]), ("profile.yaml", 7, ["vim"])]
+    assert [(item["origin"]["path"], item["origin"]["line"], item["value"]) for item in said] == [
+        ("fleet.yaml", 7, ["curl"]),
+        ("profile.yaml", 7, ["vim"]),
+    ]
     assert quick(data, "explain", "host/shop/web-01", "spec.nothing", "--repo", where).code == 1
     near = quick(data, "explain", "host/wbe-01", "--repo", where)
     assert near.code == 1 and "no host/wbe-01" in near.err
@@ -52,7 +55,9 @@ def test_reading_commands_after_an_apply(applied: tuple[Path, str]) -> None:
     assert any("web-01" in text for text in files.values())
     assert quick(data, "render", "web-01", "--repo", where, "--out", str(data.parent / "out")).code == 0
     assert {str(p.relative_to(data.parent / "out")) for p in (data.parent / "out").rglob("*") if p.is_file()} == set(files)
-    assert {item["ok"] for item in quick(data, "doctor", "--json").json["findings"] if item["name"] in ("database", "data directory")} == {True}
+    assert {item["ok"] for item in quick(data, "doctor", "--json").json["findings"] if item["name"] in ("database", "data directory")} == {
+        True
+    }
     assert quick(data, "drift", "--json").code == 0
 
 
@@ -129,8 +134,23 @@ def test_help_imports_little() -> None:
     program = "import sys\nfrom reconciler.cli.main import run\nassert run(['--help']) == 0\nprint(' '.join(sorted(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     modules = set(done.stderr.split())
-    heavy = {"sqlalchemy", "alembic", "pygit2", "jinja2", "jsonschema", "rich", "structlog", "ruamel", "msgspec", "cryptography", "ansible_runner", "asyncio"}
+    heavy = {
+        "sqlalchemy",
+        "alembic",
+        "pygit2",
+        "jinja2",
+        "jsonschema",
+        "rich",
+        "structlog",
+        "ruamel",
+        "msgspec",
+        "cryptography",
+        "ansible_runner",
+        "asyncio",
+    }
     assert not modules & heavy
-    bare = subprocess.run([sys.executable, "-c", "import click, json, sys; print(len(sys.modules))"], capture_output=True, text=True, check=True)
+    bare = subprocess.run(
+        [sys.executable, "-c", "import click, json, sys; print(len(sys.modules))"], capture_output=True, text=True, check=True
+    )
     assert len(modules) - int(bare.stdout) < 40
     assert "Usage: octofleet" in done.stdout and "demo" in done.stdout

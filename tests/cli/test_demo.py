@@ -34,6 +34,10 @@ def test_the_demo_tells_its_story_to_the_end(tmp_path: Path, way: str) -> None:
     for line in CHAPTERS:
         assert line in done.stdout
     assert ("over SSH" if way == "sshd" else "by its local connection") in done.stdout
-    everything = [path for path in (tmp_path / "demo").rglob("*") if path.is_file() and "machines" not in path.parts and "secrets" not in path.parts]
-    assert not [path for path in everything if b"only-for-this-demo" in path.read_bytes()], "the secret is nowhere but in its store and on its machine"
+    everything = [
+        path for path in (tmp_path / "demo").rglob("*") if path.is_file() and "machines" not in path.parts and "secrets" not in path.parts
+    ]
+    assert not [path for path in everything if b"only-for-this-demo" in path.read_bytes()], (
+        "the secret is nowhere but in its store and on its machine"
+    )
     assert not list((tmp_path / "demo" / "data" / "scratch").iterdir())

@@ -22,13 +22,14 @@ def world(tmp_path: Path) -> World:
     return World(root=tmp_path)
 
 
-def running() -> list[str]:
-    """The command lines of our runs' processes that are alive."""
+def running(world: World) -> list[str]:
+    """The command lines of this world's processes that are alive."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if MARK.encode() in (entry / "environ").read_bytes() and entry.name != str(os.getpid()):
+                environment = (entry / "environ").read_bytes()
+                if MARK.encode() in environment and os.fsencode(world.scratch) in environment:
                     found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue
@@ -114,7 +115,7 @@ def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str) ->
     world.tasks(SLEEPER)
     world.host("a")
     world.host("never", ansible_host="192.0.2.1")
-    asleep = lambda: any(line.startswith("sleep 300") for line in running())  # noqa: E731
+    asleep = lambda: any(line.startswith("sleep 300") for line in running(world))  # noqa: E731
     if why == "cancelled":
         world.cancelled = asleep
     else:
@@ -123,7 +124,7 @@ def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str) ->
         world.cancelled = lambda: bool(until.append(time.monotonic()) if not until and asleep() else None)
         world.deadline_s = 6.0
     outcome = world.apply()["a.web"]
-    assert running() == []
+    assert running(world) == []
     assert outcome.status is Status.PARTIAL
     words = {"cancelled": "the run was cancelled", "timeout": "the run took too long and was stopped"}[why]
     assert outcome.error == f"{words} after the task Asks nobody; changed before that: Directory"
@@ -151,7 +152,7 @@ def test_a_log_that_fails_ends_the_run(world: World) -> None:
     step = Step(id="s", work=(Work(action=Action.RUN, target=Target(address=resource.address, desired=resource)),))
     with pytest.raises(OSError, match="No space left"):
         AnsibleDriver(world.settings).apply(step, replace(world.context(), log=full))
-    assert running() == []
+    assert running(world) == []
     world.check_clean()
 
 

@@ -50,7 +50,7 @@ def test_each_host_of_a_run_has_its_own_end(sshd: SshHosts, tmp_path: Path) -> N
     assert outcomes["down.web"].status is Status.FAILED and outcomes["down.web"].error.startswith("unreachable: ")
     assert (sshd.hosts["b"].home / "motd").read_text() == "I am b\n"
     assert not (sshd.hosts["liar"].home / "motd").exists()
-    assert running() == [], "ssh's masters are gone"
+    assert running(world) == [], "ssh's masters are gone"
 
     del world.hosts[2:]
     (sshd.hosts["a"].home / "motd").write_text("by hand\n")

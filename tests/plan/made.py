@@ -82,4 +82,23 @@ def frame(**more: Any) -> Frame:
     return Frame(**(said | more))
 
 
-__all__ = ["ABSENT", "AT", "A", "B", "C", "DISK", "FILE", "KINDS", "ROLE", "UNKNOWN", "OnDelete", "case", "frame", "present", "proposed", "recorded", "resource", "rules"]
+__all__ = [
+    "ABSENT",
+    "AT",
+    "DISK",
+    "FILE",
+    "KINDS",
+    "ROLE",
+    "UNKNOWN",
+    "A",
+    "B",
+    "C",
+    "OnDelete",
+    "case",
+    "frame",
+    "present",
+    "proposed",
+    "recorded",
+    "resource",
+    "rules",
+]

@@ -59,7 +59,8 @@ def test_a_replaced_target_voids_what_lives_on_it() -> None:
     on_config = resource(C, X, rules(B, lifetime=True))
     beside = resource("d/disk/t/z", X, rules(A))
     cases = [case(A, desired=big, record=X, seen=X, base=X)] + [
-        case(item.address, desired=item, record=recorded(item.address, X, item.rules), recorded_spec=X, seen=X, base=X) for item in (config, on_config, beside)
+        case(item.address, desired=item, record=recorded(item.address, X, item.rules), recorded_spec=X, seen=X, base=X)
+        for item in (config, on_config, beside)
     ]
     plan = build(frame(), cases)
     assert [(c.action, c.address) for c in plan.changes] == [(Action.REPLACE, A), (Action.CREATE, B), (Action.CREATE, C)]
@@ -78,7 +79,11 @@ def test_a_renewal_voids_without_a_replacement_and_a_plain_update_does_not() -> 
 def test_what_needs_something_put_off_is_put_off() -> None:
     plan = build(frame(), [replace(new(A), observation=UNKNOWN), new(B, A), new(C, B), new("d/disk/t/z")])
     assert [change.address for change in plan.changes] == ["d/disk/t/z"]
-    assert [(item.address, item.code) for item in plan.deferred] == [(A, "unreachable"), (B, "dependency-deferred"), (C, "dependency-deferred")]
+    assert [(item.address, item.code) for item in plan.deferred] == [
+        (A, "unreachable"),
+        (B, "dependency-deferred"),
+        (C, "dependency-deferred"),
+    ]
     assert not plan.complete and plan.applyable
 
 
@@ -111,12 +116,24 @@ def cases(draw: st.DrawFn) -> list[Case]:
     """Cases that depend on earlier names only, so that there is no circle."""
     made = []
     for index, where in enumerate(NAMES):
-        of = rules(*draw(st.lists(st.sampled_from(NAMES[:index]), unique=True, max_size=2)) if index else (), lifetime=draw(st.booleans()), order=draw(st.integers(0, 2)))
+        of = rules(
+            *draw(st.lists(st.sampled_from(NAMES[:index]), unique=True, max_size=2)) if index else (),
+            lifetime=draw(st.booleans()),
+            order=draw(st.integers(0, 2)),
+        )
         desired, record, seen = draw(SPECS), draw(SPECS), draw(SPECS)
-        observed = draw(st.sampled_from([UNKNOWN, ABSENT, None])) if seen is None else proposed("/size") if "role" in where and desired else seen
+        observed = (
+            draw(st.sampled_from([UNKNOWN, ABSENT, None])) if seen is None else proposed("/size") if "role" in where and desired else seen
+        )
         made.append(
-            case(where, desired=None if desired is None else resource(where, desired, of), record=None if record is None else recorded(where, record, of),
-                 recorded_spec=record, seen=observed, base=draw(SPECS))  # fmt: skip
+            case(
+                where,
+                desired=None if desired is None else resource(where, desired, of),
+                record=None if record is None else recorded(where, record, of),
+                recorded_spec=record,
+                seen=observed,
+                base=draw(SPECS),
+            )  # fmt: skip
         )
     return made
 
@@ -139,7 +156,14 @@ def test_the_order_of_cases_never_matters(given_cases: list[Case], shuffle: rand
 
 def test_a_plan_id_is_a_function_of_its_inputs() -> None:
     plan = build(frame(hosts=1), [new(A), new(B, A)])
-    same = [replace(plan, commit="x"), replace(plan, base="y"), replace(plan, created_at=0.0), replace(plan, expires_at=0.0), replace(plan, observed_from=3.0), replace(plan, changes=plan.changes[::-1])]
+    same = [
+        replace(plan, commit="x"),
+        replace(plan, base="y"),
+        replace(plan, created_at=0.0),
+        replace(plan, expires_at=0.0),
+        replace(plan, observed_from=3.0),
+        replace(plan, changes=plan.changes[::-1]),
+    ]
     assert {item.id for item in same} == {plan.id}
     put_off = Deferred(address=C, code="unreachable", reason="r")
     problem = Problem(origin=plan.changes[0].origin, code="c", message="m")

@@ -97,7 +97,12 @@ def test_nothing_to_do(nothing: Case) -> None:
 def test_digests_and_risks() -> None:
     update = decide(case(desired=Y, record=X, seen=X))
     assert isinstance(update, Change)
-    assert (update.before_digest, update.after_digest, update.desired_digest, update.risk) == (digest(X), digest(Y), digest(Y), {Risk.REBOOT})
+    assert (update.before_digest, update.after_digest, update.desired_digest, update.risk) == (
+        digest(X),
+        digest(Y),
+        digest(Y),
+        {Risk.REBOOT},
+    )
     create = decide(case(desired=X, seen=ABSENT))
     assert isinstance(create, Change) and create.before_digest == NOTHING and not create.risk
     delete = decide(case(record=X, seen=Y))
@@ -123,7 +128,10 @@ def test_a_removal_obeys_the_record_not_the_manifest_that_is_gone() -> None:
 def test_rule_changes_are_fields_of_their_own() -> None:
     change = decide(case(desired=resource(A, X, rules(B, protect=True)), record=X, seen=X, base=X))
     assert isinstance(change, Change)
-    assert [(f.path, f.before, f.after) for f in change.fields] == [("/@rules/dependsOn", [], [[B, False]]), ("/@rules/protect", False, True)]
+    assert [(f.path, f.before, f.after) for f in change.fields] == [
+        ("/@rules/dependsOn", [], [[B, False]]),
+        ("/@rules/protect", False, True),
+    ]
     assert change.action not in WORLD
 
 
@@ -131,9 +139,13 @@ SPECS = st.sampled_from([None, X, Y, {"size": 2}])
 
 
 @given(SPECS, SPECS, SPECS, st.booleans(), st.sampled_from([A, FILE, ROLE]), st.booleans(), st.sampled_from(list(OnDelete)))
-def test_unknown_never_changes_the_world(desired: dict | None, record: dict | None, base: dict | None, moved: bool, where: str, void: bool, on_delete: OnDelete) -> None:  # type: ignore[type-arg]
+def test_unknown_never_changes_the_world(
+    desired: dict | None, record: dict | None, base: dict | None, moved: bool, where: str, void: bool, on_delete: OnDelete
+) -> None:  # type: ignore[type-arg]
     old = None if record is None else recorded("d/disk/t/old" if moved and desired else where, record, rules(on_delete=on_delete))
-    given_case = case(where, desired=desired, record=old, recorded_spec=record, base=base, seen=UNKNOWN, void=frozenset({Cause.COMMIT} if void else ()))
+    given_case = case(
+        where, desired=desired, record=old, recorded_spec=record, base=base, seen=UNKNOWN, void=frozenset({Cause.COMMIT} if void else ())
+    )
     for seen in (UNKNOWN, None):
         found = decide(replace(given_case, observation=seen))
         assert found is None or isinstance(found, Deferred) or found.action not in WORLD

@@ -96,7 +96,9 @@ def test_causes(desired: object, base: object, recorded: object, observed: objec
     def tree(value: object) -> object:
         return {"g": 0} if value is MISSING else {"g": 0, "f": value}
 
-    (change,) = field_changes(Versions(desired=tree(desired), base=None if base is None else tree(base), recorded=tree(recorded), observed=tree(observed)))
+    (change,) = field_changes(
+        Versions(desired=tree(desired), base=None if base is None else tree(base), recorded=tree(recorded), observed=tree(observed))
+    )
     assert change.path == "/f"
     assert change.causes == expected
 

@@ -67,14 +67,18 @@ def test_protection_comes_off_with_a_record_change_first() -> None:
     loosened = build(frame(), [case(A, desired=resource(A, X, rules(protect=False)), record=kept, recorded_spec=X, seen=X)])
     assert [change.action.value for change in loosened.changes] == ["record"] and not loosened.guards
     assert not build(frame(), [case(A, record=recorded(A, X, rules(protect=False)), seen=X)]).guards
-    updated = build(frame(), [case(A, desired=resource(A, {"size": 1, "mode": 2}, rules(protect=True)), record=kept, recorded_spec=X, seen=X)])
+    updated = build(
+        frame(), [case(A, desired=resource(A, {"size": 1, "mode": 2}, rules(protect=True)), record=kept, recorded_spec=X, seen=X)]
+    )
     assert updated.applyable
 
 
 HOST = ("fleet", "host")
 
 
-@pytest.mark.parametrize(("hosts", "known", "allowed", "refused"), [(0, 1, False, True), (0, 0, False, False), (1, 9, False, False), (0, 9, True, False)])
+@pytest.mark.parametrize(
+    ("hosts", "known", "allowed", "refused"), [(0, 1, False, True), (0, 0, False, False), (1, 9, False, False), (0, 9, True, False)]
+)
 def test_an_empty_repository_does_not_empty_the_fleet(hosts: int, known: int, allowed: bool, refused: bool) -> None:
     made = build(frame(hosts=hosts, counts={HOST: known}, rules=GuardRules(allow_empty=allowed)), [])
     assert refusals(made) == (["empty-desired"] if refused else [])

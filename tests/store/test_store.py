@@ -14,7 +14,18 @@ from reconciler.errors import OctofleetError
 from reconciler.store.engine import HEAD, Store, sqlite_url
 from reconciler.store.observations import drop_observations, load_observations, oldest, open_addresses, save_observations
 from reconciler.store.plans import find_plan, load_plan, plan_location, save_plan
-from reconciler.store.records import applied_commit, counts, drop_records, load_records, load_specs, record_index, save_records, save_source, save_specs, sources
+from reconciler.store.records import (
+    applied_commit,
+    counts,
+    drop_records,
+    load_records,
+    load_specs,
+    record_index,
+    save_records,
+    save_source,
+    save_specs,
+    sources,
+)
 from reconciler.store.tables import metadata
 from reconciler.types.canonical import digest
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
@@ -26,7 +37,14 @@ from reconciler.types.resource import Dependency, OnDelete, Recorded, Rules
 from reconciler.types.values import KnownAfter, Secret, SecretRef
 
 SECRET = Secret(ref=SecretRef(store="s", key="k/1"), token="t" * 64)
-RULES = Rules(tenant="shop", provider="p", order=3, protect=True, on_delete=OnDelete.FORGET, depends_on=(Dependency(address="a/b/c/d", lifetime=True),))
+RULES = Rules(
+    tenant="shop",
+    provider="p",
+    order=3,
+    protect=True,
+    on_delete=OnDelete.FORGET,
+    depends_on=(Dependency(address="a/b/c/d", lifetime=True),),
+)
 
 
 @pytest.fixture
@@ -36,7 +54,10 @@ def store(tmp_path: Path) -> Store:
 
 def test_migrations_bring_an_empty_database_to_exactly_the_tables(store: Store) -> None:
     with store.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True}), metadata) == []
+        assert (
+            compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True}), metadata)
+            == []
+        )
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -118,7 +139,10 @@ def test_specifications_are_kept_by_digest_with_their_newest_references(store: S
 
 def plan() -> Plan:
     origin = Origin(path="f.yaml", line=2, column=3)
-    fields = (FieldChange(path="/a", before=None, after=SECRET, causes=frozenset({Cause.INPUT, Cause.DRIFT}), diff="-x"), FieldChange(path="/b", recorded=[1], after=MISSING))
+    fields = (
+        FieldChange(path="/a", before=None, after=SECRET, causes=frozenset({Cause.INPUT, Cause.DRIFT}), diff="-x"),
+        FieldChange(path="/b", recorded=[1], after=MISSING),
+    )
     change = Change(
         address="m/k/shop/a", action=Action.MOVE, fields=fields, before_digest="b", after_digest="a", desired_digest="d", rules=RULES, group="host/shop/a",
         origin=origin, causes=frozenset({Cause.COMMIT}), risk=frozenset({Risk.ACCESS}), moved_from="m/k/shop/z", wave=4, depends_on=("m/k/shop/y",), blind_spots=("s",),
@@ -153,7 +177,7 @@ def test_sources(store: Store) -> None:
 
 
 def test_a_write_happens_whole_or_not_at_all(store: Store) -> None:
-    with pytest.raises(ValueError, match="stop"), store.write() as connection:  # noqa: PT012
+    with pytest.raises(ValueError, match="stop"), store.write() as connection:
         save_records(connection, [record("m/k/s/a")])
         raise ValueError("stop")
     with store.read() as connection:

