@@ -12,7 +12,8 @@ may change a playbook are trusted with it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +30,7 @@ from reconciler.types.kind import Kind
 from reconciler.types.observation import Observation, Unknown
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address
-from reconciler.types.values import SecretValue
+from reconciler.types.values import SecretRef, SecretValue, secrets_in
 
 if TYPE_CHECKING:
     from reconciler.settings import Ansible
@@ -87,8 +88,9 @@ class AnsibleDriver:
                 found[target.address] = Unknown(code="not-observable", reason="only a role that is wanted can be checked", at=time.time())
             else:
                 asked.append(target.desired)
+        former = [(s.ref, t.recorded.rules.tenant) for t in targets if t.recorded for s in secrets_in(t.recorded_spec)]
         for group in grouped(asked):
-            run = _Run(settings=self.settings, context=context, check=True, resources=group)
+            run = _Run(settings=self.settings, context=context, check=True, resources=group, former=former)
             refused = {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
             found |= refused | run.go(observed)
         return found
@@ -181,7 +183,15 @@ def grouped(resources: Sequence[Resource]) -> list[list[Resource]]:
 class _Run:
     """One group of resources on its way through one run of the playbook."""
 
-    def __init__(self, *, settings: AnsibleSettings, context: Context, check: bool, resources: Sequence[Resource]) -> None:
+    def __init__(
+        self,
+        *,
+        settings: AnsibleSettings,
+        context: Context,
+        check: bool,
+        resources: Sequence[Resource],
+        former: Iterable[tuple[SecretRef, str]] = (),
+    ) -> None:
         self._settings, self._context, self._check = settings, context, check
         self._first = resources[0]
         self._resources: list[Resource] = []
@@ -194,6 +204,13 @@ class _Run:
                 self._refused[resource.address] = refusal
             else:
                 self._take(resource)
+        self._revealed += self._former(former)
+
+    def _former(self, refs: Iterable[tuple[SecretRef, str]]) -> Iterator[SecretValue]:
+        """Secrets that were applied before and may still stand on the hosts: to be kept out of what is told, as far as they can be read."""
+        for ref, tenant in dict.fromkeys(refs):
+            with suppress(OctofleetError):
+                yield self._context.secret(ref, tenant)
 
     def refused(self) -> Mapping[str, tuple[str, str]]:
         """The resources that cannot take part, with a code and a reason."""

@@ -13,10 +13,12 @@ from difflib import unified_diff
 from typing import Any
 
 from reconciler.plan.fields import same
+from reconciler.secrets.redact import MASK
 from reconciler.types.canonical import NOTHING, digest, digest_bytes
 from reconciler.types.observation import ProposedField
 
 HIDDEN = "(hidden by no_log)"
+FORMER = "(hidden: it may hold a former secret)"
 TOO_LARGE = "(too large to be told)"
 LIMIT = 20_000
 """The most characters of one value or one diff."""
@@ -73,10 +75,11 @@ def _of_diff(diff: Mapping[str, Any], subject: str, clean: Clean) -> Iterator[Pi
         for key in sorted({*old, *new}, key=str):
             first, second = cleaned(old.get(key), clean), cleaned(new.get(key), clean)
             if not same(old.get(key), new.get(key)):
-                yield Piece(what=clean(str(key)), before=first, after=second, subject=subject)
+                yield Piece(what=clean(str(key)), before=FORMER if MASK in str(second) else first, after=second, subject=subject)
         return
     if "prepared" in diff:
         text = bounded(clean(_text(diff["prepared"])))
+        text = "\n".join(_former_line(line) for line in text.splitlines()) if MASK in text else text
         yield Piece(what="diff", before=None, after=text, diff=text, subject=subject)
     noted = [_note(diff, side) for side in ("dst", "src")]
     if any(noted):
@@ -92,7 +95,20 @@ def _note(diff: Mapping[str, Any], side: str) -> str:
     return f"(more than {diff[f'{side}_larger']} bytes)" if diff.get(f"{side}_larger") else ""
 
 
+def _former_line(line: str) -> str:
+    return f"-{FORMER}" if line.startswith("-") and not line.startswith("---") else line
+
+
+def _without_former(before: str, after: str) -> str:
+    """What is there now, for a text that gets a secret: lines that go may hold its former value, which nobody can tell any more."""
+    if MASK not in after:
+        return before
+    staying = set(after.splitlines())
+    return "".join(line if line.rstrip("\r\n") in staying else f"{FORMER}\n" for line in before.splitlines(keepends=True))
+
+
 def _texts(before: str, after: str, subject: str) -> Piece:
+    before = _without_former(before, after)
     lines = unified_diff(before.splitlines(), after.splitlines(), f"before: {subject}", f"after: {subject}", lineterm="")
     return Piece(what="content", before=bounded(before), after=bounded(after), diff=bounded("\n".join(lines)), subject=subject)
 

@@ -3,7 +3,7 @@
 A specification is a tree of dict, list, str, int, float, bool and None, with `Secret` and `KnownAfter` as further leaves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -112,12 +112,18 @@ class KnownAfter(_Leaf):
         return f"KnownAfter({self.address}, {self.path})"
 
 
+def secrets_in(value: Any) -> Iterator[Secret]:
+    """Every `Secret` in the tree."""
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from secrets_in(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from secrets_in(item)
+
+
 def holds_secret(value: Any) -> bool:
     """Whether a `Secret` stands anywhere in the tree."""
-    if isinstance(value, Secret):
-        return True
-    if isinstance(value, Mapping):
-        return any(holds_secret(item) for item in value.values())
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return any(holds_secret(item) for item in value)
-    return False
+    return next(secrets_in(value), None) is not None
