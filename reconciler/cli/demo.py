@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import click
 import pygit2
 
-from reconciler.cli.demo_hosts import DemoHost, demo_hosts
+from reconciler.cli.demo_hosts import Machines, machines
 from reconciler.cli.init import commit_all
 from reconciler.errors import OctofleetError
 
@@ -31,7 +30,7 @@ class Demo:
     """One run of the demo in a directory of its own."""
 
     root: Path
-    hosts: Sequence[DemoHost]
+    machines: Machines
 
     @property
     def fleet(self) -> Path:
@@ -67,22 +66,19 @@ class Demo:
         secrets.mkdir(mode=0o700)
         (secrets / "app_token").write_text("only-for-this-demo\n")
         (secrets / "app_token").chmod(0o600)
-        machines = self.root / "machines"
         (self.root / "octofleet.toml").write_text(
             f"""# The settings of this demo's installation. They are the server's, never the repository's.
 [secrets.stores.shop-secrets]
 type = "directory"
 path = "{secrets}"
 tenants = ["shop"]
-
-[ansible]
-private_key_file = "{machines / "id_ed25519"}"
-known_hosts_file = "{machines / "known_hosts"}"
 """
+            + (f'\n[ansible]\nprivate_key_file = "{self.machines.private_key}"\n' if self.machines.private_key else "")
+            + (f'known_hosts_file = "{self.machines.known_hosts}"\n' if self.machines.known_hosts else "")
         )
 
     def _reach(self, document: Any) -> None:
-        found = next((host for host in self.hosts if host.name == document["metadata"]["name"]), None)
+        found = next((host for host in self.machines.hosts if host.name == document["metadata"]["name"]), None)
         if found is not None:
             document["spec"].setdefault("vars", {}).update(found.variables())
 
@@ -115,8 +111,8 @@ def demo(directory: Path | None, local: bool, debug: bool) -> int:
     del debug
     began = time.monotonic()
     root = _root(directory)
-    with demo_hosts(LIVE, root / "machines", local=local) as hosts:
-        made = Demo(root=root, hosts=hosts)
+    with machines(LIVE, root / "machines", local=local) as running:
+        made = Demo(root=root, machines=running)
         for chapter in (_first, _second, _third, _fourth, _fifth):
             chapter(made)
     _summary(made, time.monotonic() - began)
@@ -156,7 +152,7 @@ def _first(made: Demo) -> None:
 
 
 def _second(made: Demo) -> None:
-    by = "over SSH" if made.hosts[0].port else "by its local connection (no sshd here)"
+    by = "over SSH" if made.machines.private_key else "by its local connection (no sshd here)"
     _title(2, "The plan is applied, by two engines", f"Boot files are rendered and published; Ansible converges two machines {by}.")
     made.octofleet("apply", made.planned(), "--reason", "first apply", expect=0)
     click.echo(click.style("\nA second plan is empty, although it looks at everything again:", bold=True))
@@ -194,11 +190,11 @@ def _fourth(made: Demo) -> None:
     )
     published = next(iter(sorted((made.root / "data" / "boot").rglob("preseed.cfg"))))
     published.write_text(published.read_text() + "# changed by hand\n")
-    page = made.hosts[0].home / "srv" / "www" / "index.html"
+    page = made.machines.hosts[0].home / "srv" / "www" / "index.html"
     page.write_text("<h1>changed by hand</h1>\n")
     made.octofleet("drift", expect=2)
     made.octofleet("drift", "--heal", "--approve", expect=0)
-    made.octofleet("drift", expect=0)
+    made.octofleet("status", expect=0)
 
 
 def _fifth(made: Demo) -> None:

@@ -16,7 +16,7 @@ from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred
 from reconciler.types.pointer import below
 from reconciler.types.resource import OnDelete, Recorded, Resource
-from reconciler.types.values import UNKNOWN, Secret, Spec
+from reconciler.types.values import UNKNOWN, Spec, secrets_in
 
 RULES_PATH = "/@rules"
 
@@ -199,15 +199,9 @@ def _touches(fields: Sequence[FieldChange], prefixes: Sequence[str]) -> bool:
     return any(below(item.path, prefix) for item in fields for prefix in prefixes)
 
 
-def unknown_input(value: object) -> str:
-    """Why a secret in the tree could not be read, or nothing."""
-    if isinstance(value, Secret):
-        return value.token.removeprefix(UNKNOWN) if value.token.startswith(UNKNOWN) else ""
-    if isinstance(value, dict):
-        return next(filter(None, map(unknown_input, value.values())), "")
-    if isinstance(value, list):
-        return next(filter(None, map(unknown_input, value)), "")
-    return ""
+def unknown_input(spec: Spec) -> str:
+    """Why a secret in the specification could not be read, or nothing."""
+    return next((item.token.removeprefix(UNKNOWN) for item in secrets_in(spec) if item.token.startswith(UNKNOWN)), "")
 
 
 def voids(change: Change, kind: Kind) -> bool:

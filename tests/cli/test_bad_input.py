@@ -1,5 +1,7 @@
 """Every sort of bad input: exit 1, each problem as path:line:column with what and the next step, no traceback, nothing half-written."""
 
+# ruff: noqa: E501 - tables read better with one case on a line
+
 import re
 from pathlib import Path
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.sshd import SshHosts, free_port
 from reconciler.drivers.ansible import AnsibleSettings
 from reconciler.types.outcome import Status
 from tests.conftest import program
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, unknown
 from tests.drivers.test_ansible_apply import running
-from tests.peers.sshd import SshHosts, free_port
 
 
 @pytest.fixture(scope="module")

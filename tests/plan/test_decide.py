@@ -1,5 +1,7 @@
 """What is done about one resource: every action, every deferral, and nothing where nothing is to be done."""
 
+# ruff: noqa: E501 - tables read better with one case on a line
+
 from dataclasses import replace
 
 import pytest

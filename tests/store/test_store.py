@@ -1,5 +1,7 @@
 """The database: migrations give exactly the tables, what goes in comes out, and errors are ones that a user can act on."""
 
+# ruff: noqa: E501 - tables read better with one case on a line
+
 import sqlite3
 import threading
 from pathlib import Path

@@ -23,8 +23,8 @@ VALUE = SecretValue(PLAIN)
         f"{VALUE}",
         f"{VALUE!r}",
         f"{VALUE:>40}",
-        "%s" % VALUE,
-        "%r" % (VALUE,),
+        "%s" % VALUE,  # noqa: UP031
+        "%r" % (VALUE,),  # noqa: UP031
         f"{VALUE}",
         repr([VALUE]),
         str({"a": VALUE}),
