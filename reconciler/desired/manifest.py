@@ -111,7 +111,14 @@ def _problems(document: Document, data: bytes, kinds: Mapping[str, str | None], 
         known = ", ".join(sorted(name for name, reason in kinds.items() if reason is None))
         return [at("/kind", "manifest-kind", f"there is no kind {kind!r}", f"kinds: {known}")]
     if kinds[kind] is not None:
-        return [at("/kind", "manifest-kind-planned", f"the kind {kind} is not accepted yet: it will describe {kinds[kind]}", "remove this document")]
+        return [
+            at(
+                "/kind",
+                "manifest-kind-planned",
+                f"the kind {kind} is not accepted yet: it will describe {kinds[kind]}",
+                "remove this document",
+            )
+        ]
     return [at(pointer, "schema", message) for pointer, message in check(kind, value)]
 
 

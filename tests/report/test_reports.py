@@ -36,7 +36,9 @@ def disks() -> Plan:
         case("d/disk/t/bigger", desired={"size": 2}, record={"size": 1}, base={"size": 1}, seen={"size": 1}),
         case("d/disk/t/kept", record=recorded("d/disk/t/kept", same, PROTECTED), recorded_spec=same, seen=same),
         case("d/disk/t/silent", desired=same, seen=UNKNOWN),
-        case("d/file/t/secret", desired={"password": SECRET}, record={"password": "old"}, base={"password": "old"}, seen={"password": "old"}),
+        case(
+            "d/file/t/secret", desired={"password": SECRET}, record={"password": "old"}, base={"password": "old"}, seen={"password": "old"}
+        ),
         case("d/role/t/play", desired={"vars": {}}, record={"vars": {}}, base={"vars": {}}, seen=run),
     ]
     problem = Problem(origin=Origin(path="hosts/x.yaml", line=3, column=5), code="schema", message="there is no field oz", hint="")
@@ -74,7 +76,18 @@ def test_a_secret_shows_only_what_it_refers_to() -> None:
         assert SECRET.token not in said
 
 
-HOSTILE = ["\x1b[31mred", "a`b``c", "|cell|", "@everyone", "<script>", "```\nout", "line\nbreak", "\u202eevil", "[x](http://x)", "</details>"]
+HOSTILE = [
+    "\x1b[31mred",
+    "a`b``c",
+    "|cell|",
+    "@everyone",
+    "<script>",
+    "```\nout",
+    "line\nbreak",
+    "\u202eevil",
+    "[x](http://x)",
+    "</details>",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
