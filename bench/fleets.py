@@ -69,14 +69,15 @@ def profile(number: int, *, changed: bool = False) -> str:
     """A profile; every tenth is the root that the next nine extend."""
     root = number - number % 10
     extends = "" if number == root else f"  extends: p{root:02d}\n"
-    system = f"""  os: {{distribution: debian, version: "12", architecture: x86_64}}
+    system = """  os: {distribution: debian, version: "12", architecture: x86_64}
   firmware: uefi
-  disk: {{device: /dev/sda, layout: lvm, partitions: [{{mount: /, size: rest, filesystem: ext4}}]}}
-  install: {{generation: 1, source: "http://mirror.example.net/debian"}}
-  users: [{{name: ops, groups: [sudo], shell: /bin/bash}}]
+  disk: {device: /dev/sda, layout: lvm, partitions: [{mount: /, size: rest, filesystem: ext4}]}
+  install: {generation: 1, source: "http://mirror.example.net/debian"}
+  users: [{name: ops, groups: [sudo], shell: /bin/bash}]
 """
     kernel = "quiet, loglevel=3" if changed else "quiet"
-    return f"{HEADER}kind: Profile\nmetadata: {{name: p{number:02d}}}\nspec:\n{extends}{'' if extends else system}  packages: [pkg-{number}]\n  kernel_args: [{kernel}]\n"
+    head = f"{HEADER}kind: Profile\nmetadata: {{name: p{number:02d}}}\nspec:\n"
+    return f"{head}{extends}{'' if extends else system}  packages: [pkg-{number}]\n  kernel_args: [{kernel}]\n"
 
 
 def make(hosts: int, into: Path) -> Path:

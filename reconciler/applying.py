@@ -12,18 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from reconciler.apply.execute import Execution
 from reconciler.apply.steps import steps_of
 from reconciler.errors import Permanent, Refused
 from reconciler.files import private_directory
 from reconciler.store.plans import find_plan, load_plan, plan_location
-from reconciler.store.records import applied_commit, save_source
+from reconciler.store.records import applied_commit, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, end_run, list_runs, load_run, write_log
 from reconciler.types.change import Change, Risk
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
+from reconciler.types.resource import basis
 from reconciler.wiring import Installation
 
+LEAST_DIGITS = 4
 Ended = Callable[[Change, Status, str], None]
 
 
@@ -44,6 +48,8 @@ class Applied:
 
 def find(installation: Installation, prefix: str) -> int:
     """The newest plan whose id begins so. Raises `Refused` if there is none or several."""
+    if len(prefix) < LEAST_DIGITS:
+        raise Refused(f"{prefix!r} is too short for a plan id", hint=f"give at least {LEAST_DIGITS} digits", code="ambiguous-plan")
     with installation.store.read() as connection:
         found = find_plan(connection, prefix)
     if not found:
@@ -69,6 +75,21 @@ def check_applyable(plan: Plan, *, approved: bool, now: float) -> None:
             hint="look at the plan, then apply it with --approve",
             code="approval",
         )
+
+
+def check_basis(connection: Connection, plan: Plan) -> None:
+    """Raises `Refused` if a record is no longer the one that its change was decided from."""
+    places = {change.moved_from or change.address: change for change in plan.changes}
+    moved = [change.address for change in plan.changes if change.moved_from]
+    records = load_records(connection, [*places, *moved])
+    for where, change in places.items():
+        taken = change.moved_from is not None and change.address in records
+        if basis(records.get(where)) != change.basis or taken:
+            raise Refused(
+                f"plan {plan.id[:12]} is superseded: since it was made, {change.address} was applied or forgotten",
+                hint="make a new one with octofleet plan",
+                code="superseded",
+            )
 
 
 def apply_plan(
@@ -100,7 +121,8 @@ def apply_plan(
     steps = steps_of(plan.changes, {name: driver.info for name, driver in installation.drivers.items()})
     with _alone(installation, run.id):
         with installation.store.write() as connection:
-            create_run(connection, run, steps)
+            check_basis(connection, plan)
+            create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
             if applied_commit(connection, plan.source) is None:
                 save_source(connection, plan.source, plan_location(connection, row), plan.commit, now)
         return _work(installation, run, plan, told, cancelled)
@@ -160,13 +182,12 @@ def _work(installation: Installation, run: JournalRun, plan: Plan, told: Ended, 
             cancelled=cancelled,
             told=told,
             deadline_s=installation.settings.apply.deadline_s,
+            location=location,
         )
         statuses = execution.go()
     with installation.store.write() as connection:
         ended = load_run(connection, run.id)
         complete = ended is not None and ended.state != "running"
-        if complete and not plan.scope:
-            save_source(connection, plan.source, location, plan.commit, time.time())
     return Applied(run=run.id, plan=plan, statuses=dict(statuses), complete=complete)
 
 
@@ -201,7 +222,7 @@ def _held(installation: Installation, run_id: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

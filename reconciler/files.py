@@ -32,6 +32,18 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         ) from error
 
 
+def create_file(path: Path, data: bytes, mode: int) -> None:
+    """Make a file with this content unless there is one: of several processes that try, one wins. Raises `Permanent`."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    replace_file(temporary, data, mode)
+    try:
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    _flush_directory(path.parent)
+
+
 def remove_file(path: Path, until: Path) -> None:
     """Remove a file, if it is there, and the directories that it leaves empty, up to but not including `until`. Raises `Permanent`."""
     try:

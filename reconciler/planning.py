@@ -19,14 +19,14 @@ from reconciler.plan.build import Frame, build
 from reconciler.plan.decide import Case
 from reconciler.plan.guard import GuardRules
 from reconciler.source.mirror import is_remote
-from reconciler.source.repository import Commit, Repository
+from reconciler.source.repository import WORKING_COPY, Commit, Repository
 from reconciler.store.observations import load_observations, oldest, open_addresses, save_observations
 from reconciler.store.plans import save_plan
 from reconciler.store.records import applied_commit, counts, load_records, load_specs, record_index, save_specs
 from reconciler.types.canonical import pack
 from reconciler.types.change import Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
-from reconciler.types.plan import Deferred, Plan
+from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.resource import Recorded, Resource, address, parts
 from reconciler.types.values import Spec
@@ -107,14 +107,37 @@ def make_plan(
     source = desired.fleet.name
     with installation.store.read() as connection:
         applied = applied_commit(connection, source)
-    if request.base is None and applied is not None:
-        check_history(repository, source, applied, commit, request)
+    verdicts = _history(repository, source, applied, commit, request)
     base = _base(repository, request, applied)
     told("compile", 1, 1)
     planning = _Planning(
-        installation=installation, repository=repository, desired=desired, source=source, commit=commit, base=base, request=request
+        installation=installation,
+        repository=repository,
+        desired=desired,
+        source=source,
+        commit=commit,
+        base=base,
+        request=request,
+        verdicts=verdicts,
     )
     return planning.go(told)
+
+
+def _history(
+    repository: Repository, source: str, applied: tuple[str, str] | None, commit: Commit, request: Request
+) -> tuple[GuardVerdict, ...]:
+    """What the histories say against applying. With a base (a pull request's branch) they forbid applying alone, without one planning too."""
+    if commit.id.startswith(WORKING_COPY):
+        message = "the working copy is not a commit"
+        return (GuardVerdict(guard="working-copy", refuses=True, message=message, hint="commit the changes, then plan without --watch"),)
+    try:
+        if applied is not None:
+            check_history(repository, source, applied, commit, request)
+    except Refused as error:
+        if request.base is None:
+            raise
+        return (GuardVerdict(guard="history", refuses=True, message=error.message, hint=error.hint),)
+    return ()
 
 
 def check_history(repository: Repository, source: str, applied: tuple[str, str], commit: Commit, request: Request) -> None:
@@ -161,6 +184,7 @@ class _Planning:
     commit: Commit
     base: Commit | None
     request: Request
+    verdicts: tuple[GuardVerdict, ...] = ()
 
     def go(self, told: Told) -> Planned:
         with self.installation.store.read() as connection:
@@ -178,7 +202,8 @@ class _Planning:
             specs = load_specs(connection, (item.digest for item in recorded.values()))
             known = load_observations(connection, addresses)
         facts = _Facts(resources=resources, base=base, base_known=self.base is not None, recorded=recorded, specs=specs, source=self.source)
-        targets = {a: facts.target(a) for a in addresses}
+        left = set(facts.moves.values())
+        targets = {a: facts.target(a) for a in addresses if a not in left}
         asked = [t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a)]
         observations = known | self._observe(asked, facts, told)
         return self._stored(self._plan(facts, addresses, observations, _orphaned(orphans, index)), resources, targets)
@@ -274,6 +299,7 @@ class _Planning:
             problems=self.desired.problems,
             observed_from=seen_from,
             causes=self.request.causes,
+            verdicts=self.verdicts,
             deferred=facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans,
         )
         moved = set(facts.moves.values())

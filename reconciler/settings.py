@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +15,9 @@ from reconciler.errors import OctofleetError
 
 PREFIX = "OCTOFLEET_"
 NOT_SETTINGS = frozenset({"OCTOFLEET_DATA_DIR", "OCTOFLEET_CONFIG"})
+
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,8 +60,8 @@ class Ansible(Table, frozen=True):
     private_key_file: str = ""
     known_hosts_file: str = ""
     user: str = ""
-    forks: int = 10
-    timeout_s: float = 600.0
+    forks: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    timeout_s: Seconds = 600.0
     ssh_common_args: str = ""
 
 
@@ -80,14 +83,14 @@ class Memory(Table, frozen=True):
     """The simulated world: for trials and tests."""
 
     enabled: bool = False
-    operation_s: float = 0.0
-    settle_s: float = 0.0
+    operation_s: Seconds = 0.0
+    settle_s: Seconds = 0.0
 
 
 class Apply(Table, frozen=True):
     """How long an operation in the world may take, in seconds."""
 
-    deadline_s: float = 3600.0
+    deadline_s: Seconds = 3600.0
 
 
 class Settings(Table, frozen=True):

@@ -5,6 +5,7 @@ All state of a single-process installation lives under its data directory: two d
 
 import os
 import secrets as random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,10 +22,10 @@ from reconciler.drivers.driver import Context, Driver
 from reconciler.drivers.fleet import FleetDriver
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError
-from reconciler.files import private_directory, replace_file
+from reconciler.files import create_file, private_directory
 from reconciler.plugins import load_drivers
 from reconciler.sandbox import Sandbox
-from reconciler.secrets.configured import configured
+from reconciler.secrets.configured import configured, stores_of
 from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings
 from reconciler.source.git_program import Credentials
@@ -79,7 +80,7 @@ class Installation:
         path = self.data_dir / "key"
         try:
             if not path.exists():
-                replace_file(path, random.token_bytes(32), mode=0o600)
+                create_file(path, random.token_bytes(32), mode=0o600)
             return path.read_bytes()
         except OSError as error:
             raise OctofleetError(
@@ -118,6 +119,7 @@ class Installation:
     def contexts(self, repository: Repository, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Callable[..., Context]]:
         """A maker of contexts for driver calls; their private scratch directories live as long as this block."""
         scratch = private_directory(self.data_dir / "scratch")
+        _clear_dead(scratch)
         with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{os.getpid()}-") as root:
 
             def make(log: Callable[[str], None] = lambda line: None, checkpoint: Callable[[str], None] = lambda operation: None) -> Context:
@@ -145,17 +147,29 @@ class Installation:
             self.store.close()
 
 
+def _clear_dead(scratch: Path) -> None:
+    """Remove what processes that are gone left behind: it may hold secrets."""
+    for left in scratch.iterdir():
+        pid = left.name.partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def open_installation(data_dir: Path, config: Path | None = None) -> Installation:
     """The installation in a directory, which is made if needed. Raises `OctofleetError`."""
     private_directory(data_dir)
     if config is not None and not config.exists():
         raise OctofleetError(f"there is no settings file {config}", hint="correct --config or OCTOFLEET_CONFIG", code="settings")
-    return Installation(data_dir=data_dir, settings=load_settings(config or data_dir / "octofleet.toml"))
+    settings = load_settings(config or data_dir / "octofleet.toml")
+    stores_of(settings.secrets)  # a store that is described wrongly is told at once, not when its first secret is asked for
+    if settings.boot.directory and not Path(settings.boot.directory).is_absolute():
+        raise OctofleetError(f"boot.directory is {settings.boot.directory}", hint="give an absolute path", code="settings")
+    return Installation(data_dir=data_dir, settings=settings)
 
 
 def default_data_dir() -> Path:
     """`OCTOFLEET_DATA_DIR`, else `octofleet` in the user's data directory (XDG Base Directory Specification)."""
-    if "OCTOFLEET_DATA_DIR" in os.environ:
+    if os.environ.get("OCTOFLEET_DATA_DIR"):
         return Path(os.environ["OCTOFLEET_DATA_DIR"])
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "octofleet"

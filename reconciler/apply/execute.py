@@ -8,22 +8,26 @@ that is the plan's.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from threading import Semaphore
+
+from sqlalchemy import Connection
 
 from reconciler.apply.step_run import StepRun, digest_of
 from reconciler.drivers.driver import Context, Driver
 from reconciler.errors import Permanent
+from reconciler.plan.decide import voids
 from reconciler.store.engine import Store
-from reconciler.store.observations import drop_observations, load_observations, save_observations
-from reconciler.store.records import drop_records, load_records, save_records
+from reconciler.store.observations import drop_observations, load_observations, save_observations, unsettle
+from reconciler.store.records import drop_records, load_records, records_of_group, save_records, save_source
 from reconciler.store.runs import Item, JournalRun, JournalStep, end_items, end_run, load_steps, write_log
+from reconciler.types.canonical import NOTHING
 from reconciler.types.change import REMOVALS, Action, Change
-from reconciler.types.observation import Observation, Present
+from reconciler.types.observation import Absent, Observation, Present
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.plan import Plan
-from reconciler.types.resource import Recorded
+from reconciler.types.resource import Recorded, parts
 
 MakeContext = Callable[[Callable[[str], None], Callable[[str], None]], Context]
 """Given where log lines and checkpoints go, the context of one driver call."""
@@ -43,6 +47,8 @@ class Execution:
     now: Callable[[], float] = time.time
     wait: Callable[[float], None] = time.sleep
     deadline_s: float = 3600.0
+    location: str = ""
+    begun: set[int] = field(default_factory=set)
     ended: dict[str, Status] = field(default_factory=dict)
 
     def go(self) -> dict[str, Status]:
@@ -61,14 +67,19 @@ class Execution:
                 for _ in pool.map(lambda step: self._guarded(step, limits), [step for step in wave if step.state != "ended"]):
                     pass
                 if self.cancelled():
-                    return self.ended
-        self._close()
+                    break
+        with self.store.read() as connection:
+            left = any(step.state != "ended" for step in load_steps(connection, self.run.id))
+        if not left:
+            self._close()
         return self.ended
 
     def _close(self) -> None:
         failed = any(status is not Status.DONE for status in self.ended.values())
         with self.store.write() as connection:
             end_run(connection, self.run.id, "failed" if failed else "done", self.now())
+            if not self.plan.scope and Status.DONE in self.ended.values():
+                save_source(connection, self.plan.source, self.location, self.plan.commit, self.now())
 
     def _guarded(self, step: JournalStep, limits: Mapping[str, Semaphore]) -> None:
         if self.cancelled():
@@ -122,12 +133,32 @@ class Execution:
             kept = [item for item in done if item.action not in REMOVALS]
             before = load_records(connection, [item.address for item in kept])
             save_records(connection, [self._recorded(item, outcomes[item.address], before.get(item.address)) for item in kept])
+            self._own_begun(connection, step, items, outcomes)
             seen = {address: found for address, outcome in outcomes.items() if (found := outcome.observation) and address not in gone}
             save_observations(connection, seen, {a: outcomes[a].status is Status.DONE for a in seen})
+            for group in {self.change(item).group for item in done if self._voids(item)}:
+                unsettle(connection, records_of_group(connection, group))
             write_log(connection, self.run.id, [(step.seq, self.now(), _line(items[a], o)) for a, o in sorted(outcomes.items())])
         for address, outcome in sorted(outcomes.items()):
             self.ended[address] = outcome.status
             self.told(self.change(items[address]), outcome.status, outcome.error)
+
+    def _voids(self, item: Item) -> bool:
+        """Whether what lives on the target went with it, so that it has to be looked at again."""
+        change = self.change(item)
+        driver, kind, *_ = parts(change.address)
+        kinds = {known.name: known for known in self.drivers[driver].info.kinds} if driver in self.drivers else {}
+        return kind in kinds and voids(change, kinds[kind])
+
+    def _own_begun(self, connection: Connection, step: JournalStep, items: Mapping[str, Item], outcomes: Mapping[str, Outcome]) -> None:
+        """What was begun and did not end well may exist all the same: it is recorded as ours, with nothing known of it."""
+        if step.seq not in self.begun:
+            return
+        bad = [a for a, o in outcomes.items() if o.status is not Status.DONE and not isinstance(o.observation, Absent)]
+        made = [a for a in bad if items[a].action not in REMOVALS and self.change(items[a]).moved_from is None]
+        known = load_records(connection, made)
+        new = [self._recorded(items[a], outcomes[a], None) for a in made if a not in known]
+        save_records(connection, [replace(record, digest=NOTHING) for record in new])
 
     def _recorded(self, item: Item, outcome: Outcome, before: Recorded | None) -> Recorded:
         change, seen = self.change(item), outcome.observation

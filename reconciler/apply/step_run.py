@@ -5,12 +5,12 @@ raises for what a driver does wrong.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target, Work
-from reconciler.errors import OctofleetError, Permanent, Stale
+from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
 from reconciler.store.records import load_records, load_specs
 from reconciler.store.runs import Item, JournalStep, begin_step, note_operation, write_log
 from reconciler.types.canonical import NOTHING
@@ -59,7 +59,9 @@ class StepRun:
 
     def _go(self, items: Mapping[str, Item], work: Mapping[str, Work]) -> None:
         context = self.execution.context(self._log, self._checkpoint)
-        results = dict(self.driver.poll(self.step.operation, context)) if self.step.state == "waiting" else {}
+        if self.step.state != "ready":
+            self.execution.begun.add(self.step.seq)
+        results = self._poll(self.step.operation, items) if self.step.state == "waiting" else {}
         rest = {address: item for address, item in items.items() if address not in results}
         if rest:
             results |= self._begin(rest, work, context)
@@ -77,10 +79,11 @@ class StepRun:
         if step.state == "ready":
             with run.store.write() as connection:
                 begin_step(connection, run.run.id, step.seq, run.now())
+            run.begun.add(step.seq)
         return self.driver.apply(Step(id=f"{run.run.id}.{step.seq}", work=left), context)
 
     def _settle(self, items: Mapping[str, Item], work: Mapping[str, Work], results: Results, context: Context) -> None:
-        """Journal what has ended, wait for what has not; waiting holds nothing but this step."""
+        """Journal what has ended, wait for what has not; waiting holds this step's place in its driver's concurrency."""
         until = time.monotonic() + self.execution.deadline_s
         left = set(items)
         while left:
@@ -103,7 +106,14 @@ class StepRun:
                 return
             results = {}
             for operation in operations:
-                results |= self.driver.poll(operation, context)
+                results |= self._poll(operation, [address for address, item in pending.items() if item.operation == operation])
+
+    def _poll(self, operation: str, waiting: Iterable[str]) -> dict[str, Outcome | Pending]:
+        """How an operation stands; one that cannot be asked about now is still going on."""
+        try:
+            return dict(self.driver.poll(operation, self.execution.context(self._log, self._checkpoint)))
+        except RetryLater as error:
+            return dict.fromkeys(waiting, Pending(operation=operation, poll_after_s=error.after_s))
 
     def _seen(
         self, items: Mapping[str, Item], work: Mapping[str, Work], ended: Mapping[str, Outcome], context: Context

@@ -71,6 +71,7 @@ def _document(item: Setting) -> dict[str, object]:
 
 def host_group(desired: Desired, ref: str) -> str:
     """The group of `host/[tenant/]name`. Raises `Refused` if there is no such host, or several."""
+    ref = ref if "/" in ref else f"host/{ref}"
     parts = ref.split("/")
     if parts[0] != "host" or len(parts) not in (2, 3):
         raise Refused(f"{ref} is not host/[tenant/]name", hint="for example host/web-01 or host/shop/web-01", code="usage")

@@ -8,6 +8,7 @@ import click
 from reconciler.cli.options import common
 from reconciler.cli.runs import FORGET
 from reconciler.errors import Refused
+from reconciler.report.text import printable
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, load_records, records_of_group
 from reconciler.store.runs import refuse_held, write_log
@@ -29,7 +30,7 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str) ->
         refuse_held(connection, found)
         drop_records(connection, found)
         drop_observations(connection, found)
-        write_log(connection, FORGET, [(0, time.time(), f"{address}: {reason}") for address in found])
+        write_log(connection, FORGET, [(0, time.time(), f"{address}: {printable(reason)}") for address in found])
     click.echo(
         json.dumps({"forgotten": found})
         if as_json

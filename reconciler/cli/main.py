@@ -106,8 +106,10 @@ def _failed(error: OctofleetError, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_document(error), indent=2))  # noqa: T201 - stdout is the product here
     elif isinstance(error, InputError):
+        from reconciler.report.text import printable  # noqa: PLC0415 - only for this error
+
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            click.echo(printable(str(problem)), err=True)
         click.echo(
             click.style(f"error: {len(error.problems)} problem{'s' if len(error.problems) != 1 else ''} in the repository", fg="red"),
             err=True,

@@ -11,6 +11,7 @@ from reconciler.desired.explain import settings
 from reconciler.planning import compiled
 from reconciler.rendering import rendered
 from reconciler.report.as_json import problem_document
+from reconciler.report.text import printable
 from reconciler.report.view import counted
 from reconciler.source.repository import Commit, Repository
 from reconciler.types.problem import Problem
@@ -36,7 +37,7 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return code
     for problem in problems:
-        click.echo(str(problem))
+        click.echo(printable(str(problem)))
     if code == 0:
         click.echo(
             f"{commit.id[:10]} is valid: {counted(len(desired.catalog.manifests), 'manifest')}, {counted(len(desired.hosts), 'host')}"

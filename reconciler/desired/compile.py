@@ -112,6 +112,7 @@ def compile_tree(tree: Tree, contract: Contract, token: Token) -> Desired:
     resolver = Resolver(catalog=catalog, rules=contract.rules, token=token)
     check.references()
     check.networks()
+    check.moves(hosts)
     check.resolve(hosts, resolver)
     check.fleet(len(files))
     problems = tuple(sorted({*catalog.problems, *check.problems}))
@@ -182,6 +183,18 @@ class _Findings:
                         follow(self.catalog, manifest, "Tenant", manifest.tenant, "/metadata/tenant")
                     except Unresolved as found:
                         self._unresolved(found)
+
+    def moves(self, hosts: Mapping[str, Manifest]) -> None:
+        """No two manifests come from one."""
+        came: dict[tuple[str, str], str] = {}
+        for group, manifest in hosts.items():
+            if manifest.moved_from is None:
+                continue
+            first = came.setdefault(manifest.moved_from, group)
+            if first != group:
+                old = "/".join(manifest.moved_from)
+                self.add(manifest, "/metadata/moved/from", "moved-twice", f"host/{old} became {first} already", "correct one of the two")
+                self.blocked[group] = f"two manifests come from host/{old}"
 
     def networks(self) -> None:
         """A network's own addresses must fit together."""

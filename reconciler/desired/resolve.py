@@ -73,6 +73,9 @@ class Resolver:
         if "address" in interface and ip_address(interface["address"]) not in cidr:
             message = f"{interface['address']} is not in network {network.name} ({cidr})"
             raise Unresolved(host, pointer, message, "correct the address or name another network")
+        if cidr.num_addresses > 2 and result.get("address") in (str(cidr.network_address), str(cidr.broadcast_address)):
+            message = f"{result['address']} is the network's own address or its broadcast address"
+            raise Unresolved(host, pointer, message, "give the host another one")
         return result
 
     def sealed(self, value: Any, tenant: str) -> Any:

@@ -9,7 +9,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Listed, Results, Step, Target
-from reconciler.errors import OctofleetError, RetryLater
+from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
 from reconciler.types.observation import Absent, Observation, Present, Unknown
@@ -119,8 +119,10 @@ class _Call:
         try:
             return retrying(call, self._inner)
         except OctofleetError as error:
-            error.message = self.redact(error.message)
+            error.message, error.hint = self.redact(error.message), self.redact(error.hint)
             raise
+        except Exception as error:  # noqa: BLE001 - a boundary: what a driver did not expect may hold a secret too
+            raise Permanent(self.redact(f"{type(error).__name__}: {error}"), code="driver-failed") from None
 
     def _pause(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

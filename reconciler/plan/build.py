@@ -12,7 +12,7 @@ from reconciler.plan.guard import GuardRules, judge
 from reconciler.plan.order import ordered
 from reconciler.types.change import REMOVALS, Cause, Change
 from reconciler.types.kind import Kind
-from reconciler.types.plan import Deferred, Plan
+from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.resource import parts
 
@@ -20,7 +20,8 @@ from reconciler.types.resource import parts
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source.
-    `causes`: only changes with one of these, or None for all."""
+    `causes`: only changes with one of these, or None for all.
+    `verdicts`: of guards that are not about changes."""
 
     source: str
     scope: str
@@ -36,6 +37,7 @@ class Frame:
     observed_from: float | None = None
     deferred: tuple[Deferred, ...] = ()
     causes: frozenset[Cause] | None = None
+    verdicts: tuple[GuardVerdict, ...] = ()
 
 
 def build(frame: Frame, cases: Iterable[Case]) -> Plan:
@@ -43,8 +45,9 @@ def build(frame: Frame, cases: Iterable[Case]) -> Plan:
     known = {case.address: case for case in sorted(cases, key=lambda case: case.address)}
     decisions = {address: decide(case) for address, case in known.items()}
     _void(known, decisions, frame.kinds)
+    _narrow(frame, decisions)
     _wait_for_deferred(known, decisions)
-    changes = ordered([item for item in decisions.values() if isinstance(item, Change) and _asked(frame, item)])
+    changes = ordered([item for item in decisions.values() if isinstance(item, Change)])
     recorded = {address: case.recorded for address, case in known.items() if case.recorded is not None}
     return Plan(
         source=frame.source,
@@ -56,14 +59,23 @@ def build(frame: Frame, cases: Iterable[Case]) -> Plan:
         changes=changes,
         deferred=tuple(sorted([*frame.deferred, *(item for item in decisions.values() if isinstance(item, Deferred))])),
         problems=tuple(sorted(frame.problems)),
-        guards=judge(frame.rules, changes, recorded, frame.counts, frame.hosts, frame.kinds),
+        guards=frame.verdicts + judge(frame.rules, changes, recorded, frame.counts, frame.hosts, frame.kinds),
         hosts=frame.hosts,
         observed_from=frame.observed_from,
     )
 
 
-def _asked(frame: Frame, change: Change) -> bool:
-    return frame.causes is None or not frame.causes.isdisjoint(change.causes)
+def _narrow(frame: Frame, decisions: dict[str, Change | Deferred | None]) -> None:
+    """Keep what has only the causes asked for; what has others as well is put off, as it cannot be done by halves."""
+    if frame.causes is None:
+        return
+    for address, item in decisions.items():
+        if not isinstance(item, Change) or item.causes <= frame.causes:
+            continue
+        wanted, others = (", ".join(sorted(found)) for found in (frame.causes, item.causes - frame.causes))
+        reason = f"it differs because of {others} as well as {wanted}; octofleet apply brings it to a commit"
+        mixed = Deferred(address=address, code="other-causes", reason=reason, group=item.group)
+        decisions[address] = None if item.causes.isdisjoint(frame.causes) else mixed
 
 
 def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None], kinds: Mapping[tuple[str, str], Kind]) -> None:

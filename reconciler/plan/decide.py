@@ -15,7 +15,7 @@ from reconciler.types.observation import Absent, Observation, Present, Proposed,
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred
 from reconciler.types.pointer import below
-from reconciler.types.resource import OnDelete, Recorded, Resource
+from reconciler.types.resource import OnDelete, Recorded, Resource, basis
 from reconciler.types.values import UNKNOWN, Spec, secrets_in
 
 RULES_PATH = "/@rules"
@@ -64,20 +64,24 @@ def decide(case: Case) -> Change | Deferred | None:
     return _compare(case, case.desired, case.observation)
 
 
-def _compare(case: Case, desired: Resource, observation: Present | Absent) -> Change | None:
+def _compare(case: Case, desired: Resource, observation: Present | Absent) -> Change | Deferred | None:
     if isinstance(observation, Absent):
         action = Action.RUN if case.kind.engine else Action.CREATE
         return _converge(case, desired, action, (), observation)
     if observation.digest != desired.digest:
         fields = field_changes(_versions(case, desired, observation.spec))
         action = Action.REPLACE if _touches(fields, case.kind.replace_on) else Action.UPDATE
+        if action is Action.REPLACE and case.recorded is None:
+            return _defer(
+                case, "not-ours", "something else of this name is there, and it is not recorded: it is not replaced; remove it by hand"
+            )
         return _converge(case, desired, action, fields, observation)
     if case.moved_from:
         return _converge(case, desired, Action.MOVE, (), observation)
     if case.recorded is None:
         return _converge(case, desired, Action.ADOPT, (), observation)
     fields = (*_recorded_fields(case, desired), *_rule_fields(case, desired))
-    return _converge(case, desired, Action.RECORD, fields, observation) if fields else None
+    return _converge(case, desired, Action.RECORD, fields, observation) if fields or case.recorded.digest != desired.digest else None
 
 
 def _run(case: Case, desired: Resource, proposed: Proposed) -> Change | None:
@@ -113,6 +117,7 @@ def _converge(
         risk=_risks(case, action, fields),
         moved_from=case.moved_from,
         blind_spots=observation.blind_spots if isinstance(observation, Proposed) else (),
+        basis=basis(case.recorded),
     )
 
 
@@ -141,6 +146,7 @@ def _remove(case: Case) -> Change | Deferred | None:
         origin=case.base.origin if case.base else Origin(path=""),
         causes=frozenset({Cause.COMMIT if case.base or not case.base_known else Cause.PENDING}),
         risk=_risks(case, action, ()),
+        basis=basis(recorded),
     )
 
 
@@ -185,7 +191,8 @@ def _whole(case: Case) -> frozenset[Cause]:
         return case.void
     if case.recorded is not None and case.desired is not None and case.recorded.digest == case.desired.digest and not case.moved_from:
         return frozenset({Cause.DRIFT})
-    return frozenset({Cause.PENDING if case.base_known and case.base is not None else Cause.COMMIT})
+    wished_before = case.base_known and case.base is not None and case.base.address == case.address
+    return frozenset({Cause.PENDING if wished_before else Cause.COMMIT})
 
 
 def _risks(case: Case, action: Action, fields: Sequence[FieldChange]) -> frozenset[Risk]:

@@ -1,9 +1,9 @@
 """A plan as Markdown (GitHub's flavour). Text from the repository or the world stands in code spans and blocks that it cannot leave."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
-from reconciler.report.text import MOST_FIELDS, MOST_NAMES, printable
+from reconciler.report.text import MOST_FIELDS, MOST_NAMES, brief, printable
 from reconciler.report.view import SIGNS, Fold, View, counted, difference
 from reconciler.types.change import MISSING, Change
 from reconciler.types.resource import parts
@@ -59,7 +59,12 @@ def _lines(view: View) -> Iterator[str]:
     for fold in view.folds:
         yield from _fold(view, fold)
     for put_off in view.deferred:
-        yield f"- **put off** ({len(put_off.addresses)}), {code(put_off.code)}: {code(put_off.reason)}"
+        yield f"- **put off** ({len(put_off.addresses)}), {code(put_off.code)}: {code(brief(put_off.reason))}: {_names(put_off.addresses)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(map(code, names[:MOST_NAMES])) + more
 
 
 def _table(view: View) -> Iterator[str]:
@@ -80,9 +85,7 @@ def _table(view: View) -> Iterator[str]:
 
 
 def _fold(view: View, fold: Fold) -> Iterator[str]:
-    names = ", ".join(map(code, fold.groups[:MOST_NAMES])) + (
-        f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else ""
-    )
+    names = _names(fold.groups)
     count = counted(len(fold.changes), "change")
     many = f"{len(fold.groups)} with the same {count}, shown for " if len(fold.groups) > 1 else ""
     after = "" if many else f": {count}"

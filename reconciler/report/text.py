@@ -52,7 +52,7 @@ def _problems(view: View) -> Iterator[Line]:
             f"Problems in the repository ({len(view.plan.problems)}); what depends on them is put off, and nothing is deleted:", "bad"
         )
         for problem in view.plan.problems:
-            yield Line(f"  {problem}", "bad")
+            yield Line(f"  {printable(str(problem))}", "bad")
 
 
 def _destructive(view: View) -> Iterator[Line]:

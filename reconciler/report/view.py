@@ -26,6 +26,10 @@ SIGNS = {
 }
 
 
+OLD_S = 120.0
+"""Observations older than this are told with the verdict."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
     """Manifests with the same changes; `changes` are those of the first of `groups`."""
@@ -107,7 +111,11 @@ class View:
             return "can be applied in part: see what is put off"
         if plan.changes:
             return "can be applied"
-        return "nothing to do: the fleet is as the commit wants it" if plan.complete else "nothing can be done now: see what is put off"
+        age = self.now - plan.observed_from if plan.observed_from is not None else 0.0
+        seen = f", as last seen up to {duration(age)} ago (--refresh looks again)" if age >= OLD_S else ""
+        return (
+            f"nothing to do: the fleet is as the commit wants it{seen}" if plan.complete else "nothing can be done now: see what is put off"
+        )
 
 
 def _signature(group: str, changes: Sequence[Change]) -> bytes:

@@ -12,12 +12,16 @@ NEEDED = {"env": ("prefix",), "directory": ("path",), "vault": ("url",)}
 
 def configured(said: settings.Secrets, key: bytes) -> SecretStores:
     """Raises `OctofleetError` naming the setting that is missing."""
-    stores = [_store(name, store) for name, store in sorted(said.stores.items())]
     ids = [
         VaultId(name=name, tenants=tuple(item.tenants), password_file=Path(item.password_file))
         for name, item in sorted(said.vault_ids.items())
     ]
-    return SecretStores(stores, ids, key)
+    return SecretStores(stores_of(said), ids, key)
+
+
+def stores_of(said: settings.Secrets) -> list[Store]:
+    """The stores by name. Raises `OctofleetError` naming the setting that is missing."""
+    return [_store(name, store) for name, store in sorted(said.stores.items())]
 
 
 def _store(name: str, said: settings.Store) -> Store:

@@ -17,6 +17,9 @@ from reconciler.source import errors, tree
 from reconciler.source.loose import Corrupt, LooseObjects
 from reconciler.source.tree import MANIFEST_SUFFIXES, Delta, Entry, File
 
+WORKING_COPY = "working-copy-"
+"""Begins the id of what stands for a commit where nothing is committed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:

@@ -18,7 +18,7 @@ from pygit2.enums import FileMode, ObjectType
 
 from reconciler.errors import Permanent, RetryLater
 from reconciler.source import errors
-from reconciler.source.repository import Commit, Repository, objects_directory
+from reconciler.source.repository import WORKING_COPY, Commit, Repository, objects_directory
 from reconciler.source.tree import EXECUTABLE, Change
 
 
@@ -50,7 +50,7 @@ class WorkingCopy:
         if head is not None and str(head.tree_id) == tree:
             return Repository(self.location, self.root).commit(str(head.id))
         return Commit(
-            id=f"working-copy-{tree[:12]}",
+            id=f"{WORKING_COPY}{tree[:12]}",
             tree=tree,
             time=time.time(),
             summary="uncommitted changes",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from reconciler.errors import OctofleetError
 
@@ -65,7 +65,11 @@ class Store:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url)
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, ImportError) as error:
+        hint = "write it as sqlite:///PATH; PostgreSQL is not supported yet"
+        raise OctofleetError(f"the setting database_url cannot be used: {error}", hint=hint, code="settings") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_connect)
     return engine
@@ -121,8 +125,8 @@ def _advice(text: str) -> str:
     return "octofleet doctor checks the database"
 
 
-def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, replacing those with the same primary key. One code path for SQLite and PostgreSQL."""
+def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, newer: str | None = None) -> None:
+    """Insert rows, replacing those with the same primary key; with `newer`, only where that column is not less. One code path for SQLite and PostgreSQL."""
     if not rows:
         return
     from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415 - only one of them is used
@@ -130,7 +134,8 @@ def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any
     insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
     keys = [column.name for column in table.primary_key.columns]
     changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))
+    condition = insert.excluded[newer] >= table.c[newer] if newer else None
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed, where=condition), list(rows))
 
 
 def chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:

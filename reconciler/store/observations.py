@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from reconciler.store.engine import chunks, upsert
 from reconciler.store.tables import observation, record
@@ -12,7 +12,7 @@ from reconciler.types.observation import Absent, Observation, Present, Proposed,
 
 
 def save_observations(connection: Connection, found: Mapping[str, Observation], settled: Mapping[str, bool]) -> None:
-    """Replace the latest observation of each address; `settled` says whether it was as recorded."""
+    """Replace the latest observation of each address, unless a newer one is there; `settled` says whether it was as recorded."""
     rows = [
         {
             "address": address,
@@ -24,7 +24,7 @@ def save_observations(connection: Connection, found: Mapping[str, Observation], 
         }
         for address, item in found.items()
     ]
-    upsert(connection, observation, rows)
+    upsert(connection, observation, rows, newer="at")
 
 
 def load_observations(connection: Connection, addresses: Sequence[str]) -> dict[str, Observation]:
@@ -50,6 +50,12 @@ def oldest(connection: Connection, source: str) -> float | None:
     """When the longest unseen of a source's resources was seen."""
     query = select(func.min(observation.c.at)).join(record, observation.c.address == record.c.address).where(record.c.source == source)
     return connection.execute(query).scalar()
+
+
+def unsettle(connection: Connection, addresses: Sequence[str]) -> None:
+    """Have the next plan look at these again."""
+    for part in chunks(addresses):
+        connection.execute(update(observation).where(observation.c.address.in_(part)).values(settled=False))
 
 
 def drop_observations(connection: Connection, addresses: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, insert, select
 
+from reconciler.errors import OctofleetError
 from reconciler.store.tables import change, plan
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
@@ -67,7 +68,22 @@ def plan_location(connection: Connection, row: int) -> str:
 
 
 def load_plan(connection: Connection, row: int) -> Plan:
-    """The plan in this row, with its changes in order."""
+    """The plan in this row, with its changes in order. Raises `OctofleetError` if it is not the one that was saved: its id tells."""
+    try:
+        found = _loaded(connection, row)
+        intact = found.id == connection.execute(select(plan.c.id).where(plan.c.row == row)).scalar_one()
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(row) from error
+    if not intact:
+        raise _damaged(row)
+    return found
+
+
+def _damaged(row: int) -> OctofleetError:
+    return OctofleetError(f"the stored plan {row} was changed or damaged", hint="make a new one with octofleet plan", code="damaged-plan")
+
+
+def _loaded(connection: Connection, row: int) -> Plan:
     head = unpack(connection.execute(select(plan.c.body).where(plan.c.row == row)).scalar_one())
     bodies = connection.execute(select(change.c.body).where(change.c.plan == row).order_by(change.c.seq)).scalars()
     return Plan(
@@ -123,6 +139,7 @@ def _change(item: Change) -> dict[str, Any]:
         "wave": item.wave,
         "dependsOn": list(item.depends_on),
         "blindSpots": list(item.blind_spots),
+        "basis": item.basis,
     }
 
 
@@ -149,6 +166,7 @@ def _revived(body: Mapping[str, Any]) -> Change:
         wave=body["wave"],
         depends_on=tuple(body["dependsOn"]),
         blind_spots=tuple(body["blindSpots"]),
+        basis=body["basis"],
     )
 
 

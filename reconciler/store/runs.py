@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from reconciler.errors import Refused
 from reconciler.store.engine import chunks
+from reconciler.store.observations import unsettle
 from reconciler.store.tables import hold, item, log, run, step
 from reconciler.types.change import Action
 from reconciler.types.outcome import Status
@@ -53,9 +54,13 @@ class JournalRun:
     reason: str
 
 
-def create_run(connection: Connection, made: JournalRun, steps: Sequence[JournalStep]) -> None:
-    """Write a new run with all its steps and take hold of their resources. Raises `Refused` if another run holds one."""
-    addresses = sorted({found.address for part in steps for found in part.items})
+def create_run(connection: Connection, made: JournalRun, steps: Sequence[JournalStep], leaving: Sequence[str] = ()) -> None:
+    """Write a new run with all its steps and take hold of their resources, and of the old addresses that moves leave.
+
+    What was seen of them before counts no longer as settled: whatever comes of the run, the next plan looks again. Raises `Refused` if
+    another run holds one.
+    """
+    addresses = sorted({found.address for part in steps for found in part.items} | set(leaving))
     refuse_held(connection, addresses)
     connection.execute(
         insert(run).values(
@@ -73,6 +78,7 @@ def create_run(connection: Connection, made: JournalRun, steps: Sequence[Journal
     for table, values in ((step, rows), (item, items), (hold, [{"address": address, "run": made.id} for address in addresses])):
         if values:
             connection.execute(insert(table), values)
+    unsettle(connection, addresses)
 
 
 def refuse_held(connection: Connection, addresses: Sequence[str]) -> None:

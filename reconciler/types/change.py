@@ -88,6 +88,7 @@ class Change:
 
     `desired_digest` names the specification to apply and record (`NOTHING` for deletes); `before_digest` and `after_digest` what must be observed
     before and after. `rules` are the ones to record, for a removed resource the recorded ones. `moved_from` is the old address of a move.
+    `basis` stands for the record that the change was decided from: a plan whose basis is gone is superseded.
     `wave` is its place in the order of the plan; `depends_on` the changes of the same plan that come first.
     """
 
@@ -106,6 +107,7 @@ class Change:
     wave: int = 0
     depends_on: tuple[str, ...] = ()
     blind_spots: tuple[str, ...] = ()
+    basis: str = ""
 
     @cached_property
     def digest(self) -> str:

@@ -92,6 +92,11 @@ class Recorded:
     commit: str
 
 
+def basis(record: Recorded | None) -> str:
+    """What a change supposes of the record: equal as long as owner, specification and rules are; empty for no record."""
+    return digest([record.source, record.digest, record.rules.stated()]) if record is not None else ""
+
+
 def address(driver: str, kind: str, tenant: str, name: str) -> str:
     """`driver/kind/tenant/name`; a resource of no tenant has `-` for it."""
     return f"{driver}/{kind}/{tenant or '-'}/{name}"
