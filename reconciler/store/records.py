@@ -103,7 +103,7 @@ def save_source(connection: Connection, of: str, location: str, commit: str, at:
 
 def sources(connection: Connection) -> Iterator[Mapping[str, object]]:
     """Every source with its number of resources."""
-    numbers: dict[str, int] = dict(connection.execute(select(record.c.source, func.count()).group_by(record.c.source)).tuples().all())
+    numbers: dict[str, int] = dict(connection.execute(select(record.c.source, func.count()).group_by(record.c.source)).all())
     for row in connection.execute(select(source).order_by(source.c.name)):
         yield {
             "name": row.name,
