@@ -26,7 +26,7 @@ spec:
     - name: eno1
       mac: "52:54:{number >> 24 & 255:02x}:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
       network: n{tenant:02d}
-      address: 10.{tenant}.{number >> 8 & 255}.{number & 255}
+      address: 10.{tenant}.{number // TENANTS + 1 >> 8}.{number // TENANTS + 1 & 255}
       primary: true
   vars:
     rack_unit: {number % 42 + 1}

@@ -29,7 +29,7 @@ from reconciler.types.observation import Absent, Observation, Present, Proposed
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.resource import Recorded, Resource, address, parts
-from reconciler.types.values import Spec
+from reconciler.types.values import SecretRef, Spec
 from reconciler.wiring import Installation
 
 DEFAULT_EXPIRY_S = 24 * 3600.0
@@ -65,6 +65,7 @@ class CommitTree:
 
     repository: Repository
     tree: str
+    known: dict[str, str | None] = field(default_factory=dict)
 
     def files(self) -> Iterator[tuple[str, str, Problem | None]]:
         """Path and blob id of every manifest, with the reason why it must not be read."""
@@ -75,9 +76,11 @@ class CommitTree:
         return self.repository.blob(blob)
 
     def content(self, path: str) -> str | None:
-        """The object id at a path."""
-        entry = self.repository.entry(self.tree, path)
-        return entry[1] if entry else None
+        """The object id at a path; looked up once."""
+        if path not in self.known:
+            entry = self.repository.entry(self.tree, path)
+            self.known[path] = entry[1] if entry else None
+        return self.known[path]
 
 
 Told = Callable[[str, int, int], None]
@@ -85,8 +88,15 @@ Told = Callable[[str, int, int], None]
 
 
 def compiled(installation: Installation, repository: Repository, commit: Commit) -> Desired:
-    """What a commit wants."""
-    return compile_tree(CommitTree(repository=repository, tree=commit.tree), installation.contract, installation.token)
+    """What a commit wants. Each secret is read once."""
+    tokens: dict[tuple[SecretRef, str], str] = {}
+
+    def token(ref: SecretRef, tenant: str) -> str:
+        if (ref, tenant) not in tokens:
+            tokens[ref, tenant] = installation.token(ref, tenant)
+        return tokens[ref, tenant]
+
+    return compile_tree(CommitTree(repository=repository, tree=commit.tree), installation.contract, token)
 
 
 def make_plan(
@@ -227,12 +237,11 @@ class _Planning:
 
     def _resources(self, desired: Desired, groups: set[str] | None) -> Iterator[Resource]:
         inputs = CommitTree(repository=self.repository, tree=self.commit.tree if desired is self.desired else self._base_tree())
-        hosts_only = groups is not None and not any(not group.startswith("host/") for group in groups)
-        for driver in self.installation.drivers.values():
-            scope = desired.scope(groups if hosts_only else None)
-            for resource in driver.resources(scope, inputs):
-                if groups is None or resource.group in groups:
-                    yield resource
+        for scope in desired.scopes(groups):
+            for driver in self.installation.drivers.values():
+                for resource in driver.resources(scope, inputs):
+                    if groups is None or resource.group in groups:
+                        yield resource
 
     def _base_tree(self) -> str:
         assert self.base is not None  # noqa: S101 - only asked for with a base

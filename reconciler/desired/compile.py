@@ -4,7 +4,7 @@ Reads through the `Tree` it is given and does no other I/O. A document that is w
 manifests that depend on one, and `Desired.sound` says whether anything may be deleted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Protocol
@@ -68,18 +68,17 @@ class Desired:
         fleets = self.catalog.of("Fleet")
         return fleets[0] if len(fleets) == 1 else None
 
-    def scope(self, groups: Iterable[str] | None = None) -> FleetScope:
-        """What drivers make resources from: everything, or the hosts of some groups alone."""
-        fleet = self.fleet
-        chosen = self.hosts if groups is None else {group: self.hosts[group] for group in groups if group in self.hosts}
-        return FleetScope(
-            fleet=fleet.name if fleet else "",
-            fleet_spec=fleet.spec if fleet else {},
-            fleet_origin=fleet.origin if fleet else Origin(path=""),
-            whole=groups is None,
-            tenants=tuple(_tenant(manifest) for manifest in self.catalog.of("Tenant")) if groups is None else (),
-            hosts=(self.resolver.resolve(manifest) for group, manifest in chosen.items() if group not in self.blocked),
-        )
+    def scopes(self, groups: Collection[str] | None = None) -> Iterator[FleetScope]:
+        """What drivers make resources from, for everything or for some groups: the Fleet and its tenants, then host after host, each resolved
+        once for all drivers and then let go.
+        """
+        name = self.fleet.name if self.fleet else ""
+        if self.fleet and (groups is None or any(not group.startswith("host/") for group in groups)):
+            tenants = tuple(_tenant(manifest) for manifest in self.catalog.of("Tenant"))
+            yield FleetScope(fleet=name, fleet_spec=self.fleet.spec, fleet_origin=self.fleet.origin, whole=True, tenants=tenants)
+        for group in self.hosts if groups is None else sorted(self.hosts.keys() & groups):
+            if group not in self.blocked:
+                yield FleetScope(fleet=name, whole=False, hosts=(self.resolver.resolve(self.hosts[group]),))
 
     def host(self, group: str) -> ResolvedHost | None:
         """One host with its values; None if there is none or it is blocked."""

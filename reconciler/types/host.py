@@ -50,7 +50,7 @@ class ResolvedTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetScope:
-    """What `resources` works on: the Fleet and tenants (empty where only hosts are asked for) and the hosts, streamed."""
+    """What `resources` works on: some hosts; and the Fleet and its tenants where `whole` says that they are asked for too."""
 
     fleet: str
     fleet_spec: Spec = field(default_factory=dict)

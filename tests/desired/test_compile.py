@@ -161,7 +161,7 @@ def test_a_shared_and_a_private_name() -> None:
 def test_what_is_wrong_is_unknown_and_the_rest_is_known() -> None:
     desired = compiled(fleet(hosts=3) | {"host-2.yaml": host("web-02", 2, spec="  bogus: 1\n")})
     assert set(desired.blocked) == {"host/shop/web-02"} and not desired.sound
-    assert [item.name for item in desired.scope().hosts] == ["web-01", "web-03"]
+    assert [item.name for scope in desired.scopes() for item in scope.hosts] == ["web-01", "web-03"]
     assert desired.host("host/shop/web-02") is None
     cut = compiled(fleet(hosts=1) | {"cut.yaml": "a: [1\n"})
     assert not cut.sound and not cut.blocked and cut.host("host/shop/web-01")
@@ -181,4 +181,6 @@ def test_the_order_of_files_means_nothing() -> None:
     texts = fleet(hosts=3, set=MEMBERS)
     renamed = {f"{index:02d}-{name}": texts[name] for index, name in enumerate(sorted(texts, reverse=True))}
     one, two = compiled(texts), compiled(renamed)
-    assert [item.values for item in one.scope().hosts] == [item.values for item in two.scope().hosts]
+    assert [item.values for scope in one.scopes() for item in scope.hosts] == [
+        item.values for scope in two.scopes() for item in scope.hosts
+    ]
