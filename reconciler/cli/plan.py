@@ -79,11 +79,14 @@ def _watch(installation: Installation, repo: str, request: Request, out: Path | 
     from reconciler.source.working_copy import WorkingCopy, watch  # noqa: PLC0415 - only in this mode
 
     copy = WorkingCopy(repo, installation.data_dir / "working-copies")
-    code = _once(installation, copy.repository, copy.commit(), request, out)
+    shown = copy.commit()
+    code = _once(installation, copy.repository, shown, request, out)
     try:
-        for _ in watch(copy.root):
-            click.clear()
-            code = _once(installation, copy.repository, copy.commit(), request, out)
+        for _ in watch(copy.root, at_once=True):
+            commit = copy.commit()
+            if commit.tree != shown.tree:
+                click.clear()
+                shown, code = commit, _once(installation, copy.repository, commit, request, out)
     except KeyboardInterrupt:
         pass
     return code

@@ -104,17 +104,28 @@ def _scratch(directory: Path, objects: Path) -> Path:
     return path
 
 
-def watch(path: Path, stop: Event | None = None, *, quiet_ms: int = 300) -> Iterator[None]:
+def watch(path: Path, stop: Event | None = None, *, quiet_ms: int = 300, at_once: bool = False) -> Iterator[None]:
     """Yields after every burst of changes below `path` once nothing has changed for `quiet_ms` milliseconds; `.git` does not count.
 
-    Ends when `stop` is set. A change may leave the tree the same: compare trees. Raises Permanent if the directory cannot be watched.
+    With `at_once` also when it has begun to watch, for what changed just before. Ends when `stop` is set. A change may leave the tree the same: compare trees. Raises Permanent if the directory cannot be watched.
     """
     from watchfiles import DefaultFilter  # noqa: PLC0415 - needed in one mode only
     from watchfiles import watch as changes  # noqa: PLC0415
 
     only = DefaultFilter(ignore_dirs=(".git",), ignore_entity_patterns=())
+    begun = not at_once
     try:
-        for _ in changes(path, watch_filter=only, debounce=max(quiet_ms, 50) * 5, step=quiet_ms, stop_event=stop):
-            yield None
+        for found in changes(
+            path,
+            watch_filter=only,
+            debounce=max(quiet_ms, 50) * 5,
+            step=quiet_ms,
+            stop_event=stop,
+            yield_on_timeout=at_once,
+            rust_timeout=500 if at_once else 5000,
+        ):
+            if found or not begun:
+                begun = True
+                yield None
     except OSError as error:
         raise errors.from_system("watch", path, error) from error

@@ -224,7 +224,7 @@ def test_missing_and_corrupt_objects(repo, opened, tmp_path):
         lambda data: data[:-6],
         lambda data: data[:2],
         lambda data: b"",
-        lambda data: data[:-1] + b"?",
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
         lambda data: zlib.compress(b"blob 1\0xyz"),
     ],
 )
