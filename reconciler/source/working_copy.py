@@ -107,7 +107,8 @@ def _scratch(directory: Path, objects: Path) -> Path:
 def watch(path: Path, stop: Event | None = None, *, quiet_ms: int = 300, at_once: bool = False) -> Iterator[None]:
     """Yields after every burst of changes below `path` once nothing has changed for `quiet_ms` milliseconds; `.git` does not count.
 
-    With `at_once` also when it has begun to watch, for what changed just before. Ends when `stop` is set. A change may leave the tree the same: compare trees. Raises Permanent if the directory cannot be watched.
+    With `at_once` also when it has begun to watch, for what changed just before. Ends when `stop` is set. A change may leave the tree the
+    same: compare trees. Raises Permanent if the directory cannot be watched.
     """
     from watchfiles import DefaultFilter  # noqa: PLC0415 - needed in one mode only
     from watchfiles import watch as changes  # noqa: PLC0415
