@@ -10,7 +10,9 @@ import json
 import re
 import shlex
 import subprocess
+import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,10 +133,14 @@ def cloud_config_schema() -> dict[str, Any]:
     home = ROOT / ".peers" / "cloud-init"
     found = home / "usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json"
     if not found.exists():
-        home.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=home.parent))  # test workers may come here at once: each makes its own, one stays
+        fresh.chmod(0o755)
         try:
-            subprocess.run(["apt-get", "download", "cloud-init"], cwd=home, check=True, capture_output=True, timeout=120)
-            subprocess.run(["dpkg", "-x", next(home.glob("*.deb")).name, "."], cwd=home, check=True, timeout=60)
+            subprocess.run(["apt-get", "download", "cloud-init"], cwd=fresh, check=True, capture_output=True, timeout=120)
+            subprocess.run(["dpkg", "-x", next(fresh.glob("*.deb")).name, "."], cwd=fresh, check=True, timeout=60)
+            with suppress(OSError):
+                fresh.rename(home)
         except (OSError, subprocess.SubprocessError):
             missing("cloud-init's schema", "apt-get download cloud-init, then dpkg -x into .peers/cloud-init")
     schema: dict[str, Any] = json.loads(Path(found).read_text())
