@@ -83,7 +83,7 @@ def _network(host: inputs.Machine, nics: tuple[inputs.Interface, ...]) -> list[s
 def _mirror(host: inputs.Machine, values: Mapping[str, Any]) -> list[str]:
     source = inputs.install(values).source
     if source is None:
-        raise RenderError("/install/source", "missing: the URL of the Debian mirror, such as http://deb.debian.org/debian")
+        raise RenderError("/install/source", "missing: the URL of the Debian mirror, such as http://mirror.example.net/debian")
     parts = urlsplit(source)
     return [
         _question("mirror/country", "string", "manual"),

@@ -68,7 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
         interfaces=[{"name": "ens3", "mac": "52:54:00:00:00:01", "network": "lan", "address": "10.20.0.11", "primary": True, **LAN}],
         root={"ssh_authorized_keys": [KEY]},
         package_upgrade=True,
-        install=_install("http://deb.debian.org/debian"),
+        install=_install("http://mirror.example.net/debian"),
     ),
     "debian-uefi-match-vlan": _host(
         "edge-01",
