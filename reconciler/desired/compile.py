@@ -1,54 +1,88 @@
-"""A commit's tree in, everything that it wants out, with all problems in one pass.
+"""A commit's tree in, everything that it wants out, with all problems. Costs what differs from the tree that the index has compiled.
 
-Reads through the `Tree` it is given and does no other I/O. A document that is wrong is unknown, never absent: `Desired.blocked` names the
-manifests that depend on one, and `Desired.sound` says whether anything may be deleted.
+`compile_tree` gives a view of a tree and leaves the index as it is; `settle` brings the index to a tree. Both look at each host that the
+difference reaches once, in chunks, and hand those that resolve to a `Visitor`. A document that is wrong is unknown, never absent:
+`Desired.blocked` names the hosts that depend on one, and `Desired.sound` says whether anything may be deleted.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from reconciler.desired.catalog import Catalog, collect
-from reconciler.desired.clash import Clashes
-from reconciler.desired.foreign import IGNORE_FILE, Ignored, without_projects
-from reconciler.desired.hostset import TooMany, expand
-from reconciler.desired.layers import Unresolved, chain, follow
-from reconciler.desired.manifest import Check, Manifest, Parsed, parse
-from reconciler.desired.merge import Rules
-from reconciler.desired.reader import Positions, locate, positions
-from reconciler.desired.resolve import Resolver, Token
+from reconciler.desired.catalog import Catalog
+from reconciler.desired.clash import changed_identities, clashes
+from reconciler.desired.contribution import Contract, Reader, SourceFile
+from reconciler.desired.declared import Declarations, Members, place_of, places
+from reconciler.desired.difference import Difference, Tree, difference, ignored, owners_of
+from reconciler.desired.findings import KINDS, SHARED, Findings, packed, unpacked
+from reconciler.desired.foreign import Owner, Owners, owner_rows, projects
+from reconciler.desired.layers import Unresolved
+from reconciler.desired.manifest import Manifest, Parsed, show
+from reconciler.desired.packed import pack_parsed, unpack_parsed
+from reconciler.desired.parallel import parse_all
+from reconciler.desired.reader import locate
+from reconciler.desired.resolve import Resolution, Resolver, Token, secret_of
+from reconciler.errors import Permanent
+from reconciler.index.file import Index
+from reconciler.index.state import HostRow, Place, State
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
 
+__all__ = ["Contract", "Desired", "SourceFile", "Tree", "Visited", "Visitor", "compile_tree", "settle"]
 
-class Tree(Protocol):
-    """The files of one commit."""
-
-    def files(self) -> Iterable[tuple[str, str, Problem | None]]:
-        """Path and blob id of every manifest file, sorted by path; with a problem, it must not be read."""
-
-    def blob(self, blob: str) -> bytes:
-        """The bytes of a blob."""
-
-    def content(self, path: str) -> str | None:
-        """The id of what is at a path, or None."""
+CHUNK = 500
+WHOLE = ("Fleet", "Tenant")
+"""Kinds besides Host that resources are made of."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
-    """What manifests are checked and merged by: the schemas, and the parsed files remembered by path and blob id between commits."""
+class Visited:
+    """What a visitor says of a host: further inputs that its resources depend on, and whether they may differ from the record."""
 
-    kinds: Mapping[str, str | None]
-    check: Check
-    rules: Rules
-    parsed: dict[tuple[str, str], Parsed] = field(default_factory=dict)
+    inputs: frozenset[str] = frozenset()
+    open: bool = True
+
+
+Visitor = Callable[[str, Sequence[ResolvedHost]], Sequence[Visited]]
+"""Is shown the Fleet's name and hosts, in chunks, each host once; says something of each."""
+
+
+def ignore(fleet: str, hosts: Sequence[ResolvedHost]) -> Sequence[Visited]:
+    """The visitor that has nothing to say."""
+    del fleet
+    return [Visited()] * len(hosts)
+
+
+class Hosts(Mapping[str, Manifest]):
+    """The hosts of a tree by group; each is looked up when asked for. Iterates in the order of tenant and name."""
+
+    def __init__(self, declarations: Declarations, number: int) -> None:
+        self._declarations, self._number = declarations, number
+
+    def __getitem__(self, group: str) -> Manifest:
+        found = self._declarations.at(group) if group.startswith("host/") else ()
+        if not found:
+            raise KeyError(group)
+        return found[0]
+
+    def __contains__(self, group: object) -> bool:
+        return isinstance(group, str) and group.startswith("host/") and bool(self._declarations.places(group))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._declarations.keys("Host")))
+
+    def __len__(self) -> int:
+        return self._number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
-    """What a commit wants. `hosts` are sorted by tenant and name; `blocked` maps a manifest's group to why it is unknown."""
+    """What a commit wants. `blocked` maps a host's group to why it is unknown. `reached`: groups whose resources may differ from those of the
+    compiled tree.
+    """
 
     catalog: Catalog
     resolver: Resolver
@@ -56,6 +90,7 @@ class Desired:
     problems: tuple[Problem, ...]
     blocked: Mapping[str, str]
     text: Callable[[str], bytes]
+    reached: Collection[str] = frozenset()
 
     @property
     def sound(self) -> bool:
@@ -65,29 +100,40 @@ class Desired:
     @property
     def fleet(self) -> Manifest | None:
         """The Fleet, if its document is known."""
-        fleets = self.catalog.of("Fleet")
-        return fleets[0] if len(fleets) == 1 else None
+        return _fleet(self.catalog)
 
     def scopes(self, groups: Collection[str] | None = None) -> Iterator[FleetScope]:
         """What drivers make resources from, for everything or for some groups: the Fleet and its tenants, then host after host, each resolved
         once for all drivers and then let go.
         """
         name = self.fleet.name if self.fleet else ""
-        if self.fleet and (groups is None or any(not group.startswith("host/") for group in groups)):
-            tenants = tuple(_tenant(manifest) for manifest in self.catalog.of("Tenant"))
+        whole = None if groups is None else {group for group in groups if not group.startswith("host/")}
+        if self.fleet and (whole is None or whole):
+            tenants = tuple(_tenant(m) for m in self.catalog.of("Tenant") if whole is None or m.key in whole)
             yield FleetScope(fleet=name, fleet_spec=self.fleet.spec, fleet_origin=self.fleet.origin, whole=True, tenants=tenants)
-        for group in self.hosts if groups is None else sorted(self.hosts.keys() & groups):
-            if group not in self.blocked:
-                yield FleetScope(fleet=name, whole=False, hosts=(self.resolver.resolve(self.hosts[group]),))
+        for group in self.hosts if groups is None else sorted(groups):
+            host = self.host(group)
+            if host is not None:
+                yield FleetScope(fleet=name, whole=False, hosts=(host,))
 
     def host(self, group: str) -> ResolvedHost | None:
         """One host with its values; None if there is none or it is blocked."""
-        known = group in self.hosts and group not in self.blocked
-        return self.resolver.resolve(self.hosts[group]) if known else None
+        if group in self.blocked or group not in self.hosts:
+            return None
+        return self.resolver.resolve(self.hosts[group])
 
     def origin(self, manifest: Manifest, pointer: str) -> Origin:
         """The place of a value in a manifest's file."""
         return locate(manifest.path, self.text(manifest.path), manifest.index, pointer)
+
+    def count(self) -> int:
+        """How many manifests there are."""
+        return sum(1 for kind in (*KINDS, "Host") for _ in self.catalog.declared.keys(kind))
+
+
+def _fleet(catalog: Catalog) -> Manifest | None:
+    fleets = catalog.of("Fleet")
+    return fleets[0] if len(fleets) == 1 else None
 
 
 def _tenant(manifest: Manifest) -> ResolvedTenant:
@@ -97,136 +143,363 @@ def _tenant(manifest: Manifest) -> ResolvedTenant:
     )
 
 
-def compile_tree(tree: Tree, contract: Contract, token: Token) -> Desired:
-    """Everything that the files of the tree want. Never raises on user input: problems are in the result."""
-    ignored = Ignored(_ignore_file(tree))
-    found = [item for item in tree.files() if item[0] not in ignored]
-    files = {path: blob for path, blob, _ in found}
-    parsed = {
-        path: Parsed(problems=(problem,), broken=True) if problem else _parsed(path, blob, tree, contract) for path, blob, problem in found
-    }
-    catalog = collect(without_projects(parsed))
-    check = _Findings(catalog=catalog, text=lambda path: tree.blob(files[path]))
-    hosts = dict(sorted(check.hosts(contract.rules)))
-    resolver = Resolver(catalog=catalog, rules=contract.rules, token=token)
-    check.references()
-    check.networks()
-    check.moves(hosts)
-    check.resolve(hosts, resolver)
-    check.fleet(len(files))
-    problems = tuple(sorted({*catalog.problems, *check.problems}))
-    return Desired(catalog=catalog, resolver=resolver, hosts=hosts, problems=problems, blocked=check.blocked, text=check.text)
+def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = ignore) -> Desired:
+    """Everything that the files of the tree want. Never raises on user input: problems are in the result. The index stays as it is, unless it has
+    no tree to compare with: then it is settled.
+    """
+    index = index or Index(None, "0" * 64)
+    compiler = _Compiler(index, tree, contract, token)
+    found = compiler.difference()
+    if found is None:
+        return settle(tree, contract, token, index, visit)
+    return _View(compiler, found, visit).desired()
 
 
-def _ignore_file(tree: Tree) -> str:
-    blob = tree.content(IGNORE_FILE)
-    return tree.blob(blob).decode(errors="replace") if blob else ""
+def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Visitor = ignore) -> Desired:
+    """As `compile_tree`, and the index has compiled this tree from now on. Raises sqlite3.OperationalError if another process is at it for too long."""
+    with index.writing():
+        compiler = _Compiler(index, tree, contract, token)  # another process may just have settled it
+        found = compiler.difference()
+        if found is None:
+            _Build(compiler, visit).go()
+        elif not found.empty:
+            _View(compiler, found, visit, settle=True).desired()
+        compiler.finish()
+    compiler = _Compiler(index, tree, contract, token)
+    return _View(compiler, Difference(owners=owners_of(compiler.state)), ignore).desired()
 
 
-def _parsed(path: str, blob: str, tree: Tree, contract: Contract) -> Parsed:
-    key = path, blob
-    if key not in contract.parsed:
-        contract.parsed[key] = parse(path, tree.blob(blob), contract.kinds, contract.check)
-    return contract.parsed[key]
+class _Compiler:
+    """An index, a tree to look at, and what both are read with."""
+
+    def __init__(self, index: Index, tree: Tree, contract: Contract, token: Token) -> None:
+        self.index, self.tree, self.contract, self.token = index, tree, contract, token
+        self.state = State(index)
+        self.reader = Reader(index=index, contract=contract, blob=tree.blob)
+        self.digest = f"{contract.digest}:{index.schemas}"
+        self.used: set[str] = set()
+
+    def text(self, path: str) -> bytes:
+        """The bytes of a file."""
+        blob = self.tree.content(path)
+        return self.tree.blob(blob) if blob else b""
+
+    def difference(self) -> Difference | None:
+        """Between the compiled tree and this one, new values of secrets included; None if there is nothing to compare with."""
+        if not self.state.tree or self.state.contract != self.digest:
+            return None
+        try:
+            found = difference(self.state, self.tree, self.reader)
+        except Permanent:
+            return None
+        if found is not None:
+            found.names.update(name for name, before in self.state.secrets().items() if self.token(*secret_of(name)) != before)
+        return found
+
+    def catalog(self, declared: Declarations, bad: Mapping[str, Parsed]) -> Catalog:
+        """Of what is declared, with what is known to be wrong."""
+        return Catalog(
+            declared,
+            unknown=frozenset(ref for parsed in bad.values() for ref in parsed.unknown),
+            broken=any(parsed.broken for parsed in bad.values()),
+            mentioned=frozenset(name for parsed in bad.values() for name in parsed.mentioned),
+        )
+
+    def shared(self, findings: Findings) -> None:
+        """Findings about no host."""
+        catalog = findings.catalog
+        unknown = catalog.broken or any(ref[0] in ("Fleet", "") for ref in catalog.unknown) or any(catalog.declared.keys("Fleet"))
+        findings.shared(lambda: any(True for _ in self.tree.files()), unknown_fleet=unknown)
+
+    def row(self, resolution: Resolution | None, manifest: Manifest, visited: Visited, blocked: str | None) -> HostRow:
+        """What the index keeps of a host."""
+        names = (resolution.inputs | visited.inputs) if resolution else frozenset()
+        self.used |= names
+        return HostRow(
+            inputs=self.state.inputs_id(names),
+            identity="\n".join(resolution.identities) if resolution else "",
+            open=visited.open,
+            problem=blocked,
+            moved=show(("Host", *manifest.moved_from)) if manifest.moved_from else None,
+        )
+
+    def finish(self) -> None:
+        """The index has compiled the tree."""
+        self.state.drop_unused()
+        self.state.replace_secrets((name, self.token(*secret_of(name))) for name in self.state.used_secrets())
+        self.state.end(self.tree.id, self.digest)
+        self.index.evict()
 
 
-class _Findings:
-    """Collects the problems that only show when all manifests are known."""
+class _View:
+    """What a tree wants, as the compiled tree and a difference held in memory; with `settle` the index is brought to it."""
 
-    def __init__(self, catalog: Catalog, text: Callable[[str], bytes]) -> None:
-        self.catalog, self.text = catalog, text
-        self.problems: list[Problem] = []
-        self._positions: dict[str, Positions] = {}
-        self.blocked: dict[str, str] = {
-            f"host/{tenant}/{name}": "its document has problems" for kind, tenant, name in catalog.unknown if kind == "Host"
-        }
+    def __init__(self, compiler: _Compiler, found: Difference, visit: Visitor, *, settle: bool = False) -> None:
+        self.compiler, self.found, self.visit, self.settle = compiler, found, visit, settle
+        self.state = compiler.state
+        self.declared = Declarations(self.state, compiler.reader, found.owners, found.gone, found.come)
+        self.bad = self._bad()
+        self.catalog = compiler.catalog(self.declared, self.bad)
+        self.findings = Findings(self.catalog, compiler.text)
+        self.resolver = Resolver(catalog=self.catalog, rules=compiler.contract.rules, token=compiler.token)
+        fleet = _fleet(self.catalog)
+        self.fleet = fleet.name if fleet else ""
+        self.before: dict[str, frozenset[str]] = {}
+        self.after: dict[str, frozenset[str]] = {}
+        self.blocked: dict[str, str] = {}
 
-    def add(self, manifest: Manifest, pointer: str, code: str, message: str, hint: str = "") -> None:
-        """One problem at a pointer of a manifest."""
-        if manifest.path not in self._positions:
-            self._positions[manifest.path] = positions(manifest.path, self.text(manifest.path))
-        origin = self._positions[manifest.path].origin(manifest.index, pointer)
-        self.problems.append(Problem(origin=origin, code=code, message=message, hint=hint))
+    def _bad(self) -> dict[str, Parsed]:
+        """What files with problems contribute, by path."""
+        rows = self.state.bad() | {path: body or b"" for path, body in self.found.bad.items()}
+        return {path: unpack_parsed(path, body) for path, body in sorted(rows.items()) if body}
 
-    def hosts(self, rules: Rules) -> Iterator[tuple[str, Manifest]]:
-        """Every Host by group, those of HostSets too; what is declared twice is blocked."""
-        seen: dict[str, Manifest] = {}
-        for manifest in self.catalog.of("Host"):
-            seen[f"host/{manifest.tenant}/{manifest.name}"] = manifest
-        for hosts in self.catalog.of("HostSet"):
-            try:
-                members = list(expand(hosts, rules))
-            except TooMany as error:
-                self.add(hosts, error.pointer, "hostset-range", error.message, "lower count or begin earlier")
+    def desired(self) -> Desired:
+        """Look at what the difference reaches, and tell everything."""
+        found = self.found
+        known = self.state.blocked()
+        reached = {} if found.empty else self._reached(known)
+        rows = self._examine(reached)
+        self._clash({group for group in reached if group in known})
+        recomputed = {*reached, *found.direct, *found.sets, *self.findings.by_owner, *self.after}
+        if found.sides or found.sets or found.bad:
+            recomputed.add(SHARED)
+            self.compiler.shared(self.findings)
+        for key in found.sets:
+            for hosts in self.declared.at(key):
+                self.findings.hostset(hosts, self.compiler.contract.rules)
+        kept = [(owner, problem) for owner, problem in unpacked(self.state.findings()) if owner not in recomputed]
+        if self.settle:
+            self._settle(rows, recomputed)
+        problems = {problem for parsed in self.bad.values() for problem in parsed.problems} | {problem for _, problem in kept}
+        problems.update(problem for items in self.findings.by_owner.values() for problem in items)
+        blocked = {group: why for group, why in known.items() if group not in reached and self.declared.places(group)} | self.blocked
+        blocked |= {show(ref): "its document has problems" for ref in self.catalog.unknown if ref[0] == "Host"}
+        whole = {key for key in found.sides if key.startswith(("fleet/", "tenant/"))}
+        return Desired(
+            catalog=self.catalog,
+            resolver=self.resolver,
+            hosts=Hosts(self.declared, self._number()),
+            problems=tuple(sorted(problems)),
+            blocked=dict(sorted(blocked.items())),
+            text=self.compiler.text,
+            reached=frozenset({*reached, *self.blocked, *found.direct, *whole}),
+        )
+
+    def _number(self) -> int:
+        """How many hosts there are."""
+        touched = {place.ref for place in self.found.gone} | self.found.come.keys()
+        changes = (bool(self.declared.places(key)) - self.state.declared(key) for key in touched if key.startswith("host/"))
+        return self.state.hosts + sum(changes)
+
+    def _reached(self, known: Collection[str]) -> dict[str, list[Place]]:
+        """The hosts that the difference may mean something for, with the places that declare them. What was unknown is always looked at again."""
+        again = {*known, *self.found.come, *(place.ref for place in self.found.gone)}
+        named = self.state.using(self.found.names)
+        reached = {place.ref: [place] for place in named if place.ref not in again}
+        groups = {*self.found.direct, *known, *(place.ref for place in named if place.ref in again)}
+        groups |= {other.ref for moved in self._moves() for other in self.state.came_from(moved)}
+        for group in sorted(groups - reached.keys()):
+            if here := self.declared.places(group):
+                reached[group] = here
+        return reached
+
+    def _moves(self) -> set[str]:
+        """Where hosts that differ say that they come from."""
+        rows = (row for place in self.found.gone if place.ref in self.found.direct for _, row in self.state.host(place.ref))
+        after = (m.moved_from for group in self.found.direct for _, m in self.found.come.get(group, ()))
+        return {row.moved for row in rows if row.moved} | {show(("Host", *moved)) for moved in after if moved}
+
+    def _examine(self, reached: Mapping[str, Sequence[Place]]) -> list[tuple[Place, HostRow]]:
+        """Look at each host once; gives the rows to keep, if the index is to be settled."""
+        rows: list[tuple[Place, HostRow]] = []
+        for part in _chunks(reached.items()):
+            looked = [(group, here, self._look(group, here)) for group, here in part]
+            for group, _, resolution in looked:
+                self._identify(group, resolution.identities if resolution else ())
+            good = iter(self.visit(self.fleet, [resolution.host for _, _, resolution in looked if resolution]))
+            for group, here, resolution in looked:
+                visited = next(good) if resolution else Visited()
+                if self.settle:
+                    rows += [
+                        (place, self.compiler.row(resolution, self.declared.load(place), visited, self.blocked.get(group))) for place in here
+                    ]
+        return rows
+
+    def _look(self, group: str, here: Sequence[Place]) -> Resolution | None:
+        """The host resolved, or None with the reason noted."""
+        if len(here) > 1:
+            self.findings.twice(group, self.declared.at(group))
+            self.blocked[group] = "it is declared twice"
+            return None
+        manifest = self.declared.load(here[0])
+        if manifest.moved_from is not None and (first := self._first_to_come(manifest)) != group:
+            self.blocked[group] = self.findings.moved_twice(manifest, first)
+            return None
+        try:
+            return self.resolver.resolution(manifest)
+        except Unresolved as found:
+            self.findings.unresolved(group, found)
+            self.blocked[group] = found.message
+            return None
+
+    def _first_to_come(self, manifest: Manifest) -> str:
+        """Of the hosts that say they come from where this one does, the first by name."""
+        assert manifest.moved_from is not None  # noqa: S101 - asked for such hosts only
+        there = self.state.came_from(show(("Host", *manifest.moved_from)))
+        others = {place.ref for place in there if place not in self.found.gone}
+        others |= {key for key, items in self.found.come.items() if any(m.moved_from == manifest.moved_from for _, m in items)}
+        return min({manifest.key, *(other for other in others if len(self.declared.places(other)) == 1)})
+
+    def _identify(self, group: str, after: Sequence[str]) -> None:
+        before = frozenset(identity for _, row in self.state.host(group) for identity in row.identity.split("\n") if identity)
+        if before != frozenset(after):
+            self.before[group], self.after[group] = before, frozenset(after)
+
+    def _clash(self, again: Collection[str]) -> None:
+        """Who shares an identity, as far as what has been looked at changes it; `again`: hosts to look at in any case."""
+        for group in {place.ref for place in self.found.gone if place.ref.startswith("host/")}:
+            if not self.declared.places(group):
+                self._identify(group, ())
+        looked = set(again)
+        for identity in changed_identities(self.before, self.after):
+            looked |= self._owners(identity)
+        for group in sorted(looked - self.blocked.keys()):
+            if not (here := self.declared.places(group)):
                 continue
-            for manifest in members:
-                group = f"host/{manifest.tenant}/{manifest.name}"
-                if group in seen:
-                    message = f"{group} is declared here and at {seen[group].origin}"
-                    self.add(hosts, manifest.own[-1][0], "duplicate-name", message, "rename or remove one of them")
-                    self.blocked[group] = "it is declared twice"
-                seen.setdefault(group, manifest)
-        yield from seen.items()
+            for message in clashes(group, sorted(self._has(group)), self._owners):
+                manifest = self.declared.load(here[0])
+                self.findings.add(group, manifest, manifest.pointer("interfaces"), "identity-clash", message, "give each host its own")
+                self.blocked[group] = message
 
-    def references(self) -> None:
-        """Check what no host may lead to: the extends of every profile, tenants that private manifests name."""
-        for profile in self.catalog.of("Profile"):
-            try:
-                chain(self.catalog, profile)
-            except Unresolved as found:
-                self._unresolved(found)
-        for kind in ("Network", "Profile", "Role"):
-            for manifest in self.catalog.of(kind):
-                if manifest.tenant and not self.catalog.is_unknown("Tenant", "", manifest.tenant):
-                    try:
-                        follow(self.catalog, manifest, "Tenant", manifest.tenant, "/metadata/tenant")
-                    except Unresolved as found:
-                        self._unresolved(found)
+    def _owners(self, identity: str) -> set[str]:
+        known = {group for group in self.state.owners(identity) if group not in self.after}
+        return known | {group for group, has in self.after.items() if identity in has}
 
-    def moves(self, hosts: Mapping[str, Manifest]) -> None:
-        """No two manifests come from one."""
-        came: dict[tuple[str, str], str] = {}
-        for group, manifest in hosts.items():
-            if manifest.moved_from is None:
+    def _has(self, group: str) -> frozenset[str]:
+        if group in self.after:
+            return self.after[group]
+        return frozenset(identity for _, row in self.state.host(group) for identity in row.identity.split("\n") if identity)
+
+    def _settle(self, rows: Sequence[tuple[Place, HostRow]], recomputed: Collection[str]) -> None:
+        """Write it all into the index."""
+        state, found = self.state, self.found
+        old = {place.ref: row for place in found.gone for _, row in state.host(place.ref)}
+        fresh = {place for place, _ in rows}
+        state.remove(found.gone)
+        come = [place for items in found.come.values() for place, _ in items if place not in fresh]
+        state.put((place, old.get(place.ref, HostRow(open=True)) if place.ref not in found.sides else HostRow(open=True)) for place in come)
+        state.put(rows)
+        for group in {place.ref for place in found.gone}:
+            if not state.declared(group):
+                state.set_orphan(group, orphan=True)
+        for key in found.come:
+            state.set_orphan(key, orphan=False)
+        state.remove_identities((identity, group) for group, has in self.before.items() for identity in has - self.after[group])
+        state.put_identities((identity, group) for group, has in self.after.items() for identity in has)
+        for group, why in self.blocked.items():
+            state.set_problem(group, why)
+        for path, body in found.bad.items():
+            state.replace_bad(path, body)
+        for path, owners in found.projects.items():
+            state.replace_projects(path, owner_rows(owners))
+        state.replace_findings(recomputed, packed(self.findings.by_owner))
+
+
+class _Build:
+    """The index made from nothing: every file is read, first for what is shared, then for its hosts. Holds nothing per host."""
+
+    def __init__(self, compiler: _Compiler, visit: Visitor) -> None:
+        self.compiler, self.visit = compiler, visit
+        self.state, self.reader = compiler.state, compiler.reader
+
+    def go(self) -> None:
+        """Fill the tables."""
+        self.state.begin()
+        left_out = ignored(self.compiler.tree)
+        files = [file for file in self.compiler.tree.files() if file.path not in left_out]
+        parse_all(self.reader, files)
+        owners = self._projects(files)
+        self._shared(files, owners)
+        declared = Declarations(self.state, self.reader, owners)
+        catalog = self.compiler.catalog(declared, {path: unpack_parsed(path, body) for path, body in self.state.bad().items()})
+        findings = Findings(catalog, self.compiler.text)
+        resolver = Resolver(catalog=catalog, rules=self.compiler.contract.rules, token=self.compiler.token)
+        for part in _chunks(self._hosts(files, owners, declared.members)):
+            self._examine(part, resolver, findings)
+        self._together(declared, findings)
+        self.compiler.shared(findings)
+        for key in declared.keys("HostSet"):
+            for hosts in declared.at(key):
+                findings.hostset(hosts, self.compiler.contract.rules)
+        self.state.replace_findings((), packed(findings.by_owner))
+
+    def _projects(self, files: Iterable[SourceFile]) -> Owners:
+        found: list[tuple[str, Owner]] = []
+        for file in files:
+            if not self.reader.only_hosts(file):
+                rows = list(projects(self.reader.raw(file)))
+                self.state.replace_projects(file.path, owner_rows(rows))
+                found += rows
+        return Owners(found)
+
+    def _shared(self, files: Iterable[SourceFile], owners: Owners) -> None:
+        """Everything but hosts, and files with problems."""
+        for file in files:
+            if self.reader.only_hosts(file) and not (owners and owners.of(file.path)):
                 continue
-            first = came.setdefault(manifest.moved_from, group)
-            if first != group:
-                old = "/".join(manifest.moved_from)
-                self.add(manifest, "/metadata/moved/from", "moved-twice", f"host/{old} became {first} already", "correct one of the two")
-                self.blocked[group] = f"two manifests come from host/{old}"
+            parsed = self.reader.of(file, owners)
+            if parsed.problems or parsed.unknown or parsed.broken:
+                self.state.replace_bad(file.path, pack_parsed(parsed))
+            self.state.put((place_of(m, file.blob_id), HostRow(open=m.kind in WHOLE)) for m in parsed.manifests if m.kind != "Host")
 
-    def networks(self) -> None:
-        """A network's own addresses must fit together."""
-        for network in self.catalog.of("Network"):
-            text = network.spec["cidr"]
-            cidr = ip_network(text, strict=False)
-            if text != str(cidr):
-                self.add(network, "/spec/cidr", "network", f"{text} is an address in a network, not a network", f"write {cidr}")
-            gateway = network.spec.get("gateway")
-            if gateway is not None and ip_address(gateway) not in cidr:
-                self.add(network, "/spec/gateway", "network", f"the gateway {gateway} is not in {cidr}", "correct one of the two")
+    def _hosts(self, files: Iterable[SourceFile], owners: Owners, members: Members) -> Iterator[tuple[Place, Manifest]]:
+        for file in files:
+            if file.problem is None:
+                parsed = self.reader.of(file, owners)
+                yield from ((place, manifest) for place, manifest in places(parsed, file.blob_id, members) if manifest.kind == "Host")
 
-    def resolve(self, hosts: Mapping[str, Manifest], resolver: Resolver) -> None:
-        """Resolve every host once, for its problems and its identities."""
-        clashes = Clashes(self.catalog)
-        for group, manifest in hosts.items():
+    def _examine(self, part: Sequence[tuple[Place, Manifest]], resolver: Resolver, findings: Findings) -> None:
+        looked: list[tuple[Place, Manifest, Resolution | None, str | None]] = []
+        for place, manifest in part:
             try:
-                clashes.see(manifest, resolver.resolve(manifest))
+                looked.append((place, manifest, resolver.resolution(manifest), None))
             except Unresolved as found:
-                self._unresolved(found)
-                self.blocked[group] = found.message
-        for manifest, message in clashes.found():
-            self.add(manifest, manifest.pointer("interfaces"), "identity-clash", message, "give each host its own")
-            self.blocked[f"host/{manifest.tenant}/{manifest.name}"] = message
+                findings.unresolved(place.ref, found)
+                looked.append((place, manifest, None, found.message))
+        fleet = _fleet(resolver.catalog)
+        hosts = [resolution.host for _, _, resolution, _ in looked if resolution]
+        good = iter(self.visit(fleet.name if fleet else "", hosts))
+        self.state.put(
+            (place, self.compiler.row(resolution, manifest, next(good) if resolution else Visited(), blocked))
+            for place, manifest, resolution, blocked in looked
+        )
+        self.state.put_identities((i, place.ref) for place, _, resolution, _ in looked if resolution for i in resolution.identities)
 
-    def _unresolved(self, found: Unresolved) -> None:
-        if not found.known_bad:
-            self.add(found.owner, found.pointer, "reference", found.message, found.hint)
+    def _together(self, declared: Declarations, findings: Findings) -> None:
+        """What only shows when all hosts are known: names, origins and identities that two of them have."""
+        for group in self.state.declared_twice():
+            if group.startswith("host/"):
+                findings.by_owner.pop(group, None)
+                findings.twice(group, declared.at(group))
+                self.state.set_problem(group, "it is declared twice")
+                self.state.remove_identities((i, group) for _, row in self.state.host(group) for i in row.identity.split("\n"))
+                self.state.forget_host(group)
+        for group, first in self.state.moved_twice():
+            manifest = declared.at(group)[0]
+            findings.by_owner.pop(group, None)
+            self.state.set_problem(group, findings.moved_twice(manifest, first))
+            self.state.remove_identities((i, group) for _, row in self.state.host(group) for i in row.identity.split("\n"))
+            self.state.forget_host(group)
+        shared = self.state.shared_identities()
+        for group in sorted(set().union(*shared.values())) if shared else ():
+            manifest = declared.at(group)[0]
+            has = sorted(identity for identity, groups in shared.items() if group in groups)
+            for message in clashes(group, has, lambda identity: shared.get(identity, ())):
+                findings.add(group, manifest, manifest.pointer("interfaces"), "identity-clash", message, "give each host its own")
+                self.state.set_problem(group, message)
 
-    def fleet(self, files: int) -> None:
-        """There must be a Fleet."""
-        if self.catalog.of("Fleet") or self.catalog.broken or any(ref[0] in ("Fleet", "") for ref in self.catalog.unknown):
-            return
-        message = "the repository has no Fleet" if files else "the repository has no YAML file"
-        hint = "add a manifest of kind Fleet, or start from octofleet init DIR"
-        self.problems.append(Problem(origin=Origin(path="."), code="fleet-count", message=message, hint=hint))
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(items)
+    while part := list(islice(left, CHUNK)):
+        yield part

@@ -3,12 +3,12 @@
 Every other YAML file is read as manifests, so that a misspelt one is a problem and never silently absent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from reconciler.desired.manifest import Manifest, Parsed, show
+from reconciler.desired.manifest import Parsed
 from reconciler.types.problem import Problem
 
 IGNORE_FILE = ".octofleetignore"
@@ -40,24 +40,56 @@ def project_of(ansible: Mapping[str, str]) -> str:
     return ansible.get("project", "" if parent == "." else parent).strip("/")
 
 
-def without_projects(files: Mapping[str, Parsed]) -> Iterator[Parsed]:
-    """The files, those below the project of a Role without their problems; a manifest among them is a problem of its own."""
-    projects: dict[str, Manifest] = {}
-    for parsed in files.values():
-        for manifest in parsed.manifests:
-            if manifest.kind == "Role" and "ansible" in manifest.spec:
-                projects.setdefault(project_of(manifest.spec["ansible"]), manifest)
-    for path, parsed in files.items():
-        owner = next((projects[str(parent)] for parent in PurePosixPath(path).parents if str(parent) in projects), None)
-        yield parsed if owner is None else _foreign(parsed, owner)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A Role that names a project directory: its identity as text and where it stands."""
+
+    path: str
+    line: int
+    number: int
+    key: str
 
 
-def _foreign(parsed: Parsed, owner: Manifest) -> Parsed:
+class Owners:
+    """Which Role's Ansible project a file belongs to, if to any: the Role that comes first among those that name the directory."""
+
+    def __init__(self, rows: Iterable[tuple[str, Owner]]) -> None:
+        found: dict[str, Owner] = {}
+        for directory, owner in sorted(rows, key=lambda row: (row[1].path, row[1].number)):
+            found.setdefault(directory, owner)
+        self.directories: Mapping[str, Owner] = found
+
+    def __bool__(self) -> bool:
+        return bool(self.directories)
+
+    def of(self, path: str) -> Owner | None:
+        """The owner of the nearest project directory above a path."""
+        while path := path.rpartition("/")[0]:
+            if path in self.directories:
+                return self.directories[path]
+        return None
+
+
+def projects(parsed: Parsed) -> Iterator[tuple[str, Owner]]:
+    """The project directories that a file's Roles name."""
+    for manifest in parsed.manifests:
+        if manifest.kind == "Role" and "ansible" in manifest.spec:
+            owner = Owner(path=manifest.path, line=manifest.line, number=manifest.index, key=manifest.key)
+            yield project_of(manifest.spec["ansible"]), owner
+
+
+def owner_rows(owners: Iterable[tuple[str, Owner]]) -> Iterator[tuple[str, int, int, str]]:
+    """As the index keeps them: directory, document number, line, Role."""
+    return ((directory, owner.number, owner.line, owner.key) for directory, owner in owners)
+
+
+def foreign(parsed: Parsed, owner: Owner) -> Parsed:
+    """What a file below a project contributes: no problems of its own, and a problem for every manifest in it."""
     problems = tuple(
         Problem(
             origin=manifest.origin,
             code="manifest-in-project",
-            message=f"{manifest} stands in the Ansible project of {show(owner.ref)} ({owner.origin})",
+            message=f"{manifest} stands in the Ansible project of {owner.key} ({owner.path}:{owner.line}:1)",
             hint="move the manifest out of it, or give the playbook a directory of its own",
         )
         for manifest in parsed.manifests

@@ -38,7 +38,7 @@ class Layer:
 def follow(catalog: Catalog, owner: Manifest, kind: str, name: str, pointer: str) -> Manifest:
     """The manifest that a reference means. Raises `Unresolved`."""
     found = catalog.find(kind, owner.tenant, name)
-    hidden = found is not None and found.tenant != owner.tenant and (kind, owner.tenant, name) in catalog.unknown
+    hidden = found is not None and found.tenant != owner.tenant and catalog.is_wrong((kind, owner.tenant, name))
     if found is not None and not hidden:
         return found
     if catalog.is_unknown(kind, owner.tenant, name):
@@ -68,7 +68,7 @@ def shared_layers(catalog: Catalog, host: Manifest) -> Iterator[Layer]:
     """Every layer below the host's own. Raises `Unresolved`."""
     for fleet in catalog.of("Fleet"):
         yield Layer(manifest=fleet, pointer="/spec/defaults", settings=fleet.spec.get("defaults", {}))
-    tenant = catalog.manifests.get(("Tenant", "", host.tenant))
+    tenant = catalog.find("Tenant", "", host.tenant)
     if tenant is None:
         known_bad = catalog.is_unknown("Tenant", "", host.tenant)
         raise Unresolved(

@@ -25,7 +25,7 @@ FOREIGN_HINT = "if this file is for another program, name it or its directory in
 class Manifest:
     """A checked manifest. `own` lists where in the document its specification stands, with what stands there: a member of a HostSet has the
     template first and then its own part, every other manifest just `/spec`. `places` says where its name and labels stand (by `/name`,
-    `/labels/KEY`), as far as that is not in its metadata.
+    `/labels/KEY`), as far as that is not in its metadata. `secrets`: whether its file may hold references to secrets.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Manifest:
     moved_from: tuple[str, str] | None = None
     own: tuple[tuple[str, Spec], ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
+    secrets: bool = True
 
     def pointer(self, key: str) -> str:
         """Where in the document a key of the specification stands: in the last part that has it."""
@@ -55,8 +56,20 @@ class Manifest:
         """Where it begins."""
         return Origin(path=self.path, line=self.line, column=1)
 
-    def __str__(self) -> str:
+    @property
+    def key(self) -> str:
+        """Its identity as text: for a host, the group of its resources."""
         return show(self.ref)
+
+    def says_the_same(self, other: "Manifest") -> bool:
+        """Whether two manifests differ in nothing but where they stand."""
+        return all(getattr(self, name) == getattr(other, name) for name in _MEANING)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+_MEANING = ("kind", "tenant", "name", "spec", "labels", "on_delete", "moved_from", "own")
 
 
 def show(ref: Ref) -> str:
@@ -85,13 +98,14 @@ def parse(path: str, data: bytes, kinds: Mapping[str, str | None], check: Check)
     """The manifests of one file. `kinds` maps each known kind to None, or to the reason why it is refused."""
     reading = read(path, data)
     manifests, unknown, problems = [], [], list(reading.problems)
+    secrets = b"secretRef" in data or b"!vault" in data or b"\\" in data
     for document in reading.documents:
         found = _problems(document, data, kinds, check)
         if found:
             problems += found
             unknown.append(_identity(document.value))
         else:
-            manifests.append(_manifest(document))
+            manifests.append(_manifest(document, secrets))
     mentioned = frozenset(name.decode() for name in _NAME.findall(data)) if reading.broken else frozenset()
     return Parsed(manifests=tuple(manifests), problems=tuple(problems), unknown=tuple(unknown), broken=reading.broken, mentioned=mentioned)
 
@@ -133,7 +147,7 @@ def _identity(value: Any) -> Ref:
     return text(value, "kind"), text(metadata, "tenant"), text(metadata, "name")
 
 
-def _manifest(document: Document) -> Manifest:
+def _manifest(document: Document, secrets: bool) -> Manifest:
     metadata, spec = document.value["metadata"], document.value.get("spec") or {}
     tenant = metadata.get("tenant", "")
     moved = metadata.get("moved", {}).get("from")
@@ -149,6 +163,7 @@ def _manifest(document: Document) -> Manifest:
         labels=metadata.get("labels") or {},
         on_delete=OnDelete(metadata.get("onDelete", "delete")),
         moved_from=moved_from(moved, tenant) if moved else None,
+        secrets=secrets,
     )
 
 

@@ -3,15 +3,16 @@
 Hosts with the same tenant, profile and roles share one merged base, so the cost of a host is the cost of its own layer.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.layers import Unresolved, follow, own_layers, roles, shared_layers
-from reconciler.desired.manifest import Manifest
+from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules, is_secret, merge
 from reconciler.types.host import ResolvedHost, RoleUse
 from reconciler.types.values import VAULT_KEY, Secret, SecretRef, Spec
@@ -20,63 +21,147 @@ Token = Callable[[SecretRef, str], str]
 """The keyed digest of a secret for a tenant, or `UNKNOWN` and a reason if it could not be read."""
 
 FROM_NETWORK = ("gateway", "nameservers", "search", "vlan", "mtu")
+SECRET = "secret:"
+"""Begins the name of an input that is a secret."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A resolved host, what identifies it in its networks, and the names of everything that it was resolved from besides itself."""
+
+    host: ResolvedHost
+    identities: tuple[str, ...]
+    inputs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What hosts of one tenant, profile and list of roles share."""
+
+    values: dict[str, Any]
+    roles: tuple[RoleUse, ...]
+    role_names: list[str]
+    inputs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Net:
+    """A network as interfaces need it."""
+
+    values: dict[str, Any]
+    cidr: IPv4Network | IPv6Network
+    ends: frozenset[Any]
+    ref: str
+    inputs: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolver:
-    """Resolves the hosts of one catalog. Remembers merged bases; holds nothing per host."""
+    """Resolves the hosts of one catalog. Remembers merged bases and networks; holds nothing per host."""
 
     catalog: Catalog
     rules: Rules
     token: Token
-    bases: dict[tuple[str, str, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
+    bases: dict[tuple[str, str, tuple[str, ...]], _Base] = field(default_factory=dict)
+    nets: dict[tuple[str, str], _Net] = field(default_factory=dict)
+    unions: dict[tuple[frozenset[str], ...], frozenset[str]] = field(default_factory=dict)
 
     def resolve(self, host: Manifest) -> ResolvedHost:
         """The host with its values. Raises `Unresolved` for a reference that leads nowhere or an address that does not fit."""
-        layers = own_layers(host)
-        values = reduce(lambda below, layer: merge(below, layer.settings, self.rules), layers, self._base(host))
-        uses = roles(self.catalog, host)
-        values["interfaces"] = [self._interface(host, item) for item in values.get("interfaces", ())]
+        return self.resolution(host).host
+
+    def resolution(self, host: Manifest) -> Resolution:
+        """As `resolve`, with what the host was resolved from."""
+        base = self._base(host)
+        inputs = [base.inputs]
+        values = base.values
+        for layer in own_layers(host):
+            own = self._own(layer.settings, host.tenant, inputs) if host.secrets else layer.settings
+            values = merge(values, own, self.rules)
+        identities: list[str] = []
+        values["interfaces"] = [self._interface(host, item, identities, inputs) for item in values.get("interfaces", ())]
         _check_partitions(host, values)
-        values.update(name=host.name, tenant=host.tenant, labels=dict(host.labels), roles=[role.name for role in uses])
+        values.update(name=host.name, tenant=host.tenant, labels=dict(host.labels), roles=base.role_names)
         if "profile" in host.spec:
             values["profile"] = host.spec["profile"]
         values["fqdn"] = f"{host.name}.{values['domain']}" if "domain" in values else host.name
-        return ResolvedHost(
+        resolved = ResolvedHost(
             name=host.name,
             tenant=host.tenant,
-            values=self.sealed(values, host.tenant),
-            roles=tuple(RoleUse(name=role.name, tenant=role.tenant, ansible=role.spec.get("ansible")) for role in uses),
+            values=values,
+            roles=base.roles,
             origin=host.origin,
             protect=bool(values.get("protect", False)),
             on_delete=host.on_delete,
             moved_from=host.moved_from,
         )
+        return Resolution(host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
 
-    def _base(self, host: Manifest) -> dict[str, Any]:
+    def _own(self, settings: Spec, tenant: str, inputs: list[frozenset[str]]) -> Spec:
+        self.catalog.asked.clear()
+        sealed: Spec = self.sealed(settings, tenant)
+        inputs.append(frozenset(self.catalog.asked))
+        return sealed
+
+    def _union(self, inputs: tuple[frozenset[str], ...]) -> frozenset[str]:
+        """One set for all hosts with the same inputs."""
+        if inputs not in self.unions:
+            self.unions[inputs] = frozenset().union(*inputs)
+        return self.unions[inputs]
+
+    def _base(self, host: Manifest) -> _Base:
         key = host.tenant, host.spec.get("profile", ""), tuple(host.spec.get("roles", ()))
         if key not in self.bases:
+            self.catalog.asked.clear()
             empty: dict[str, Any] = {}
-            self.bases[key] = reduce(
-                lambda below, layer: merge(below, layer.settings, self.rules), shared_layers(self.catalog, host), empty
+            values = reduce(lambda below, layer: merge(below, layer.settings, self.rules), shared_layers(self.catalog, host), empty)
+            uses = roles(self.catalog, host)
+            values = self.sealed(values, host.tenant)
+            self.bases[key] = _Base(
+                values=values,
+                roles=tuple(RoleUse(name=role.name, tenant=role.tenant, ansible=role.spec.get("ansible")) for role in uses),
+                role_names=[role.name for role in uses],
+                inputs=frozenset(self.catalog.asked | {"fleet"}),
             )
         return self.bases[key]
 
-    def _interface(self, host: Manifest, interface: Spec) -> dict[str, Any]:
-        if "network" not in interface:
+    def _interface(self, host: Manifest, interface: Spec, identities: list[str], inputs: list[frozenset[str]]) -> dict[str, Any]:
+        net = self._net(host, interface["network"], inputs) if "network" in interface else None
+        where = net.ref if net else ""
+        if "mac" in interface:
+            identities.append(f"MAC {interface['mac'].lower()} {where}")
+        address = ip_address(interface["address"]) if "address" in interface else None
+        if address is not None:
+            identities.append(f"address {address} {where}")
+        if net is None:
             return dict(interface)
-        pointer = host.pointer("interfaces")
-        network = follow(self.catalog, host, "Network", interface["network"], pointer)
-        result = {key: network.spec[key] for key in FROM_NETWORK if key in network.spec} | dict(interface)
-        cidr = ip_network(network.spec["cidr"], strict=False)
-        result["prefix"] = cidr.prefixlen
-        if "address" in interface and ip_address(interface["address"]) not in cidr:
-            message = f"{interface['address']} is not in network {network.name} ({cidr})"
-            raise Unresolved(host, pointer, message, "correct the address or name another network")
-        if cidr.num_addresses > 2 and result.get("address") in (str(cidr.network_address), str(cidr.broadcast_address)):
-            message = f"{result['address']} is the network's own address or its broadcast address"
-            raise Unresolved(host, pointer, message, "give the host another one")
-        return result
+        if address is not None and address not in net.cidr:
+            message = f"{interface['address']} is not in network {interface['network']} ({net.cidr})"
+            raise Unresolved(host, host.pointer("interfaces"), message, "correct the address or name another network")
+        if address in net.ends:
+            message = f"{interface['address']} is the network's own address or its broadcast address"
+            raise Unresolved(host, host.pointer("interfaces"), message, "give the host another one")
+        return {**net.values, **interface, "prefix": net.cidr.prefixlen}
+
+    def _net(self, host: Manifest, name: str, inputs: list[frozenset[str]]) -> _Net:
+        key = host.tenant, name
+        if key not in self.nets:
+            self.catalog.asked.clear()
+            network = follow(self.catalog, host, "Network", name, host.pointer("interfaces"))
+            cidr = ip_network(network.spec["cidr"], strict=False)
+            ends = frozenset((cidr.network_address, cidr.broadcast_address)) if cidr.num_addresses > 2 else frozenset()
+            values = {key: network.spec[key] for key in FROM_NETWORK if key in network.spec}
+            values = self.sealed(values, host.tenant)
+            self.nets[key] = _Net(
+                values=values,
+                cidr=cidr,
+                ends=ends,
+                ref=show(network.ref),
+                inputs=frozenset(self.catalog.asked),
+            )
+        net = self.nets[key]
+        inputs.append(net.inputs)
+        return net
 
     def sealed(self, value: Any, tenant: str) -> Any:
         """The tree with every reference to a secret replaced by a `Secret`; parts without one are shared, not copied."""
@@ -92,11 +177,25 @@ class Resolver:
 
     def _secret(self, value: Mapping[str, Any], tenant: str) -> Secret:
         ref = SecretRef(store="", key=value[VAULT_KEY]) if VAULT_KEY in value else SecretRef(**value["secretRef"])
+        self.catalog.asked.add(secret_input(ref, tenant))
         return Secret(ref=ref, token=self.token(ref, tenant))
 
 
+def secret_input(ref: SecretRef, tenant: str) -> str:
+    """A secret of a tenant as the name of an input."""
+    return SECRET + json.dumps([ref.store, ref.key, tenant])
+
+
+def secret_of(name: str) -> tuple[SecretRef, str]:
+    """The secret and the tenant that an input's name stands for."""
+    store, key, tenant = json.loads(name.removeprefix(SECRET))
+    return SecretRef(store=store, key=key), tenant
+
+
 def _check_partitions(host: Manifest, values: Spec) -> None:
-    partitions = values.get("disk", {}).get("partitions", ())
+    partitions = values.get("disk", {}).get("partitions")
+    if not partitions:
+        return
     for what, seen in (("size rest", [p for p in partitions if p.get("size") == "rest"]), *_mounts(partitions)):
         if len(seen) > 1:
             raise Unresolved(host, host.pointer("disk"), f"{len(seen)} partitions of the merged disk have {what}", "keep one of them")

@@ -68,10 +68,10 @@ class Repository:
         except pygit2.GitError as error:
             raise self._broken(f"the revision {rev or 'HEAD'}", error) from error
 
-    def files(self, tree_id: str, suffixes: tuple[str, ...] = MANIFEST_SUFFIXES) -> Iterator[File]:
-        """The files of a tree that may hold manifests, by path; see `tree.files` for what is left out."""
+    def files(self, tree_id: str, suffixes: tuple[str, ...] = MANIFEST_SUFFIXES, prefix: str = "") -> Iterator[File]:
+        """The files of a tree that may hold manifests, by path; see `tree.files` for what is left out. `prefix`: the tree's own path and a slash."""
         try:
-            yield from tree.files(self._tree, tree_id, suffixes)
+            yield from tree.files(self._tree, tree_id, suffixes, prefix)
         except ValueError as error:
             raise self._broken(f"part of the tree {tree_id}", error) from error
 

@@ -46,18 +46,27 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """One path that differs: the ids of its blobs, None where it is not there; equal ids mean that only the mode changed."""
+    """One path that differs: the ids of its blobs and whether they are a `blob` or a `link`, None where it is not there; equal ids mean that
+    only the mode changed."""
 
     path: str
     before: str | None
     after: str | None
+    kind_before: str = "blob"
     kind: str = "blob"
 
     def file(self, suffixes: tuple[str, ...] = MANIFEST_SUFFIXES) -> File | None:
         """What `files` yields for the path afterwards: None if it is gone or holds no manifests."""
-        if self.after is None or _hidden(self.path) or not self.path.endswith(suffixes):
+        return self._side(self.kind, self.after, suffixes)
+
+    def file_before(self, suffixes: tuple[str, ...] = MANIFEST_SUFFIXES) -> File | None:
+        """What `files` yielded for the path before."""
+        return self._side(self.kind_before, self.before, suffixes)
+
+    def _side(self, kind: str, blob: str | None, suffixes: tuple[str, ...]) -> File | None:
+        if blob is None or _hidden(self.path) or not self.path.endswith(suffixes):
             return None
-        return _file(self.path, self.kind, self.after)
+        return _file(self.path, kind, blob)
 
 
 def entries(data: bytes) -> Iterator[Entry]:
@@ -98,9 +107,9 @@ def changed(read: ReadTree, before: str | None, after: str | None, prefix: str =
             yield from changed(read, first.id if first else None, second.id if second else None, path + "/")
         elif sample.mode != _MODULE:
             ids = [None if entry is None or entry.mode == _MODULE else entry.id for entry in (first, second)]
-            yield Delta(path=path, before=ids[0], after=ids[1], kind=sample.kind)
+            yield Delta(path=path, before=ids[0], after=ids[1], kind_before=first.kind if first else "blob", kind=sample.kind)
         elif first is not None and first.mode != _MODULE:
-            yield Delta(path=path, before=first.id, after=None)
+            yield Delta(path=path, before=first.id, after=None, kind_before=first.kind)
 
 
 Change = tuple[int, str] | None

@@ -3,40 +3,18 @@
 # ruff: noqa: E501 - tables read better with one case on a line
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pytest
 
-import schemas
-from reconciler.desired.check import Checker
-from reconciler.desired.compile import Contract, Desired, compile_tree
+from reconciler.desired.compile import Desired, compile_tree
 from reconciler.desired.explain import leaves, settings
-from reconciler.types.problem import Problem
 from reconciler.types.values import Secret, SecretRef
+from tests.desired.trees import CONTRACT, Texts, token
 from tests.fleets import NETWORK, PROFILE, fleet, host
-
-CONTRACT = Contract(kinds=dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED), check=Checker(), rules=schemas.merge_rules())
-
-
-@dataclass(frozen=True)
-class Texts:
-    """A tree of texts; a blob's id is its path and length, which is enough here."""
-
-    texts: Mapping[str, str]
-
-    def files(self) -> list[tuple[str, str, Problem | None]]:
-        return [(path, path, None) for path in sorted(self.texts)]
-
-    def blob(self, blob: str) -> bytes:
-        return self.texts[blob].encode()
-
-    def content(self, path: str) -> str | None:
-        return path if path in self.texts else None
 
 
 def compiled(texts: Mapping[str, str]) -> Desired:
-    contract = Contract(kinds=CONTRACT.kinds, check=CONTRACT.check, rules=CONTRACT.rules)
-    return compile_tree(Texts(texts), contract, lambda ref, tenant: f"token-{tenant}-{ref.store}-{ref.key}")
+    return compile_tree(Texts.of(texts), CONTRACT, token)
 
 
 SET = """\

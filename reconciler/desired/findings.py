@@ -1,0 +1,133 @@
+"""Problems that only show when all manifests are known. Each has an owner, so that a small change looks again at little: a host, a HostSet, or `SHARED` for the rest."""
+
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import msgspec
+
+from reconciler.desired.catalog import Catalog
+from reconciler.desired.hostset import TooMany, expand
+from reconciler.desired.layers import Unresolved, chain, follow
+from reconciler.desired.manifest import Manifest, show
+from reconciler.desired.merge import Rules
+from reconciler.desired.reader import Positions, positions
+from reconciler.types.origin import Origin
+from reconciler.types.problem import Problem, Severity
+
+SHARED = ""
+KINDS = ("Fleet", "Tenant", "Network", "Profile", "Role", "HostSet")
+
+
+class Findings:
+    """Collects problems by owner. `text` gives the bytes of a file: read again for the place of a mistake."""
+
+    def __init__(self, catalog: Catalog, text: Callable[[str], bytes]) -> None:
+        self.catalog, self._text = catalog, text
+        self.by_owner: dict[str, list[Problem]] = {}
+        self._positions: dict[str, Positions] = {}
+
+    def add(self, owner: str, manifest: Manifest, pointer: str, code: str, message: str, hint: str = "") -> None:
+        """One problem at a pointer of a manifest."""
+        if manifest.path not in self._positions:
+            self._positions[manifest.path] = positions(manifest.path, self._text(manifest.path))
+        origin = self._positions[manifest.path].origin(manifest.index, pointer)
+        self.note(owner, Problem(origin=origin, code=code, message=message, hint=hint))
+
+    def note(self, owner: str, problem: Problem) -> None:
+        """One problem."""
+        self.by_owner.setdefault(owner, []).append(problem)
+
+    def unresolved(self, owner: str, found: Unresolved) -> None:
+        """A reference that leads nowhere, unless its target's own problems tell it already."""
+        if not found.known_bad:
+            self.add(owner, found.owner, found.pointer, "reference", found.message, found.hint)
+
+    def twice(self, owner: str, declared: list[Manifest]) -> None:
+        """One identity in several places."""
+        first, *others = sorted(declared, key=lambda manifest: (manifest.origin, manifest.own))
+        for manifest in others:
+            message = f"{show(first.ref)} is declared twice; the first is at {first.origin}"
+            pointer = manifest.own[-1][0] if manifest.places else ""
+            self.add(owner, manifest, pointer, "duplicate-name", message, "rename or remove one of them")
+
+    def moved_twice(self, manifest: Manifest, first: str) -> str:
+        """Two manifests say they come from one; gives why this one, which is not the first, is unknown."""
+        old = "/".join(manifest.moved_from or ())
+        message = f"host/{old} became {first} already"
+        self.add(manifest.key, manifest, "/metadata/moved/from", "moved-twice", message, "correct one of the two")
+        return f"two manifests come from host/{old}"
+
+    def shared(self, files: Callable[[], bool], *, unknown_fleet: bool) -> None:
+        """Everything that is about no host."""
+        for kind in KINDS:
+            for key in sorted(self.catalog.declared.keys(kind)):
+                found = list(self.catalog.declared.at(key))
+                if len(found) > 1:
+                    self.twice(SHARED, found)
+        self._fleets(files, unknown_fleet=unknown_fleet)
+        self._references()
+        self._networks()
+
+    def _fleets(self, files: Callable[[], bool], *, unknown_fleet: bool) -> None:
+        fleets = sorted(self.catalog.of("Fleet"), key=lambda manifest: manifest.origin)
+        for extra in fleets[1:]:
+            message = f"a repository has one Fleet; {fleets[0].name} is declared at {fleets[0].origin}"
+            self.note(SHARED, Problem(origin=extra.origin, code="fleet-count", message=message, hint="merge the two into one"))
+        if not fleets and not unknown_fleet:
+            message = "the repository has no Fleet" if files() else "the repository has no YAML file"
+            hint = "add a manifest of kind Fleet, or start from octofleet init DIR"
+            self.note(SHARED, Problem(origin=Origin(path="."), code="fleet-count", message=message, hint=hint))
+
+    def _references(self) -> None:
+        """What no host may lead to: the extends of every profile, tenants that private manifests name."""
+        for profile in self.catalog.of("Profile"):
+            try:
+                chain(self.catalog, profile)
+            except Unresolved as found:
+                self.unresolved(SHARED, found)
+        for kind in ("Network", "Profile", "Role"):
+            for manifest in self.catalog.of(kind):
+                if manifest.tenant and not self.catalog.is_unknown("Tenant", "", manifest.tenant):
+                    try:
+                        follow(self.catalog, manifest, "Tenant", manifest.tenant, "/metadata/tenant")
+                    except Unresolved as found:
+                        self.unresolved(SHARED, found)
+
+    def _networks(self) -> None:
+        """A network's own addresses must fit together."""
+        for network in self.catalog.of("Network"):
+            text = network.spec["cidr"]
+            cidr = ip_network(text, strict=False)
+            if text != str(cidr):
+                self.add(SHARED, network, "/spec/cidr", "network", f"{text} is an address in a network, not a network", f"write {cidr}")
+            gateway = network.spec.get("gateway")
+            if gateway is not None and ip_address(gateway) not in cidr:
+                message = f"the gateway {gateway} is not in {cidr}"
+                self.add(SHARED, network, "/spec/gateway", "network", message, "correct one of the two")
+
+    def hostset(self, hosts: Manifest, rules: Rules) -> None:
+        """The addresses that a HostSet counts through must not run out."""
+        try:
+            for _ in expand(hosts, rules):
+                pass
+        except TooMany as error:
+            self.add(hosts.key, hosts, error.pointer, "hostset-range", error.message, "lower count or begin earlier")
+
+
+def packed(by_owner: Mapping[str, list[Problem]]) -> Iterator[tuple[str, bytes]]:
+    """Owner and bytes of each problem, for the index."""
+    for owner, problems in by_owner.items():
+        for problem in sorted(set(problems)):
+            o = problem.origin
+            fields = [o.path, o.line, o.column, problem.code, problem.message, problem.hint, problem.severity.value]
+            yield owner, msgspec.msgpack.encode(fields)
+
+
+def unpacked(rows: list[tuple[str, bytes]]) -> Iterator[tuple[str, Problem]]:
+    """Owner and problem again."""
+    for owner, body in rows:
+        fields: list[Any] = msgspec.msgpack.decode(body)
+        path, line, column, code, message, hint, severity = fields
+        origin = Origin(path=path, line=line, column=column)
+        yield owner, Problem(origin=origin, code=code, message=message, hint=hint, severity=Severity(severity))

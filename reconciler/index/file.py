@@ -1,0 +1,218 @@
+"""The index of one repository: a SQLite file in the data directory that makes a plan cost what changed, not what there is.
+
+It holds nothing that cannot be computed again: files as parsed and checked (by blob id and digest of the schemas), and the compiled state of one tree (what is
+declared where, which inputs each host uses, which hosts may differ from the record). A file that is damaged, belongs to another user or
+was made by another version is thrown away with a warning. Any number of processes may use it: a reader sees one state from `reading` on; one
+process at a time writes, and who cannot write goes on without.
+"""
+
+import os
+import sqlite3
+import stat
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from reconciler.files import private_directory
+from reconciler.index.tables import FORMAT, TABLES
+from reconciler.logs import logger
+
+BUSY_MS = 60_000
+"""How long to wait for another process that builds the same index: it does the work that this one would."""
+KEPT_IN_MEMORY = 512
+MAX_BYTES = 2 * 1024**3
+"""Above this size, parsed files that the compiled tree does not hold are dropped, oldest first."""
+
+
+class Damaged(Exception):
+    """The file does not hold what it should."""
+
+
+class Index:
+    """An open index. `path` None: in memory, for one process. `schemas` is the digest of the schemas that documents are checked by."""
+
+    def __init__(self, path: Path | None, schemas: str) -> None:
+        self.path = path
+        self.schemas = int(schemas[:12], 16)
+        self.new: dict[bytes, bytes] = {}
+        self.connection = self._opened()
+        self._memory: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return _connect(self.path)
+        except (sqlite3.DatabaseError, Damaged) as error:
+            if self.path is None or isinstance(error, sqlite3.OperationalError):
+                raise
+            _warn(self.path, str(error))
+            _remove(self.path)
+            return _connect(self.path)
+
+    def reset(self, why: str) -> None:
+        """Throw the file away and begin anew."""
+        self.close()
+        if self.path is not None:
+            _warn(self.path, why)
+            _remove(self.path)
+        self.new.clear()
+        self._memory.clear()
+        self.connection = self._opened()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the file throughout the block, whatever others write; afterwards keep what was parsed in it."""
+        if self.connection.in_transaction:
+            yield
+            return
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+        self._keep()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only one who writes; all of the block or nothing. Ends a `reading` block's view for a newer one. Raises sqlite3.OperationalError if others are at it for too long."""
+        was_reading = self.connection.in_transaction
+        if was_reading:
+            self.connection.execute("ROLLBACK")
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._store_new()
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            raise
+        finally:
+            if was_reading:
+                self.connection.execute("BEGIN")
+
+    def parsed(self, blob: bytes, make: Callable[[], bytes]) -> bytes:
+        """The packed parse of a blob: remembered, or made now. Raises `Damaged`."""
+        found = self._memory.get(blob)
+        if found is None:
+            found = self.new.get(blob) or self._stored(blob)
+            if found is None:
+                found = self.new[blob] = make()
+            self._memory[blob] = found
+            if len(self._memory) > KEPT_IN_MEMORY:
+                self._memory.popitem(last=False)
+        return found
+
+    def knows(self, blob: bytes) -> bool:
+        """Whether the parse of a blob is remembered."""
+        return blob in self.new or self.connection.execute(_HAS, (blob, self.schemas)).fetchone() is not None
+
+    def _stored(self, blob: bytes) -> bytes | None:
+        row = self.connection.execute(_GET, (blob, self.schemas)).fetchone()
+        if row is None:
+            return None
+        body: bytes = row[0]
+        if zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
+            raise Damaged("a parsed file is not as it was stored")
+        return body[4:]
+
+    def remember(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store packed parses; within `writing`."""
+        schemas = self.schemas
+        self.connection.executemany(_PUT, ((blob, schemas, zlib.crc32(body).to_bytes(4, "big") + body) for blob, body in items))
+
+    def _store_new(self) -> None:
+        if self.new:
+            self.remember(self.new.items())
+            self.new.clear()
+
+    def flush(self) -> None:
+        """Within `writing`: store what was parsed, when it has become much."""
+        if len(self.new) > 1000:
+            self._store_new()
+
+    def _keep(self) -> None:
+        """Store what was parsed while reading, unless another process is writing: then it will be parsed again."""
+        if not self.new or self.connection.in_transaction:
+            return
+        self.connection.execute("PRAGMA busy_timeout=200")
+        try:
+            with self.writing():
+                pass
+        except sqlite3.OperationalError:
+            self.new.clear()
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+
+    def evict(self) -> None:
+        """Within `writing`, after a build: drop what the compiled tree does not hold, when the file has grown too large."""
+        (pages,), (size,) = (self.connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+        if pages * size > MAX_BYTES:
+            self.connection.execute("DELETE FROM parsed WHERE blob NOT IN (SELECT blob FROM manifest)")
+            self.connection.execute("DELETE FROM parsed WHERE schemas <> ?", (self.schemas,))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def about(self, key: str) -> str | None:
+        """A fact about the index itself."""
+        row = self.connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def note(self, key: str, value: str) -> None:
+        """Set a fact; within `writing`."""
+        self.connection.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+
+
+_GET = "SELECT body FROM parsed WHERE blob = ? AND schemas = ?"
+_HAS = "SELECT 1 FROM parsed WHERE blob = ? AND schemas = ?"
+_PUT = "INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)"
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        private_directory(path.parent)
+        if path.exists() and (path.stat().st_uid != os.getuid() or stat.S_IMODE(path.stat().st_mode) & 0o022):
+            raise Damaged("another user may write to it")
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=256)
+    try:
+        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found == FORMAT:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found != FORMAT:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            connection.execute(f'DROP TABLE "{name}"')
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+    connection.execute("COMMIT")
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _warn(path: Path, why: str) -> None:
+    logger("octofleet.index").warning("the index is made anew", path=str(path), why=why)

@@ -1,0 +1,247 @@
+"""The compiled state of one tree, as the index holds it: reads and writes of its tables, and nothing about what they mean.
+
+A `Place` says where a manifest (or a member of a HostSet) stands. Whoever writes does so within `Index.writing`.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from reconciler.index.file import Index
+from reconciler.index.tables import OF_A_TREE
+
+NO_MEMBER = -1
+_PART = 500
+
+
+class Place(NamedTuple):
+    """Where something is declared: identity as text, file, number of the document in it, member of a HostSet or `NO_MEMBER`, blob of the file."""
+
+    ref: str
+    path: str
+    number: int
+    member: int
+    blob: bytes
+
+
+class HostRow(NamedTuple):
+    """What is known of a host: id of its set of inputs, its identities (one a line), whether its resources may differ from the record, why it is unknown, where it moved from."""
+
+    inputs: int | None = None
+    identity: str = ""
+    open: bool = False
+    problem: str | None = None
+    moved: str | None = None
+
+
+class State:
+    """The tables of one index that describe a tree. `tree` is empty when there is none."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._rows = index.rows
+        self.tree = index.about("tree") or ""
+        self.contract = index.about("contract") or ""
+        self.hosts = int(index.about("hosts") or 0)
+        self.generation = int(index.about("generation") or 0)
+        self._inputs: dict[frozenset[str], int] = {}
+
+    def places(self, ref: str) -> list[Place]:
+        """Every place where an identity is declared, by path."""
+        return list(map(Place._make, self._rows("SELECT ref, path, number, member, blob FROM manifest WHERE ref = ?", (ref,))))
+
+    def refs(self, kind: str) -> list[str]:
+        """The identities of a kind."""
+        return [ref for (ref,) in self._rows("SELECT DISTINCT ref FROM manifest WHERE ref >= ? AND ref < ?", (f"{kind}/", f"{kind}0"))]
+
+    def count(self, kind: str = "") -> int:
+        """How many identities there are, of a kind or of all but HostSets' members."""
+        where, values = ("ref >= ? AND ref < ?", (f"{kind}/", f"{kind}0")) if kind else ("member = ?", (NO_MEMBER,))
+        return int(self._rows(f"SELECT count(DISTINCT ref) FROM manifest WHERE {where}", values)[0][0])  # noqa: S608 - two texts of our own
+
+    def host(self, group: str) -> list[tuple[Place, HostRow]]:
+        """What is known of a host, at each place that declares it."""
+        query = "SELECT ref, path, number, member, blob, inputs, identity, open, problem, moved FROM manifest WHERE ref = ?"
+        return [(Place(*row[:5]), HostRow(*row[5:])) for row in self._rows(query, (group,))]
+
+    def using(self, inputs: Collection[str]) -> list[Place]:
+        """The hosts that use any of these inputs, by path."""
+        sets: set[int] = set()
+        for part in _parts(sorted(inputs)):
+            sets.update(number for (number,) in self._rows(f"SELECT inputs FROM used WHERE input IN ({_marks(part)})", part))  # noqa: S608
+        found: list[Place] = []
+        for part in _parts(sorted(sets)):
+            query = f"SELECT ref, path, number, member, blob FROM manifest WHERE inputs IN ({_marks(part)}) ORDER BY path, number, member"  # noqa: S608
+            found += map(Place._make, self._rows(query, part))
+        return found
+
+    def open(self) -> list[str]:
+        """Groups that may differ from the record, and groups that have a record and no manifest."""
+        return [ref for (ref,) in self._rows("SELECT ref FROM manifest WHERE open = 1 UNION SELECT ref FROM orphan")]
+
+    def whole(self) -> list[str]:
+        """The Fleets and Tenants that may differ from the record."""
+        return [ref for ref in self.open() if ref.startswith(("fleet/", "tenant/"))]
+
+    def orphans(self) -> list[str]:
+        """Groups that have a record and no manifest."""
+        return [ref for (ref,) in self._rows("SELECT ref FROM orphan")]
+
+    def blocked(self) -> dict[str, str]:
+        """Why hosts are unknown, by group."""
+        return dict(self._rows("SELECT ref, problem FROM manifest WHERE problem IS NOT NULL"))
+
+    def came_from(self, moved: str) -> list[Place]:
+        """The hosts that say they come from an identity."""
+        return list(map(Place._make, self._rows("SELECT ref, path, number, member, blob FROM manifest WHERE moved = ?", (moved,))))
+
+    def owners(self, identity: str) -> set[str]:
+        """The hosts that have an identity in a network."""
+        return {ref for (ref,) in self._rows("SELECT ref FROM identity WHERE value = ?", (identity,))}
+
+    def shared_identities(self) -> dict[str, set[str]]:
+        """Identities that more than one host has."""
+        found: dict[str, set[str]] = {}
+        for (value,) in self._rows("SELECT value FROM identity GROUP BY value HAVING count(*) > 1"):
+            found[value] = self.owners(value)
+        return found
+
+    def declared_twice(self) -> list[str]:
+        """Identities that stand in more than one place."""
+        return [ref for (ref,) in self._rows("SELECT ref FROM manifest GROUP BY ref HAVING count(*) > 1")]
+
+    def moved_twice(self) -> list[tuple[str, str]]:
+        """Hosts that come from where another one comes from, each with the first of those by name; what is declared twice is left aside."""
+        twice = "SELECT moved FROM manifest WHERE moved IS NOT NULL GROUP BY moved HAVING count(DISTINCT ref) > 1"
+        found = []
+        for (moved,) in self._rows(twice):
+            refs = [place.ref for place in self.came_from(moved)]
+            once = sorted(ref for ref in refs if len(self.places(ref)) == 1)
+            found += [(other, once[0]) for other in once[1:]]
+        return found
+
+    def used_secrets(self) -> list[str]:
+        """The inputs that are secrets."""
+        query = "SELECT DISTINCT input FROM used WHERE input >= 'secret:' AND input < 'secret;'"
+        return [name for (name,) in self._rows(query)]
+
+    def bad(self) -> dict[str, bytes]:
+        """Files with problems, by path: what they contribute, packed."""
+        return dict(self._rows("SELECT path, body FROM bad"))
+
+    def projects(self) -> list[tuple[str, str, int, int, str]]:
+        """Project directories with the path, document number, line and identity of each Role that names one."""
+        return self._rows("SELECT directory, path, number, line, ref FROM project")
+
+    def findings(self) -> list[tuple[str, bytes]]:
+        """Owner and packed problem of all that shows only when everything is known."""
+        return self._rows("SELECT owner, body FROM finding")
+
+    def secrets(self) -> dict[str, str]:
+        """The secrets in use, as names of inputs, with their tokens."""
+        return dict(self._rows("SELECT name, token FROM secret"))
+
+    # What follows writes.
+
+    def begin(self) -> None:
+        """Empty everything that describes a tree."""
+        for table in OF_A_TREE:
+            self.index.connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+        self.index.note("tree", "")
+        self._inputs.clear()
+
+    def end(self, tree: str, contract: str) -> None:
+        """The tables describe this tree, compiled under this contract, from now on."""
+        self.index.note("tree", tree)
+        self.index.note("contract", contract)
+        self.index.note("hosts", str(self.count("host")))
+        self.index.note("generation", str(self.generation + 1))
+
+    def put(self, rows: Iterable[tuple[Place, HostRow]]) -> None:
+        """Insert or replace manifests."""
+        self.index.connection.executemany(
+            "INSERT OR REPLACE INTO manifest (ref, path, number, member, blob, inputs, identity, open, problem, moved) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            ((*place, *row) for place, row in rows),
+        )
+
+    def remove(self, places: Iterable[Place]) -> None:
+        """These places declare nothing any more."""
+        statement = "DELETE FROM manifest WHERE ref = ? AND path = ? AND number = ? AND member = ?"
+        self.index.connection.executemany(statement, (place[:4] for place in places))
+
+    def inputs_id(self, names: frozenset[str]) -> int:
+        """The number of a set of inputs."""
+        if names not in self._inputs:
+            text = "\n".join(sorted(names))
+            row = self.index.connection.execute("SELECT id FROM inputs WHERE names = ?", (text,)).fetchone()
+            if row is None:
+                row = self.index.connection.execute("INSERT INTO inputs (names) VALUES (?) RETURNING id", (text,)).fetchone()
+                self.index.connection.executemany("INSERT INTO used VALUES (?, ?)", ((name, row[0]) for name in names))
+            self._inputs[names] = row[0]
+        return self._inputs[names]
+
+    def put_identities(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Who (group) has an identity."""
+        self.index.connection.executemany("INSERT OR IGNORE INTO identity VALUES (?, ?)", rows)
+
+    def remove_identities(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Who has one no more."""
+        self.index.connection.executemany("DELETE FROM identity WHERE value = ? AND ref = ?", rows)
+
+    def set_open(self, groups: Iterable[tuple[str, bool]]) -> None:
+        """Whether each host may differ from the record."""
+        self.index.connection.executemany("UPDATE manifest SET open = ? WHERE ref = ?", ((is_open, ref) for ref, is_open in groups))
+
+    def set_problem(self, group: str, problem: str | None) -> None:
+        """Why a host is unknown."""
+        self.index.connection.execute("UPDATE manifest SET problem = ?, open = 1 WHERE ref = ?", (problem, group))
+
+    def forget_host(self, group: str) -> None:
+        """Nothing identifies the host any more: it is unknown which of its manifests holds."""
+        self.index.connection.execute("UPDATE manifest SET identity = '' WHERE ref = ?", (group,))
+
+    def set_orphan(self, group: str, orphan: bool) -> None:
+        """Whether a group has a record and no manifest."""
+        statement = "INSERT OR IGNORE INTO orphan VALUES (?)" if orphan else "DELETE FROM orphan WHERE ref = ?"
+        self.index.connection.execute(statement, (group,))
+
+    def declared(self, group: str) -> bool:
+        """Whether anything declares an identity."""
+        return self.index.connection.execute("SELECT 1 FROM manifest WHERE ref = ? LIMIT 1", (group,)).fetchone() is not None
+
+    def replace_bad(self, path: str, body: bytes | None) -> None:
+        """A file has problems, or no more."""
+        self.index.connection.execute("DELETE FROM bad WHERE path = ?", (path,))
+        if body is not None:
+            self.index.connection.execute("INSERT INTO bad VALUES (?, ?)", (path, body))
+
+    def replace_projects(self, path: str, rows: Iterable[tuple[str, int, int, str]]) -> None:
+        """The projects (directory, document number, line, Role) that a file's Roles name."""
+        self.index.connection.execute("DELETE FROM project WHERE path = ?", (path,))
+        self.index.connection.executemany(
+            "INSERT INTO project VALUES (?, ?, ?, ?, ?)", ((directory, path, number, line, ref) for directory, number, line, ref in rows)
+        )
+
+    def replace_findings(self, owners: Iterable[str], rows: Iterable[tuple[str, bytes]]) -> None:
+        """Forget the findings of some owners, and note others."""
+        self.index.connection.executemany("DELETE FROM finding WHERE owner = ?", ((owner,) for owner in owners))
+        self.index.connection.executemany("INSERT INTO finding VALUES (?, ?)", rows)
+
+    def replace_secrets(self, rows: Iterable[tuple[str, str]]) -> None:
+        """The token of each secret in use."""
+        self.index.connection.execute("DELETE FROM secret")
+        self.index.connection.executemany("INSERT INTO secret VALUES (?, ?)", rows)
+
+    def drop_unused(self) -> None:
+        """Forget the sets of inputs that no host has any more."""
+        unused = "NOT IN (SELECT inputs FROM manifest WHERE inputs IS NOT NULL)"
+        self.index.connection.execute(f"DELETE FROM used WHERE inputs {unused}")  # noqa: S608 - a text of our own
+        self.index.connection.execute(f"DELETE FROM inputs WHERE id {unused}")  # noqa: S608
+        self._inputs.clear()
+
+
+def _parts(values: Sequence[object]) -> Iterator[list[object]]:
+    return (list(values[start : start + _PART]) for start in range(0, len(values), _PART))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
