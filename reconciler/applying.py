@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from reconciler.apply.execute import Execution
 from reconciler.apply.steps import steps_of
 from reconciler.errors import Permanent, Refused
 from reconciler.files import private_directory
+from reconciler.store.engine import Connection
 from reconciler.store.plans import find_plan, load_plan, plan_location
 from reconciler.store.records import applied_commit, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, end_run, list_runs, load_run, write_log

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from sqlalchemy import Connection
-
 from reconciler.desired.compile import Desired, compile_tree
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
@@ -20,9 +18,10 @@ from reconciler.plan.decide import Case
 from reconciler.plan.guard import GuardRules
 from reconciler.source.mirror import is_remote
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
+from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations, oldest, open_addresses, save_observations
 from reconciler.store.plans import save_plan
-from reconciler.store.records import applied_commit, counts, load_records, load_specs, record_index, save_specs
+from reconciler.store.records import Counts, applied_commit, load_records, load_specs, record_index, save_specs
 from reconciler.types.canonical import pack
 from reconciler.types.change import Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
@@ -289,12 +288,19 @@ class _Planning:
         self, facts: "_Facts", addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]
     ) -> Plan:
         removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
+        moved = set(facts.moves.values())
+        cases = (
+            facts.case(a, self.installation.kinds, observations.get(a), self._removal(a, facts, removal))
+            for a in addresses
+            if facts.mine(a) and a not in moved
+        )
         with self.installation.store.read() as connection:
-            numbers = counts(connection, self.source)
-            rules = _rules_in_force(connection, self.source)
-            seen_from = oldest(connection, self.source)
+            return build(self._frame(connection, facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans), cases)
+
+    def _frame(self, connection: Connection, deferred: tuple[Deferred, ...]) -> Frame:
+        """What is true of the whole plan. It counts records when a guard asks, so it lives as long as the connection's transaction."""
         now = time.time()
-        frame = Frame(
+        return Frame(
             source=self.source,
             scope=self.request.scope,
             commit=self.commit.id,
@@ -302,22 +308,15 @@ class _Planning:
             created_at=now,
             expires_at=now + expiry_s(self.desired),
             kinds=self.installation.kinds,
-            rules=rules,
-            counts=numbers,
+            rules=_rules_in_force(connection, self.source),
+            counts=Counts(connection, self.source),
             hosts=len(self.desired.hosts),
             problems=self.desired.problems,
-            observed_from=seen_from,
+            observed_from=oldest(connection, self.source),
             causes=self.request.causes,
             verdicts=self.verdicts,
-            deferred=facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans,
+            deferred=deferred,
         )
-        moved = set(facts.moves.values())
-        cases = (
-            facts.case(a, self.installation.kinds, observations.get(a), self._removal(a, facts, removal))
-            for a in addresses
-            if facts.mine(a) and a not in moved
-        )
-        return build(frame, cases)
 
     def _removal(self, where: str, facts: "_Facts", stopped: tuple[str, str] | None) -> tuple[str, str] | None:
         record = facts.recorded.get(where)

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from threading import Semaphore
 
-from sqlalchemy import Connection
-
 from reconciler.apply.step_run import StepRun, digest_of
 from reconciler.drivers.driver import Context, Driver
 from reconciler.errors import Permanent
 from reconciler.plan.decide import voids
-from reconciler.store.engine import Store
+from reconciler.store.engine import Connection, Store
 from reconciler.store.observations import drop_observations, load_observations, save_observations, unsettle
 from reconciler.store.records import drop_records, load_records, records_of_group, save_records, save_source
 from reconciler.store.runs import Item, JournalRun, JournalStep, end_items, end_run, load_steps, write_log

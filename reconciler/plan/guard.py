@@ -46,8 +46,8 @@ def judge(
 ) -> tuple[GuardVerdict, ...]:
     """Every guard's verdict that refuses.
 
-    `recorded` holds the records that the changes touch; `counts` how many resources of each driver and kind the source has recorded;
-    `hosts` how many hosts are desired in the whole source.
+    `recorded` holds the records that the changes touch; `counts` how many resources of each driver and kind the source has recorded
+    (asked for as little as can be: counting costs); `hosts` how many hosts are desired in the whole source.
     """
     verdicts = [
         _protected(changes, recorded),
@@ -108,8 +108,10 @@ def _deletes(rules: GuardRules, changes: Sequence[Change], counts: Mapping[tuple
 
 
 def _empty(rules: GuardRules, counts: Mapping[tuple[str, str], int], hosts: int) -> GuardVerdict | None:
+    if hosts or rules.allow_empty:
+        return None
     known = counts.get(("fleet", "host"), 0)
-    if hosts or not known or rules.allow_empty:
+    if not known:
         return None
     return GuardVerdict(
         guard="empty-desired",

@@ -1,1 +1,1 @@
-"""What Octofleet remembers: records, observations, specifications, plans and the journal of runs. SQLAlchemy Core; SQLite now, PostgreSQL alike."""
+"""What Octofleet remembers: records, observations, specifications, plans and the journal of runs. SQL as text on SQLite; Alembic migrates."""

@@ -1,18 +1,25 @@
-"""Opening the database, bringing it to the newest shape, and turning its errors into ones that a user can act on."""
+"""Opening the database, running SQL text in transactions, and turning the database's errors into ones that a user can act on.
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+SQL is plain text that SQLite from 3.35 and PostgreSQL 15 both understand: `ON CONFLICT .. DO UPDATE`, `RETURNING`, names that either of them
+reserves ("group", "commit", "row") in double quotes, `NOT settled` instead of a comparison, and text that sorts by code point
+(PostgreSQL: `COLLATE "C"`). Parameters are positional `?`, and no text holds a `?` or a `%` that is something else: a PostgreSQL connection
+replaces each `?` by `%s`. Nothing on the normal path imports SQLAlchemy or Alembic: that takes longer than planning one changed file.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
-from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from reconciler.errors import OctofleetError
 
 BUSY_TIMEOUT_MS = 30_000
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test holds it against the migrations folder."""
+MOST_IN = 500
+"""How many values go into one `IN (...)`."""
 
 
 def sqlite_url(data_dir: Path) -> str:
@@ -20,96 +27,151 @@ def sqlite_url(data_dir: Path) -> str:
     return f"sqlite:///{data_dir / 'octofleet.db'}"
 
 
+class Connection:
+    """A connection inside a transaction, which its owner ends. It belongs to one thread at a time; rows are tuples in the order of the query."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self._raw = raw
+
+    def rows(self, sql: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, fetched as they are asked for, within the transaction."""
+        return self._raw.execute(sql, params)
+
+    def row(self, sql: str, params: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        """The first row of a query, or None."""
+        found: tuple[Any, ...] | None = self._raw.execute(sql, params).fetchone()
+        return found
+
+    def scalar(self, sql: str, params: Sequence[object] = ()) -> Any:
+        """The first column of the first row of a query, or None."""
+        found = self.row(sql, params)
+        return found[0] if found else None
+
+    def rows_in(self, sql: str, values: Sequence[str], params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query that ends in `IN (...)`, which stands for the values, some at a time; `params` come before them."""
+        for part in chunks(values):
+            yield from self.rows(_spread(sql, len(part)), (*params, *part))
+
+    def run(self, sql: str, params: Sequence[object] = ()) -> None:
+        """Run a statement that gives no rows."""
+        self._raw.execute(sql, params)
+
+    def run_in(self, sql: str, values: Sequence[str], params: Sequence[object] = ()) -> None:
+        """Run a statement that ends in `IN (...)`, which stands for the values, some at a time; `params` come before them."""
+        for part in chunks(values):
+            self.run(_spread(sql, len(part)), (*params, *part))
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each row of parameters."""
+        self._raw.executemany(sql, rows)
+
+
 class Store:
-    """An open database. `read` and `write` give a connection in a transaction; a write is committed at the end of its block or not at all."""
+    """An open database. `read` and `write` give a connection in a transaction; a write is committed at the end of its block or not at all.
+
+    Safe for threads: each block has a connection of its own, also one inside another. `name` is the database as it may be shown. Raises
+    `OctofleetError`.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self._engine = _engine(url)
+        self._path = _path(url)
+        self._idle: list[sqlite3.Connection] = []
+        self.url = self.name = url
         with self._speaking():
-            _migrate(self._engine)
+            try:
+                self._migrate()
+            except BaseException:
+                self.close()
+                raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database."""
-        with self._speaking(), self._engine.begin() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
+        with self._transaction("BEGIN") as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is alone in writing (SQLite) or isolated (PostgreSQL)."""
-        with self._speaking(), self._engine.begin() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        """A transaction that is alone in writing; it waits for others at its beginning."""
+        with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        with self._speaking():
+            raw = self._idle.pop() if self._idle else self._connect()
+            try:
+                raw.execute(begin)
+                yield Connection(raw)
+                raw.execute("COMMIT")
+            except BaseException:
+                _abandon(raw)
+                raise
+            self._idle.append(raw)
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as error:
-            raise OctofleetError(
-                f"cannot use the database {self.name}: {error.orig}", hint=_advice(str(error.orig)), code="store"
-            ) from error
+        except sqlite3.DatabaseError as error:
+            raise OctofleetError(f"cannot use the database {self.name}: {error}", hint=_advice(str(error)), code="store") from error
 
-    @property
-    def name(self) -> str:
-        """The database as it may be shown: without a password."""
-        return self._engine.url.render_as_string(hide_password=True)
+    def _connect(self) -> sqlite3.Connection:
+        """A new connection; it commits nothing by itself."""
+        raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                raw.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            _abandon(raw)
+            raise
+        return raw
+
+    def _migrate(self) -> None:
+        self._idle.append(self._connect())
+        found = _version(self._idle[0])
+        if found == HEAD:
+            return
+        if found is not None and found > HEAD:
+            hint = "use that version, or another data directory"
+            raise OctofleetError(f"the database {self.name} was made by a newer Octofleet", hint=hint, code="store")
+        from reconciler.store.migration import migrate  # noqa: PLC0415 - takes longer to import than most commands run
+
+        migrate(self._connect)
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
 
 
-def _engine(url: str) -> Engine:
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, ImportError) as error:
+def _path(url: str) -> Path:
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or path in ("", ":memory:"):
         hint = "write it as sqlite:///PATH; PostgreSQL is not supported yet"
-        raise OctofleetError(f"the setting database_url cannot be used: {error}", hint=hint, code="settings") from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _sqlite_connect)
-    return engine
+        raise OctofleetError("the setting database_url cannot be used: it names no SQLite file", hint=hint, code="settings")
+    return Path(path).absolute()
 
 
-def _sqlite_connect(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun by Store.write, so that a writer waits at its beginning
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _migrate(engine: Engine) -> None:
-    found = _version(engine)
-    if found == HEAD:
-        return
-    if found is not None and found > HEAD:
-        name = engine.url.render_as_string(hide_password=True)
-        hint = "use that version, or another data directory"
-        raise OctofleetError(f"the database {name} was made by a newer Octofleet", hint=hint, code="store")
-    from alembic import command  # noqa: PLC0415 - takes longer to import than most commands run
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", "reconciler:store/migrations")
-    with engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN EXCLUSIVE")
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-
-
-def _version(engine: Engine) -> str | None:
+def _version(raw: sqlite3.Connection) -> str | None:
+    """The migration that the database is at; None if there is nothing in it yet."""
     try:
-        with engine.connect() as connection:
-            return connection.exec_driver_sql("select version_num from alembic_version").scalar()
-    except DatabaseError:
-        if inspect(engine).get_table_names():
+        found: tuple[str] | None = raw.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError:
+        if raw.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
             raise
         return None
+    return found[0] if found else None
+
+
+def _abandon(raw: sqlite3.Connection) -> None:
+    """Undo what the transaction did, also while a query of it is still open, and let go of the connection."""
+    with suppress(sqlite3.Error):
+        raw.rollback()
+    with suppress(sqlite3.Error):
+        raw.close()
 
 
 def _advice(text: str) -> str:
@@ -125,20 +187,32 @@ def _advice(text: str) -> str:
     return "octofleet doctor checks the database"
 
 
-def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, newer: str | None = None) -> None:
-    """Insert rows, replacing those with the same primary key; with `newer`, only where that column is not less. One code path for SQLite and PostgreSQL."""
-    if not rows:
-        return
-    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415 - only one of them is used
-
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
-    keys = [column.name for column in table.primary_key.columns]
-    changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-    condition = insert.excluded[newer] >= table.c[newer] if newer else None
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed, where=condition), list(rows))
+@cache
+def insert(table: str, columns: tuple[str, ...]) -> str:
+    """SQL that inserts a row; its parameters are in the order of the columns."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f'INSERT INTO "{table}" ({names}) VALUES ({_places(len(columns))})'  # noqa: S608 - names from this package
 
 
-def chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+@cache
+def upsert(table: str, columns: tuple[str, ...], *, key: int = 1, newer: str = "") -> str:
+    """SQL that inserts a row or replaces the one with the same key, the first `key` columns; with `newer`, only where that column is not less."""
+    names = [f'"{name}"' for name in columns]
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names[key:])
+    condition = f' WHERE excluded."{newer}" >= "{table}"."{newer}"' if newer else ""
+    return f"{insert(table, columns)} ON CONFLICT ({', '.join(names[:key])}) DO UPDATE SET {changed}{condition}"
+
+
+@lru_cache(maxsize=256)
+def _spread(sql: str, number: int) -> str:
+    return sql.replace("IN (...)", f"IN ({_places(number)})")
+
+
+def _places(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+def chunks(values: Sequence[str], size: int = MOST_IN) -> Iterator[Sequence[str]]:
     """Parts that fit into one `IN (...)`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -1,73 +1,102 @@
-"""The latest observation of each resource, with its age. Functions on a connection; the caller owns the transaction."""
+"""The latest observation of each resource, with its age. Functions on a connection; the caller owns the transaction.
+
+A present resource whose specification stands in the table `spec` is stored without one: it is found by its digest.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
-
-from reconciler.store.engine import chunks, upsert
-from reconciler.store.tables import observation, record
+from reconciler.store.engine import Connection, upsert
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.observation import Absent, Observation, Present, Proposed, ProposedField, Unknown
+from reconciler.types.values import Spec
+
+COLUMNS = ("address", "kind", "digest", "body", "at", "settled")
 
 
 def save_observations(connection: Connection, found: Mapping[str, Observation], settled: Mapping[str, bool]) -> None:
     """Replace the latest observation of each address, unless a newer one is there; `settled` says whether it was as recorded."""
-    rows = [
-        {
-            "address": address,
-            "kind": type(item).__name__.lower(),
-            "digest": getattr(item, "digest", ""),
-            "body": pack(_body(item)),
-            "at": item.at,
-            "settled": settled[address],
-        }
+    digests = sorted({item.digest for item in found.values() if isinstance(item, Present)})
+    stored = {known for (known,) in connection.rows_in("SELECT digest FROM spec WHERE digest IN (...)", digests)}
+    rows = (
+        (
+            address,
+            type(item).__name__.lower(),
+            getattr(item, "digest", ""),
+            pack(_body(item, stored)),
+            item.at,
+            settled[address],
+        )
         for address, item in found.items()
-    ]
-    upsert(connection, observation, rows, newer="at")
+    )
+    connection.run_many(upsert("observation", COLUMNS, newer="at"), rows)
 
 
 def load_observations(connection: Connection, addresses: Sequence[str]) -> dict[str, Observation]:
-    """The latest observations of these addresses, as far as there are any."""
+    """The latest observations of these addresses, as far as there are any. One whose specification is nowhere counts as none."""
+    query = (
+        "SELECT seen.address, seen.kind, seen.digest, seen.body, seen.at, spec.body FROM observation AS seen "
+        "LEFT JOIN spec ON spec.digest = seen.digest AND seen.kind = 'present' WHERE seen.address IN (...)"
+    )
     found: dict[str, Observation] = {}
-    for part in chunks(addresses):
-        for row in connection.execute(select(observation).where(observation.c.address.in_(part))):
-            found[row.address] = _revived(row.kind, unpack(row.body), row.digest, row.at)
+    specs: dict[str, Spec] = {}
+    for where, kind, digest, packed, at, stored in connection.rows_in(query, addresses):
+        body = unpack(packed)
+        if kind == "present" and "spec" not in body:
+            if stored is None:
+                continue
+            if digest not in specs:
+                specs[digest] = unpack(stored)
+            body["spec"] = specs[digest]
+        found[where] = _revived(kind, body, digest, at)
     return found
+
+
+# CROSS JOIN, and not JOIN, has SQLite begin with the observations: few are open, and the oldest comes first.
 
 
 def open_addresses(connection: Connection, source: str) -> list[str]:
     """The recorded resources of a source whose latest observation was not as recorded."""
     query = (
-        select(record.c.address)
-        .join(observation, observation.c.address == record.c.address)
-        .where(record.c.source == source, ~observation.c.settled)
+        "SELECT record.address FROM observation CROSS JOIN record "
+        "WHERE NOT observation.settled AND record.address = observation.address AND record.source = ?"
     )
-    return list(connection.execute(query).scalars())
+    return [where for (where,) in connection.rows(query, (source,))]
+
+
+def open_groups(connection: Connection, source: str) -> set[str]:
+    """The groups of the recorded resources of a source whose latest observation was not as recorded."""
+    query = (
+        'SELECT DISTINCT record."group" FROM observation CROSS JOIN record '
+        "WHERE NOT observation.settled AND record.address = observation.address AND record.source = ?"
+    )
+    return {group for (group,) in connection.rows(query, (source,))}
 
 
 def oldest(connection: Connection, source: str) -> float | None:
-    """When the longest unseen of a source's resources was seen."""
-    query = select(func.min(observation.c.at)).join(record, observation.c.address == record.c.address).where(record.c.source == source)
-    return connection.execute(query).scalar()
+    """When the longest unseen of a source's resources was seen, in seconds since the epoch."""
+    query = (
+        "SELECT observation.at FROM observation CROSS JOIN record "
+        "WHERE record.address = observation.address AND record.source = ? ORDER BY observation.at LIMIT 1"
+    )
+    found: float | None = connection.scalar(query, (source,))
+    return found
 
 
 def unsettle(connection: Connection, addresses: Sequence[str]) -> None:
     """Have the next plan look at these again."""
-    for part in chunks(addresses):
-        connection.execute(update(observation).where(observation.c.address.in_(part)).values(settled=False))
+    connection.run_in("UPDATE observation SET settled = ? WHERE address IN (...)", addresses, (False,))
 
 
 def drop_observations(connection: Connection, addresses: Iterable[str]) -> None:
     """Forget what was seen at these addresses."""
-    for part in chunks(list(addresses)):
-        connection.execute(delete(observation).where(observation.c.address.in_(part)))
+    connection.run_in("DELETE FROM observation WHERE address IN (...)", list(addresses))
 
 
-def _body(item: Observation) -> dict[str, Any]:
+def _body(item: Observation, stored: set[str]) -> dict[str, Any]:
     match item:
         case Present():
-            return {"spec": item.spec, "externalId": item.external_id}
+            return {"externalId": item.external_id} | ({} if item.digest in stored else {"spec": item.spec})
         case Proposed():
             fields = [[field.path, field.before, field.after, field.diff] for field in item.fields]
             return {"fields": fields, "blindSpots": list(item.blind_spots), "artifact": item.artifact}

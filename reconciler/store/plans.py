@@ -1,13 +1,13 @@
 """Plans in the database: immutable once saved. Functions on a connection; the caller owns the transaction."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
 
 from reconciler.errors import OctofleetError
-from reconciler.store.tables import change, plan
+from reconciler.store.engine import Connection, insert
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
@@ -15,47 +15,31 @@ from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem, Severity
 from reconciler.types.resource import Rules
 
+PLAN = ("id", "source", "commit", "created_at", "expires_at", "applyable", "location", "body")
+CHANGE = ("plan", "seq", "address", "digest", "body")
 VALUES = ("recorded", "before", "after")
 
 
 def save_plan(connection: Connection, made: Plan, location: str) -> int:
     """Store a plan, the repository that it was made from, and its changes; gives the row. The specifications of its changes are stored apart, by digest."""
-    row = connection.execute(
-        insert(plan).values(
-            id=made.id,
-            source=made.source,
-            commit=made.commit,
-            created_at=made.created_at,
-            expires_at=made.expires_at,
-            applyable=made.applyable,
-            location=location,
-            body=pack(_head(made)),
-        )
-    ).inserted_primary_key
-    if row is None:
-        raise RuntimeError("the database gave no key for a new plan")
-    number = int(row[0])
-    rows = [
-        {"plan": number, "seq": seq, "address": item.address, "digest": item.digest, "body": pack(_change(item))}
-        for seq, item in enumerate(made.changes)
-    ]
-    if rows:
-        connection.execute(insert(change), rows)
-    return number
+    values = (made.id, made.source, made.commit, made.created_at, made.expires_at, made.applyable, location, pack(_head(made)))
+    row = int(connection.scalar(f'{insert("plan", PLAN)} RETURNING "row"', values))
+    rows = ((row, seq, item.address, item.digest, pack(_change(item))) for seq, item in enumerate(made.changes))
+    connection.run_many(insert("change", CHANGE), rows)
+    return row
 
 
 def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     """Row and id of every plan whose id begins so, newest first."""
-    rows = connection.execute(
-        select(plan.c.row, plan.c.id).where(plan.c.id.startswith(prefix, autoescape=True)).order_by(plan.c.row.desc())
-    )
+    pattern = re.sub(r"([/%_])", r"/\1", prefix) + "%"
+    rows = connection.rows("""SELECT "row", id FROM plan WHERE id LIKE ? ESCAPE '/' ORDER BY "row" DESC""", (pattern,))
     return [(row, found) for row, found in rows]
 
 
 def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[Deferred, ...]:
     """What the newest plan of a commit puts off, scoped plans left aside."""
-    query = select(plan.c.body).where(plan.c.source == source, plan.c.commit == commit).order_by(plan.c.row.desc())
-    for body in connection.execute(query).scalars():
+    query = 'SELECT body FROM plan WHERE source = ? AND "commit" = ? ORDER BY "row" DESC'
+    for (body,) in connection.rows(query, (source, commit)):
         head = unpack(body)
         if not head["scope"]:
             return tuple(Deferred(**item) for item in head["deferred"])
@@ -63,15 +47,22 @@ def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[D
 
 
 def plan_location(connection: Connection, row: int) -> str:
-    """The path or URL of the repository that the plan was made from."""
-    return str(connection.execute(select(plan.c.location).where(plan.c.row == row)).scalar_one())
+    """The path or URL of the repository that the plan was made from. Raises `OctofleetError` if the plan is not there."""
+    found = connection.scalar('SELECT location FROM plan WHERE "row" = ?', (row,))
+    if found is None:
+        raise _damaged(row)
+    return str(found)
 
 
 def load_plan(connection: Connection, row: int) -> Plan:
     """The plan in this row, with its changes in order. Raises `OctofleetError` if it is not the one that was saved: its id tells."""
+    saved = connection.row('SELECT id, body FROM plan WHERE "row" = ?', (row,))
+    if saved is None:
+        raise _damaged(row)
+    bodies = [body for (body,) in connection.rows("SELECT body FROM change WHERE plan = ? ORDER BY seq", (row,))]
     try:
-        found = _loaded(connection, row)
-        intact = found.id == connection.execute(select(plan.c.id).where(plan.c.row == row)).scalar_one()
+        found = _loaded(unpack(saved[1]), bodies)
+        intact = found.id == saved[0]
     except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
         raise _damaged(row) from error
     if not intact:
@@ -83,9 +74,7 @@ def _damaged(row: int) -> OctofleetError:
     return OctofleetError(f"the stored plan {row} was changed or damaged", hint="make a new one with octofleet plan", code="damaged-plan")
 
 
-def _loaded(connection: Connection, row: int) -> Plan:
-    head = unpack(connection.execute(select(plan.c.body).where(plan.c.row == row)).scalar_one())
-    bodies = connection.execute(select(change.c.body).where(change.c.plan == row).order_by(change.c.seq)).scalars()
+def _loaded(head: Mapping[str, Any], bodies: Sequence[bytes]) -> Plan:
     return Plan(
         source=head["source"],
         scope=head["scope"],

@@ -1,114 +1,182 @@
-"""Records, specifications and sources: what was last applied. Functions on a connection; the caller owns the transaction."""
+"""Records, specifications and sources: what was last applied, and which groups changed since. Functions on a connection; the caller owns the transaction.
 
-from collections import Counter
+Only `save_records` and `drop_records` write records. Both note the groups that they touch under a number (`seq`) that grows by one with each
+call for a source: whoever read the records at one `mark` learns from `touched_since` what to read again.
+"""
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select
 
-from reconciler.store.engine import chunks, upsert
-from reconciler.store.tables import record, source, spec
+from reconciler.store.engine import Connection, upsert
 from reconciler.types.canonical import digest, pack, unpack
 from reconciler.types.resource import Recorded, Rules, parts
 from reconciler.types.values import Spec
 
+COLUMNS = ("address", "source", "digest", "rules", "group", "external_id", "observed_digest", "commit")
+NEXT = "INSERT INTO mark (source, seq) VALUES (?, 1) ON CONFLICT (source) DO UPDATE SET seq = mark.seq + 1 RETURNING seq"
+
 
 def record_index(connection: Connection, of: str) -> dict[str, tuple[bytes, str]]:
     """For every record of a source, by address: digest and rules as one fingerprint, and its group."""
-    rows = connection.execute(select(record.c.address, record.c.digest, record.c.rules, record.c.group).where(record.c.source == of))
+    rows = connection.rows('SELECT address, digest, rules, "group" FROM record WHERE source = ?', (of,))
     return {where: (digest_.encode() + rules, group) for where, digest_, rules, group in rows}
 
 
 def load_records(connection: Connection, addresses: Sequence[str]) -> dict[str, Recorded]:
     """The records at these addresses, whoever's they are."""
-    found: dict[str, Recorded] = {}
-    for part in chunks(addresses):
-        for row in connection.execute(select(record).where(record.c.address.in_(part))):
-            found[row.address] = _recorded(row)
-    return found
+    query = 'SELECT address, source, digest, rules, "group", external_id, observed_digest, "commit" FROM record WHERE address IN (...)'
+    return {
+        where: Recorded(
+            address=where,
+            source=source,
+            digest=digest_,
+            rules=_rules(rules),
+            group=group,
+            external_id=external_id,
+            observed_digest=observed_digest,
+            commit=commit,
+        )
+        for where, source, digest_, rules, group, external_id, observed_digest, commit in connection.rows_in(query, addresses)
+    }
 
 
-def _recorded(row: Row[tuple[object, ...]]) -> Recorded:
-    return Recorded(
-        address=row.address,
-        source=row.source,
-        digest=row.digest,
-        rules=Rules.revived(msgspec.json.decode(row.rules)),
-        group=row.group,
-        external_id=row.external_id,
-        observed_digest=row.observed_digest,
-        commit=row.commit,
-    )
+@lru_cache(maxsize=4096)
+def _rules(stated: bytes) -> Rules:
+    return Rules.revived(msgspec.json.decode(stated))
 
 
 def save_records(connection: Connection, records: Iterable[Recorded]) -> None:
-    """Insert or replace."""
+    """Insert or replace. Touches the groups of the records, and those of the records that they replace."""
     rows = [
-        {
-            "address": item.address,
-            "source": item.source,
-            "digest": item.digest,
-            "rules": pack(item.rules.stated()),
-            "group": item.group,
-            "external_id": item.external_id,
-            "observed_digest": item.observed_digest,
-            "commit": item.commit,
-        }
+        (
+            item.address,
+            item.source,
+            item.digest,
+            pack(item.rules.stated()),
+            item.group,
+            item.external_id,
+            item.observed_digest,
+            item.commit,
+        )
         for item in records
     ]
-    upsert(connection, record, rows)
+    touched = _groups_at(connection, [row[0] for row in rows]) | {(row[1], row[4]) for row in rows}
+    connection.run_many(upsert("record", COLUMNS), rows)
+    _touch(connection, touched)
 
 
 def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
-    """Forget these records."""
-    for part in chunks(addresses):
-        connection.execute(delete(record).where(record.c.address.in_(part)))
+    """Forget these records. Touches their groups."""
+    touched = _groups_at(connection, addresses)
+    connection.run_in("DELETE FROM record WHERE address IN (...)", addresses)
+    _touch(connection, touched)
+
+
+def _groups_at(connection: Connection, addresses: Sequence[str]) -> set[tuple[str, str]]:
+    """Source and group of the records at these addresses."""
+    return set(connection.rows_in('SELECT DISTINCT source, "group" FROM record WHERE address IN (...)', addresses))
+
+
+def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
+    seqs = {of: connection.scalar(NEXT, (of,)) for of in sorted({of for of, _ in touched})}
+    query = upsert("touched", ("source", "group", "seq"), key=2)
+    connection.run_many(query, [(of, group, seqs[of]) for of, group in sorted(touched)])
+
+
+def mark(connection: Connection, source: str) -> tuple[str, int]:
+    """Which database this is (32 hexadecimal digits, drawn when it was made), and the number of the last change of a source's records; 0 before any."""
+    store_id = connection.scalar("SELECT value FROM about WHERE key = 'store_id'")
+    return str(store_id), connection.scalar("SELECT seq FROM mark WHERE source = ?", (source,)) or 0
+
+
+def touched_since(connection: Connection, source: str, seq: int) -> list[str]:
+    """The groups of a source whose records changed after that number, the longest unchanged first."""
+    query = 'SELECT "group" FROM touched WHERE source = ? AND seq > ? ORDER BY seq, "group"'
+    return [group for (group,) in connection.rows(query, (source, seq))]
+
+
+def records_of(connection: Connection, source: str, groups: Sequence[str]) -> dict[str, list[tuple[str, str, bytes]]]:
+    """What a source has recorded of these groups: address, digest and packed rules of each record, by group. A group without records is not there."""
+    query = 'SELECT "group", address, digest, rules FROM record WHERE source = ? AND "group" IN (...)'
+    found: dict[str, list[tuple[str, str, bytes]]] = {}
+    for group, *record in connection.rows_in(query, groups, (source,)):
+        found.setdefault(group, []).append(tuple(record))
+    return found
+
+
+def recorded_groups(connection: Connection, source: str) -> Iterator[str]:
+    """Every group that a source has records of, in order, read as it is asked for."""
+    return (group for (group,) in connection.rows('SELECT DISTINCT "group" FROM record WHERE source = ? ORDER BY "group"', (source,)))
 
 
 def records_of_group(connection: Connection, group: str) -> list[str]:
     """The addresses recorded for one manifest."""
-    return list(connection.execute(select(record.c.address).where(record.c.group == group).order_by(record.c.address)).scalars())
+    return [where for (where,) in connection.rows('SELECT address FROM record WHERE "group" = ? ORDER BY address', (group,))]
 
 
-def counts(connection: Connection, of: str) -> dict[tuple[str, str], int]:
-    """How many resources of each driver and kind a source has recorded."""
-    addresses = connection.execute(select(record.c.address).where(record.c.source == of)).scalars()
-    return dict(Counter(parts(address)[:2] for address in addresses))
+def count_records(connection: Connection, source: str, driver: str, kind: str) -> int:
+    """How many resources of a driver and kind a source has recorded."""
+    # the source is left out of WHERE, so that the search goes by address: SQLite would rather read all records of the source
+    query = "SELECT count(CASE WHEN source = ? THEN 1 END) FROM record WHERE address >= ? AND address < ?"
+    return int(connection.scalar(query, (source, f"{driver}/{kind}/", _after(driver, kind))))
+
+
+def _after(driver: str, kind: str) -> str:
+    """What sorts directly after all addresses of a driver and kind: `0` follows `/`."""
+    return f"{driver}/{kind}0"
+
+
+class Counts(Mapping[tuple[str, str], int]):
+    """How many resources of each driver and kind a source has recorded, counted when asked for. Lives as long as its connection's transaction."""
+
+    def __init__(self, connection: Connection, source: str) -> None:
+        self._connection, self._source = connection, source
+        self._known: dict[tuple[str, str], int] = {}
+
+    def __getitem__(self, key: tuple[str, str]) -> int:
+        if key not in self._known:
+            self._known[key] = count_records(self._connection, self._source, *key)
+        if not self._known[key]:
+            raise KeyError(key)
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        after = ""
+        while where := self._connection.scalar("SELECT min(address) FROM record WHERE address >= ?", (after,)):
+            key = parts(where)[:2]
+            after = _after(*key)
+            if key in self:
+                yield key
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def save_specs(connection: Connection, specs: Iterable[Spec]) -> None:
     """Store specifications under their digests; one that is there already is replaced, so that its references to secrets are the newest."""
-    upsert(connection, spec, [{"digest": found, "body": body} for found, body in {digest(item): pack(item) for item in specs}.items()])
+    connection.run_many(upsert("spec", ("digest", "body")), {digest(item): pack(item) for item in specs}.items())
 
 
 def load_specs(connection: Connection, digests: Iterable[str]) -> dict[str, Spec]:
     """The specifications with these digests, as far as they are stored."""
-    found: dict[str, Spec] = {}
-    for part in chunks(sorted(set(digests))):
-        for row in connection.execute(select(spec).where(spec.c.digest.in_(part))):
-            found[row.digest] = unpack(row.body)
-    return found
+    rows = connection.rows_in("SELECT digest, body FROM spec WHERE digest IN (...)", sorted(set(digests)))
+    return {found: unpack(body) for found, body in rows}
 
 
 def applied_commit(connection: Connection, of: str) -> tuple[str, str] | None:
     """The commit that a source applied last and where the source came from, or None if it never applied one."""
-    row = connection.execute(select(source).where(source.c.name == of)).first()
-    return (row.applied_commit, row.location) if row else None
+    return connection.row("SELECT applied_commit, location FROM source WHERE name = ?", (of,))
 
 
 def save_source(connection: Connection, of: str, location: str, commit: str, at: float) -> None:
     """Note that a source has applied a commit."""
-    upsert(connection, source, [{"name": of, "location": location, "applied_commit": commit, "at": at}])
+    connection.run(upsert("source", ("name", "location", "applied_commit", "at")), (of, location, commit, at))
 
 
 def sources(connection: Connection) -> Iterator[Mapping[str, object]]:
     """Every source with its number of resources."""
-    numbers: dict[str, int] = dict(connection.execute(select(record.c.source, func.count()).group_by(record.c.source)).all())
-    for row in connection.execute(select(source).order_by(source.c.name)):
-        yield {
-            "name": row.name,
-            "location": row.location,
-            "commit": row.applied_commit,
-            "at": row.at,
-            "resources": numbers.get(row.name, 0),
-        }
+    numbers: dict[str, int] = dict(connection.rows("SELECT source, count(*) FROM record GROUP BY source"))
+    for name, location, commit, at in connection.rows("SELECT name, location, applied_commit, at FROM source ORDER BY name"):
+        yield {"name": name, "location": location, "commit": commit, "at": at, "resources": numbers.get(name, 0)}

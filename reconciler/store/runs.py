@@ -5,15 +5,18 @@ A step is `ready`, `started` (its effects may have reached the world), `waiting`
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from typing import Any
 
 from reconciler.errors import Refused
-from reconciler.store.engine import chunks
+from reconciler.store.engine import Connection, insert
 from reconciler.store.observations import unsettle
-from reconciler.store.tables import hold, item, log, run, step
 from reconciler.types.change import Action
 from reconciler.types.outcome import Status
+
+RUN = ("id", "plan", "source", "state", "started_at", "ended_at", "reason")
+STEP = ("run", "seq", "wave", "driver", "state", "attempts", "operation")
+RUNS = "SELECT id, plan, source, state, started_at, ended_at, reason FROM run"
+ITEM = ("run", "step", "address", "change", "action", "status", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,113 +65,96 @@ def create_run(connection: Connection, made: JournalRun, steps: Sequence[Journal
     """
     addresses = sorted({found.address for part in steps for found in part.items} | set(leaving))
     refuse_held(connection, addresses)
-    connection.execute(
-        insert(run).values(
-            id=made.id, plan=made.plan, source=made.source, state=made.state, started_at=made.started_at, ended_at=None, reason=made.reason
-        )
-    )
-    rows = [
-        {"run": made.id, "seq": s.seq, "wave": s.wave, "driver": s.driver, "state": s.state, "attempts": 0, "operation": ""} for s in steps
-    ]
-    items = [
-        {"run": made.id, "step": s.seq, "address": i.address, "change": i.change, "action": i.action.value, "status": "", "error": ""}
-        for s in steps
-        for i in s.items
-    ]
-    for table, values in ((step, rows), (item, items), (hold, [{"address": address, "run": made.id} for address in addresses])):
-        if values:
-            connection.execute(insert(table), values)
+    connection.run(insert("run", RUN), (made.id, made.plan, made.source, made.state, made.started_at, None, made.reason))
+    connection.run_many(insert("step", STEP), [(made.id, s.seq, s.wave, s.driver, s.state, 0, "") for s in steps])
+    items = [(made.id, s.seq, i.address, i.change, i.action.value, "", "") for s in steps for i in s.items]
+    connection.run_many(insert("item", ITEM), items)
+    connection.run_many(insert("hold", ("address", "run")), [(address, made.id) for address in addresses])
     unsettle(connection, addresses)
 
 
 def refuse_held(connection: Connection, addresses: Sequence[str]) -> None:
     """Raises `Refused` if a run holds one of these resources."""
-    for part in chunks(addresses):
-        taken = connection.execute(select(hold).where(hold.c.address.in_(part)).limit(1)).first()
-        if taken is not None:
-            raise Refused(
-                f"{taken.address} is being changed by run {taken.run}",
-                hint=f"wait for it (octofleet status), or if its process is gone, octofleet apply --resume {taken.run}",
-                code="held",
-            )
+    for where, by in connection.rows_in("SELECT address, run FROM hold WHERE address IN (...)", addresses):
+        raise Refused(
+            f"{where} is being changed by run {by}",
+            hint=f"wait for it (octofleet status), or if its process is gone, octofleet apply --resume {by}",
+            code="held",
+        )
 
 
 def load_run(connection: Connection, run_id: str) -> JournalRun | None:
     """One run."""
-    row = connection.execute(select(run).where(run.c.id == run_id)).first()
+    row = connection.row(f"{RUNS} WHERE id = ?", (run_id,))
     return _run(row) if row else None
 
 
-def _run(row: Row[tuple[object, ...]]) -> JournalRun:
-    return JournalRun(
-        id=row.id, plan=row.plan, source=row.source, state=row.state, started_at=row.started_at, ended_at=row.ended_at, reason=row.reason
-    )
+def _run(row: Sequence[Any]) -> JournalRun:
+    run_id, plan, source, state, started_at, ended_at, reason = row
+    return JournalRun(id=run_id, plan=plan, source=source, state=state, started_at=started_at, ended_at=ended_at, reason=reason)
 
 
 def list_runs(connection: Connection, *, state: str | None = None, limit: int = 50) -> list[JournalRun]:
     """Runs, newest first."""
-    query = select(run).order_by(run.c.started_at.desc(), run.c.id).limit(limit)
-    return [_run(row) for row in connection.execute(query if state is None else query.where(run.c.state == state))]
+    where, params = ("", (limit,)) if state is None else ("WHERE state = ?", (state, limit))
+    return [_run(row) for row in connection.rows(f"{RUNS} {where} ORDER BY started_at DESC, id LIMIT ?", params)]
 
 
 def load_steps(connection: Connection, run_id: str) -> list[JournalStep]:
     """The steps of a run in order, with their items."""
     items: dict[int, list[Item]] = {}
-    for row in connection.execute(select(item).where(item.c.run == run_id).order_by(item.c.step, item.c.address)):
-        status = Status(row.status) if row.status else None
-        found = Item(address=row.address, change=row.change, action=Action(row.action), status=status, error=row.error)
-        items.setdefault(row.step, []).append(found)
+    query = "SELECT step, address, change, action, status, error FROM item WHERE run = ? ORDER BY step, address"
+    for seq, address, change, action, status, error in connection.rows(query, (run_id,)):
+        ended = Status(status) if status else None
+        items.setdefault(seq, []).append(Item(address=address, change=change, action=Action(action), status=ended, error=error))
+    query = "SELECT seq, wave, driver, state, attempts, started_at, operation FROM step WHERE run = ? ORDER BY seq"
     return [
         JournalStep(
-            seq=row.seq,
-            wave=row.wave,
-            driver=row.driver,
-            items=tuple(items.get(row.seq, ())),
-            state=row.state,
-            attempts=row.attempts,
-            started_at=row.started_at,
-            operation=row.operation,
+            seq=seq,
+            wave=wave,
+            driver=driver,
+            items=tuple(items.get(seq, ())),
+            state=state,
+            attempts=attempts,
+            started_at=started_at,
+            operation=operation,
         )
-        for row in connection.execute(select(step).where(step.c.run == run_id).order_by(step.c.seq))
+        for seq, wave, driver, state, attempts, started_at, operation in connection.rows(query, (run_id,))
     ]
 
 
 def begin_step(connection: Connection, run_id: str, seq: int, at: float) -> None:
     """From here on the step's effects may have reached the world."""
-    here = (step.c.run == run_id) & (step.c.seq == seq)
-    connection.execute(update(step).where(here).values(state="started", attempts=step.c.attempts + 1))
-    connection.execute(update(step).where(here & step.c.started_at.is_(None)).values(started_at=at))
+    query = "UPDATE step SET state = 'started', attempts = attempts + 1, started_at = coalesce(started_at, ?) WHERE run = ? AND seq = ?"
+    connection.run(query, (at, run_id, seq))
 
 
 def note_operation(connection: Connection, run_id: str, seq: int, operation: str) -> None:
     """The step waits for an operation in the world."""
-    connection.execute(update(step).where((step.c.run == run_id) & (step.c.seq == seq)).values(state="waiting", operation=operation))
+    connection.run("UPDATE step SET state = 'waiting', operation = ? WHERE run = ? AND seq = ?", (operation, run_id, seq))
 
 
 def end_items(connection: Connection, run_id: str, seq: int, ended: Mapping[str, tuple[Status, str]], at: float) -> None:
     """These changes have ended; with the last of a step, the step has."""
-    for address, (status, error) in ended.items():
-        here = (item.c.run == run_id) & (item.c.step == seq) & (item.c.address == address)
-        connection.execute(update(item).where(here).values(status=status.value, error=error, ended_at=at))
-    still_open = select(item.c.address).where((item.c.run == run_id) & (item.c.step == seq) & (item.c.status == "")).limit(1)
-    if connection.execute(still_open).first() is None:
-        connection.execute(update(step).where((step.c.run == run_id) & (step.c.seq == seq)).values(state="ended"))
+    query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE run = ? AND step = ? AND address = ?"
+    connection.run_many(query, [(status.value, error, at, run_id, seq, address) for address, (status, error) in ended.items()])
+    still_open = connection.row("SELECT address FROM item WHERE run = ? AND step = ? AND status = '' LIMIT 1", (run_id, seq))
+    if still_open is None:
+        connection.run("UPDATE step SET state = 'ended' WHERE run = ? AND seq = ?", (run_id, seq))
 
 
 def end_run(connection: Connection, run_id: str, state: str, at: float) -> None:
     """The run is over; its resources are free."""
-    connection.execute(update(run).where(run.c.id == run_id).values(state=state, ended_at=at))
-    connection.execute(delete(hold).where(hold.c.run == run_id))
+    connection.run("UPDATE run SET state = ?, ended_at = ? WHERE id = ?", (state, at, run_id))
+    connection.run("DELETE FROM hold WHERE run = ?", (run_id,))
 
 
 def write_log(connection: Connection, run_id: str, lines: Iterable[tuple[int, float, str]]) -> None:
     """Append lines (step, time, text) to a run's log."""
-    rows = [{"run": run_id, "step": seq, "at": at, "text": text} for seq, at, text in lines]
-    if rows:
-        connection.execute(insert(log), rows)
+    connection.run_many(insert("log", ("run", "step", "at", "text")), ((run_id, seq, at, text) for seq, at, text in lines))
 
 
 def read_log(connection: Connection, run_id: str) -> list[tuple[int, float, str]]:
     """Step, time and text of every line of a run."""
-    rows = connection.execute(select(log.c.step, log.c.at, log.c.text).where(log.c.run == run_id).order_by(log.c.id))
+    rows = connection.rows("SELECT step, at, text FROM log WHERE run = ? ORDER BY id", (run_id,))
     return [(seq, at, text) for seq, at, text in rows]

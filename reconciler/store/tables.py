@@ -1,9 +1,9 @@
-"""The tables. `migrations/` brings a database to this shape; a test holds the two together.
+"""The tables, for Alembic alone. `migrations/` brings a database to this shape; a test holds the two together.
 
 Times are seconds since the epoch. Digests are 64 hexadecimal digits. JSON columns hold bytes made by `reconciler.types.canonical.pack`.
 """
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, text
 
 metadata = MetaData()
 
@@ -40,6 +40,32 @@ record = Table(
 )
 """Resources as last applied. An address has one owner among all sources."""
 
+touched = Table(
+    "touched",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("group", String, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Index("touched_by_seq", "source", "seq"),
+)
+"""When the records of a group last changed: a number that grows by one with each change of a source's records."""
+
+mark = Table(
+    "mark",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("seq", Integer, nullable=False),
+)
+"""The newest of those numbers."""
+
+about = Table(
+    "about",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+"""What is true of the database itself: `store_id`, 32 hexadecimal digits drawn when it was made, tells it from any other."""
+
 observation = Table(
     "observation",
     metadata,
@@ -49,9 +75,10 @@ observation = Table(
     Column("body", LargeBinary, nullable=False),
     Column("at", Float, nullable=False),
     Column("settled", Boolean, nullable=False),
-    Index("observation_open", "settled"),
+    Index("observation_by_at", "at"),
+    Index("observation_open", "address", sqlite_where=text("NOT settled"), postgresql_where=text("NOT settled")),
 )
-"""The latest observation of each resource. `settled`: it was as recorded."""
+"""The latest observation of each resource. `settled`: it was as recorded. A present one has no specification if `spec` has it."""
 
 plan = Table(
     "plan",

@@ -11,12 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 import schemas
 from reconciler.cli.main import COMMANDS
 from reconciler.desired.check import Checker
-from reconciler.store.engine import Store
+from reconciler.store.engine import Connection, Store
 
 
 class Countdown:
