@@ -3,34 +3,37 @@
 The edge around the pure core. Resources that are as recorded and were last seen so are never loaded.
 """
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import cached_property
+from typing import TypeVar
 
-from reconciler.desired.compile import Desired, compile_tree
+from reconciler.comparing import Fingerprint, fingerprint
+from reconciler.comparing import resources as made
+from reconciler.desired.compile import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
+from reconciler.facts import Facts
+from reconciler.index.file import Damaged, Index, cannot_use
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
-from reconciler.plan.decide import Case
 from reconciler.plan.guard import GuardRules
-from reconciler.source.mirror import is_remote
+from reconciler.scope import in_scope
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
+from reconciler.stages import stage
 from reconciler.store.engine import Connection
-from reconciler.store.observations import load_observations, oldest, open_addresses, save_observations
+from reconciler.store.observations import load_observations, oldest, open_addresses, open_groups, save_observations
 from reconciler.store.plans import save_plan
-from reconciler.store.records import Counts, applied_commit, load_records, load_specs, record_index, save_specs
-from reconciler.types.canonical import pack
+from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, save_specs
+from reconciler.tracking import CommitTree, Told, Tracked, Tracker
 from reconciler.types.change import Cause
-from reconciler.types.observation import Absent, Observation, Present, Proposed
+from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
-from reconciler.types.problem import Problem
-from reconciler.types.resource import Recorded, Resource, address, parts
-from reconciler.types.values import SecretRef, Spec
-from reconciler.wiring import Installation
+from reconciler.types.resource import Resource, address, parts
+from reconciler.wiring import Installation, place
 
+T = TypeVar("T")
 DEFAULT_EXPIRY_S = 24 * 3600.0
 
 
@@ -58,44 +61,26 @@ class Planned:
     targets: Mapping[str, Target] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CommitTree:
-    """A commit's files, for `compile_tree` and for drivers' inputs."""
-
-    repository: Repository
-    tree: str
-    known: dict[str, str | None] = field(default_factory=dict)
-
-    def files(self) -> Iterator[tuple[str, str, Problem | None]]:
-        """Path and blob id of every manifest, with the reason why it must not be read."""
-        return ((file.path, file.blob, file.problem) for file in self.repository.files(self.tree))
-
-    def blob(self, blob: str) -> bytes:
-        """The bytes of a blob."""
-        return self.repository.blob(blob)
-
-    def content(self, path: str) -> str | None:
-        """The object id at a path; looked up once."""
-        if path not in self.known:
-            entry = self.repository.entry(self.tree, path)
-            self.known[path] = entry[1] if entry else None
-        return self.known[path]
+def compiled(installation: Installation, repository: Repository, commit: Commit, told: Told = lambda stage, done, total: None) -> Desired:
+    """What a commit wants."""
+    return _with_index(installation, repository, lambda index: _tracker(installation, repository, index, told).track(commit).desired)
 
 
-Told = Callable[[str, int, int], None]
-"""Hears of progress: stage, done, total."""
+def _tracker(installation: Installation, repository: Repository, index: Index, told: Told) -> Tracker:
+    return Tracker(installation=installation, repository=repository, index=index, told=told)
 
 
-def compiled(installation: Installation, repository: Repository, commit: Commit) -> Desired:
-    """What a commit wants. Each secret is read once."""
-    tokens: dict[tuple[SecretRef, str], str] = {}
-
-    def token(ref: SecretRef, tenant: str) -> str:
-        if (ref, tenant) not in tokens:
-            tokens[ref, tenant] = installation.token(ref, tenant)
-        return tokens[ref, tenant]
-
-    return compile_tree(CommitTree(repository=repository, tree=commit.tree), installation.contract, token)
+def _with_index(installation: Installation, repository: Repository, work: Callable[[Index], T]) -> T:
+    """Do some work with the repository's index; once more with a new one when it turns out to be damaged."""
+    index = installation.index(repository)
+    try:
+        return work(index)
+    except (Damaged, sqlite3.DatabaseError) as error:
+        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+            raise cannot_use(index, error) from error
+        index.reset(str(error))
+        index.fresh()
+        return work(index)
 
 
 def make_plan(
@@ -110,22 +95,26 @@ def make_plan(
     `commit` stands for one that no revision names: the working copy.
     """
     commit = commit or repository.commit(request.rev)
-    desired = compiled(installation, repository, commit)
-    if desired.fleet is None:
-        raise InputError(desired.problems)
-    source = desired.fleet.name
-    with installation.store.read() as connection:
-        applied = applied_commit(connection, source)
-    verdicts = _history(repository, source, applied, commit, request)
-    base = _base(repository, request, applied)
-    told("compile", 1, 1)
+    return _with_index(installation, repository, lambda index: _made(installation, repository, index, request, told, commit))
+
+
+def _made(
+    installation: Installation, repository: Repository, index: Index, request: Request, told: Told, commit: Commit
+) -> Planned:
+    tracker = _tracker(installation, repository, index, told)
+    tracked = tracker.track(commit)
+    if tracked.desired.fleet is None:
+        raise InputError(tracked.desired.problems)
+    source = tracked.desired.fleet.name
+    verdicts = _history(repository, source, tracked.applied, commit, request)
     planning = _Planning(
         installation=installation,
         repository=repository,
-        desired=desired,
+        tracker=tracker,
+        tracked=tracked,
         source=source,
         commit=commit,
-        base=base,
+        base=_base(repository, request, tracked.applied),
         request=request,
         verdicts=verdicts,
     )
@@ -188,80 +177,78 @@ def has_commit(repository: Repository, commit: str) -> bool:
 class _Planning:
     installation: Installation
     repository: Repository
-    desired: Desired
+    tracker: Tracker
+    tracked: Tracked
     source: str
     commit: Commit
     base: Commit | None
     request: Request
     verdicts: tuple[GuardVerdict, ...] = ()
 
+    @property
+    def desired(self) -> Desired:
+        return self.tracked.desired
+
     def go(self, told: Told) -> Planned:
-        with self.installation.store.read() as connection:
-            index = record_index(connection, self.source)
-            unsettled = set(open_addresses(connection, self.source))
-        wanted, groups = self._differing(index, unsettled)
-        resources = {r.address: r for r in self._resources(self.desired, groups)}
-        base = self._base_resources(groups)
-        concerned = self._in_scope({*resources, *(a for a in index if index[a][1] in groups)})
-        self._check_scope(index)
-        addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
-        orphans = sorted(concerned.difference(addresses))
-        with self.installation.store.read() as connection:
+        with stage("resources"):
+            groups = self._groups()
+            resources = {r.address: r for r in self._resources(self.desired, self.tracked.tree, groups)}
+            base = self._base_resources(groups)
+        with stage("records"), self.installation.store.read() as connection:
+            index = _by_address(records_of(connection, self.source, sorted(groups)))
+            wanted = _differing(resources, index).union(open_addresses(connection, self.source))
+            concerned = self._in_scope({*resources, *index})
+            addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
             recorded = load_records(connection, sorted({*addresses, *_old(resources.values())}))
             specs = load_specs(connection, (item.digest for item in recorded.values()))
             known = load_observations(connection, addresses)
-        facts = _Facts(resources=resources, base=base, base_known=self.base is not None, recorded=recorded, specs=specs, source=self.source)
+        if not concerned:
+            self._check_scope()
+        facts = Facts(resources=resources, base=base, base_known=self.base is not None, recorded=recorded, specs=specs, source=self.source)
         left = set(facts.moves.values())
         targets = {a: facts.target(a) for a in addresses if a not in left}
         asked = [t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a)]
-        observations = known | self._observe(asked, facts, told)
-        return self._stored(self._plan(facts, addresses, observations, _orphaned(orphans, index)), resources, targets)
+        with stage("observe"):
+            observations = known | self._observe(asked, facts, told)
+        with stage("decide"):
+            plan = self._plan(facts, addresses, observations, _orphaned(sorted(concerned.difference(addresses)), index))
+        with stage("store"):
+            return self._stored(plan, resources, targets)
 
-    def _differing(self, index: Mapping[str, tuple[bytes, str]], unsettled: set[str]) -> tuple[set[str], set[str]]:
-        """The addresses that may need a change, and the groups that they are in."""
-        wanted, groups, seen = set(unsettled), {index[a][1] for a in unsettled}, set()
-        for resource in self._resources(self.desired, None):
-            seen.add(resource.address)
-            found = index.get(resource.address)
-            if found is None or found[0] != fingerprint(resource):
-                wanted.add(resource.address)
-                groups.add(resource.group)
-        for gone in index.keys() - seen:
-            wanted.add(gone)
-            groups.add(index[gone][1])
-        if self.request.refresh:
-            groups.update(group for _, group in index.values())
-            groups.update(self.desired.hosts)
-        return wanted, groups
+    def _groups(self) -> set[str]:
+        """The groups that the plan has to look into."""
+        groups = set(self.tracked.open)
+        with self.installation.store.read() as connection:
+            groups |= open_groups(connection, self.source)
+            if self.request.refresh:
+                groups.update(recorded_groups(connection, self.source))
+                groups.update(self.desired.hosts)
+                groups.update(self.desired.whole())
+        return groups
 
-    def _resources(self, desired: Desired, groups: set[str] | None) -> Iterator[Resource]:
-        inputs = CommitTree(repository=self.repository, tree=self.commit.tree if desired is self.desired else self._base_tree())
+    def _resources(self, desired: Desired, tree: CommitTree, groups: set[str]) -> Iterator[Resource]:
         for scope in desired.scopes(groups):
-            for driver in self.installation.drivers.values():
-                for resource in driver.resources(scope, inputs):
-                    if groups is None or resource.group in groups:
-                        yield resource
-
-    def _base_tree(self) -> str:
-        assert self.base is not None  # noqa: S101 - only asked for with a base
-        return self.base.tree
+            yield from (resource for resource in made(self.installation.drivers, scope, tree) if resource.group in groups)
 
     def _base_resources(self, groups: set[str]) -> dict[str, Resource]:
-        if self.base is None:
+        if self.base is None or not groups:
             return {}
-        desired = self.desired if self.base.tree == self.commit.tree else compiled(self.installation, self.repository, self.base)
-        return {resource.address: resource for resource in self._resources(desired, groups)}
+        desired = self.desired if self.base.tree == self.commit.tree else self.tracker.view(self.base.tree)
+        tree = CommitTree.of(self.repository, self.base.tree)
+        return {resource.address: resource for resource in self._resources(desired, tree, groups)}
 
-    def _check_scope(self, index: Iterable[str]) -> None:
+    def _check_scope(self) -> None:
         """A scope that takes in nothing is a mistake, not a fleet without changes."""
-        scope = self.request.scope
-        if (
-            scope
-            and not self._in_scope([*index, *self.desired.hosts])
-            and not self._in_scope(r.address for r in self._resources(self.desired, None))
-        ):
+        if not self.request.scope:
+            return
+        with self.installation.store.read() as connection:
+            recorded = recorded_groups(connection, self.source)
+            groups = {*self.desired.hosts, *self.desired.whole(), *recorded}
+            index = _by_address(records_of(connection, self.source, sorted(groups)))
+        everything = (resource.address for resource in self._resources(self.desired, self.tracked.tree, groups))
+        if not self._in_scope([*groups, *index]) and not self._in_scope(everything):
             raise Refused(
-                f"nothing is in the scope {scope}",
+                f"nothing is in the scope {self.request.scope}",
                 hint="host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?",
                 code="scope",
             )
@@ -269,7 +256,7 @@ class _Planning:
     def _in_scope(self, addresses: Iterable[str]) -> set[str]:
         return {a for a in addresses if in_scope(a, self.request.scope)}
 
-    def _observe(self, targets: Sequence[Target], facts: "_Facts", told: Told) -> dict[str, Observation]:
+    def _observe(self, targets: Sequence[Target], facts: Facts, told: Told) -> dict[str, Observation]:
         done = 0
 
         def more(number: int) -> None:
@@ -277,6 +264,8 @@ class _Planning:
             done += number
             told("observe", done, len(targets))
 
+        if not targets:
+            return {}
         with self.installation.contexts(self.repository) as context:
             found = observe(self.installation.drivers, targets, context, more)
         with self.installation.store.write() as connection:
@@ -285,7 +274,7 @@ class _Planning:
         return {renamed.get(a, a): item for a, item in found.items()}
 
     def _plan(
-        self, facts: "_Facts", addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]
+        self, facts: Facts, addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]
     ) -> Plan:
         removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
         moved = set(facts.moves.values())
@@ -318,13 +307,13 @@ class _Planning:
             deferred=deferred,
         )
 
-    def _removal(self, where: str, facts: "_Facts", stopped: tuple[str, str] | None) -> tuple[str, str] | None:
+    def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
         record = facts.recorded.get(where)
         if record is not None and record.group in self.desired.blocked:
             return "desired-unknown", self.desired.blocked[record.group]
         return stopped
 
-    def _blocked(self, facts: "_Facts") -> Iterator[Deferred]:
+    def _blocked(self, facts: Facts) -> Iterator[Deferred]:
         known = {record.group for record in facts.recorded.values()}
         for group, reason in self.desired.blocked.items():
             if group not in known and in_scope(group, self.request.scope):
@@ -338,91 +327,18 @@ class _Planning:
         return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What is known of the resources of a plan."""
-
-    resources: Mapping[str, Resource]
-    base: Mapping[str, Resource]
-    base_known: bool
-    recorded: Mapping[str, Recorded]
-    specs: Mapping[str, Spec]
-    source: str
-
-    @cached_property
-    def moves(self) -> dict[str, str]:
-        """New address to old, of every resource that is recorded where its manifest says it comes from."""
-        found = {}
-        for new, resource in self.resources.items():
-            old = resource.moved_from
-            if old and new not in self.recorded and old in self.recorded and old not in self.resources and self.mine(old):
-                found[new] = old
-        return found
-
-    def old(self, where: str) -> str:
-        """Where the resource is recorded."""
-        return self.moves.get(where, where)
-
-    def mine(self, where: str) -> bool:
-        """Whether no other source owns it."""
-        return where not in self.recorded or self.recorded[where].source == self.source
-
-    def owned_elsewhere(self, addresses: Iterable[str]) -> tuple[Deferred, ...]:
-        """Deferrals for what another source owns."""
-        return tuple(
-            Deferred(
-                address=a,
-                code="owned-elsewhere",
-                reason=f"it belongs to the Fleet {self.recorded[a].source}, which has to forget it first",
-                group=self.recorded[a].group,
-            )
-            for a in addresses
-            if not self.mine(a)
-        )
-
-    def target(self, where: str) -> Target:
-        """What to look at: for a move the old address, with what will be there."""
-        old = self.old(where)
-        recorded = self.recorded.get(old)
-        return Target(
-            address=old,
-            desired=self.resources.get(where),
-            recorded=recorded,
-            recorded_spec=self.specs.get(recorded.digest) if recorded else None,
-        )
-
-    def differs(self, where: str) -> bool:
-        """Whether desired is not what is recorded."""
-        resource, record = self.resources.get(where), self.recorded.get(where)
-        return resource is None or record is None or record.digest != resource.digest
-
-    def settled(self, where: str, found: Observation) -> bool:
-        """Whether the observation is as recorded."""
-        record = self.recorded.get(where)
-        if record is None:
-            return isinstance(found, Absent)
-        if isinstance(found, Proposed):
-            return not found.fields
-        return isinstance(found, Present) and found.digest == record.digest
-
-    def case(self, where: str, kinds: Mapping[tuple[str, str], object], seen: Observation | None, removal: tuple[str, str] | None) -> Case:
-        """Everything that is known of one resource."""
-        recorded = self.recorded.get(self.old(where))
-        driver, kind, *_ = parts(where)
-        return Case(
-            address=where,
-            kind=kinds[driver, kind],  # type: ignore[arg-type]
-            observation=seen,
-            desired=self.resources.get(where),
-            base=self.base.get(where) or self.base.get(self.old(where)),
-            base_known=self.base_known,
-            recorded=recorded,
-            recorded_spec=self.specs.get(recorded.digest) if recorded else None,
-            removal=removal,
-        )
+def _by_address(records: Mapping[str, Sequence[tuple[str, str, bytes]]]) -> dict[str, tuple[Fingerprint, str]]:
+    """Fingerprint and group of each record."""
+    return {where: ((digest, rules), group) for group, found in records.items() for where, digest, rules in found}
 
 
-def _orphaned(addresses: Iterable[str], index: Mapping[str, tuple[bytes, str]]) -> tuple[Deferred, ...]:
+def _differing(resources: Mapping[str, Resource], index: Mapping[str, tuple[Fingerprint, str]]) -> set[str]:
+    """The addresses whose resource is not as recorded."""
+    new = {a for a, resource in resources.items() if a not in index or index[a][0] != fingerprint(resource)}
+    return new | (index.keys() - resources.keys())
+
+
+def _orphaned(addresses: Iterable[str], index: Mapping[str, tuple[Fingerprint, str]]) -> tuple[Deferred, ...]:
     """Deferrals for what is recorded of a driver or kind that this installation no longer has."""
     reason = "no driver of this installation knows its kind: install or enable the plugin that made it, or forget it"
     return tuple(Deferred(address=a, code="driver-missing", reason=reason, group=index[a][1]) for a in addresses)
@@ -432,37 +348,10 @@ def _old(resources: Iterable[Resource]) -> Iterator[str]:
     return (resource.moved_from for resource in resources if resource.moved_from)
 
 
-def fingerprint(resource: Resource) -> bytes:
-    """Equal to what the record index holds exactly when nothing about the resource differs from its record."""
-    return resource.digest.encode() + pack(resource.rules.stated())
-
-
-def in_scope(where: str, scope: str) -> bool:
-    """Whether an address (`driver/kind/tenant/name`) or group (`host/tenant/name`) is in a scope.
-
-    A scope is a pattern over whole addresses, or over a manifest: `host/shop/web-*` takes every resource of those hosts, `tenant/shop` of that tenant.
-    """
-    if not scope or fnmatchcase(where, scope):
-        return True
-    wanted = scope.split("/")
-    found = where.split("/")
-    tenant, name = (found[2], found[3].split(".")[0]) if len(found) == 4 else (found[1], found[2]) if len(found) == 3 else ("", "")
-    if wanted[0] == "host" and len(wanted) == 3:
-        return fnmatchcase(tenant, wanted[1]) and fnmatchcase(name, wanted[2]) and found[1] != "tenant"
-    if wanted[0] == "tenant" and len(wanted) == 2:
-        return fnmatchcase(name if found[1] == "tenant" else tenant, wanted[1])
-    return False
-
-
 def _rules_in_force(connection: Connection, source: str) -> GuardRules:
     record = load_records(connection, [address("fleet", "fleet", "", source)])
     specs = load_specs(connection, [item.digest for item in record.values() if item.source == source])
     return GuardRules.of(next(iter(specs.values()), {}))
-
-
-def place(repository: Repository) -> str:
-    """Where the repository can be found again: its URL, or its absolute path."""
-    return repository.location if is_remote(repository.location) else str(repository.path.resolve())
 
 
 def expiry_s(desired: Desired) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from reconciler.drivers.boot import file_spec, render_spec
-from reconciler.planning import CommitTree
+from reconciler.tracking import CommitTree
 from reconciler.source.repository import Commit, Repository
 from reconciler.types.host import ResolvedHost
 from reconciler.types.values import holds_secret
@@ -24,7 +24,7 @@ def rendered(
     installation: Installation, repository: Repository, commit: Commit, host: ResolvedHost
 ) -> Iterator[tuple[str, str, bytes | RenderError]]:
     """File name, format, and bytes or error of every file of a host that holds no secret."""
-    inputs = CommitTree(repository=repository, tree=commit.tree)
+    inputs = CommitTree.of(repository, commit.tree)
     for kind, renderer in RENDERERS.items():
         if kind not in host.values.get("templates", {}) and not renderer.serves(host.values):
             continue

@@ -3,7 +3,9 @@
 All state of a single-process installation lives under its data directory: two directories are two installations.
 """
 
+import hashlib
 import os
+import re
 import secrets as random
 import shutil
 import tempfile
@@ -29,12 +31,16 @@ from reconciler.secrets.configured import configured, stores_of
 from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings
 from reconciler.source.git_program import Credentials
-from reconciler.source.mirror import open_repository
+from reconciler.index.file import Index
+from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
 from reconciler.store.engine import Store, sqlite_url
+from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
 from reconciler.types.values import UNKNOWN, SecretRef, SecretValue
+from renderers.registry import RENDERERS
 
+VERSION = "0.1.0"
 CALL_DEADLINE_S = 1800.0
 
 
@@ -45,6 +51,7 @@ class Installation:
     data_dir: Path
     settings: Settings
     sandbox: Sandbox = field(default_factory=Sandbox)
+    indexes: dict[str, Index] = field(default_factory=dict)
 
     @cached_property
     def store(self) -> Store:
@@ -67,7 +74,13 @@ class Installation:
     def contract(self) -> Contract:
         """What manifests are checked and merged by."""
         kinds = dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED)
-        return Contract(kinds=kinds, check=Checker(), rules=schemas.merge_rules())
+        return Contract(kinds=kinds, check=Checker(), rules=schemas.merge_rules(), digest=self._makers())
+
+    def _makers(self) -> str:
+        """What resources depend on besides the commit: the drivers and renderers, with their versions."""
+        drivers = [[name, driver.info.version, sorted(kind.name for kind in driver.info.kinds)] for name, driver in self.drivers.items()]
+        renderers = [[r.format, r.version, list(r.uses)] for r in RENDERERS.values()]
+        return digest({"drivers": drivers, "renderers": renderers, "octofleet": VERSION})
 
     @cached_property
     def secrets(self) -> SecretStores:
@@ -91,6 +104,15 @@ class Installation:
     def boot_dir(self) -> Path:
         """Where boot files are published."""
         return Path(self.settings.boot.directory) if self.settings.boot.directory else self.data_dir / "boot"
+
+    def index(self, repository: Repository) -> Index:
+        """The index of a repository, seen afresh: what was read from it before is not to be used any more."""
+        name = place(repository)
+        if name not in self.indexes:
+            file = f"{re.sub(r'[^A-Za-z0-9._-]', '-', name.rpartition('/')[2])[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.db"
+            self.indexes[name] = Index(self.data_dir / "index" / file, schemas.digest())
+        self.indexes[name].fresh()
+        return self.indexes[name]
 
     def repository(self, location: str, *, fetch: bool = True) -> Repository:
         """A repository by path or URL; a URL's mirror is brought up to date unless `fetch` is false."""
@@ -143,8 +165,16 @@ class Installation:
     def close(self) -> None:
         """Let go of processes and connections."""
         self.sandbox.close()
+        for index in self.indexes.values():
+            index.close()
+        self.indexes.clear()
         if "store" in self.__dict__:
             self.store.close()
+
+
+def place(repository: Repository) -> str:
+    """Where the repository can be found again: its URL, or its absolute path."""
+    return repository.location if is_remote(repository.location) else str(Path(repository.location).expanduser().resolve())
 
 
 def _clear_dead(scratch: Path) -> None:

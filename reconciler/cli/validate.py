@@ -32,7 +32,7 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
     problems = tuple(sorted(found))
     code = problems_code(problems)
     if as_json:
-        numbers = {"hosts": len(desired.hosts), "manifests": len(desired.catalog.manifests)}
+        numbers = {"hosts": len(desired.hosts), "manifests": desired.count()}
         document = {"valid": code == 0, "commit": commit.id, "summary": numbers, "problems": [problem_document(p) for p in problems]}
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return code
@@ -40,7 +40,7 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
         click.echo(printable(str(problem)))
     if code == 0:
         click.echo(
-            f"{commit.id[:10]} is valid: {counted(len(desired.catalog.manifests), 'manifest')}, {counted(len(desired.hosts), 'host')}"
+            f"{commit.id[:10]} is valid: {counted(desired.count(), 'manifest')}, {counted(len(desired.hosts), 'host')}"
         )
     else:
         click.echo(counted(len(problems), "problem"), err=True)

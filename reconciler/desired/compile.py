@@ -126,6 +126,10 @@ class Desired:
         """The place of a value in a manifest's file."""
         return locate(manifest.path, self.text(manifest.path), manifest.index, pointer)
 
+    def whole(self) -> list[str]:
+        """The groups of the Fleet and its tenants."""
+        return [manifest.key for kind in WHOLE for manifest in self.catalog.of(kind)]
+
     def count(self) -> int:
         """How many manifests there are."""
         return sum(1 for kind in (*KINDS, "Host") for _ in self.catalog.declared.keys(kind))

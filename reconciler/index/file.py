@@ -2,7 +2,7 @@
 
 It holds nothing that cannot be computed again: files as parsed and checked (by blob id and digest of the schemas), and the compiled state of one tree (what is
 declared where, which inputs each host uses, which hosts may differ from the record). A file that is damaged, belongs to another user or
-was made by another version is thrown away with a warning. Any number of processes may use it: a reader sees one state from `reading` on; one
+was made by another version is thrown away with a warning. Any number of processes may use it: a reader sees one state from `fresh` on; one
 process at a time writes, and who cannot write goes on without.
 """
 
@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from reconciler.errors import OctofleetError
 from reconciler.files import private_directory
 from reconciler.index.tables import FORMAT, TABLES
 from reconciler.logs import logger
@@ -53,7 +54,7 @@ class Index:
 
     def reset(self, why: str) -> None:
         """Throw the file away and begin anew."""
-        self.close()
+        self.connection.close()
         if self.path is not None:
             _warn(self.path, why)
             _remove(self.path)
@@ -62,26 +63,26 @@ class Index:
         self.connection = self._opened()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Keep what was parsed, and let go of the file."""
+        with suppress(sqlite3.Error):
+            self._leave()
         self.connection.close()
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """See one state of the file throughout the block, whatever others write; afterwards keep what was parsed in it."""
-        if self.connection.in_transaction:
-            yield
-            return
+    def fresh(self) -> None:
+        """See the newest state of the file, and none that others write later, until the next call; keep what was parsed since the last one."""
+        self._leave()
         self.connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            with suppress(sqlite3.Error):
-                self.connection.execute("ROLLBACK")
+
+    def _leave(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
         self._keep()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the only one who writes; all of the block or nothing. Ends a `reading` block's view for a newer one. Raises sqlite3.OperationalError if others are at it for too long."""
+        """Be the only one who writes; all of the block or nothing; afterwards the newest state is seen. Raises sqlite3.OperationalError if others are
+        at it for too long.
+        """
         was_reading = self.connection.in_transaction
         if was_reading:
             self.connection.execute("ROLLBACK")
@@ -175,6 +176,12 @@ class Index:
 _GET = "SELECT body FROM parsed WHERE blob = ? AND schemas = ?"
 _HAS = "SELECT 1 FROM parsed WHERE blob = ? AND schemas = ?"
 _PUT = "INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)"
+
+
+def cannot_use(index: Index, error: sqlite3.Error) -> OctofleetError:
+    """The file system does not let it be."""
+    hint = "free space, make the data directory writable, or name another one with --data-dir; the index itself can be deleted at any time"
+    return OctofleetError(f"cannot use the index {index.path}: {error}", hint=hint, code="index")
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
