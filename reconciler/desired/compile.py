@@ -15,7 +15,7 @@ from reconciler.desired.clash import changed_identities, clashes
 from reconciler.desired.contribution import Contract, Reader, SourceFile
 from reconciler.desired.declared import Declarations, Members, place_of, places
 from reconciler.desired.difference import Difference, Tree, difference, ignored, owners_of
-from reconciler.desired.findings import KINDS, SHARED, Findings, packed, unpacked
+from reconciler.desired.findings import SHARED, Findings, packed, unpacked
 from reconciler.desired.foreign import Owner, Owners, owner_rows, projects
 from reconciler.desired.layers import Unresolved
 from reconciler.desired.manifest import Manifest, Parsed, show
@@ -85,6 +85,7 @@ class Desired:
     """
 
     catalog: Catalog
+    declarations: Declarations
     resolver: Resolver
     hosts: Mapping[str, Manifest]
     problems: tuple[Problem, ...]
@@ -131,8 +132,8 @@ class Desired:
         return [manifest.key for kind in WHOLE for manifest in self.catalog.of(kind)]
 
     def count(self) -> int:
-        """How many manifests there are."""
-        return sum(1 for kind in (*KINDS, "Host") for _ in self.catalog.declared.keys(kind))
+        """How many manifests there are; a HostSet is one."""
+        return self.declarations.count()
 
 
 def _fleet(catalog: Catalog) -> Manifest | None:
@@ -281,6 +282,7 @@ class _View:
         whole = {key for key in found.sides if key.startswith(("fleet/", "tenant/"))}
         return Desired(
             catalog=self.catalog,
+            declarations=self.declared,
             resolver=self.resolver,
             hosts=Hosts(self.declared, self._number()),
             problems=tuple(sorted(problems)),

@@ -79,6 +79,14 @@ class Declarations:
         known = [key for key in self.state.refs(kind) if key not in there or self.places(key)]
         return {*known, *(key for key in self._come if key.startswith(f"{kind}/"))}
 
+    def count(self) -> int:
+        """How many identities are declared, members of HostSets aside."""
+        come = {place.ref for items in self._come.values() for place, _ in items if place.member == NO_MEMBER}
+        touched = come | {place.ref for place in self._gone if place.member == NO_MEMBER}
+        now = {ref for ref in touched if any(place.member == NO_MEMBER for place in self.places(ref))}
+        before = {ref for ref in touched if any(place.member == NO_MEMBER for place in self.state.places(ref))}
+        return self.state.count() + len(now) - len(before)
+
     def load(self, place: Place) -> Manifest:
         """The manifest at a place."""
         for known, manifest in self._come.get(place.ref, ()):

@@ -45,8 +45,10 @@ class Index:
     def _opened(self) -> sqlite3.Connection:
         try:
             return _connect(self.path)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise cannot_use(self, error) from error
         except (sqlite3.DatabaseError, Damaged) as error:
-            if self.path is None or isinstance(error, sqlite3.OperationalError):
+            if self.path is None:
                 raise
             _warn(self.path, str(error))
             _remove(self.path)
@@ -178,7 +180,7 @@ _HAS = "SELECT 1 FROM parsed WHERE blob = ? AND schemas = ?"
 _PUT = "INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)"
 
 
-def cannot_use(index: Index, error: sqlite3.Error) -> OctofleetError:
+def cannot_use(index: Index, error: Exception) -> OctofleetError:
     """The file system does not let it be."""
     hint = "free space, make the data directory writable, or name another one with --data-dir; the index itself can be deleted at any time"
     return OctofleetError(f"cannot use the index {index.path}: {error}", hint=hint, code="index")
