@@ -84,7 +84,7 @@ def floor(repository: Path) -> Cost:
 
 def nothing() -> Cost:
     """The floor of a command that does nothing: an interpreter and the imports that every plan needs."""
-    return python("import click, msgspec, pygit2, sqlalchemy")
+    return python("import click, msgspec, pygit2, sqlite3")
 
 
 def written(rows: Sequence[Row], results: Path, page: Path, note: str) -> None:

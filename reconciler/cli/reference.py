@@ -34,7 +34,7 @@ KEYS = {
     "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
     "apply.deadline_s": "How long a run waits for one long operation, in seconds; after that the change is `expired`.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
-    "database_url": "An SQLAlchemy URL. Empty: SQLite in the data directory.",
+    "database_url": "`sqlite:///PATH`. Empty: `octofleet.db` in the data directory.",
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",

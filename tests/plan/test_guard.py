@@ -75,6 +75,19 @@ def test_protection_comes_off_with_a_record_change_first() -> None:
     assert updated.applyable
 
 
+class Uncounted(dict[tuple[str, str], int]):
+    """Numbers that nobody may ask for."""
+
+    def get(self, key: object, default: object = None) -> object:  # type: ignore[override]
+        raise AssertionError(f"{key} was counted")
+
+
+def test_nothing_is_counted_that_no_guard_needs() -> None:
+    made = [case("d/disk/t/n", desired=X, seen=X), case("d/file/t/n", record=X, seen=X)]
+    assert not build(frame(counts=Uncounted(), hosts=5), made).guards
+    assert not build(frame(counts=Uncounted(), hosts=0, rules=GuardRules(allow_empty=True)), made).guards
+
+
 HOST = ("fleet", "host")
 
 

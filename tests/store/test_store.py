@@ -1,4 +1,4 @@
-"""The database: migrations give exactly the tables, what goes in comes out, and errors are ones that a user can act on."""
+"""The database: what goes in comes out, and errors are ones that a user can act on."""
 
 # ruff: noqa: E501 - tables read better with one case on a line
 
@@ -7,18 +7,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from reconciler.errors import OctofleetError
-from reconciler.store.engine import HEAD, Store, sqlite_url
+from reconciler.store.engine import Store, sqlite_url
 from reconciler.store.observations import drop_observations, load_observations, oldest, open_addresses, save_observations
 from reconciler.store.plans import find_plan, load_plan, plan_location, save_plan
 from reconciler.store.records import (
+    Counts,
     applied_commit,
-    counts,
     drop_records,
     load_records,
     load_specs,
@@ -28,44 +24,21 @@ from reconciler.store.records import (
     save_specs,
     sources,
 )
-from reconciler.store.tables import metadata
 from reconciler.types.canonical import digest
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.observation import Absent, Observation, Present, Proposed, ProposedField, Unknown
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem, Severity
-from reconciler.types.resource import Dependency, OnDelete, Recorded, Rules
 from reconciler.types.values import KnownAfter, Secret, SecretRef
+from tests.store.made import RULES, record
 
 SECRET = Secret(ref=SecretRef(store="s", key="k/1"), token="t" * 64)
-RULES = Rules(
-    tenant="shop",
-    provider="p",
-    order=3,
-    protect=True,
-    on_delete=OnDelete.FORGET,
-    depends_on=(Dependency(address="a/b/c/d", lifetime=True),),
-)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(sqlite_url(tmp_path))
-
-
-def test_migrations_bring_an_empty_database_to_exactly_the_tables(store: Store) -> None:
-    with store.read() as connection:
-        assert (
-            compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True}), metadata)
-            == []
-        )
-
-
-def test_head_is_the_newest_migration() -> None:
-    config = Config()
-    config.set_main_option("script_location", "reconciler:store/migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
 def test_many_processes_may_be_the_first(tmp_path: Path) -> None:
@@ -85,11 +58,6 @@ def test_many_processes_may_be_the_first(tmp_path: Path) -> None:
     assert not failed, failed
 
 
-def record(where: str, source: str = "f", **more: str) -> Recorded:
-    said = {"digest": "d" * 64, "group": "host/shop/a", "external_id": "x", "observed_digest": "o", "commit": "c"} | more
-    return Recorded(address=where, source=source, rules=RULES, **said)  # type: ignore[arg-type]
-
-
 def test_records_round_trip_and_have_one_owner(store: Store) -> None:
     many = [record(f"m/k/shop/n{n}", group=f"host/shop/n{n}") for n in range(1200)]
     with store.write() as connection:
@@ -98,12 +66,12 @@ def test_records_round_trip_and_have_one_owner(store: Store) -> None:
     with store.read() as connection:
         found = load_records(connection, [item.address for item in many])
         assert len(found) == 1200 and found["m/k/shop/n7"] == many[7] and found["m/k/shop/n0"].digest == "e" * 64
-        assert counts(connection, "f") == {("m", "k"): 1200} and counts(connection, "other") == {("m", "j"): 1}
+        assert dict(Counts(connection, "f")) == {("m", "k"): 1200} and dict(Counts(connection, "other")) == {("m", "j"): 1}
         assert set(record_index(connection, "other")) == {"m/j/lab/x"}
     with store.write() as connection:
         drop_records(connection, [item.address for item in many])
     with store.read() as connection:
-        assert counts(connection, "f") == {}
+        assert dict(Counts(connection, "f")) == {}
 
 
 SEEN: dict[str, Observation] = {
@@ -201,3 +169,22 @@ def test_errors_say_what_to_do(tmp_path: Path, damage: str) -> None:
     with pytest.raises(OctofleetError) as caught:
         Store(sqlite_url(where))
     assert caught.value.hint and caught.value.code == "store"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://user:hunter2@host/db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql:///x", "/a/path", ""]
+)
+def test_only_an_sqlite_file_is_taken(url: str) -> None:
+    with pytest.raises(OctofleetError) as caught:
+        Store(url)
+    assert (
+        caught.value.code == "settings" and "sqlite:///PATH" in caught.value.hint and "PostgreSQL is not supported yet" in caught.value.hint
+    )
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    odd = tmp_path / "a ?b=%20#"
+    odd.mkdir()
+    Store(sqlite_url(odd)).close()
+    assert (odd / "octofleet.db").exists()
