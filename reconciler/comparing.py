@@ -78,7 +78,9 @@ class Comparison:
 
     def _differs(self, wanted: Iterable[Resource], recorded: Sequence[tuple[str, str, bytes]]) -> bool:
         left = {where: (digest, rules) for where, digest, rules in recorded}
-        same = [left.pop(resource.address, None) == fingerprint(resource) for resource in wanted]  # all of them, so that every input is traced
+        same = [
+            left.pop(resource.address, None) == fingerprint(resource) for resource in wanted
+        ]  # all of them, so that every input is traced
         return bool(left) or not all(same)
 
     def groups(self, scopes: Iterable[FleetScope], fleet: str, asked: Sequence[str]) -> dict[str, bool]:

@@ -98,9 +98,7 @@ def make_plan(
     return _with_index(installation, repository, lambda index: _made(installation, repository, index, request, told, commit))
 
 
-def _made(
-    installation: Installation, repository: Repository, index: Index, request: Request, told: Told, commit: Commit
-) -> Planned:
+def _made(installation: Installation, repository: Repository, index: Index, request: Request, told: Told, commit: Commit) -> Planned:
     tracker = _tracker(installation, repository, index, told)
     tracked = tracker.track(commit)
     if tracked.desired.fleet is None:
@@ -273,9 +271,7 @@ class _Planning:
         renamed = {old: new for new, old in facts.moves.items()}
         return {renamed.get(a, a): item for a, item in found.items()}
 
-    def _plan(
-        self, facts: Facts, addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]
-    ) -> Plan:
+    def _plan(self, facts: Facts, addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]) -> Plan:
         removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
         moved = set(facts.moves.values())
         cases = (

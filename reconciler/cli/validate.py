@@ -39,9 +39,7 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
     for problem in problems:
         click.echo(printable(str(problem)))
     if code == 0:
-        click.echo(
-            f"{commit.id[:10]} is valid: {counted(desired.count(), 'manifest')}, {counted(len(desired.hosts), 'host')}"
-        )
+        click.echo(f"{commit.id[:10]} is valid: {counted(desired.count(), 'manifest')}, {counted(len(desired.hosts), 'host')}")
     else:
         click.echo(counted(len(problems), "problem"), err=True)
     return code

@@ -327,7 +327,8 @@ class _View:
                 visited = next(good) if resolution else Visited()
                 if self.settle:
                     rows += [
-                        (place, self.compiler.row(resolution, self.declared.load(place), visited, self.blocked.get(group))) for place in here
+                        (place, self.compiler.row(resolution, self.declared.load(place), visited, self.blocked.get(group)))
+                        for place in here
                     ]
         return rows
 

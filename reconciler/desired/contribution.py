@@ -64,4 +64,3 @@ class Reader:
     def packed(self, path: str, data: bytes) -> bytes:
         """The parse of a file's bytes."""
         return pack_parsed(parse(path, data, self.contract.kinds, self.contract.check))
-

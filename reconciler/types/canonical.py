@@ -1,8 +1,8 @@
 """One canonical form and one digest for every value: JSON by RFC 8785 (JCS), SHA-256 in lower-case hexadecimal.
 
 msgspec with sorted keys gives RFC 8785's bytes but for three cases: floating-point numbers, integers beyond 2**53 and keys outside the
-Basic Multilingual Plane (RFC 8785 sorts by UTF-16 code unit). `_UNSURE` finds every text that may hold one (it may also find others); those go
-through the slower reference library. Tests hold the two against each other.
+Basic Multilingual Plane (RFC 8785 sorts by UTF-16 code unit). `_unsure` finds every text that may hold one (it may also find others); those
+go through the slower reference library. Tests hold the two against each other.
 """
 
 import hashlib
@@ -11,9 +11,16 @@ from typing import Any
 
 import msgspec
 
-from reconciler.types.values import KNOWN_AFTER_KEY, SECRET_KEY, KnownAfter, Secret, SecretRef
+from reconciler.types.values import KNOWN_AFTER_KEY, RESERVED_PREFIX, SECRET_KEY, KnownAfter, Secret, SecretRef
 
-_UNSURE = re.compile(rb'(?:":|[\[,]|\A)-?(?:\d+[.eE]|\d{16})|[\xf0-\xf4]')
+_IN_MAP = re.compile(rb'":[-0-9](?:[0-9]*[.eE]|[0-9]{15})')
+_IN_LIST = re.compile(rb"[\[,][-0-9](?:[0-9]*[.eE]|[0-9]{15})")
+"""A float or a long integer as a value in a map or list. Two patterns, because the engine skips quickly to a fixed text or to a set of
+characters; one that began with `:` alone would take many a MAC address for a float."""
+_ASTRAL = re.compile(rb"[\xf0-\xf4]")
+"""The first byte of a character beyond the Basic Multilingual Plane; no other byte of UTF-8 is one of these."""
+_MARK = RESERVED_PREFIX.encode()
+_DIGITS = b"-0123456789"
 
 
 def _digested(value: Any) -> Any:
@@ -36,18 +43,25 @@ def _known_after(value: Any) -> Any:
 
 _encode = msgspec.json.Encoder(order="sorted", enc_hook=_digested).encode
 _pack = msgspec.json.Encoder(order="sorted", enc_hook=_stored).encode
+_decode = msgspec.json.Decoder().decode
 
 
 def canonical(value: Any) -> bytes:
     """The canonical JSON of a tree of JSON values, `Secret` (by its token alone) and `KnownAfter`. Raises TypeError for any other type."""
     data = _encode(value)
-    return _reference(data) if _UNSURE.search(data) else data
+    return _reference(data) if _unsure(data) else data
+
+
+def _unsure(data: bytes) -> bool:
+    """Whether the text may not be canonical. A number that stands alone always may."""
+    number = data[0] in _DIGITS or _IN_MAP.search(data) is not None or _IN_LIST.search(data) is not None
+    return number or (not data.isascii() and _ASTRAL.search(data) is not None)
 
 
 def _reference(data: bytes) -> bytes:
     import rfc8785  # noqa: PLC0415 - needed rarely
 
-    return rfc8785.dumps(msgspec.json.decode(data))
+    return rfc8785.dumps(_decode(data))
 
 
 def digest(value: Any) -> str:
@@ -71,13 +85,8 @@ def pack(value: Any) -> bytes:
 
 def unpack(data: bytes) -> Any:
     """The tree that `pack` was given."""
-    value = _decode(data)
-    return _revive(value) if _LEAVES.search(data) else value
-
-
-_decode = msgspec.json.Decoder().decode
-_LEAVES = re.compile("|".join(re.escape(f'"{key}":') for key in (SECRET_KEY, KNOWN_AFTER_KEY)).encode())
-"""Found in every packed text that holds a `Secret` or `KnownAfter`. Most hold none, and need no walk."""
+    tree = _decode(data)
+    return _revive(tree) if _MARK in data else tree
 
 
 def _revive(value: Any) -> Any:

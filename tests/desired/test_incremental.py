@@ -59,7 +59,9 @@ def edited(texts: Mapping[str, str], edits: list[tuple[str, str | None]]) -> dic
 
 
 def said(desired: Desired) -> dict[str, Any]:
-    values = {host.group: (dict(host.values), host.roles, host.origin, host.moved_from) for scope in desired.scopes() for host in scope.hosts}
+    values = {
+        host.group: (dict(host.values), host.roles, host.origin, host.moved_from) for scope in desired.scopes() for host in scope.hosts
+    }
     return {
         "problems": [str(problem) for problem in desired.problems],
         "blocked": dict(desired.blocked),
@@ -74,7 +76,9 @@ def said(desired: Desired) -> dict[str, Any]:
 def kept(index: Index) -> dict[str, Any]:
     """What the index says of its tree, whatever ids its sets of inputs have. The inputs of what is unknown do not matter: it is always looked at again."""
     names = "CASE WHEN problem IS NULL THEN names END, CASE WHEN problem IS NULL THEN identity END"
-    rows = index.rows(f"SELECT ref, path, number, member, hex(blob), {names}, problem, moved FROM manifest LEFT JOIN inputs ON id = inputs ORDER BY 1, 2, 3, 4")
+    rows = index.rows(
+        f"SELECT ref, path, number, member, hex(blob), {names}, problem, moved FROM manifest LEFT JOIN inputs ON id = inputs ORDER BY 1, 2, 3, 4"
+    )
     others = {table: sorted(index.rows(f"SELECT * FROM {table}")) for table in ("identity", "bad", "project", "finding", "secret")}
     return {"manifest": rows, "hosts": State(index).hosts} | others
 

@@ -14,6 +14,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 KEYS = TEXT | st.sampled_from(["\U0001f600", "￿", "\ue000", "\U00010000", "é", "\x00", "\x7f", "\u2028", '"', "\\", "/"])
 SAFE = 2**53 - 1
 SCALARS = st.none() | st.booleans() | st.integers(-SAFE, SAFE) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+LIKE_NUMBERS = ["1.5", "-1.5", "1e5", "9007199254740993", ":1.5", ",1.5", "[-1.5", '":1.5', '",-1e5', "[9007199254740993", "\\", '\\":1.5']
 TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20)
 
 
@@ -29,6 +30,51 @@ def test_canonical_is_rfc_8785(tree: object) -> None:
 def test_what_is_packed_comes_back(tree: object) -> None:
     back = unpack(pack(tree))
     assert canonical(back) == canonical(tree)
+
+
+@pytest.mark.parametrize(
+    "number", [1.0, -1.0, 0.0, -0.0, 1.5, -2.5, 1e16, -1e16, 1e21, 1e300, 5e-324, 1e-7, SAFE, -SAFE, 10**15, -(10**15), 10**14]
+)
+def test_no_number_is_missed_wherever_it_stands(number: float) -> None:
+    for beside in ("", "a", 1, None, [], {}, *LIKE_NUMBERS):
+        for tree in (
+            number,
+            [number],
+            [beside, number],
+            [number, beside],
+            {"a": number},
+            {"a": beside, "b": number},
+            [[[number]]],
+            {"a": [number]},
+        ):
+            assert canonical(tree) == rfc8785.dumps(tree)  # type: ignore[arg-type]
+
+
+@given(
+    st.recursive(
+        st.integers(-(2**70), 2**70) | st.floats(width=64) | st.sampled_from(LIKE_NUMBERS),
+        lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+    )
+)
+def test_numbers_are_canonical_or_refused(tree: object) -> None:
+    try:
+        wanted = rfc8785.dumps(tree)  # type: ignore[arg-type]
+    except rfc8785.CanonicalizationError:
+        return
+    assert canonical(tree) == wanted
+
+
+@pytest.mark.parametrize("key", ["\U00010000", "\U0001f600", "\U0010ffff", "a\U00040000"])
+def test_keys_beyond_the_basic_plane_are_sorted_as_utf_16(key: str) -> None:
+    tree = {"\uffff": 1, key: 2, "\ue000": 3, "a": {key: 1, "￿": 2}}
+    assert canonical(tree) == rfc8785.dumps(tree)  # type: ignore[arg-type]
+
+
+def test_a_tree_without_references_is_read_as_it_is() -> None:
+    plain = {"a": ["$octofleet", "octofleet.secret", {"$octofleet": 1}], "$": None}
+    assert unpack(pack(plain)) == plain
+    named = {"a": "the text $octofleet.secret in a value"}
+    assert unpack(pack(named)) == named
 
 
 @given(st.dictionaries(KEYS, SCALARS, max_size=6))
