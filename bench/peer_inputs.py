@@ -75,7 +75,11 @@ def ansible(directory: Path, hosts: int) -> None:
             groups[f"{kind}_{name}"]["vars"] = spec.get("defaults", spec)
     for document in documents(hosts):
         meta, spec = document["metadata"], document["spec"]
-        everyone["hosts"][meta["name"]] = {"labels": meta["labels"], **{key: item for key, item in spec.items() if key != "vars"}, **spec["vars"]}
+        everyone["hosts"][meta["name"]] = {
+            "labels": meta["labels"],
+            **{key: item for key, item in spec.items() if key != "vars"},
+            **spec["vars"],
+        }
         for group in {f"tenants_{meta['tenant']}", f"profiles_{spec['profile']}", *(f"roles_{role}" for role in spec["roles"])}:
             groups[group]["hosts"][meta["name"]] = None
     everyone["children"] = dict(groups)
