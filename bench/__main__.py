@@ -1,78 +1,53 @@
-"""`make bench`: generate fleets, run the real command on them, print a table of ratios, write it down. `--quick` measures the small fleet only."""
+"""`make bench`: measure subjects, print tables, write bench/results.json and from it docs/benchmarks.md. Results are written, never asserted.
+
+`python -m bench` measures every subject, `python -m bench plan` one. `--quick`, `--hosts` and `--no-peers` measure less and write nothing.
+"""
 
 import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from bench.fleets import make
-from bench.measure import Cost, Row, cost, floor, nothing, written
+from bench import plan
+from bench.measure import ROOT, Machine
+from bench.page import Section, page
+from bench.results import Options, load, merged, save, this_machine
 
-ROOT = Path(__file__).resolve().parent
-SIZES = (1_000, 10_000)
-NOTE = """Written by `make bench`; do not edit. Seeded fleets, one file for each host in nested folders, four resources a host (register,
-iPXE, GRUB, preseed), the real command in a new process. The ratio is CPU seconds over those of a floor measured in the same run:
-for cold and warm plans, reading every blob with `git cat-file --batch`, one pass of libyaml over it and one SHA-256; for the one-file
-plan, an interpreter that only imports what a plan needs. The sizes and bars of the next milestone are not here yet."""
-EXPECTED = {0, 2}
-
-
-def octofleet(data: Path, *arguments: str | Path) -> Cost:
-    """The cost of one command; ends the bench if it fails."""
-    done = cost([sys.executable, "-m", "reconciler.cli", *arguments], {"OCTOFLEET_DATA_DIR": str(data)})
-    if done.code not in EXPECTED:
-        raise SystemExit(f"octofleet {' '.join(map(str, arguments))} ended with {done.code}")
-    return done
-
-
-def rows_of(hosts: int, directory: Path) -> list[Row]:
-    """All rows for one size."""
-    print(f"a fleet of {hosts:,} hosts: generating", flush=True)
-    repository, data = make(hosts, directory / f"fleet-{hosts}.git"), directory / f"data-{hosts}"
-    least, start = floor(repository), nothing()
-
-    def row(name: str, found: Cost, against: Cost, what: str) -> Row:
-        made = Row(
-            name=name,
-            hosts=hosts,
-            seconds=found.seconds,
-            cpu_s=found.cpu_s,
-            peak_mib=found.peak_mib,
-            floor=against.cpu_s,
-            ratio=found.cpu_s / against.cpu_s,
-            against=what,
-        )
-        print(
-            f"  {name:<28} {found.seconds:7.2f} s {found.cpu_s:7.2f} CPU s {found.peak_mib:6.0f} MiB {made.ratio:6.1f} x {what}", flush=True
-        )
-        return made
-
-    cold = octofleet(data, "plan", "--repo", repository, "--rev", "main~1")
-    rows = [row("cold plan, nothing recorded", cold, least, "read, parse, hash")]
-    applied = octofleet(data, "apply", "--repo", repository, "--rev", "main~1", "--approve")
-    rows.append(row("cold plan and apply", applied, least, "read, parse, hash"))
-    warm = octofleet(data, "plan", "--repo", repository, "--rev", "main~1")
-    rows.append(row("warm plan, nothing to do", warm, least, "read, parse, hash"))
-    one = octofleet(data, "plan", "--repo", repository)
-    rows.append(row("plan of a one-file commit", one, start, "imports alone"))
-    return rows
+SUBJECTS = {subject.NAME: subject for subject in (plan,)}
+SECTIONS = tuple(
+    Section(name=subject.NAME, title=subject.TITLE, note=subject.NOTE, beginnings=subject.BEGINNINGS) for subject in SUBJECTS.values()
+)
+RESULTS, PAGE = ROOT / "bench" / "results.json", ROOT / "docs" / "benchmarks.md"
 
 
 def main() -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    """Measure, and write what a full run found."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="1,000 hosts, no peers, under a minute")
+    parser.add_argument("--hosts", type=lambda text: tuple(map(int, text.split(","))), default=(), help="sizes, such as 1000,10000")
+    parser.add_argument("--no-peers", action="store_true")
+    asked = parser.parse_args()
+    unknown = set(asked.subjects) - SUBJECTS.keys()
+    if unknown:
+        parser.error(f"there is no subject {', '.join(sorted(unknown))}")
+    options = Options(hosts=asked.hosts, peers=not asked.no_peers)
+    if asked.quick:
+        options = Options(hosts=(1_000,), peers=False, repeat_s=1.5, warm_s=3.0)
     directory = Path(tempfile.mkdtemp(prefix="octofleet-bench-"))
     try:
-        rows = [row for hosts in SIZES[: 1 if quick else None] for row in rows_of(hosts, directory)]
+        machine = Machine(directory=directory)
+        machine.python("-m", "reconciler.cli", "plan", "--help")
+        found = {name: SUBJECTS[name].measure(machine, options) for name in asked.subjects or SUBJECTS}
     finally:
-        shutil.rmtree(directory)
-    if quick:
-        print("quick: nothing is written; make bench measures all sizes")
+        shutil.rmtree(directory, ignore_errors=True)
+    if asked.quick or asked.hosts or asked.no_peers:
+        print("a part only: nothing is written; make bench measures all")
         return
-    written(rows, ROOT / "results.json", ROOT.parent / "docs" / "benchmarks.md", NOTE)
+    beginnings = {name: subject.BEGINNINGS for name, subject in SUBJECTS.items()}
+    results = merged(load(RESULTS), found, beginnings, this_machine())
+    save(RESULTS, results)
+    PAGE.write_text(page(results, SECTIONS))
     print("written: bench/results.json, docs/benchmarks.md")
 
 

@@ -1,18 +1,23 @@
-"""Run a program, and know its seconds, CPU seconds and peak memory; and what the same work costs at the least."""
+"""Run a program, and know its seconds, CPU seconds and peak memory. This process stays small: a child's peak is never below its parent's."""
 
-import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EVERY_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured operation. `ratio` is its CPU seconds over those of `against`; memory in MiB."""
+    """One measured operation. `ratio` is its CPU seconds over `floor`, those of `against`; memory in MiB; `met` is None where there is no bar."""
 
     name: str
     hosts: int
@@ -28,78 +33,100 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one run of a program took."""
+    """What one run of a program took, its children included; peaks of children that live at the same time are added to its own."""
 
     seconds: float
     cpu_s: float
     peak_mib: float
-    code: int
+    code: int = 0
+    out: str = ""
 
 
-def cost(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> Cost:
-    """Run a program to its end, its output dropped."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    return Cost(
-        seconds=time.perf_counter() - began,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        peak_mib=usage.ru_maxrss / 1024,
-        code=os.waitstatus_to_exitcode(status),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where measured programs run: a directory of this run, and Python that compiles each import once, as in an installation."""
+
+    directory: Path
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """This one's, without what would change a measurement."""
+        known = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("OCTOFLEET_", "TF_")) and name not in ("PYTHONDONTWRITEBYTECODE", "CI")
+        }
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return known | {"PYTHONPYCACHEPREFIX": str(self.directory / "pycache"), "PYTHONPATH": path, **(more or {})}
+
+    def cost(self, command: Sequence[str | Path], more: Mapping[str, str] | None = None, expected: Sequence[int] = (0,)) -> Cost:
+        """Run a program to its end. Any other exit code than the expected ends the bench with what the program said."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environment(more)
+            )
+            family = _Family(process.pid)
+            family.start()
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            family.stop()
+            if process.returncode not in expected:
+                said = _tail(err) or _tail(out)
+                raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{said}")
+            out.seek(0)
+            text = out.read(1 << 20).decode(errors="replace")
+        return Cost(
+            seconds=seconds,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            peak_mib=usage.ru_maxrss / 1024 + family.peak_mib,
+            code=process.returncode,
+            out=text,
+        )
+
+    def python(self, *arguments: str | Path, more: Mapping[str, str] | None = None, expected: Sequence[int] = (0,)) -> Cost:
+        """The cost of a Python program."""
+        return self.cost([sys.executable, *arguments], more, expected)
 
 
-def python(program: str, *arguments: str | Path) -> Cost:
-    """The cost of a small Python program of its own."""
-    return cost([sys.executable, "-c", program, *arguments])
+class _Family(threading.Thread):
+    """Looks at a process's living descendants, and keeps the most memory that they had together."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._ended, self.peak_mib = pid, threading.Event(), 0.0
+
+    def run(self) -> None:
+        while not self._ended.wait(EVERY_S):
+            self.peak_mib = max(self.peak_mib, sum(map(_peak_mib, _descendants(self._pid))))
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
 
 
-FLOOR = """
-import sys, hashlib, subprocess
-import msgspec
-from _ruamel_yaml import CParser
-from ruamel.yaml.events import StreamEndEvent
-listed = subprocess.run(["git", "-C", sys.argv[1], "ls-tree", "-r", "--format=%(objectname)", "main"], capture_output=True, check=True).stdout
-data = subprocess.run(["git", "-C", sys.argv[1], "cat-file", "--batch"], input=listed, capture_output=True, check=True).stdout
-at = 0
-while at < len(data):
-    end = data.index(b"\\n", at)
-    size = int(data[at:end].split()[2])
-    blob = data[end + 1 : end + 1 + size]
-    at = end + size + 2
-    get = CParser(blob).get_event
-    while type(get()) is not StreamEndEvent:
-        pass
-    hashlib.sha256(blob).digest()
-"""
-"""The least for a cold plan: `git cat-file --batch` of every blob, one pass of libyaml's events over each, one SHA-256."""
+def _descendants(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield int(child)
+                yield from _descendants(int(child))
 
 
-def floor(repository: Path) -> Cost:
-    """The floor of a cold plan of this repository."""
-    return python(FLOOR, repository)
+def _peak_mib(pid: int) -> float:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
-def nothing() -> Cost:
-    """The floor of a command that does nothing: an interpreter and the imports that every plan needs."""
-    return python("import click, msgspec, pygit2, sqlite3")
+def _tail(file: object) -> str:
+    file.seek(0)  # type: ignore[attr-defined]
+    return file.read()[-3000:].decode(errors="replace")  # type: ignore[attr-defined,no-any-return]
 
 
-def written(rows: Sequence[Row], results: Path, page: Path, note: str) -> None:
-    """bench/results.json and the page made from it."""
-    results.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    lines = [
-        "# Benchmarks",
-        "",
-        note,
-        "",
-        "| operation | hosts | seconds | CPU s | peak MiB | ratio | against |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.name} | {row.hosts:,} | {row.seconds:.2f} | {row.cpu_s:.2f} | {row.peak_mib:.0f} | {row.ratio:.1f} | {row.against} ({row.floor:.2f} CPU s) |"
-        for row in rows
-    ]
-    page.write_text("\n".join(lines) + "\n")
+def middle(costs: Sequence[Cost]) -> Cost:
+    """The run with the median seconds, with the highest peak of all."""
+    found = sorted(costs, key=lambda cost: cost.seconds)[len(costs) // 2]
+    return replace(found, peak_mib=max(cost.peak_mib for cost in costs))

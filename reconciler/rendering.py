@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from reconciler.drivers.boot import file_spec, render_spec
-from reconciler.tracking import CommitTree
 from reconciler.source.repository import Commit, Repository
+from reconciler.tracking import CommitTree
 from reconciler.types.host import ResolvedHost
 from reconciler.types.values import holds_secret
 from reconciler.wiring import Installation

@@ -120,7 +120,7 @@ class Tracker:
                 applied = applied_commit(connection, desired.fleet.name)
         state = State(self.index)
         hosts = {group for group in desired.reached if group not in desired.blocked and group in desired.hosts}
-        differing = ({*state.open(), *touched} - hosts) | comparison.open | (desired.reached - hosts) | desired.blocked.keys()
+        differing = ({*state.open(), *touched} - hosts) | comparison.open | ({*desired.reached} - hosts) | desired.blocked.keys()
         return Tracked(desired=desired, tree=tree, open=frozenset(differing), applied=applied, compiled=state.tree)
 
     def view(self, tree: str) -> Desired:
@@ -195,8 +195,9 @@ class Tracker:
         source = self.index.about("source") or ""
         with self.installation.store.read() as connection:
             now = mark(connection, source)
-            touched = touched_since(connection, source, self._mark(now)[1]) if self._mark(now) else []
-        if self._mark(now) == now:
+            known = self._mark(now)
+            touched = touched_since(connection, source, known[1]) if known else []
+        if known == now:
             return set()
         try:
             with self.index.writing():

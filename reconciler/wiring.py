@@ -25,13 +25,13 @@ from reconciler.drivers.fleet import FleetDriver
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError
 from reconciler.files import create_file, private_directory
+from reconciler.index.file import Index
 from reconciler.plugins import load_drivers
 from reconciler.sandbox import Sandbox
 from reconciler.secrets.configured import configured, stores_of
 from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings
 from reconciler.source.git_program import Credentials
-from reconciler.index.file import Index
 from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
 from reconciler.store.engine import Store, sqlite_url

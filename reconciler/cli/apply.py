@@ -15,7 +15,7 @@ from reconciler.planning import Planned, Request, make_plan, place
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
-from reconciler.wiring import Installation
+from reconciler.wiring import Installation, place
 
 
 @click.command()

@@ -155,7 +155,7 @@ def _reowned(state: State, tree: Tree, files: Files, before: Owners, after: Owne
 def _compare(found: Difference, was: Parsed, now: Parsed, old: SourceFile | None, new: SourceFile | None, members: Members) -> None:
     before = dict(places(was, old.blob_id, members)) if old else {}
     after = dict(places(now, new.blob_id, members)) if new else {}
-    found.gone.update((place for place in before if place not in after))
+    found.gone.update(place for place in before if place not in after)
     for place, manifest in after.items():
         if place not in before:
             found.come.setdefault(place.ref, []).append((place, manifest))

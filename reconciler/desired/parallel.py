@@ -3,11 +3,10 @@
 Workers get bytes and give bytes; they touch neither the repository nor the index.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from reconciler.desired.contribution import Contract, Reader, SourceFile
+from reconciler.desired.contribution import Reader, SourceFile
 
 WORTH_IT = 20_000
 BATCH = 250
