@@ -318,10 +318,12 @@ def install(values: Mapping[str, Any]) -> Install:
 def has_installer(values: Mapping[str, Any]) -> bool:
     """Whether an installer sets this host up; otherwise it starts from an image and cloud-init does. Reads `install` only."""
     found = values.get("install")
-    return isinstance(found, Mapping) and any(found.get(key) is not None for key in ("source", "image", "kernel", "initrd"))
+    if type(found) is not dict and not isinstance(found, Mapping):
+        return False
+    return found.get("source") is not None or any(found.get(key) is not None for key in ("image", "kernel", "initrd"))
 
 
 def distribution(values: Mapping[str, Any]) -> str:
     """The distribution's name, or nothing where `os` does not say: for `serves`, which decides and never fails."""
     system = values.get("os")
-    return str(system.get("distribution", "")) if isinstance(system, Mapping) else ""
+    return str(system.get("distribution", "")) if type(system) is dict or isinstance(system, Mapping) else ""

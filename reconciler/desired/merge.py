@@ -24,7 +24,8 @@ def merge(below: Spec, above: Spec, rules: Rules, path: str = "") -> dict[str, A
             for other in EXCLUSIVE[path]:
                 result.pop(other, None)
     for key, value in above.items():
-        result[key] = _merged(result[key], value, rules, f"{path}/{key}") if key in result else value
+        inner = isinstance(value, dict | list) and key in result
+        result[key] = _merged(result[key], value, rules, f"{path}/{key}") if inner else value
     return result
 
 

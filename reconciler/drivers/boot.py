@@ -47,10 +47,10 @@ class BootDriver:
     def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
         """Each host's files."""
         for host in scope.hosts:
-            templates = host.values.get("templates", {})
+            rules, templates = _rules(host), host.values.get("templates", {})
             for name, renderer in RENDERERS.items():
                 if name in templates or renderer.serves(host.values):
-                    yield _resource(host, renderer, file_spec(host, renderer, inputs))
+                    yield _resource(host, renderer, file_spec(host, renderer, inputs), rules)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         """What is published, as specifications: a file of the recorded bytes is as recorded, any other has a `content` of its own."""
@@ -178,17 +178,22 @@ def file_spec(host: ResolvedHost, renderer: Renderer, inputs: Inputs) -> dict[st
     return {"values": values, "renderer": {"name": renderer.format, "version": renderer.version}}
 
 
-def _resource(host: ResolvedHost, renderer: Renderer, spec: Spec) -> Resource:
+def _rules(host: ResolvedHost) -> Rules:
+    """The same for all files of a host."""
+    return Rules(
+        tenant=host.tenant,
+        order=ORDER,
+        protect=host.protect,
+        on_delete=host.on_delete,
+        depends_on=(Dependency(address=address("fleet", "host", host.tenant, host.name)),),
+    )
+
+
+def _resource(host: ResolvedHost, renderer: Renderer, spec: Spec, rules: Rules) -> Resource:
     return Resource(
         address=address("boot", renderer.format, host.tenant, host.name),
         spec=spec,
-        rules=Rules(
-            tenant=host.tenant,
-            order=ORDER,
-            protect=host.protect,
-            on_delete=host.on_delete,
-            depends_on=(Dependency(address=address("fleet", "host", host.tenant, host.name)),),
-        ),
+        rules=rules,
         group=host.group,
         origin=host.origin,
         moved_from=address("boot", renderer.format, *host.moved_from) if host.moved_from else None,

@@ -13,10 +13,9 @@ import msgspec
 
 from reconciler.types.values import KNOWN_AFTER_KEY, RESERVED_PREFIX, SECRET_KEY, KnownAfter, Secret, SecretRef
 
-_IN_MAP = re.compile(rb'":[-0-9](?:[0-9]*[.eE]|[0-9]{15})')
-_IN_LIST = re.compile(rb"[\[,][-0-9](?:[0-9]*[.eE]|[0-9]{15})")
-"""A float or a long integer as a value in a map or list. Two patterns, because the engine skips quickly to a fixed text or to a set of
-characters; one that began with `:` alone would take many a MAC address for a float."""
+_NUMBERS = [re.compile(prefix + rb"[-0-9](?:[0-9]*[.eE]|[0-9]{15})") for prefix in (rb'":', rb",", rb"\[")]
+"""A float or a long integer as a value in a map or list. Three patterns, because the engine skips quickly to a fixed text and to nothing else; `:`
+alone would take many a MAC address for a float."""
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 """The first byte of a character beyond the Basic Multilingual Plane; no other byte of UTF-8 is one of these."""
 _MARK = RESERVED_PREFIX.encode()
@@ -54,8 +53,9 @@ def canonical(value: Any) -> bytes:
 
 def _unsure(data: bytes) -> bool:
     """Whether the text may not be canonical. A number that stands alone always may."""
-    number = data[0] in _DIGITS or _IN_MAP.search(data) is not None or _IN_LIST.search(data) is not None
-    return number or (not data.isascii() and _ASTRAL.search(data) is not None)
+    if data[0] in _DIGITS or any(pattern.search(data) for pattern in _NUMBERS):
+        return True
+    return not data.isascii() and _ASTRAL.search(data) is not None
 
 
 def _reference(data: bytes) -> bytes:
