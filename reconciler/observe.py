@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from threading import Semaphore
 
@@ -18,6 +17,8 @@ def observe(
     drivers: Mapping[str, Driver], targets: Sequence[Target], context: MakeContext, told: Callable[[int], None] = lambda number: None
 ) -> dict[str, Observation]:
     """One observation for each target, by address. `told` hears how many targets each call answered."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only where something is looked at
+
     limits = {name: Semaphore(driver.info.concurrency) for name, driver in drivers.items()}
     found: dict[str, Observation] = {}
 

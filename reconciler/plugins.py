@@ -4,7 +4,10 @@ A plugin is a module or object with functions marked `@hookimpl`. Octofleet's ow
 specification is versioned: a plugin that sets `octofleet_plugin_api` to another major version is refused by name.
 """
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -51,7 +54,8 @@ def plugin_manager() -> pluggy.PluginManager:
     plugins = pluggy.PluginManager(GROUP)
     plugins.add_hookspecs(Hooks)
     plugins.register(_BuiltIn(), "built-in")
-    plugins.load_setuptools_entrypoints(GROUP)
+    if may_be_installed():
+        plugins.load_setuptools_entrypoints(GROUP)
     for name, plugin in plugins.list_name_plugin():
         version = getattr(plugin, "octofleet_plugin_api", API_VERSION)
         if isinstance(plugin, ModuleType) and version != API_VERSION:
@@ -60,6 +64,28 @@ def plugin_manager() -> pluggy.PluginManager:
                 hint="install a version of it that fits, or remove it",
             )
     return plugins
+
+
+def may_be_installed() -> bool:
+    """Whether any package may bring a plugin. No is certain, and found without importlib.metadata, which takes longer than all the rest here.
+
+    Entry points of a group stand below `[GROUP]` in `entry_points.txt` of a package's metadata directory. What is not a plain directory
+    (an archive) and what a finder of another kind may know counts as a yes.
+    """
+    others = [finder for finder in sys.meta_path if finder is not PathFinder and hasattr(finder, "find_distributions")]
+    return bool(others) or any(_may_bring(entry or os.curdir) for entry in sys.path)
+
+
+def _may_bring(entry: str) -> bool:
+    root = Path(entry)
+    if not root.is_dir():
+        return root.exists()
+    try:
+        with os.scandir(root) as items:
+            found = [Path(item.path, "entry_points.txt") for item in items if item.name.lower().endswith(("dist-info", "egg-info"))]
+        return any(f"[{GROUP}]".encode() in path.read_bytes() for path in found if path.is_file())
+    except OSError:
+        return True
 
 
 def load_drivers(settings: Settings, data_dir: Path) -> list[Driver]:

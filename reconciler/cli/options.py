@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from reconciler.logs import set_level
 from reconciler.types.problem import Problem, Severity
 from reconciler.wiring import default_data_dir, open_installation
 
@@ -32,7 +33,7 @@ def common(command: Command) -> Command:
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @functools.wraps(command)
     def wrapped(data_dir: Path | None, config: Path | None, as_json: bool, debug: bool, **given: Any) -> Any:
-        quiet_logs(debug)
+        set_level(debug=debug)
         installation = open_installation(data_dir or default_data_dir(), config)
         try:
             return command(installation=installation, as_json=as_json, **given)
@@ -46,16 +47,6 @@ def repository_options(command: Command) -> Command:
     """`--repo` and `--rev`."""
     command = click.option("--rev", help="Branch, tag or commit; default: the default branch.")(command)
     return click.option("--repo", default=".", show_default="the working directory", help="Path or URL of the repository.")(command)
-
-
-def quiet_logs(debug: bool) -> None:
-    """Logs go to stderr, warnings and worse only, unless debugging."""
-    import logging  # noqa: PLC0415 - with structlog, only where something may be logged
-
-    import structlog  # noqa: PLC0415
-
-    level = logging.DEBUG if debug else logging.WARNING
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 STYLES: Mapping[str, Mapping[str, Any]] = {

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, TypeVar
-
-import structlog
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Listed, Results, Step, Target
 from reconciler.errors import OctofleetError, Permanent, RetryLater
+from reconciler.logs import logger
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
 from reconciler.types.observation import Absent, Observation, Present, Unknown
@@ -17,8 +15,10 @@ from reconciler.types.outcome import Outcome
 from reconciler.types.resource import Resource
 from reconciler.types.values import SecretRef, SecretValue
 
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
 T = TypeVar("T")
-_log = structlog.get_logger("octofleet.driver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,21 @@ class _Call:
 
     def retried(self, call: Callable[[Context], T]) -> T:
         """Call, again after `RetryLater`, with growing waits that end at the context's deadline."""
+        try:
+            try:
+                return call(self._inner)
+            except RetryLater as error:
+                return self._again(call, error)
+        except OctofleetError as error:
+            error.message, error.hint = self.redact(error.message), self.redact(error.hint)
+            raise
+        except Exception as error:  # noqa: BLE001 - a boundary: what a driver did not expect may hold a secret too
+            raise Permanent(self.redact(f"{type(error).__name__}: {error}"), code="driver-failed") from None
+
+    def _again(self, call: Callable[[Context], T], first: RetryLater) -> T:
+        """All attempts but the first, which failed: nearly every call needs none, nor what they take to import."""
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt  # noqa: PLC0415 - see above
+
         retrying = Retrying(
             retry=retry_if_exception_type(RetryLater),
             stop=stop_after_attempt(self._wrapped.attempts),
@@ -116,20 +131,21 @@ class _Call:
             before_sleep=self._note,
             reraise=True,
         )
-        try:
-            return retrying(call, self._inner)
-        except OctofleetError as error:
-            error.message, error.hint = self.redact(error.message), self.redact(error.hint)
-            raise
-        except Exception as error:  # noqa: BLE001 - a boundary: what a driver did not expect may hold a secret too
-            raise Permanent(self.redact(f"{type(error).__name__}: {error}"), code="driver-failed") from None
+        failed = [first]
 
-    def _pause(self, state: RetryCallState) -> float:
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return call(self._inner)
+
+        return retrying(attempt)
+
+    def _pause(self, state: "RetryCallState") -> float:
         error = state.outcome.exception() if state.outcome else None
         after_s = error.after_s if isinstance(error, RetryLater) else 1.0
         return min(after_s * 2.0 ** (state.attempt_number - 1), max(0.0, self._outer.deadline - monotonic()))
 
-    def _note(self, state: RetryCallState) -> None:
+    def _note(self, state: "RetryCallState") -> None:
         error = state.outcome.exception() if state.outcome else None
         text = self.redact(str(error))
-        _log.info("retry", driver=self._wrapped.info.name, call=self._what, attempt=state.attempt_number, error=text)
+        logger("octofleet.driver").info("retry", driver=self._wrapped.info.name, call=self._what, attempt=state.attempt_number, error=text)

@@ -10,10 +10,6 @@ import hmac
 from binascii import Error, unhexlify
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
-
 _ROUNDS = 10_000
 _BLOCK = 16
 
@@ -53,6 +49,10 @@ def parse(text: str) -> Envelope:
 
 def decrypt(envelope: Envelope, password: bytes) -> bytes:
     """The plaintext; about 5 ms of CPU. Raises WrongPassword, or Malformed when the padding is wrong."""
+    from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415 - these three only where something is decrypted
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.modes import CTR  # noqa: PLC0415
+
     derived = hashlib.pbkdf2_hmac("sha256", password, envelope.salt, _ROUNDS, 80)
     if not hmac.compare_digest(hmac.digest(derived[32:64], envelope.ciphertext, "sha256"), envelope.mac):
         raise WrongPassword

@@ -6,7 +6,6 @@ alone. It is a last net: types, not this, keep secrets out of plans and records.
 """
 
 import base64
-import html
 import json
 import re
 import shlex
@@ -37,6 +36,8 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _written(text: str) -> Iterator[str]:
+    import html  # noqa: PLC0415 - its table of entities is needed only where something is redacted
+
     yield text
     for ascii_only in (True, False):
         once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
