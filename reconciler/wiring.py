@@ -74,7 +74,7 @@ class Installation:
     def contract(self) -> Contract:
         """What manifests are checked and merged by."""
         kinds = dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED)
-        return Contract(kinds=kinds, check=Checker(), rules=schemas.merge_rules(), digest=self._makers())
+        return Contract(kinds=kinds, check=Checker(read=True), rules=schemas.merge_rules(), digest=self._makers())
 
     def _makers(self) -> str:
         """What resources depend on besides the commit: the drivers and renderers, with their versions."""

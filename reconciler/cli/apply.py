@@ -11,7 +11,7 @@ from reconciler.cli.options import common, interruptible, problems_code, progres
 from reconciler.cli.plan import planning_options
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
-from reconciler.planning import Planned, Request, make_plan, place
+from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status

@@ -4,6 +4,7 @@ Exit codes: 0 nothing to do or converged; 2 changes or drift; 3 incomplete (defe
 document on stdout. A traceback is shown only with `--debug`.
 """
 
+import gc
 import json
 import sys
 from importlib import import_module
@@ -78,6 +79,7 @@ def main(args: list[str] | None = None) -> None:
 def run(args: list[str]) -> int:
     """Run the command; gives the exit code."""
     as_json, debug = "--json" in args, "--debug" in args
+    gc.set_threshold(100_000, 50, 100)  # a plan makes many small values and few circles
     try:
         code = cli.main(args=args, prog_name="octofleet", standalone_mode=False)
         return code if isinstance(code, int) else 0

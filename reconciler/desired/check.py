@@ -6,6 +6,7 @@ keyword that failed, from the schema's own `errorMessage` and `patternErrorMessa
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 from types import MappingProxyType
@@ -24,18 +25,23 @@ TYPES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checker:
-    """Callable: a kind and a document to pointer and message of everything that is wrong, sorted."""
+    """Callable: a kind and a document to pointer and message of everything that is wrong, sorted. `read`: documents are the reader's own, so that
+    there is nothing in them but what it makes.
+    """
+
+    read: bool = False
 
     def __call__(self, kind: str, document: Any) -> list[tuple[str, str]]:
         """All findings; the pointer leads to the key or item at fault, for a missing field to the map that lacks it."""
-        return [] if accepted(kind, document) else findings(kind, document)
+        return [] if accepted(kind, document, read=self.read) else findings(kind, document)
 
 
-def accepted(kind: str, document: Any) -> bool:
+def accepted(kind: str, document: Any, *, read: bool = False) -> bool:
     """Whether the fast validator says that nothing is wrong. False says nothing: ask the reference."""
     try:
-        return _plain(document) and _fast(kind).is_valid(document)
+        return (read or _plain(document)) and bool(_fast(kind).is_valid(document))
     except Exception:  # noqa: BLE001 - a value that it cannot take (half a surrogate pair, ...) is for the reference to judge
         return False
 

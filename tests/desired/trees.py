@@ -11,7 +11,7 @@ from reconciler.desired.difference import Changed
 from reconciler.errors import Permanent
 from reconciler.types.values import SecretRef
 
-CONTRACT = Contract(kinds=dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED), check=Checker(), rules=schemas.merge_rules())
+CONTRACT = Contract(kinds=dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED), check=Checker(read=True), rules=schemas.merge_rules())
 
 
 def token(ref: SecretRef, tenant: str) -> str:
