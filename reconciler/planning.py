@@ -23,14 +23,16 @@ from reconciler.scope import in_scope
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
 from reconciler.stages import stage
 from reconciler.store.engine import Connection
-from reconciler.store.observations import load_observations, oldest, open_addresses, open_groups, save_observations
+from reconciler.store.observations import load_observations, oldest, open_addresses, open_groups, save_observations, unseen
 from reconciler.store.plans import save_plan
 from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, save_specs
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
 from reconciler.types.change import Cause
 from reconciler.types.observation import Observation
+from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
-from reconciler.types.resource import Resource, address, parts
+from reconciler.types.resource import Recorded, Resource, address, parts
+from reconciler.types.values import Spec
 from reconciler.wiring import Installation, place
 
 T = TypeVar("T")
@@ -191,27 +193,40 @@ class _Planning:
         with stage("resources"):
             groups = self._groups()
             resources = {r.address: r for r in self._resources(self.desired, self.tracked.tree, groups)}
-            base = self._base_resources(groups)
         with stage("records"), self.installation.store.read() as connection:
             index = _by_address(records_of(connection, self.source, sorted(groups)))
             wanted = _differing(resources, index).union(open_addresses(connection, self.source))
-            concerned = self._in_scope({*resources, *index})
+            concerned = self._in_scope(self._concerned(connection, wanted, resources, index))
             addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
             recorded = load_records(connection, sorted({*addresses, *_old(resources.values())}))
             specs = load_specs(connection, (item.digest for item in recorded.values()))
             known = load_observations(connection, addresses)
         if not concerned:
             self._check_scope()
+        with stage("base"):
+            base = self._base_resources(groups, recorded, specs)
         facts = Facts(resources=resources, base=base, base_known=self.base is not None, recorded=recorded, specs=specs, source=self.source)
         left = set(facts.moves.values())
         targets = {a: facts.target(a) for a in addresses if a not in left}
         asked = [t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a)]
         with stage("observe"):
-            observations = known | self._observe(asked, facts, told)
+            seen = self._observe(asked, told)
         with stage("decide"):
+            renamed = {old: new for new, old in facts.moves.items()}
+            observations = known | {renamed.get(a, a): item for a, item in seen.items()}
             plan = self._plan(facts, addresses, observations, _orphaned(sorted(concerned.difference(addresses)), index))
         with stage("store"):
-            return self._stored(plan, resources, targets)
+            return self._stored(plan, facts, seen, targets)
+
+    def _concerned(
+        self, connection: Connection, wanted: set[str], resources: Mapping[str, Resource], index: Mapping[str, object]
+    ) -> set[str]:
+        """The addresses to decide about: what may differ, and what would be void with it. The rest is as recorded and was last seen so."""
+        if self.request.refresh:
+            return {*resources, *index}
+        dependents = {a for a, resource in resources.items() if any(item.lifetime for item in resource.rules.depends_on)}
+        rest = sorted({*resources, *index} - wanted - dependents)
+        return (wanted & {*resources, *index}) | dependents | unseen(connection, rest)
 
     def _groups(self) -> set[str]:
         """The groups that the plan has to look into."""
@@ -228,12 +243,18 @@ class _Planning:
         for scope in desired.scopes(groups):
             yield from (resource for resource in made(self.installation.drivers, scope, tree) if resource.group in groups)
 
-    def _base_resources(self, groups: set[str]) -> dict[str, Resource]:
+    def _base_resources(self, groups: set[str], recorded: Mapping[str, Recorded], specs: Mapping[str, Spec]) -> dict[str, Resource]:
+        """What the base wants of some groups. Where the base is what the index has compiled, and a group is as recorded in it, the record tells."""
         if self.base is None or not groups:
             return {}
+        same = self.base.tree == self.tracked.compiled
+        asked = {group for group in groups if not same or group in self.tracked.pending or group not in self.desired.hosts}
+        known = {a: _as_recorded(record, specs) for a, record in recorded.items() if record.group not in asked and record.digest in specs}
+        if not asked:
+            return known
         desired = self.desired if self.base.tree == self.commit.tree else self.tracker.view(self.base.tree)
         tree = CommitTree.of(self.repository, self.base.tree)
-        return {resource.address: resource for resource in self._resources(desired, tree, groups)}
+        return known | {resource.address: resource for resource in self._resources(desired, tree, asked)}
 
     def _check_scope(self) -> None:
         """A scope that takes in nothing is a mistake, not a fleet without changes."""
@@ -254,7 +275,7 @@ class _Planning:
     def _in_scope(self, addresses: Iterable[str]) -> set[str]:
         return {a for a in addresses if in_scope(a, self.request.scope)}
 
-    def _observe(self, targets: Sequence[Target], facts: Facts, told: Told) -> dict[str, Observation]:
+    def _observe(self, targets: Sequence[Target], told: Told) -> dict[str, Observation]:
         done = 0
 
         def more(number: int) -> None:
@@ -265,11 +286,7 @@ class _Planning:
         if not targets:
             return {}
         with self.installation.contexts(self.repository) as context:
-            found = observe(self.installation.drivers, targets, context, more)
-        with self.installation.store.write() as connection:
-            save_observations(connection, found, {a: facts.settled(a, item) for a, item in found.items()})
-        renamed = {old: new for new, old in facts.moves.items()}
-        return {renamed.get(a, a): item for a, item in found.items()}
+            return observe(self.installation.drivers, targets, context, more)
 
     def _plan(self, facts: Facts, addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]) -> Plan:
         removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
@@ -315,12 +332,19 @@ class _Planning:
             if group not in known and in_scope(group, self.request.scope):
                 yield Deferred(address=group, code="desired-unknown", reason=reason, group=group)
 
-    def _stored(self, plan: Plan, resources: Mapping[str, Resource], targets: Mapping[str, Target]) -> Planned:
+    def _stored(self, plan: Plan, facts: Facts, seen: Mapping[str, Observation], targets: Mapping[str, Target]) -> Planned:
+        specs = [facts.resources[c.address].spec for c in plan.changes if c.address in facts.resources]
         with self.installation.store.write() as connection:
-            save_specs(connection, [resources[c.address].spec for c in plan.changes if c.address in resources])
+            save_observations(connection, seen, {a: facts.settled(a, item) for a, item in seen.items()})
+            save_specs(connection, specs)
             row = save_plan(connection, plan, place(self.repository))
         touched = {change.address: targets[change.address] for change in plan.changes}
         return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched)
+
+
+def _as_recorded(record: Recorded, specs: Mapping[str, Spec]) -> Resource:
+    origin = Origin(path="")  # told of removals only, whose base is compiled
+    return Resource(address=record.address, spec=specs[record.digest], rules=record.rules, group=record.group, origin=origin)
 
 
 def _by_address(records: Mapping[str, Sequence[tuple[str, str, bytes]]]) -> dict[str, tuple[Fingerprint, str]]:

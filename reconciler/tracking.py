@@ -82,12 +82,13 @@ def _file(found: File | None) -> SourceFile | None:
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
     """What a commit wants. `open`: the groups of it that may differ from the record. `applied`: the commit applied last and where it came from.
-    `compiled`: the tree that the index has compiled.
+    `compiled`: the tree that the index has compiled; `pending`: the groups of that which may differ from the record.
     """
 
     desired: Desired
     tree: CommitTree
     open: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
     applied: tuple[str, str] | None = None
     compiled: str = ""
 
@@ -119,9 +120,9 @@ class Tracker:
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
         state = State(self.index)
-        hosts = {group for group in desired.reached if group not in desired.blocked and group in desired.hosts}
-        differing = ({*state.open(), *touched} - hosts) | comparison.open | ({*desired.reached} - hosts) | desired.blocked.keys()
-        return Tracked(desired=desired, tree=tree, open=frozenset(differing), applied=applied, compiled=state.tree)
+        pending = frozenset({*state.open(), *touched})
+        differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys()
+        return Tracked(desired=desired, tree=tree, open=frozenset(differing), pending=pending, applied=applied, compiled=state.tree)
 
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""

@@ -91,7 +91,7 @@ class Desired:
     problems: tuple[Problem, ...]
     blocked: Mapping[str, str]
     text: Callable[[str], bytes]
-    reached: Collection[str] = frozenset()
+    reached: frozenset[str] = frozenset()
 
     @property
     def sound(self) -> bool:

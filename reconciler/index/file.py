@@ -41,6 +41,7 @@ class Index:
         self.new: dict[bytes, bytes] = {}
         self.connection = self._opened()
         self._memory: OrderedDict[bytes, bytes] = OrderedDict()
+        self._facts: dict[str, str] = {}
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -62,6 +63,7 @@ class Index:
             _remove(self.path)
         self.new.clear()
         self._memory.clear()
+        self._facts.clear()
         self.connection = self._opened()
 
     def close(self) -> None:
@@ -78,6 +80,7 @@ class Index:
     def _leave(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+        self._facts.clear()
         self._keep()
 
     @contextmanager
@@ -89,6 +92,7 @@ class Index:
         if was_reading:
             self.connection.execute("ROLLBACK")
         self.connection.execute("BEGIN IMMEDIATE")
+        self._facts.clear()
         try:
             yield
             self._store_new()
@@ -96,6 +100,7 @@ class Index:
         except BaseException:
             with suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")
+            self._facts.clear()
             raise
         finally:
             if was_reading:
@@ -167,12 +172,14 @@ class Index:
 
     def about(self, key: str) -> str | None:
         """A fact about the index itself."""
-        row = self.connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
+        if not self._facts:
+            self._facts = dict(self.connection.execute("SELECT key, value FROM about").fetchall()) or {"": ""}
+        return self._facts.get(key)
 
     def note(self, key: str, value: str) -> None:
         """Set a fact; within `writing`."""
         self.connection.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+        self._facts.clear()
 
 
 _GET = "SELECT body FROM parsed WHERE blob = ? AND schemas = ?"

@@ -50,7 +50,7 @@ def decide(case: Case) -> Change | Deferred | None:
     """The change that brings the world to desired, a deferral, or None when it is there already."""
     if case.desired is None:
         return _remove(case)
-    blocked = unknown_input(case.desired.spec)
+    blocked = unknown_input(case.desired.spec) if case.desired.has_leaves else ""
     if blocked:
         return _defer(case, "input-unknown", blocked)
     if case.observation is None:

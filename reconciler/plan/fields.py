@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.types.canonical import canonical
 from reconciler.types.change import MISSING, Cause, FieldChange
 from reconciler.types.pointer import escape
 from reconciler.types.values import Secret
@@ -17,18 +18,14 @@ RENDERER_PREFIX = "/renderer/"
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two trees mean the same: equal canonical forms, without making them."""
-    if isinstance(a, Secret) and isinstance(b, Secret):
-        return a.token == b.token
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b
-    return type(a) is type(b) and a == b
+    """Whether two values mean the same: equal canonical forms."""
+    if a is b:
+        return True
+    if a is MISSING or b is MISSING:
+        return False
+    if isinstance(a, str) or isinstance(b, str):
+        return type(a) is type(b) and a == b
+    return canonical(a) == canonical(b)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

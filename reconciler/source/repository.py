@@ -44,6 +44,7 @@ class Repository:
         self.path = path
         self.trees_read = 0
         self._mirror = mirror
+        self._commits: dict[str | None, Commit] = {}
         self._reopen()
 
     @property
@@ -56,11 +57,15 @@ class Repository:
 
     def commit(self, rev: str | None = None) -> Commit:
         """The commit that a branch, tag, abbreviated or full id names; None is the default branch. Raises Permanent."""
+        if rev in self._commits:
+            return self._commits[rev]
         try:
             self.refresh()
             self._check_loose(rev)
             found = self._default() if rev is None else self._git.revparse_single(rev).peel(pygit2.Commit)
-            return _commit(found)
+            made = _commit(found)
+            self._commits[made.id] = made
+            return made
         except pygit2.AmbiguousError as error:
             raise errors.ambiguous_revision(self.location, rev or "") from error
         except (KeyError, ValueError) as error:
@@ -109,7 +114,8 @@ class Repository:
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether one commit is reachable from another, or the same. Raises Permanent if either is not here."""
-        return self.merge_base(ancestor, descendant) == self.commit(ancestor).id
+        first, last = self.commit(ancestor).id, self.commit(descendant)
+        return first == last.id or first in last.parents or self.merge_base(first, last.id) == first
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The best common ancestor of two commits, None if their histories share nothing."""
@@ -139,6 +145,7 @@ class Repository:
         self._loose.refresh()
 
     def _reopen(self) -> None:
+        self._commits.clear()
         self._git = _open(self.location, self.path)
         self._loose = LooseObjects(objects_directory(self._git))
 

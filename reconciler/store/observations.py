@@ -83,6 +83,12 @@ def oldest(connection: Connection, source: str) -> float | None:
     return found
 
 
+def unseen(connection: Connection, addresses: Sequence[str]) -> set[str]:
+    """Those of the addresses that were never observed."""
+    seen = connection.rows_in("SELECT address FROM observation WHERE address IN (...)", addresses)
+    return set(addresses).difference(where for (where,) in seen)
+
+
 def unsettle(connection: Connection, addresses: Sequence[str]) -> None:
     """Have the next plan look at these again."""
     connection.run_in("UPDATE observation SET settled = ? WHERE address IN (...)", addresses, (False,))

@@ -6,9 +6,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from reconciler.types.canonical import digest
+from reconciler.types.canonical import canonical, digest, digest_bytes
 from reconciler.types.origin import Origin
-from reconciler.types.values import Spec
+from reconciler.types.values import RESERVED_PREFIX, Spec
+
+
+RESERVED = RESERVED_PREFIX.encode()
 
 
 class OnDelete(StrEnum):
@@ -73,9 +76,19 @@ class Resource:
     moved_from: str | None = None
 
     @cached_property
+    def _form(self) -> tuple[str, bool]:
+        form = canonical(self.spec)
+        return digest_bytes(form), RESERVED in form
+
+    @property
     def digest(self) -> str:
         """Of the specification alone: neither rules nor origin are in it."""
-        return digest(self.spec)
+        return self._form[0]
+
+    @property
+    def has_leaves(self) -> bool:
+        """Whether a `Secret` or `KnownAfter` may stand in the specification."""
+        return self._form[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
