@@ -30,22 +30,22 @@ class Catalog:
     ) -> None:
         self.declared, self.unknown, self.broken, self.mentioned = declared, unknown, broken, mentioned
         self.asked: set[str] = set()
-        self._known: dict[Ref, Manifest | None] = {}
-        self._kinds: dict[str, tuple[Manifest, ...]] = {}
+        self.known: dict[Ref, Manifest | None] = {}
+        self.kinds: dict[str, tuple[Manifest, ...]] = {}
 
     def get(self, ref: Ref) -> Manifest | None:
         """The one manifest of this identity; None if there is none, or two: neither wins by its file's name."""
-        if ref not in self._known:
+        if ref not in self.known:
             found = self.declared.at(show(ref))
-            self._known[ref] = found[0] if len(found) == 1 else None
-        return self._known[ref]
+            self.known[ref] = found[0] if len(found) == 1 else None
+        return self.known[ref]
 
     def of(self, kind: str) -> tuple[Manifest, ...]:
         """All of a kind, sorted by tenant and name."""
-        if kind not in self._kinds:
+        if kind not in self.kinds:
             refs = sorted(ref_of(kind, key) for key in self.declared.keys(kind))
-            self._kinds[kind] = tuple(found for ref in refs if (found := self.get(ref)) is not None)
-        return self._kinds[kind]
+            self.kinds[kind] = tuple(found for ref in refs if (found := self.get(ref)) is not None)
+        return self.kinds[kind]
 
     def find(self, kind: str, tenant: str, name: str) -> Manifest | None:
         """What a bare reference from this tenant means: the tenant's own, else the shared one."""

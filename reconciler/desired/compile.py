@@ -6,7 +6,7 @@ difference reaches once, in chunks, and hand those that resolve to a `Visitor`. 
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from reconciler.desired.manifest import Manifest, Parsed, show
 from reconciler.desired.packed import pack_parsed, unpack_parsed
 from reconciler.desired.parallel import parse_all
 from reconciler.desired.reader import locate
-from reconciler.desired.resolve import Resolution, Resolver, Token, secret_of
+from reconciler.desired.resolve import SECRET, Resolution, Resolver, Token, secret_of
 from reconciler.errors import Permanent
 from reconciler.index.file import Index
 from reconciler.index.state import HostRow, Place, State
@@ -246,12 +246,23 @@ class _View:
         self.bad = self._bad()
         self.catalog = compiler.catalog(self.declared, self.bad)
         self.findings = Findings(self.catalog, compiler.text)
-        self.resolver = Resolver(catalog=self.catalog, rules=compiler.contract.rules, token=compiler.token)
+        self.resolver = self._resolver()
         fleet = _fleet(self.catalog)
         self.fleet = fleet.name if fleet else ""
         self.before: dict[str, frozenset[str]] = {}
         self.after: dict[str, frozenset[str]] = {}
         self.blocked: dict[str, str] = {}
+
+    def _resolver(self) -> Resolver:
+        """With all that was merged before for the same shared manifests: where only hosts differ, they are those of the compiled tree."""
+        index, found, catalog = self.compiler.index, self.found, self.catalog
+        made = Resolver(catalog=catalog, rules=self.compiler.contract.rules, token=self.compiler.token)
+        if found.sides or found.bad or any(name.startswith(SECRET) for name in found.names):
+            return made
+        if index.kept[0] != self.state.generation:
+            index.kept = (self.state.generation, (catalog.known, catalog.kinds, made.bases, made.nets, made.unions))
+        catalog.known, catalog.kinds, bases, nets, unions = index.kept[1]
+        return replace(made, bases=bases, nets=nets, unions=unions)
 
     def _bad(self) -> dict[str, Parsed]:
         """What files with problems contribute, by path."""

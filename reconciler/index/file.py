@@ -33,7 +33,9 @@ class Damaged(Exception):
 
 
 class Index:
-    """An open index. `path` None: in memory, for one process. `schemas` is the digest of the schemas that documents are checked by."""
+    """An open index. `path` None: in memory, for one process. `schemas` is the digest of the schemas that documents are checked by. `kept` is for who
+    compiles: what was made of the compiled tree of a generation.
+    """
 
     def __init__(self, path: Path | None, schemas: str) -> None:
         self.path = path
@@ -42,6 +44,7 @@ class Index:
         self.connection = self._opened()
         self._memory: OrderedDict[bytes, bytes] = OrderedDict()
         self._facts: dict[str, str] = {}
+        self.kept: tuple[int, Any] = (0, None)
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -64,6 +67,7 @@ class Index:
         self.new.clear()
         self._memory.clear()
         self._facts.clear()
+        self.kept = (0, None)
         self.connection = self._opened()
 
     def close(self) -> None:
