@@ -90,15 +90,21 @@ class Machine:
 
 
 class _Family(threading.Thread):
-    """Looks at a process's living descendants, and keeps the most memory that they had together."""
+    """Looks at a process's living descendants, and keeps the most memory that they had together.
+
+    One counts from the second look on: until a child runs its own program it shows its parent's memory.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self._pid, self._ended, self.peak_mib = pid, threading.Event(), 0.0
 
     def run(self) -> None:
+        before: set[int] = set()
         while not self._ended.wait(EVERY_S):
-            self.peak_mib = max(self.peak_mib, sum(map(_peak_mib, _descendants(self._pid))))
+            living = set(_descendants(self._pid))
+            self.peak_mib = max(self.peak_mib, sum(map(_peak_mib, living & before)))
+            before = living
 
     def stop(self) -> None:
         self._ended.set()
