@@ -1,7 +1,7 @@
 """`make bench`: measure subjects, print tables, write bench/results.json and from it docs/benchmarks.md. Results are written, never asserted.
 
-`python -m bench` measures every subject, `python -m bench plan` one. `--quick`, `--hosts` and `--no-peers` measure less and write nothing; `--page` measures nothing and makes the page
-anew from the results that are there.
+`python -m bench` measures every subject, `python -m bench plan` one. `--quick`, `--hosts` and `--no-peers` measure less and write nothing.
+`--page` measures nothing and makes the page anew from the results that are there.
 """
 
 import argparse
