@@ -42,7 +42,8 @@ class Size:
         self.machine.python("-m", "bench.seed", self._data, nested, str(self.hosts))
         self._row(COLD, self._cold(nested), read, READ)
         self._row(NOTHING, self._again(lambda turn: self._plan(nested, "main~1", NO_CHANGE)), imports, IMPORTS)
-        one = self._again(lambda turn: self._plan(nested, f"edit-{turn:03d}", CHANGED), lambda: self._back(nested))
+        last = fleets.edits(self.hosts) - 1  # the first ones are for the warm process
+        one = self._again(lambda turn: self._plan(nested, f"edit-{last - turn:03d}", CHANGED), lambda: self._back(nested))
         self._row(ONE_COMMAND, one, imports, IMPORTS)
         profile = self._again(lambda turn: self._plan(nested, "profile", CHANGED), lambda: self._back(nested))
         self._row(PROFILE, profile, read, READ)
