@@ -27,7 +27,7 @@ from reconciler.store.observations import load_observations, oldest, open_addres
 from reconciler.store.plans import save_plan
 from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, save_specs
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
-from reconciler.types.change import Cause
+from reconciler.types.change import Cause, Change
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
@@ -61,6 +61,11 @@ class Planned:
     desired: Desired
     commit: Commit
     targets: Mapping[str, Target] = field(default_factory=dict)
+    make: Callable[[Change], Target] = lambda change: Target(address=change.address)
+
+    def target(self, change: Change) -> Target:
+        """What a change is about."""
+        return self.targets.get(change.address) or self.make(change)
 
 
 def compiled(installation: Installation, repository: Repository, commit: Commit, told: Told = lambda stage, done, total: None) -> Desired:
@@ -102,7 +107,9 @@ def make_plan(
 
 def _made(installation: Installation, repository: Repository, index: Index, request: Request, told: Told, commit: Commit) -> Planned:
     tracker = _tracker(installation, repository, index, told)
-    tracked = tracker.track(commit)
+    narrowed = request.scope or request.refresh or request.causes is not None
+    base = repository.commit(request.base) if request.base is not None else None
+    tracked = tracker.track(commit, bulk=not narrowed, base=base)
     if tracked.desired.fleet is None:
         raise InputError(tracked.desired.problems)
     source = tracked.desired.fleet.name
@@ -297,7 +304,8 @@ class _Planning:
             if facts.mine(a) and a not in moved
         )
         with self.installation.store.read() as connection:
-            return build(self._frame(connection, facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans), cases)
+            deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
+            return build(self._frame(connection, deferred), cases, self.tracked.decided)
 
     def _frame(self, connection: Connection, deferred: tuple[Deferred, ...]) -> Frame:
         """What is true of the whole plan. It counts records when a guard asks, so it lives as long as the connection's transaction."""
@@ -338,8 +346,13 @@ class _Planning:
             save_observations(connection, seen, {a: facts.settled(a, item) for a, item in seen.items()})
             save_specs(connection, specs)
             row = save_plan(connection, plan, place(self.repository))
-        touched = {change.address: targets[change.address] for change in plan.changes}
-        return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched)
+        touched = {change.address: targets[change.address] for change in plan.changes if change.address in targets}
+        return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched, make=self._make)
+
+    def _make(self, change: Change) -> Target:
+        """The target of a change that was decided in bulk."""
+        found = (r for r in self._resources(self.desired, self.tracked.tree, {change.group}) if r.address == change.address)
+        return Target(address=change.address, desired=next(found, None))
 
 
 def _as_recorded(record: Recorded, specs: Mapping[str, Spec]) -> Resource:

@@ -8,9 +8,10 @@ process is read as it stands.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from reconciler.bulk import Bulk
 from reconciler.comparing import Comparison
 from reconciler.desired.compile import Desired, compile_tree, settle
 from reconciler.desired.contribution import SourceFile
@@ -19,10 +20,12 @@ from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
 from reconciler.index.file import Index
 from reconciler.index.state import State
+from reconciler.plan.alike import Alike
 from reconciler.source.repository import Commit, Repository
 from reconciler.source.tree import File
 from reconciler.stages import count, stage
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
+from reconciler.types.change import Change
 from reconciler.types.values import SecretRef
 from reconciler.wiring import Installation
 
@@ -82,13 +85,15 @@ def _file(found: File | None) -> SourceFile | None:
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
     """What a commit wants. `open`: the groups of it that may differ from the record. `applied`: the commit applied last and where it came from.
-    `compiled`: the tree that the index has compiled; `pending`: the groups of that which may differ from the record.
+    `compiled`: the tree that the index has compiled; `pending`: the groups of that which may differ from the record. `decided`: changes of further
+    groups, decided already.
     """
 
     desired: Desired
     tree: CommitTree
     open: frozenset[str] = frozenset()
     pending: frozenset[str] = frozenset()
+    decided: tuple[Change, ...] = ()
     applied: tuple[str, str] | None = None
     compiled: str = ""
 
@@ -107,22 +112,39 @@ class Tracker:
     told: Told = lambda stage, done, total: None
     tokens: dict[tuple[SecretRef, str], str] = field(default_factory=dict)
 
-    def track(self, commit: Commit) -> Tracked:
-        """What a commit wants, and what may differ from the record."""
+    def track(self, commit: Commit, bulk: bool = False, base: Commit | None = None) -> Tracked:
+        """What a commit wants, and what may differ from the record. With `bulk`, changes that mean the same for very many hosts are decided at once;
+        `base`: the commit that causes are told against, if it is not the one applied last.
+        """
         tree = CommitTree.of(self.repository, commit.tree)
         applied = self._follow(tree)
         with stage("sync"):
             touched = self._sync()
-        comparison = self._comparison(tree)
+        state = State(self.index)
+        pending = frozenset({*state.open(), *touched})
+        decided = self._bulk(state, pending, applied, base) if bulk else None
+        comparison = replace(self._comparison(tree), bulk=decided, pending=pending)
         with stage("compile"):
             desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison.visit)
         if desired.fleet is not None and desired.fleet.name != self.index.about("source"):
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
-        state = State(self.index)
-        pending = frozenset({*state.open(), *touched})
         differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys()
-        return Tracked(desired=desired, tree=tree, open=frozenset(differing), pending=pending, applied=applied, compiled=state.tree)
+        return Tracked(desired=desired, tree=tree, open=frozenset(differing), pending=pending, applied=applied, compiled=state.tree, decided=_kept(decided, desired))
+
+    def _bulk(self, state: State, pending: frozenset[str], applied: tuple[str, str] | None, base: Commit | None) -> Bulk | None:
+        """What decides in bulk; None where the base is not what the index has compiled."""
+        if base is None and applied is not None:
+            base = self._commit(applied[0])
+        if base is None or base.tree != state.tree:
+            return None
+        return Bulk(alike=Alike(source=self.index.about("source") or ""), kinds=self.installation.kinds, pending=pending)
+
+    def _commit(self, name: str) -> Commit | None:
+        try:
+            return self.repository.commit(name)
+        except Permanent:
+            return None
 
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""
@@ -156,12 +178,9 @@ class Tracker:
             if self._rotated(state):
                 self._settle(CommitTree.of(self.repository, state.tree))
             return None
-        try:
-            wanted = self.repository.commit(applied[0]).tree
-        except Permanent:
-            return applied
-        if wanted != state.tree or self._rotated(state):
-            self._settle(CommitTree.of(self.repository, wanted))
+        commit = self._commit(applied[0])
+        if commit is not None and (commit.tree != state.tree or self._rotated(state)):
+            self._settle(CommitTree.of(self.repository, commit.tree))
         return applied
 
     def _usable(self) -> bool:
@@ -238,6 +257,10 @@ class Tracker:
         yield from (group for kind in ("fleet", "tenant", "host") for group in state.refs(kind) if group not in seen)
         with self.installation.store.read() as connection:
             yield from (group for group in recorded_groups(connection, source) if not state.declared(group))
+
+
+def _kept(bulk: Bulk | None, desired: Desired) -> tuple[Change, ...]:
+    return tuple(change for change in bulk.changes if change.group not in desired.blocked) if bulk else ()
 
 
 def _parts(items: Iterable[str]) -> Iterator[list[str]]:

@@ -14,7 +14,7 @@ from reconciler.desired.catalog import Catalog
 from reconciler.desired.clash import changed_identities, clashes
 from reconciler.desired.contribution import Contract, Reader, SourceFile
 from reconciler.desired.declared import Declarations, Members, place_of, places
-from reconciler.desired.difference import Difference, Tree, difference, ignored, owners_of
+from reconciler.desired.difference import CONTENT, Difference, Tree, difference, ignored, owners_of
 from reconciler.desired.findings import SHARED, Findings, packed, unpacked
 from reconciler.desired.foreign import Owner, Owners, owner_rows, projects
 from reconciler.desired.layers import Unresolved
@@ -46,13 +46,16 @@ class Visited:
     open: bool = True
 
 
-Visitor = Callable[[str, Sequence[ResolvedHost]], Sequence[Visited]]
-"""Is shown the Fleet's name and hosts, in chunks, each host once; says something of each."""
+Changed = frozenset[str] | None
+"""The top-level names of a host's values that may differ from those in the compiled tree; None: any."""
+
+Visitor = Callable[[str, Sequence[ResolvedHost], Sequence[Changed]], Sequence[Visited]]
+"""Is shown the Fleet's name and hosts, in chunks, each host once, with what may have changed of each (nothing: anything); says something of each."""
 
 
-def ignore(fleet: str, hosts: Sequence[ResolvedHost]) -> Sequence[Visited]:
+def ignore(fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed] = ()) -> Sequence[Visited]:
     """The visitor that has nothing to say."""
-    del fleet
+    del fleet, changed
     return [Visited()] * len(hosts)
 
 
@@ -247,6 +250,7 @@ class _View:
         self.catalog = compiler.catalog(self.declared, self.bad)
         self.findings = Findings(self.catalog, compiler.text)
         self.resolver = self._resolver()
+        self.former = self._former()
         fleet = _fleet(self.catalog)
         self.fleet = fleet.name if fleet else ""
         self.before: dict[str, frozenset[str]] = {}
@@ -263,6 +267,15 @@ class _View:
             index.kept = (self.state.generation, (catalog.known, catalog.kinds, made.bases, made.nets, made.unions))
         catalog.known, catalog.kinds, bases, nets, unions = index.kept[1]
         return replace(made, bases=bases, nets=nets, unions=unions)
+
+    def _former(self) -> Resolver | None:
+        """What resolved the compiled tree; None where more differs than layers."""
+        names = self.found.names
+        if self.settle or self.bad or not self.found.sides or any(name.startswith(("network/", SECRET)) for name in names):
+            return None
+        if self.state.uses(name for name in names if name.startswith(CONTENT)):
+            return None
+        return _View(self.compiler, Difference(owners=owners_of(self.state)), ignore).resolver
 
     def _bad(self) -> dict[str, Parsed]:
         """What files with problems contribute, by path."""
@@ -330,18 +343,28 @@ class _View:
         """Look at each host once; gives the rows to keep, if the index is to be settled."""
         rows: list[tuple[Place, HostRow]] = []
         for part in _chunks(reached.items()):
+            self.compiler.index.prefetch([here[0].blob for _, here in part])
             looked = [(group, here, self._look(group, here)) for group, here in part]
+            before = self.state.identities([group for group, _ in part])
             for group, _, resolution in looked:
-                self._identify(group, resolution.identities if resolution else ())
-            good = iter(self.visit(self.fleet, [resolution.host for _, _, resolution in looked if resolution]))
+                self._identify(before.get(group, ""), group, resolution.identities if resolution else ())
+            good = [(group, resolution.host) for group, _, resolution in looked if resolution]
+            changed = () if self.settle else [self._changed(group) for group, _ in good]
+            visited = iter(self.visit(self.fleet, [host for _, host in good], changed))
             for group, here, resolution in looked:
-                visited = next(good) if resolution else Visited()
+                said = next(visited) if resolution else Visited()
                 if self.settle:
                     rows += [
-                        (place, self.compiler.row(resolution, self.declared.load(place), visited, self.blocked.get(group)))
-                        for place in here
+                        (place, self.compiler.row(resolution, self.declared.load(place), said, self.blocked.get(group))) for place in here
                     ]
         return rows
+
+    def _changed(self, group: str) -> Changed:
+        """What may differ of a host that is declared as it was: what its layers say otherwise."""
+        if self.former is None or group in self.found.direct or group in self.found.come:
+            return None
+        manifest = self.declared.load(self.declared.places(group)[0])
+        return self.resolver.changed(manifest, self.former)
 
     def _look(self, group: str, here: Sequence[Place]) -> Resolution | None:
         """The host resolved, or None with the reason noted."""
@@ -368,16 +391,15 @@ class _View:
         others |= {key for key, items in self.found.come.items() if any(m.moved_from == manifest.moved_from for _, m in items)}
         return min({manifest.key, *(other for other in others if len(self.declared.places(other)) == 1)})
 
-    def _identify(self, group: str, after: Sequence[str]) -> None:
-        before = frozenset(identity for _, row in self.state.host(group) for identity in row.identity.split("\n") if identity)
-        if before != frozenset(after):
-            self.before[group], self.after[group] = before, frozenset(after)
+    def _identify(self, before: str, group: str, after: Sequence[str]) -> None:
+        if before != "\n".join(after):
+            self.before[group], self.after[group] = frozenset(filter(None, before.split("\n"))), frozenset(after)
 
     def _clash(self, again: Collection[str]) -> None:
         """Who shares an identity, as far as what has been looked at changes it; `again`: hosts to look at in any case."""
         for group in {place.ref for place in self.found.gone if place.ref.startswith("host/")}:
             if not self.declared.places(group):
-                self._identify(group, ())
+                self._identify(self.state.identities([group]).get(group, ""), group, ())
         looked = set(again)
         for identity in changed_identities(self.before, self.after):
             looked |= self._owners(identity)
@@ -396,7 +418,7 @@ class _View:
     def _has(self, group: str) -> frozenset[str]:
         if group in self.after:
             return self.after[group]
-        return frozenset(identity for _, row in self.state.host(group) for identity in row.identity.split("\n") if identity)
+        return frozenset(filter(None, self.state.identities([group]).get(group, "").split("\n")))
 
     def _settle(self, rows: Sequence[tuple[Place, HostRow]], recomputed: Collection[str]) -> None:
         """Write it all into the index."""

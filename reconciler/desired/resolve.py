@@ -14,6 +14,7 @@ from reconciler.desired.catalog import Catalog
 from reconciler.desired.layers import Unresolved, follow, own_layers, roles, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules, is_secret, merge
+from reconciler.types.canonical import canonical
 from reconciler.types.host import ResolvedHost, RoleUse
 from reconciler.types.values import VAULT_KEY, Secret, SecretRef, Spec
 
@@ -64,6 +65,7 @@ class Resolver:
     token: Token
     bases: dict[tuple[str, str, tuple[str, ...]], _Base] = field(default_factory=dict)
     nets: dict[tuple[str, str], _Net] = field(default_factory=dict)
+    changes: dict[tuple[str, str, tuple[str, ...]], frozenset[str] | None] = field(default_factory=dict)
     unions: dict[tuple[frozenset[str], ...], frozenset[str]] = field(default_factory=dict)
 
     def resolve(self, host: Manifest) -> ResolvedHost:
@@ -96,6 +98,19 @@ class Resolver:
             moved_from=host.moved_from,
         )
         return Resolution(host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
+
+    def changed(self, host: Manifest, former: "Resolver") -> frozenset[str] | None:
+        """The top-level names of values that another resolver's layers may give the same host otherwise; None: any. Networks are not compared."""
+        key = host.tenant, host.spec.get("profile", ""), tuple(host.spec.get("roles", ()))
+        if key not in self.changes:
+            try:
+                old, new = former._base(host), self._base(host)
+            except Unresolved:
+                return None
+            names = {name for name in {*old.values, *new.values} if not _same(old.values.get(name), new.values.get(name))}
+            names |= {"fqdn"} if "domain" in names else set()
+            self.changes[key] = frozenset(names) if old.roles == new.roles else None
+        return self.changes[key]
 
     def _own(self, settings: Spec, tenant: str, inputs: list[frozenset[str]]) -> Spec:
         self.catalog.asked.clear()
@@ -179,6 +194,11 @@ class Resolver:
         ref = SecretRef(store="", key=value[VAULT_KEY]) if VAULT_KEY in value else SecretRef(**value["secretRef"])
         self.catalog.asked.add(secret_input(ref, tenant))
         return Secret(ref=ref, token=self.token(ref, tenant))
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Missing is not null: a name whose value is null counts as changed."""
+    return old is not None and new is not None and canonical(old) == canonical(new)
 
 
 def secret_input(ref: SecretRef, tenant: str) -> str:

@@ -23,7 +23,7 @@ from reconciler.logs import logger
 
 BUSY_MS = 60_000
 """How long to wait for another process that builds the same index: it does the work that this one would."""
-KEPT_IN_MEMORY = 512
+KEPT_IN_MEMORY = 1024
 MAX_BYTES = 2 * 1024**3
 """Above this size, parsed files that the compiled tree does not hold are dropped, oldest first."""
 
@@ -122,6 +122,17 @@ class Index:
                 self._memory.popitem(last=False)
         return found
 
+    def prefetch(self, blobs: Sequence[bytes]) -> None:
+        """Read the parses of some blobs at once, as far as they are remembered."""
+        asked = [blob for blob in dict.fromkeys(blobs) if blob not in self._memory]
+        for start in range(0, len(asked), 250):
+            part = asked[start : start + 250]
+            query = f"SELECT blob, body FROM parsed WHERE schemas = ? AND blob IN ({','.join('?' * len(part))})"  # noqa: S608
+            for blob, body in self.connection.execute(query, (self.schemas, *part)):
+                self._memory[blob] = _checked(body)
+        while len(self._memory) > KEPT_IN_MEMORY:
+            self._memory.popitem(last=False)
+
     def knows(self, blob: bytes) -> bool:
         """Whether the parse of a blob is remembered."""
         return blob in self.new or self.connection.execute(_HAS, (blob, self.schemas)).fetchone() is not None
@@ -130,10 +141,7 @@ class Index:
         row = self.connection.execute(_GET, (blob, self.schemas)).fetchone()
         if row is None:
             return None
-        body: bytes = row[0]
-        if zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
-            raise Damaged("a parsed file is not as it was stored")
-        return body[4:]
+        return _checked(row[0])
 
     def remember(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Store packed parses; within `writing`."""
@@ -184,6 +192,12 @@ class Index:
         """Set a fact; within `writing`."""
         self.connection.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
         self._facts.clear()
+
+
+def _checked(body: bytes) -> bytes:
+    if zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
+        raise Damaged("a parsed file is not as it was stored")
+    return body[4:]
 
 
 _GET = "SELECT body FROM parsed WHERE blob = ? AND schemas = ?"

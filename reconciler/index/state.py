@@ -73,6 +73,19 @@ class State:
             found += map(Place._make, self._rows(query, part))
         return found
 
+    def uses(self, inputs: Iterable[str]) -> bool:
+        """Whether any host uses any of these inputs."""
+        return any(self._rows("SELECT 1 FROM used WHERE input = ? LIMIT 1", (name,)) for name in inputs)
+
+    def identities(self, groups: Sequence[str]) -> dict[str, str]:
+        """What identifies hosts, one identity a line; those that nothing identifies are left out."""
+        found: dict[str, str] = {}
+        for part in _parts(groups):
+            query = f"SELECT ref, identity FROM manifest WHERE ref IN ({_marks(part)}) AND identity <> ''"  # noqa: S608
+            for ref, identity in self._rows(query, part):
+                found[ref] = f"{found[ref]}\n{identity}" if ref in found else identity
+        return found
+
     def open(self) -> list[str]:
         """Groups that may differ from the record, and groups that have a record and no manifest."""
         return [ref for (ref,) in self._rows("SELECT ref FROM manifest WHERE open = 1 UNION SELECT ref FROM orphan")]

@@ -107,7 +107,12 @@ class Recorded:
 
 def basis(record: Recorded | None) -> str:
     """What a change supposes of the record: equal as long as owner, specification and rules are; empty for no record."""
-    return digest([record.source, record.digest, record.rules.stated()]) if record is not None else ""
+    return basis_of(record.source, record.digest, canonical(record.rules.stated())) if record is not None else ""
+
+
+def basis_of(source: str, digest_: str, rules: bytes) -> str:
+    """The same of an owner, a digest and rules as canonical JSON."""
+    return digest_bytes(b'["%s","%s",%s]' % (source.encode(), digest_.encode(), rules))
 
 
 def address(driver: str, kind: str, tenant: str, name: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bench.fleets import EDITS, LAYOUTS, edited, edits, host, make, touched
-from reconciler.planning import CommitTree, compiled
+from reconciler.planning import compiled
+from reconciler.tracking import CommitTree
 from reconciler.types.values import Spec
 from reconciler.wiring import open_installation
 from tests.fleets import octofleet
@@ -60,7 +61,7 @@ def test_every_host_has_values_and_resources_enough(tmp_path: Path, layout: str)
     installation = open_installation(tmp_path / "data")
     repository = installation.repository(str(make(HOSTS, tmp_path / "fleet", layout)))
     commit = repository.commit("main~1")
-    inputs = CommitTree(repository=repository, tree=commit.tree)
+    inputs = CommitTree.of(repository, commit.tree)
     found: dict[str, tuple[int, int]] = {}
     for scope in compiled(installation, repository, commit).scopes():
         made = [resource for driver in installation.drivers.values() for resource in driver.resources(scope, inputs)]
