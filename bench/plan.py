@@ -20,7 +20,8 @@ NOTE = """Seeded fleets, the same in every run: one file for each host in nested
 more than 30 resolved values. What was applied and last seen is on record, except for *nothing recorded*. *Cold*: a new process, without the
 index of an earlier plan. *Warm*: that index is there. *Command line*: a new process; *warm process*: one that stays (p50 and p99 of 200
 commits that it never saw). Files are in the page cache, imports are compiled. Runs of a few seconds are repeated, and the median is told;
-peak memory is the highest, with that of worker processes and Git added. A ratio is of CPU seconds, for a warm process of seconds."""
+peak memory is the highest, with that of worker processes and Git added. A ratio is of CPU seconds, for a warm process of seconds, for memory
+of MiB; rows of growth and memory repeat the figures of the row that they are about."""
 CHANGED, NO_CHANGE = 2, 0
 READ, IMPORTS = f"floor: {floors.READ}", f"floor: {floors.IMPORTS}"
 
