@@ -17,9 +17,10 @@ Differing = Sequence[tuple[Resource, bytes]]
 """The resources of one group that differ from their records in the specification alone, with their packed rules."""
 
 _QUERY = (
-    "SELECT record.address, record.digest, spec.body FROM record JOIN observation ON observation.address = record.address "
-    "JOIN spec ON spec.digest = record.digest WHERE observation.settled AND record.source = ? AND record.address IN (...)"
+    "SELECT record.address, record.source, record.digest, spec.body FROM record JOIN observation ON observation.address = record.address "
+    "JOIN spec ON spec.digest = record.digest WHERE observation.settled AND record.address IN (...)"
 )
+"""Without the source as a condition: for it, SQLite would read all records of the source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class Bulk:
     def take(self, connection: Connection, groups: Mapping[str, Differing]) -> set[str]:
         """Decide about groups; gives those that were simple enough."""
         asked = [resource.address for group, differing in groups.items() if group not in self.pending for resource, _ in differing]
-        known = {where: (digest, body) for where, digest, body in connection.rows_in(_QUERY, asked, (self.alike.source,))}
+        rows = connection.rows_in(_QUERY, asked)
+        known = {where: (digest, body) for where, source, digest, body in rows if source == self.alike.source}
         taken = set()
         for group, differing in groups.items():
             changes = self._changes(differing, known)

@@ -348,9 +348,9 @@ class _View:
             before = self.state.identities([group for group, _ in part])
             for group, _, resolution in looked:
                 self._identify(before.get(group, ""), group, resolution.identities if resolution else ())
-            good = [(group, resolution.host) for group, _, resolution in looked if resolution]
-            changed = () if self.settle else [self._changed(group) for group, _ in good]
-            visited = iter(self.visit(self.fleet, [host for _, host in good], changed))
+            good = [resolution for _, _, resolution in looked if resolution]
+            changed = () if self.settle else [self._changed(resolution) for resolution in good]
+            visited = iter(self.visit(self.fleet, [resolution.host for resolution in good], changed))
             for group, here, resolution in looked:
                 said = next(visited) if resolution else Visited()
                 if self.settle:
@@ -359,12 +359,12 @@ class _View:
                     ]
         return rows
 
-    def _changed(self, group: str) -> Changed:
+    def _changed(self, resolution: Resolution) -> Changed:
         """What may differ of a host that is declared as it was: what its layers say otherwise."""
+        group = resolution.manifest.key
         if self.former is None or group in self.found.direct or group in self.found.come:
             return None
-        manifest = self.declared.load(self.declared.places(group)[0])
-        return self.resolver.changed(manifest, self.former)
+        return self.resolver.changed(resolution.manifest, self.former)
 
     def _look(self, group: str, here: Sequence[Place]) -> Resolution | None:
         """The host resolved, or None with the reason noted."""

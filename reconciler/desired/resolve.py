@@ -28,8 +28,9 @@ SECRET = "secret:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """A resolved host, what identifies it in its networks, and the names of everything that it was resolved from besides itself."""
+    """A host and what it resolves to, what identifies it in its networks, and the names of everything that it was resolved from besides itself."""
 
+    manifest: Manifest
     host: ResolvedHost
     identities: tuple[str, ...]
     inputs: frozenset[str]
@@ -97,7 +98,7 @@ class Resolver:
             on_delete=host.on_delete,
             moved_from=host.moved_from,
         )
-        return Resolution(host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
+        return Resolution(manifest=host, host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
 
     def changed(self, host: Manifest, former: "Resolver") -> frozenset[str] | None:
         """The top-level names of values that another resolver's layers may give the same host otherwise; None: any. Networks are not compared."""
