@@ -43,6 +43,7 @@ class _Base:
     values: dict[str, Any]
     roles: tuple[RoleUse, ...]
     role_names: list[str]
+    partitions: str
     inputs: frozenset[str]
 
 
@@ -83,7 +84,10 @@ class Resolver:
             values = merge(values, own, self.rules)
         identities: list[str] = []
         values["interfaces"] = [self._interface(host, item, identities, inputs) for item in values.get("interfaces", ())]
-        _check_partitions(host, values)
+        if values.get("disk") is not base.values.get("disk"):
+            _check_partitions(host, values)
+        elif base.partitions:
+            raise Unresolved(host, host.pointer("disk"), base.partitions, "keep one of them")
         values.update(name=host.name, tenant=host.tenant, labels=dict(host.labels), roles=base.role_names)
         if "profile" in host.spec:
             values["profile"] = host.spec["profile"]
@@ -137,6 +141,7 @@ class Resolver:
                 values=values,
                 roles=tuple(RoleUse(name=role.name, tenant=role.tenant, ansible=role.spec.get("ansible")) for role in uses),
                 role_names=[role.name for role in uses],
+                partitions=_wrong_partitions(values),
                 inputs=frozenset(self.catalog.asked | {"fleet"}),
             )
         return self.bases[key]
@@ -214,12 +219,17 @@ def secret_of(name: str) -> tuple[SecretRef, str]:
 
 
 def _check_partitions(host: Manifest, values: Spec) -> None:
-    partitions = values.get("disk", {}).get("partitions")
-    if not partitions:
-        return
+    if wrong := _wrong_partitions(values):
+        raise Unresolved(host, host.pointer("disk"), wrong, "keep one of them")
+
+
+def _wrong_partitions(values: Spec) -> str:
+    """What the partitions of a merged disk have twice, in words, or nothing."""
+    partitions = values.get("disk", {}).get("partitions", ())
     for what, seen in (("size rest", [p for p in partitions if p.get("size") == "rest"]), *_mounts(partitions)):
         if len(seen) > 1:
-            raise Unresolved(host, host.pointer("disk"), f"{len(seen)} partitions of the merged disk have {what}", "keep one of them")
+            return f"{len(seen)} partitions of the merged disk have {what}"
+    return ""
 
 
 def _mounts(partitions: list[Spec]) -> Iterator[tuple[str, list[Spec]]]:
