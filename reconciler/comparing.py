@@ -5,12 +5,13 @@ them go. The index keeps what came of it for the compiled tree, together with ho
 plan looks again at what was touched since.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.desired.compile import Visited
 from reconciler.desired.difference import CONTENT
 from reconciler.drivers.driver import Driver, Inputs
+from reconciler.stages import count, counting
 from reconciler.store.engine import Store
 from reconciler.store.records import mark, records_of
 from reconciler.types.canonical import pack
@@ -78,9 +79,9 @@ class Comparison:
 
     def _differs(self, wanted: Iterable[Resource], recorded: Sequence[tuple[str, str, bytes]]) -> bool:
         left = {where: (digest, rules) for where, digest, rules in recorded}
-        same = [
-            left.pop(resource.address, None) == fingerprint(resource) for resource in wanted
-        ]  # all of them, so that every input is traced
+        made = list(wanted)  # all of them, so that every input is traced
+        same = [left.pop(resource.address, None) == fingerprint(resource) for resource in made]
+        count_made(made)
         return bool(left) or not all(same)
 
     def groups(self, scopes: Iterable[FleetScope], fleet: str, asked: Sequence[str]) -> dict[str, bool]:
@@ -92,6 +93,13 @@ class Comparison:
         with self.store.read() as connection:
             recorded = records_of(connection, fleet, asked)
         return {group: self._differs(wanted[group], recorded.get(group, ())) for group in asked}
+
+
+def count_made(made: Collection[Resource]) -> None:
+    """Note that these resources were made, and hashed to compare them."""
+    if counting():
+        count("resources_made", len(made))
+        count("bytes_hashed", sum(resource.size for resource in made))
 
 
 def resources(drivers: Mapping[str, Driver], scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:

@@ -21,7 +21,7 @@ from reconciler.index.file import Index
 from reconciler.index.state import State
 from reconciler.source.repository import Commit, Repository
 from reconciler.source.tree import File
-from reconciler.stages import count, stage
+from reconciler.stages import stage
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
 from reconciler.types.values import SecretRef
 from reconciler.wiring import Installation
@@ -55,7 +55,6 @@ class CommitTree:
 
     def blob(self, blob: str) -> bytes:
         """The bytes of a blob."""
-        count("blobs_read")
         return self.repository.blob(blob)
 
     def content(self, path: str) -> str | None:
