@@ -76,6 +76,9 @@ def timed(imports_s: float = 0.0) -> Iterator[Timings]:
 def stage(name: str) -> Iterator[None]:
     """A named part of the work."""
     timings = _current.get()
+    if timings is None and not around:
+        yield
+        return
     with ExitStack() as stack:
         for make in around:
             stack.enter_context(make(name))
