@@ -18,10 +18,10 @@ from reconciler.planning import compiled
 from reconciler.source.repository import Commit, Repository
 from reconciler.store.observations import save_observations
 from reconciler.store.records import save_records, save_source, save_specs
+from reconciler.tracking import CommitTree
 from reconciler.types.canonical import digest_bytes
 from reconciler.types.observation import Present
 from reconciler.types.resource import Recorded, Resource, parts
-from reconciler.tracking import CommitTree
 from reconciler.wiring import Installation, open_installation, place
 
 BATCH, LINKS = 4000, 20_000

@@ -13,6 +13,7 @@ from reconciler.bulk import Bulk
 from reconciler.desired.compile import Changed, Visited
 from reconciler.desired.difference import CONTENT
 from reconciler.drivers.driver import Driver, Inputs
+from reconciler.stages import count, counting
 from reconciler.store.engine import Store
 from reconciler.store.records import mark, records_of
 from reconciler.types.canonical import pack
@@ -116,7 +117,9 @@ def compare(wanted: Iterable[Resource | str], recorded: Sequence[tuple[str, str,
     left = {where: (digest, rules) for where, digest, rules in recorded}
     found = Compared(specs=[])
     rules, text = None, b""
-    for resource in wanted:
+    things = list(wanted)
+    count_made([resource for resource in things if isinstance(resource, Resource)] if counting() else ())
+    for resource in things:
         if isinstance(resource, str):
             left.pop(resource, None)
             continue
@@ -129,6 +132,13 @@ def compare(wanted: Iterable[Resource | str], recorded: Sequence[tuple[str, str,
             found.specs.append((resource, text))
     found.other = found.other or bool(left)
     return found
+
+
+def count_made(made: Collection[Resource]) -> None:
+    """Note that these resources were made, and hashed to compare them."""
+    if counting():
+        count("resources_made", len(made))
+        count("bytes_hashed", sum(resource.size for resource in made))
 
 
 def resources(drivers: Mapping[str, Driver], scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:

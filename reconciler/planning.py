@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from reconciler.comparing import Fingerprint, fingerprint
+from reconciler.comparing import Fingerprint, count_made, fingerprint
 from reconciler.comparing import resources as made
 from reconciler.desired.compile import Desired
 from reconciler.drivers.driver import Target
@@ -21,7 +21,7 @@ from reconciler.plan.build import Frame, build
 from reconciler.plan.guard import GuardRules
 from reconciler.scope import in_scope
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
-from reconciler.stages import stage
+from reconciler.stages import count, stage
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations, oldest, open_addresses, open_groups, save_observations, unseen
 from reconciler.store.plans import save_plan
@@ -203,6 +203,7 @@ class _Planning:
         with stage("records"), self.installation.store.read() as connection:
             index = _by_address(records_of(connection, self.source, sorted(groups)))
             wanted = _differing(resources, index).union(open_addresses(connection, self.source))
+            count_made(resources.values())
             concerned = self._in_scope(self._concerned(connection, wanted, resources, index))
             addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
             recorded = load_records(connection, sorted({*addresses, *_old(resources.values())}))
@@ -292,6 +293,7 @@ class _Planning:
 
         if not targets:
             return {}
+        count("resources_observed", len(targets))
         with self.installation.contexts(self.repository) as context:
             return observe(self.installation.drivers, targets, context, more)
 

@@ -23,7 +23,7 @@ from reconciler.index.state import State
 from reconciler.plan.alike import Alike
 from reconciler.source.repository import Commit, Repository
 from reconciler.source.tree import File
-from reconciler.stages import count, stage
+from reconciler.stages import stage
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
 from reconciler.types.change import Change
 from reconciler.types.values import SecretRef
@@ -58,7 +58,6 @@ class CommitTree:
 
     def blob(self, blob: str) -> bytes:
         """The bytes of a blob."""
-        count("blobs_read")
         return self.repository.blob(blob)
 
     def content(self, path: str) -> str | None:
@@ -130,7 +129,15 @@ class Tracker:
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
         differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys()
-        return Tracked(desired=desired, tree=tree, open=frozenset(differing), pending=pending, applied=applied, compiled=state.tree, decided=_kept(decided, desired))
+        return Tracked(
+            desired=desired,
+            tree=tree,
+            open=frozenset(differing),
+            pending=pending,
+            applied=applied,
+            compiled=state.tree,
+            decided=_kept(decided, desired),
+        )
 
     def _bulk(self, state: State, pending: frozenset[str], applied: tuple[str, str] | None, base: Commit | None) -> Bulk | None:
         """What decides in bulk; None where the base is not what the index has compiled."""

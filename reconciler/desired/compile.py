@@ -26,6 +26,7 @@ from reconciler.desired.resolve import SECRET, Resolution, Resolver, Token, secr
 from reconciler.errors import Permanent
 from reconciler.index.file import Index
 from reconciler.index.state import HostRow, Place, State
+from reconciler.stages import count
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
@@ -124,6 +125,7 @@ class Desired:
         """One host with its values; None if there is none or it is blocked."""
         if group in self.blocked or group not in self.hosts:
             return None
+        count("hosts_resolved")
         return self.resolver.resolve(self.hosts[group])
 
     def origin(self, manifest: Manifest, pointer: str) -> Origin:
@@ -346,6 +348,7 @@ class _View:
             self.compiler.index.prefetch([here[0].blob for _, here in part])
             looked = [(group, here, self._look(group, here)) for group, here in part]
             before = self.state.identities([group for group, _ in part])
+            count("hosts_resolved", len(looked))
             for group, _, resolution in looked:
                 self._identify(before.get(group, ""), group, resolution.identities if resolution else ())
             good = [resolution for _, _, resolution in looked if resolution]
@@ -506,6 +509,7 @@ class _Build:
             except Unresolved as found:
                 findings.unresolved(place.ref, found)
                 looked.append((place, manifest, None, found.message))
+        count("hosts_resolved", len(looked))
         fleet = _fleet(resolver.catalog)
         hosts = [resolution.host for _, _, resolution, _ in looked if resolution]
         good = iter(self.visit(fleet.name if fleet else "", hosts))

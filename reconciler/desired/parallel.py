@@ -30,7 +30,6 @@ def parse_all(reader: Reader, files: Sequence[SourceFile], cores: int | None = N
     parsed = _here(reader, unknown.values()) if cores < 2 or len(unknown) < WORTH_IT else _spread(reader, unknown.values(), cores)
     for part in parsed:
         reader.index.remember(part)
-    count("documents parsed", len(unknown))
 
 
 Parsed = list[tuple[bytes, bytes]]
@@ -46,7 +45,7 @@ def _spread(reader: Reader, files: Iterable[SourceFile], cores: int) -> Iterator
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - only for a large build
     from multiprocessing import get_context  # noqa: PLC0415
 
-    waiting: deque[tuple[list[SourceFile], Future[list[bytes]]]] = deque()
+    waiting: deque[tuple[list[SourceFile], Future[tuple[list[bytes], int]]]] = deque()
     contract = reader.contract
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn"), initializer=_begin, initargs=(dict(contract.kinds),)) as pool:
         for part in _batches(files):
@@ -57,8 +56,10 @@ def _spread(reader: Reader, files: Iterable[SourceFile], cores: int) -> Iterator
             yield _ended(*waiting.popleft())
 
 
-def _ended(part: Sequence[SourceFile], found: "Future[list[bytes]]") -> Parsed:
-    return list(zip((file.blob_id for file in part), found.result(), strict=True))
+def _ended(part: Sequence[SourceFile], found: "Future[tuple[list[bytes], int]]") -> Parsed:
+    bodies, documents = found.result()
+    count("documents_parsed", documents)
+    return list(zip((file.blob_id for file in part), bodies, strict=True))
 
 
 _contract: list[Contract] = []
@@ -74,9 +75,11 @@ def _begin(kinds: Mapping[str, str | None]) -> None:
     _contract.append(Contract(kinds=kinds, check=Checker(read=True), rules={}))
 
 
-def _work(files: Sequence[tuple[str, bytes]]) -> list[bytes]:
+def _work(files: Sequence[tuple[str, bytes]]) -> tuple[list[bytes], int]:
+    """The packed parse of each file, and how many documents there were."""
     contract = _contract[0]
-    return [pack_parsed(parse(path, data, contract.kinds, contract.check)) for path, data in files]
+    parsed = [parse(path, data, contract.kinds, contract.check) for path, data in files]
+    return [pack_parsed(item) for item in parsed], sum(len(item.manifests) + len(item.unknown) for item in parsed)
 
 
 def _batches(files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:

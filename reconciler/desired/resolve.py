@@ -22,7 +22,7 @@ Token = Callable[[SecretRef, str], str]
 """The keyed digest of a secret for a tenant, or `UNKNOWN` and a reason if it could not be read."""
 
 FROM_NETWORK = ("gateway", "nameservers", "search", "vlan", "mtu")
-SECRET = "secret:"
+SECRET = "secret:"  # noqa: S105 - the kind of an input, not a secret
 """Begins the name of an input that is a secret."""
 
 

@@ -20,6 +20,7 @@ from reconciler.errors import OctofleetError
 from reconciler.files import private_directory
 from reconciler.index.tables import FORMAT, TABLES
 from reconciler.logs import logger
+from reconciler.stages import count
 
 BUSY_MS = 60_000
 """How long to wait for another process that builds the same index: it does the work that this one would."""
@@ -135,10 +136,10 @@ class Index:
 
     def knows(self, blob: bytes) -> bool:
         """Whether the parse of a blob is remembered."""
-        return blob in self.new or self.connection.execute(_HAS, (blob, self.schemas)).fetchone() is not None
+        return blob in self.new or self.row(_HAS, (blob, self.schemas)) is not None
 
     def _stored(self, blob: bytes) -> bytes | None:
-        row = self.connection.execute(_GET, (blob, self.schemas)).fetchone()
+        row = self.row(_GET, (blob, self.schemas))
         if row is None:
             return None
         return _checked(row[0])
@@ -180,12 +181,20 @@ class Index:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query."""
-        return self.connection.execute(sql, parameters).fetchall()
+        found = self.connection.execute(sql, parameters).fetchall()
+        count("rows_read", len(found))
+        return found
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first row of a query, or None."""
+        found = self.connection.execute(sql, parameters).fetchone()
+        count("rows_read", found is not None)
+        return found
 
     def about(self, key: str) -> str | None:
         """A fact about the index itself."""
         if not self._facts:
-            self._facts = dict(self.connection.execute("SELECT key, value FROM about").fetchall()) or {"": ""}
+            self._facts = dict(self.rows("SELECT key, value FROM about")) or {"": ""}
         return self._facts.get(key)
 
     def note(self, key: str, value: str) -> None:

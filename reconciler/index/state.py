@@ -24,7 +24,8 @@ class Place(NamedTuple):
 
 
 class HostRow(NamedTuple):
-    """What is known of a host: id of its set of inputs, its identities (one a line), whether its resources may differ from the record, why it is unknown, where it moved from."""
+    """What is known of a host: id of its set of inputs, its identities (one a line), whether its resources may differ from the
+    record, why it is unknown, where it moved from."""
 
     inputs: int | None = None
     identity: str = ""
@@ -185,7 +186,7 @@ class State:
         """The number of a set of inputs."""
         if names not in self._inputs:
             text = "\n".join(sorted(names))
-            row = self.index.connection.execute("SELECT id FROM inputs WHERE names = ?", (text,)).fetchone()
+            row = self.index.row("SELECT id FROM inputs WHERE names = ?", (text,))
             if row is None:
                 row = self.index.connection.execute("INSERT INTO inputs (names) VALUES (?) RETURNING id", (text,)).fetchone()
                 self.index.connection.executemany("INSERT INTO used VALUES (?, ?)", ((name, row[0]) for name in names))
@@ -219,7 +220,7 @@ class State:
 
     def declared(self, group: str) -> bool:
         """Whether anything declares an identity."""
-        return self.index.connection.execute("SELECT 1 FROM manifest WHERE ref = ? LIMIT 1", (group,)).fetchone() is not None
+        return self.index.row("SELECT 1 FROM manifest WHERE ref = ? LIMIT 1", (group,)) is not None
 
     def replace_bad(self, path: str, body: bytes | None) -> None:
         """A file has problems, or no more."""

@@ -93,5 +93,3 @@ def _decided(resource: Resource, kind: Kind, recorded_body: bytes) -> _Shared | 
     if not fields or kind.engine or resource.has_leaves or touches(fields, kind.replace_on) or touches(fields, kind.renews):
         return None
     return _Shared(fields=fields, risk=risks_of(kind, Action.UPDATE, fields))
-
-

@@ -6,10 +6,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from reconciler.types.canonical import canonical, digest, digest_bytes
+from reconciler.types.canonical import canonical, digest_bytes
 from reconciler.types.origin import Origin
 from reconciler.types.values import RESERVED_PREFIX, Spec
-
 
 RESERVED = RESERVED_PREFIX.encode()
 
@@ -76,9 +75,9 @@ class Resource:
     moved_from: str | None = None
 
     @cached_property
-    def _form(self) -> tuple[str, bool]:
+    def _form(self) -> tuple[str, bool, int]:
         form = canonical(self.spec)
-        return digest_bytes(form), RESERVED in form
+        return digest_bytes(form), RESERVED in form, len(form)
 
     @property
     def digest(self) -> str:
@@ -89,6 +88,11 @@ class Resource:
     def has_leaves(self) -> bool:
         """Whether a `Secret` or `KnownAfter` may stand in the specification."""
         return self._form[1]
+
+    @property
+    def size(self) -> int:
+        """Of the specification's canonical form, in bytes."""
+        return self._form[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
