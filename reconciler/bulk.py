@@ -25,11 +25,14 @@ _QUERY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Bulk:
-    """`pending`: groups that the base did not want as they are recorded. `changes`: what has been decided."""
+    """`pending`: groups that the base did not want as they are recorded. `more_than`: a commit that reaches no more hosts than that goes the ordinary
+    way, which looks at them. `changes`: what has been decided.
+    """
 
     alike: Alike
     kinds: Mapping[tuple[str, str], Kind]
     pending: Collection[str]
+    more_than: int
     changes: list[Change] = field(default_factory=list)
 
     def take(self, connection: Connection, groups: Mapping[str, Differing]) -> set[str]:

@@ -50,7 +50,8 @@ class TracedInputs:
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """`told` hears how many hosts have been looked at. `open`: the groups that differ, of those that were shown (`seen`), but for those that
-    `bulk` took. `pending`: the groups that differed from their records before. `marks`: how far the store's journal of touched groups had come before the first of them was compared.
+    `bulk` took. `pending`: the groups that differed from their records before. `marks`: how far the store's journal of touched groups had come
+    before the first of them was compared.
     """
 
     store: Store
@@ -63,8 +64,8 @@ class Comparison:
     seen: set[str] = field(default_factory=set)
     marks: list[tuple[str, int]] = field(default_factory=list)
 
-    def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed] = ()) -> Sequence[Visited]:
-        """Compare each host's resources with the records of its group. `changed`: see `FleetScope`; held against hosts that were as recorded."""
+    def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+        """Compare each host's resources with the records of its group. `changed`: see `FleetScope`; it holds for hosts that were as recorded."""
         with self.store.read() as connection:
             if not self.marks:
                 self.marks.append(mark(connection, fleet))
@@ -82,7 +83,7 @@ class Comparison:
                         simple[group] = compared.specs
                 self.seen.add(group)
                 found.append(Visited(inputs=frozenset(traced.asked), open=compared.differs))
-            if self.bulk is not None:
+            if self.bulk is not None and whole > self.bulk.more_than:
                 self.open.difference_update(self.bulk.take(connection, simple))
         self.told(len(hosts))
         return found

@@ -145,7 +145,12 @@ class Tracker:
             base = self._commit(applied[0])
         if base is None or base.tree != state.tree:
             return None
-        return Bulk(alike=Alike(source=self.index.about("source") or ""), kinds=self.installation.kinds, pending=pending)
+        return Bulk(
+            alike=Alike(source=self.index.about("source") or ""),
+            kinds=self.installation.kinds,
+            pending=pending,
+            more_than=self.installation.settings.observe.at_most,
+        )
 
     def _commit(self, name: str) -> Commit | None:
         try:

@@ -8,7 +8,7 @@ difference reaches once, in chunks, and hand those that resolve to a `Visitor`. 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.clash import changed_identities, clashes
@@ -50,13 +50,18 @@ class Visited:
 Changed = frozenset[str] | None
 """The top-level names of a host's values that may differ from those in the compiled tree; None: any."""
 
-Visitor = Callable[[str, Sequence[ResolvedHost], Sequence[Changed]], Sequence[Visited]]
-"""Is shown the Fleet's name and hosts, in chunks, each host once, with what may have changed of each (nothing: anything); says something of each."""
+
+class Visitor(Protocol):
+    """Is shown hosts in chunks, each host once."""
+
+    def __call__(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+        """Something of each host. `fleet`: the Fleet's name; `changed`: what may have changed of each (nothing: anything); `whole`: how many hosts
+        there will be in all chunks, 0 if nobody knows."""
 
 
-def ignore(fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed] = ()) -> Sequence[Visited]:
+def ignore(fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
     """The visitor that has nothing to say."""
-    del fleet, changed
+    del fleet, changed, whole
     return [Visited()] * len(hosts)
 
 
@@ -353,7 +358,7 @@ class _View:
                 self._identify(before.get(group, ""), group, resolution.identities if resolution else ())
             good = [resolution for _, _, resolution in looked if resolution]
             changed = () if self.settle else [self._changed(resolution) for resolution in good]
-            visited = iter(self.visit(self.fleet, [resolution.host for resolution in good], changed))
+            visited = iter(self.visit(self.fleet, [resolution.host for resolution in good], changed, len(reached)))
             for group, here, resolution in looked:
                 said = next(visited) if resolution else Visited()
                 if self.settle:
@@ -512,7 +517,7 @@ class _Build:
         count("hosts_resolved", len(looked))
         fleet = _fleet(resolver.catalog)
         hosts = [resolution.host for _, _, resolution, _ in looked if resolution]
-        good = iter(self.visit(fleet.name if fleet else "", hosts))
+        good = iter(self.visit(fleet.name if fleet else "", hosts, (), 0))
         self.state.put(
             (place, self.compiler.row(resolution, manifest, next(good) if resolution else Visited(), blocked))
             for place, manifest, resolution, blocked in looked

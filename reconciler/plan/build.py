@@ -41,7 +41,9 @@ class Frame:
 
 
 def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -> Plan:
-    """The plan. `decided`: changes that need no case (see `alike`), on which nothing depends for its lifetime. Raises `Refused` when resources depend on each other in a circle."""
+    """The plan. `decided`: changes that need no case (see `alike`), on which nothing depends for its lifetime. Raises `Refused` when resources depend on
+    each other in a circle.
+    """
     known = {case.address: case for case in sorted(cases, key=lambda case: case.address)}
     decisions: dict[str, Change | Deferred | None] = {address: decide(case) for address, case in known.items()}
     decisions.update((change.address, change) for change in decided)
