@@ -13,6 +13,7 @@ from reconciler.bulk import Bulk
 from reconciler.desired.compile import Changed, Visited
 from reconciler.desired.difference import CONTENT
 from reconciler.drivers.driver import Driver, Inputs
+from reconciler.index.state import Place
 from reconciler.stages import count, counting
 from reconciler.store.engine import Store
 from reconciler.store.records import mark, records_of
@@ -87,6 +88,22 @@ class Comparison:
                 self.open.difference_update(self.bulk.take(connection, simple))
         self.told(len(hosts))
         return found
+
+    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+        """Decide about hosts that differ in the same values by looking at one of them; gives the groups of those that need no further look."""
+        if self.bulk is None or whole <= self.bulk.more_than:
+            return ()
+        scope = FleetScope(fleet=self.bulk.alike.source, whole=False, hosts=(new,), changed=changed)
+        items = list(made(self.drivers, scope, self.inputs))
+        affected = {item.address: item for item in items if isinstance(item, Resource)}
+        before = {item.address: item for item in resources(self.drivers, replace(scope, hosts=(old,)), self.inputs)}
+        if before.keys() != {item if isinstance(item, str) else item.address for item in items}:
+            return ()
+        with self.store.read() as connection:
+            taken = self.bulk.take_alike(connection, before, affected, changed, places)
+        self.seen.update(taken)
+        self.told(len(taken))
+        return taken
 
     def groups(self, scopes: Iterable[FleetScope], fleet: str, asked: Sequence[str]) -> dict[str, bool]:
         """Whether each of some groups differs; `scopes` are those groups' own."""

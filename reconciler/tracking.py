@@ -124,7 +124,7 @@ class Tracker:
         decided = self._bulk(state, pending, applied, base) if bulk else None
         comparison = replace(self._comparison(tree), bulk=decided, pending=pending)
         with stage("compile"):
-            desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison.visit)
+            desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison)
         if desired.fleet is not None and desired.fleet.name != self.index.about("source"):
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
@@ -214,7 +214,7 @@ class Tracker:
         """Bring the index to a tree, compared with the record. Another process that is writing it is waited for, but not for ever."""
         comparison = self._comparison(tree)
         with stage("settle"):
-            desired = settle(tree, self.installation.contract, self.token, self.index, comparison.visit)
+            desired = settle(tree, self.installation.contract, self.token, self.index, comparison)
             with self.index.writing():
                 source = desired.fleet.name if desired.fleet else ""
                 if source != self.index.about("source"):

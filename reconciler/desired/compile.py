@@ -51,18 +51,40 @@ Changed = frozenset[str] | None
 """The top-level names of a host's values that may differ from those in the compiled tree; None: any."""
 
 
+OWN, LAYERS = "own:", "layers:"
+"""Begin the names of what are no inputs: a top-level name that a host itself says something about, and its profile and roles."""
+
+NOT_ALIKE = frozenset({"interfaces", "domain", "fqdn", "disk", "protect", "templates"})
+"""Values that a host's own are combined with, or that decide more than themselves."""
+
+
 class Visitor(Protocol):
     """Is shown hosts in chunks, each host once."""
 
-    def __call__(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+    def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
         """Something of each host. `fleet`: the Fleet's name; `changed`: what may have changed of each (nothing: anything); `whole`: how many hosts
         there will be in all chunks, 0 if nobody knows."""
 
+    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+        """Is shown one host, as it was and as it is, in place of all that differ from their former selves in the same values, which they take as they are
+        from the same layers. Gives the groups that need not be shown one by one."""
 
-def ignore(fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+
+class Silent:
     """The visitor that has nothing to say."""
-    del fleet, changed, whole
-    return [Visited()] * len(hosts)
+
+    def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+        """Nothing."""
+        del fleet, changed, whole
+        return [Visited()] * len(hosts)
+
+    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+        """All have to be looked at: they may have problems."""
+        del old, new, changed, places, whole
+        return ()
+
+
+SILENT = Silent()
 
 
 class Hosts(Mapping[str, Manifest]):
@@ -158,7 +180,7 @@ def _tenant(manifest: Manifest) -> ResolvedTenant:
     )
 
 
-def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = ignore) -> Desired:
+def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = SILENT) -> Desired:
     """Everything that the files of the tree want. Never raises on user input: problems are in the result. The index stays as it is, unless it has
     no tree to compare with: then it is settled.
     """
@@ -170,7 +192,7 @@ def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | No
     return _View(compiler, found, visit).desired()
 
 
-def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Visitor = ignore) -> Desired:
+def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Visitor = SILENT) -> Desired:
     """As `compile_tree`, and the index has compiled this tree from now on. Raises sqlite3.OperationalError if another process is at it for too long."""
     with index.writing():
         compiler = _Compiler(index, tree, contract, token)  # another process may just have settled it
@@ -181,7 +203,7 @@ def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Vi
             _View(compiler, found, visit, settle=True).desired()
         compiler.finish()
     compiler = _Compiler(index, tree, contract, token)
-    return _View(compiler, Difference(owners=owners_of(compiler.state)), ignore).desired()
+    return _View(compiler, Difference(owners=owners_of(compiler.state)), SILENT).desired()
 
 
 class _Compiler:
@@ -192,7 +214,7 @@ class _Compiler:
         self.state = State(index)
         self.reader = Reader(index=index, contract=contract, blob=tree.blob)
         self.digest = f"{contract.digest}:{index.schemas}"
-        self.used: set[str] = set()
+        self.sets: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], int] = {}
 
     def text(self, path: str) -> bytes:
         """The bytes of a file."""
@@ -228,15 +250,21 @@ class _Compiler:
 
     def row(self, resolution: Resolution | None, manifest: Manifest, visited: Visited, blocked: str | None) -> HostRow:
         """What the index keeps of a host."""
-        names = (resolution.inputs | visited.inputs) if resolution else frozenset()
-        self.used |= names
         return HostRow(
-            inputs=self.state.inputs_id(names),
+            inputs=self._inputs(resolution, manifest, visited) if resolution else self.state.inputs_id(frozenset()),
             identity="\n".join(resolution.identities) if resolution else "",
             open=visited.open,
             problem=blocked,
             moved=show(("Host", *manifest.moved_from)) if manifest.moved_from else None,
         )
+
+    def _inputs(self, resolution: Resolution, manifest: Manifest, visited: Visited) -> int:
+        layers = f"{LAYERS}{manifest.spec.get('profile', '')} {' '.join(manifest.spec.get('roles', ()))}"  # in their order, which inputs have not
+        key = resolution.inputs, visited.inputs, frozenset((layers, *(OWN + name for _, spec in manifest.own for name in spec)))
+        if key not in self.sets:
+            inputs, more, own = key
+            self.sets[key] = self.state.inputs_id(inputs | more | own)
+        return self.sets[key]
 
     def finish(self) -> None:
         """The index has compiled the tree."""
@@ -282,7 +310,7 @@ class _View:
             return None
         if self.state.uses(name for name in names if name.startswith(CONTENT)):
             return None
-        return _View(self.compiler, Difference(owners=owners_of(self.state)), ignore).resolver
+        return _View(self.compiler, Difference(owners=owners_of(self.state)), SILENT).resolver
 
     def _bad(self) -> dict[str, Parsed]:
         """What files with problems contribute, by path."""
@@ -294,6 +322,7 @@ class _View:
         found = self.found
         known = self.state.blocked()
         reached = {} if found.empty else self._reached(known)
+        self._alike(reached)
         rows = self._examine(reached)
         self._clash({group for group in reached if group in known})
         recomputed = {*reached, *found.direct, *found.sets, *self.findings.by_owner, *self.after}
@@ -358,7 +387,7 @@ class _View:
                 self._identify(before.get(group, ""), group, resolution.identities if resolution else ())
             good = [resolution for _, _, resolution in looked if resolution]
             changed = () if self.settle else [self._changed(resolution) for resolution in good]
-            visited = iter(self.visit(self.fleet, [resolution.host for resolution in good], changed, len(reached)))
+            visited = iter(self.visit.visit(self.fleet, [resolution.host for resolution in good], changed, len(reached)))
             for group, here, resolution in looked:
                 said = next(visited) if resolution else Visited()
                 if self.settle:
@@ -366,6 +395,27 @@ class _View:
                         (place, self.compiler.row(resolution, self.declared.load(place), said, self.blocked.get(group))) for place in here
                     ]
         return rows
+
+    def _alike(self, reached: dict[str, list[Place]]) -> None:
+        """Take out of what is to be looked at the hosts that the visitor can do without, because one of them tells all."""
+        if self.former is None:
+            return
+        whole = len(reached)
+        for names, users in self.state.alike(self.found.names):
+            here = [place for place in users if reached.get(place.ref) == [place] and place.ref not in self.found.direct]
+            if len(here) < 2:
+                continue
+            manifest = self.declared.load(here[0])
+            changed = self.resolver.changed(manifest, self.former)
+            own = {name.removeprefix(OWN) for name in names if name.startswith(OWN)}
+            if changed is None or not changed.isdisjoint(NOT_ALIKE | own) or "templates" in own:
+                continue
+            try:
+                old, new = self.former.resolution(manifest), self.resolver.resolution(manifest)
+            except Unresolved:
+                continue
+            for group in self.visit.alike(old.host, new.host, changed, here, whole):
+                del reached[group]
 
     def _changed(self, resolution: Resolution) -> Changed:
         """What may differ of a host that is declared as it was: what its layers say otherwise."""
@@ -517,7 +567,7 @@ class _Build:
         count("hosts_resolved", len(looked))
         fleet = _fleet(resolver.catalog)
         hosts = [resolution.host for _, _, resolution, _ in looked if resolution]
-        good = iter(self.visit(fleet.name if fleet else "", hosts, (), 0))
+        good = iter(self.visit.visit(fleet.name if fleet else "", hosts, (), 0))
         self.state.put(
             (place, self.compiler.row(resolution, manifest, next(good) if resolution else Visited(), blocked))
             for place, manifest, resolution, blocked in looked

@@ -41,7 +41,7 @@ class BootDriver:
     @property
     def info(self) -> DriverInfo:
         """One kind for each format. A file that is gone can be rendered again, so nothing here destroys."""
-        kinds = tuple(Kind(name=name, order=ORDER, destroys=False) for name in RENDERERS)
+        kinds = tuple(Kind(name=name, order=ORDER, destroys=False, copies=True) for name in RENDERERS)
         return DriverInfo(name="boot", version=1, kinds=kinds, batch=200, concurrency=2)
 
     def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:

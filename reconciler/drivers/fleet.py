@@ -29,7 +29,7 @@ class FleetDriver:
         kinds=(
             Kind(name="fleet", order=ORDER, destroys=False),
             Kind(name="tenant", order=ORDER),
-            Kind(name="host", order=ORDER, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
+            Kind(name="host", order=ORDER, copies=True, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
         ),
         batch=1000,
     )

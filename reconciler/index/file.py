@@ -22,7 +22,7 @@ from reconciler.index.tables import FORMAT, TABLES
 from reconciler.logs import logger
 from reconciler.stages import count
 
-BUSY_MS = 60_000
+BUSY_MS = 600_000
 """How long to wait for another process that builds the same index: it does the work that this one would."""
 KEPT_IN_MEMORY = 1024
 MAX_BYTES = 2 * 1024**3

@@ -6,17 +6,20 @@ with the same difference share. What it cannot say is left to `decide`.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from reconciler.plan.decide import risks_of, touches
 from reconciler.plan.fields import Versions, field_changes
-from reconciler.types.canonical import pack, unpack
+from reconciler.types.canonical import digest, pack, unpack
 from reconciler.types.change import Action, Change, FieldChange, Risk
 from reconciler.types.kind import Kind
-from reconciler.types.resource import Resource, basis_of
+from reconciler.types.origin import Origin
+from reconciler.types.resource import Resource, Rules, basis_of, parts
+from reconciler.types.values import RESERVED_PREFIX
 
+_MARK = RESERVED_PREFIX.encode()
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 Difference = tuple[tuple[str, bytes, bytes], ...]
@@ -28,6 +31,19 @@ class _Shared:
 
     fields: tuple[FieldChange, ...]
     risk: frozenset[Risk]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """How a resource of one host differs from its former self. `begins`: the address of such a resource without the host's name."""
+
+    begins: str
+    difference: Difference
+    shared: _Shared
+
+    def address(self, group: str) -> str:
+        """The address of another host's resource of this kind."""
+        return self.begins + group.rpartition("/")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +76,77 @@ class Alike:
             risk=shared.risk,
             basis=basis_of(self.source, recorded_digest, rules),
         )
+
+    def pattern(self, kind: Kind, before: Resource, after: Resource, changed: frozenset[str]) -> Pattern | None:
+        """How one resource differs from its former self, to be found again in others; None if that is not all in copied values, or no update."""
+        found = difference(pack(before.spec), pack(after.spec))
+        if "template" in after.spec or after.has_leaves or any(path.rpartition("/")[2] not in changed for path, _, _ in found):
+            return None
+        key = kind.name, found
+        if key not in self.known:
+            self.known[key] = _decided(after, kind, pack(before.spec)) if found else None
+        shared = self.known[key]
+        driver, name, tenant, _ = parts(after.address)
+        return None if shared is None else Pattern(begins=f"{driver}/{name}/{tenant}/", difference=found, shared=shared)
+
+    def like(self, pattern: "Pattern", address: str, digest_: str, body: bytes, rules: bytes, place: "Standing") -> Change | None:
+        """The update of another resource, by its record (digest, packed specification and rules), if it was as the pattern's was."""
+        spec = patched_text(body, pattern.difference)
+        if spec is None:
+            return None
+        after = digest(spec)
+        return Change(
+            address=address,
+            action=Action.UPDATE,
+            fields=pattern.shared.fields,
+            before_digest=digest_,
+            after_digest=after,
+            desired_digest=after,
+            rules=Rules.revived(msgspec.json.decode(rules)),
+            group=place.ref,
+            origin=Origin(path=place.path, line=place.line, column=1),
+            causes=_causes(pattern.shared.fields),
+            risk=pattern.shared.risk,
+            basis=basis_of(self.source, digest_, rules),
+        )
+
+
+class Standing(Protocol):
+    """Where a host is declared."""
+
+    @property
+    def ref(self) -> str:
+        """Its group."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def line(self) -> int:
+        """The line, from 1."""
+
+
+def patched_text(body: bytes, changes: Difference) -> Any:
+    """A packed specification with parts replaced, as a tree of texts that `digest` takes; None if it does not have what is to be replaced."""
+    if _MARK in body:
+        return None
+    top: dict[str, Any] = dict(_split(body))
+    inner: dict[str, dict[str, msgspec.Raw]] = {}
+    for path, old, new in changes:
+        key, _, name = path.partition("/")
+        if name and key not in inner:
+            if key not in top:
+                return None
+            top[key] = inner[key] = _split(top[key])
+        at = inner[key] if name else top
+        if bytes(at.get(name or key, b"")) != old:
+            return None
+        if new:
+            at[name or key] = msgspec.Raw(new)
+        else:
+            del at[name or key]
+    return top
 
 
 def _causes(fields: tuple[FieldChange, ...]) -> Any:

@@ -23,6 +23,26 @@ def applied(tmp_path: Path) -> tuple[Repo, Path]:
     return made, tmp_path / "data"
 
 
+@pytest.mark.parametrize("first", ["ubuntu", "debian", "rocky"])
+def test_hosts_that_say_the_same_and_mean_something_else(tmp_path: Path, first: str) -> None:
+    """All of them set `os` themselves, so they are alike but for what follows from it: which formats they have."""
+    systems = [first, *(name for name in ("ubuntu", "debian", "rocky", "debian") if name != first)]
+    hosts = {
+        f"host-{n}": host(f"web-{n:02d}", n, spec=f'  os: {{distribution: {name}, version: "12"}}\n') for n, name in enumerate(systems, 1)
+    }
+    profile = PROFILE + INSTALL
+    made, data = repo(tmp_path / "repo", fleet(hosts=0, profile=profile, **hosts)), tmp_path / "data"
+    octofleet(data, "apply", "--approve", "--repo", str(made.path))
+    for text in (
+        profile + "  kernel_args: [quiet]\n",
+        profile.replace("generation: 1", "generation: 2"),
+        profile.replace("[vim]", "[nano]"),
+    ):
+        made.commit({"profile.yaml": text})
+        bulk, each = plan(made, data, BULK), plan(made, data, EACH)
+        assert bulk == each
+
+
 def plan(made: Repo, data: Path, env: dict[str, str]) -> Any:
     done = octofleet(data, "plan", "--json", "--repo", str(made.path), env=env)
     assert done.code in (0, 2, 3), done.text
