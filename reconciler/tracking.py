@@ -20,7 +20,7 @@ from reconciler.errors import Permanent
 from reconciler.index.file import Index
 from reconciler.index.state import State
 from reconciler.source.repository import Commit, Repository
-from reconciler.source.tree import File
+from reconciler.source.tree import File, printable
 from reconciler.stages import count, stage
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
 from reconciler.types.values import SecretRef
@@ -68,7 +68,7 @@ class CommitTree:
     def changed(self, before: str) -> Iterator[Changed]:
         """What differs from another tree. Raises `Permanent` if it is not there any more."""
         for delta in self.repository.changed(before, self.id):
-            yield Changed(path=delta.path, before=_file(delta.file_before()), after=_file(delta.file()))
+            yield Changed(path=printable(delta.path), before=_file(delta.file_before()), after=_file(delta.file()))
 
     def at(self, tree: str) -> "CommitTree":
         """Another tree of the repository."""

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pygit2
@@ -60,7 +60,7 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class Versioned(MemoryDriver):
-    """A simulated world whose driver is of a chosen version, which shows in what it makes."""
+    """A simulated world whose driver is of a chosen version, which shows in what it makes, and whose roles read their Ansible project."""
 
     version: int = 1
 
@@ -69,8 +69,12 @@ class Versioned(MemoryDriver):
         return replace(super().info, version=self.version)
 
     def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+        projects = {role.name: PurePath(role.ansible["playbook"]).parent for host in scope.hosts for role in host.roles if role.ansible}
         for resource in super().resources(scope, inputs):
-            yield resource if self.version == 1 else replace(resource, spec={**resource.spec, "made-by": self.version})
+            more: dict[str, Any] = {} if self.version == 1 else {"made-by": self.version}
+            if resource.spec.get("role") in projects:
+                more["content"] = inputs.content(str(projects[resource.spec["role"]]))
+            yield replace(resource, spec={**resource.spec, **more})
 
 
 @dataclass

@@ -16,7 +16,7 @@ from reconciler.errors import InputError, OctofleetError
 from reconciler.planning import Request
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, records_of_group
-from tests.desired.test_incremental import PLAY, SET, START, variants
+from tests.desired.test_incremental import ANSIBLE, PLAY, SET, START, variants
 from tests.fleets import FLEET, TENANT, host
 from tests.planning.histories import EXECUTABLE, LINK, MODULE, SECRETS, File, History, Site, close
 
@@ -35,6 +35,7 @@ MODES: dict[str, list[File]] = {
     "b\udcff.yaml": [PLAY],
 }  # fmt: skip
 VARIANTS: dict[str, list[File]] = {path: [*variants().get(path, []), *MODES.get(path, [])] for path in {*variants(), *MODES}}
+BEGUN: dict[str, File] = {**START, "role.yaml": ANSIBLE, "hosts/many.yaml": VARIANTS["hosts/many.yaml"][2]}
 HOSTS = ("web-01", "web-02", "web-03", "web-05", "worker-1", "worker-2", "lab-01")
 KINDS = ("fleet/host", "memory/machine", "memory/config", "boot/ipxe")
 
@@ -84,7 +85,7 @@ def site() -> Iterator[Site]:
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
         for key in ("DB", "KEY"):
             patch.setenv(f"SITE_SECRET_{key}", "zero")
-        made = Site(history=History(Path(root, "git"), dict(START)), data=Path(root, "data"))
+        made = Site(history=History(Path(root, "git"), BEGUN), data=Path(root, "data"))
         made.history.git.references.create("refs/heads/first", made.history.head())
         made.history.git.references.create("refs/heads/side", made.history.head())
         try:
