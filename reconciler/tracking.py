@@ -17,7 +17,7 @@ from reconciler.desired.contribution import SourceFile
 from reconciler.desired.difference import Changed
 from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
-from reconciler.index.file import Index
+from reconciler.index.file import Index, is_busy
 from reconciler.index.state import State
 from reconciler.source.repository import Commit, Repository
 from reconciler.source.tree import File, printable
@@ -116,6 +116,9 @@ class Tracker:
         comparison = self._comparison(tree)
         with stage("compile"):
             desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison.visit)
+        if not self.index.about("mark"):  # there was nothing to compare with: the index has compiled this tree instead
+            self._note(desired, comparison)
+            desired = self.view(tree.id)
         if desired.fleet is not None and desired.fleet.name != self.index.about("source"):
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
@@ -154,20 +157,24 @@ class Tracker:
         state = State(self.index)
         if applied is None:
             if self._rotated(state):
-                self._settle(CommitTree.of(self.repository, state.tree))
+                self._settle_if_free(state.tree)
             return None
         try:
             wanted = self.repository.commit(applied[0]).tree
         except Permanent:
             return applied
         if wanted != state.tree or self._rotated(state):
-            self._settle(CommitTree.of(self.repository, wanted))
+            self._settle_if_free(wanted)
         return applied
 
     def _usable(self) -> bool:
         """Whether the index has compiled a tree under today's contract, which the repository still has."""
         state = State(self.index)
-        if not state.tree or state.contract != f"{self.installation.contract.digest}:{self.index.schemas}":
+        if (
+            not state.tree
+            or self.index.about("source") is None
+            or state.contract != f"{self.installation.contract.digest}:{self.index.schemas}"
+        ):
             return False
         try:
             self.repository.entries(state.tree)
@@ -179,17 +186,28 @@ class Tracker:
         """Whether a secret has another value than when the tree was compiled."""
         return any(self.token(*secret_of(name)) != before for name, before in state.secrets().items())
 
+    def _settle_if_free(self, tree: str) -> None:
+        """As `_settle`, unless another process writes the index for too long: then everything is seen from the tree that it has."""
+        try:
+            self._settle(CommitTree.of(self.repository, tree))
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+
     def _settle(self, tree: CommitTree) -> None:
         """Bring the index to a tree, compared with the record. Another process that is writing it is waited for, but not for ever."""
         comparison = self._comparison(tree)
         with stage("settle"):
-            desired = settle(tree, self.installation.contract, self.token, self.index, comparison.visit)
-            with self.index.writing():
-                source = desired.fleet.name if desired.fleet else ""
-                if source != self.index.about("source"):
-                    self.index.note("source", source)
-                    self.index.note("mark", "")
-                self._look(source, comparison)
+            self._note(settle(tree, self.installation.contract, self.token, self.index, comparison.visit), comparison)
+
+    def _note(self, desired: Desired, comparison: Comparison) -> None:
+        """The index has just been brought to what is desired: note whose record it is compared with, and how far that is known."""
+        with self.index.writing():
+            source = desired.fleet.name if desired.fleet else ""
+            if source != self.index.about("source"):
+                self.index.note("source", source)
+                self.index.note("mark", "")
+            self._look(source, comparison)
 
     def _sync(self) -> set[str]:
         """Look again at what was touched since; gives groups that could not be noted because another process is writing."""
@@ -210,7 +228,7 @@ class Tracker:
     def _mark(self, now: tuple[str, int]) -> tuple[str, int] | None:
         """How far the record was known; None if it is another record or an older one."""
         store, _, seq = (self.index.about("mark") or "").partition(" ")
-        return (store, int(seq)) if store == now[0] and int(seq) <= now[1] else None
+        return (store, int(seq)) if store == now[0] and seq.isdecimal() and int(seq) <= now[1] else None
 
     def _look(self, source: str, comparison: Comparison | None) -> None:
         """Compare what was touched since the record was last looked at, or everything; within `writing`. `comparison` has just seen some of it."""

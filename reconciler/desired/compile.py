@@ -14,7 +14,7 @@ from reconciler.desired.catalog import Catalog
 from reconciler.desired.clash import changed_identities, clashes
 from reconciler.desired.contribution import Contract, Reader, SourceFile
 from reconciler.desired.declared import Declarations, Members, place_of, places
-from reconciler.desired.difference import Difference, Tree, difference, ignored, owners_of
+from reconciler.desired.difference import Difference, Tree, difference, ignored
 from reconciler.desired.findings import SHARED, Findings, packed, unpacked
 from reconciler.desired.foreign import Owner, Owners, owner_rows, projects
 from reconciler.desired.layers import Unresolved
@@ -170,8 +170,7 @@ def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Vi
         elif not found.empty:
             _View(compiler, found, visit, settle=True).desired()
         compiler.finish()
-    compiler = _Compiler(index, tree, contract, token)
-    return _View(compiler, Difference(owners=owners_of(compiler.state)), ignore).desired()
+    return compile_tree(tree, contract, token, index, visit)  # another process may just have settled another one
 
 
 class _Compiler:

@@ -53,7 +53,11 @@ class History:
         for path, text in sorted(self.files.items()):
             mode, content = text if isinstance(text, tuple) else (0o100644, text)
             assert content is not None
-            blob = pygit2.Oid(hex=str(content)) if mode == MODULE else self.git.create_blob(content if isinstance(content, bytes) else content.encode())
+            blob = (
+                pygit2.Oid(hex=str(content))
+                if mode == MODULE
+                else self.git.create_blob(content if isinstance(content, bytes) else content.encode())
+            )
             index.add(pygit2.IndexEntry(path, blob, mode))
         return index.write_tree(self.git)
 

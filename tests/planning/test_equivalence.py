@@ -3,12 +3,12 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.drivers.memory import Fault
@@ -18,7 +18,7 @@ from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, records_of_group
 from tests.desired.test_incremental import ANSIBLE, PLAY, SET, START, variants
 from tests.fleets import FLEET, TENANT, host
-from tests.planning.histories import EXECUTABLE, LINK, MODULE, SECRETS, File, History, Site, close
+from tests.planning.histories import EXECUTABLE, LINK, MODULE, File, History, Site
 
 MODES: dict[str, list[File]] = {
     "fleet.yaml": [FLEET.replace("name: test", "name: renamed"), FLEET + "  guards: {maxDeletePercent: 100}\n"],
@@ -42,7 +42,11 @@ KINDS = ("fleet/host", "memory/machine", "memory/config", "boot/ipxe")
 
 def without_clashes(files: dict[str, File]) -> dict[str, File]:
     """No path may be a file and a directory at once: the directory wins."""
-    return {path: text for path, text in files.items() if text is None or not any(other.startswith(f"{path}/") and files[other] is not None for other in files)}
+    return {
+        path: text
+        for path, text in files.items()
+        if text is None or not any(other.startswith(f"{path}/") and files[other] is not None for other in files)
+    }
 
 
 EDITS = st.lists(
@@ -144,10 +148,8 @@ def fresh_secrets(made: Site) -> None:
 
 
 def apply(made: Site, request: Request) -> None:
-    try:
+    with suppress(InputError, OctofleetError):
         made.apply(request)
-    except (InputError, OctofleetError):
-        pass
 
 
 @settings(max_examples=int(os.environ.get("EXAMPLES", "40")), deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
