@@ -119,13 +119,21 @@ class Tracker:
         if not self.index.about("mark"):  # there was nothing to compare with: the index has compiled this tree instead
             self._note(desired, comparison)
             desired = self.view(tree.id)
+        other: set[str] = set()
         if desired.fleet is not None and desired.fleet.name != self.index.about("source"):
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
+            other = self._of_another_fleet(desired, desired.fleet.name)
         state = State(self.index)
         pending = frozenset({*state.open(), *touched})
-        differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys()
+        differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys() | other
         return Tracked(desired=desired, tree=tree, open=frozenset(differing), pending=pending, applied=applied, compiled=state.tree)
+
+    def _of_another_fleet(self, desired: Desired, source: str) -> set[str]:
+        """The groups that no host stands for, where the index knows the record of another Fleet than this one: each may differ from its record."""
+        whole = set(desired.whole())
+        with self.installation.store.read() as connection:
+            return whole.union(group for group in recorded_groups(connection, source) if group not in desired.hosts)
 
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""

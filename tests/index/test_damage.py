@@ -1,19 +1,23 @@
 """A file that does not hold what it should is thrown away with a warning, and the plan is right."""
 
 import os
+import re
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from reconciler.desired.packed import unpack_parsed
+from reconciler.index import file as index_file
+from reconciler.index.file import Damaged
 from tests.cli.command import quick
 from tests.fleets import Repo, Result, fleet, host, repo
 
 CHANGED = host("web-01", 1, spec="  packages: [nano]\n")
-BROKEN = "kind: Host\n"
 WARNING = "the index is made anew"
 
 
@@ -96,8 +100,6 @@ def flipped_byte(file: Path) -> None:
 
 
 def other_shape(file: Path) -> None:
-    import zlib
-
     for blob, body in parsed_rows(file):
         other = body[4:5] + msgspec.msgpack.encode([["a", 1], {}])
         altered(file, "UPDATE parsed SET body = ? WHERE blob = ?", zlib.crc32(other).to_bytes(4, "big") + other, blob)
@@ -119,10 +121,6 @@ def without(table: str) -> Callable[[Path], None]:
     return drop
 
 
-def bad_mark(file: Path) -> None:
-    altered(file, "UPDATE about SET value = 'nonsense' WHERE key = 'mark'")
-
-
 def bad_number(file: Path) -> None:
     altered(file, "UPDATE about SET value = 'many' WHERE key = 'hosts'")
 
@@ -139,10 +137,6 @@ def bad_input(file: Path) -> None:
     altered(file, "INSERT INTO secret VALUES ('secret:nonsense', 'x')")
 
 
-def no_such_blob(file: Path) -> None:
-    altered(file, "UPDATE manifest SET blob = x'00'")
-
-
 def no_such_document(file: Path) -> None:
     altered(file, "UPDATE manifest SET number = 7")
 
@@ -154,7 +148,7 @@ def no_such_member(file: Path) -> None:
 DAMAGE = [
     truncated, cut_short, garbage_header, garbage, pages_of_noise, flipped_byte, other_shape, empty_body, text_for_bytes,
     *map(without, ("about", "parsed", "manifest", "inputs", "used", "identity", "bad", "project", "finding", "orphan", "secret")),
-    bad_mark, bad_number, bad_finding, misshapen_finding, bad_input, no_such_blob, no_such_document, no_such_member,
+    bad_number, bad_finding, misshapen_finding, bad_input, no_such_document, no_such_member,
 ]  # fmt: skip
 
 
@@ -169,3 +163,108 @@ def test_a_damaged_file_is_made_anew(site: tuple[Repo, Path], damage: Callable[[
     again = plan(site)
     assert facts(again)[:2] == wanted[:2]  # type: ignore[index]
     assert "index" not in again.err
+
+
+def test_a_mark_that_means_nothing_is_no_mark(site: tuple[Repo, Path]) -> None:
+    wanted = cold(site)
+    altered(index_of(site[1]), "UPDATE about SET value = 'nonsense' WHERE key = 'mark'")
+    assert facts(plan(site)) == wanted
+
+
+@pytest.mark.parametrize("args", [("explain", "host/shop/web-02"), ("render", "shop/web-02"), ("validate",)], ids=lambda args: args[0])
+def test_a_command_that_meets_damage_late_works_the_next_time(site: tuple[Repo, Path], args: tuple[str, ...]) -> None:
+    made, data = site
+    where = ("--repo", str(made.path))
+    before = quick(data, *args, *where)
+    other_shape(index_of(data))
+    first, second = (quick(data, *args, *where) for _ in range(2))
+    assert "internal error" not in first.text
+    assert (second.code, second.out, second.err) == (before.code, before.out, "")
+
+
+def other_format(file: Path) -> None:
+    altered(file, "PRAGMA user_version=999")
+
+
+def other_schemas(file: Path) -> None:
+    """As another version of Octofleet left it: what it read then must not count now."""
+    for blob, body in parsed_rows(file):
+        altered(file, "UPDATE parsed SET schemas = schemas + 1, body = ? WHERE blob = ?", body[:4] + b"x", blob)
+    altered(file, "UPDATE about SET value = 'x:1' WHERE key = 'contract'")
+
+
+def other_contract(file: Path) -> None:
+    altered(file, "UPDATE about SET value = replace(value, ':', 'x:') WHERE key = 'contract'")
+    altered(file, "UPDATE manifest SET open = 0, inputs = NULL")
+
+
+def cut_off_build(file: Path) -> None:
+    """As a process leaves it that ends between compiling a tree and comparing it with the record."""
+    altered(file, "DELETE FROM about WHERE key IN ('source', 'mark')")
+
+
+def no_wal(file: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("change", [other_format, other_schemas, other_contract, cut_off_build, no_wal], ids=lambda change: change.__name__)
+def test_what_another_version_or_a_dead_process_left_is_made_anew(site: tuple[Repo, Path], change: Callable[[Path], None]) -> None:
+    wanted, file = cold(site), index_of(site[1])
+    change(file)
+    found = plan(site)
+    assert facts(found) == wanted and not found.err
+    connection = sqlite3.connect(file)
+    about = dict(connection.execute("SELECT key, value FROM about").fetchall())
+    connection.close()
+    assert about["source"] == "test" and about["mark"]
+
+
+def test_the_index_of_another_repository_in_its_place(site: tuple[Repo, Path], tmp_path: Path) -> None:
+    _, data = site
+    other = repo(tmp_path / "other", fleet(hosts=2, fleet=fleet()["fleet.yaml"].replace("test", "other").replace("UTC", "Asia/Tokyo")))
+    wanted, file = cold(site), index_of(data)
+    assert quick(tmp_path / "elsewhere", "plan", "--repo", str(other.path)).code == 2
+    shutil.copyfile(index_of(tmp_path / "elsewhere"), file)
+    assert facts(plan(site)) == wanted
+
+
+def test_nothing_is_pickled() -> None:
+    package = Path(index_file.__file__).parent.parent
+    for path in (*package.glob("index/*.py"), *package.glob("desired/*.py")):
+        for word in ("pickle", "marshal", "shelve", "dill"):
+            assert not re.search(rf"\b{word}\b", path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [[["Host", "shop", "web-01", [], 0, 1, {}, "delete", None, False]], [], [], False, []],
+        [[["Host", "shop", 7, {}, 0, 1, {}, "delete", None, False]], [], [], False, []],
+        [[["Host", "shop", "web-01", {}, 0, 1, {}, "explode", None, False]], [], [], False, []],
+        [[["Host", "shop", "web-01", {}, 0, 1, {}, "delete", ["one"], False]], [], [], False, []],
+        [[], [[1, 1, "code", "message", "hint", "grave"]], [], False, []],
+        [[], [], [["Host", "shop"]], False, []],
+        [[], [], [], 1, []],
+        {},
+        7,
+    ],
+)
+def test_values_are_read_back_with_their_types(body: object) -> None:
+    with pytest.raises(Damaged):
+        unpack_parsed("a.yaml", b"\2" + msgspec.msgpack.encode(body))
+
+
+def test_no_secret_is_in_the_file(tmp_path: Path) -> None:
+    settings = '[secrets.stores.env]\ntype = "env"\nprefix = "SITE_SECRET_"\ntenants = ["*"]\n'
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "octofleet.toml").write_text(settings)
+    made = repo(tmp_path / "repo", fleet(more=host("web-09", 9, spec="  vars: {p: {secretRef: {store: env, key: DB}}}\n")))
+    env = {"SITE_SECRET_DB": "correct horse battery staple"}
+    for _ in range(2):
+        result = quick(data, "apply", "--approve", "--repo", str(made.path), env=env)
+        assert "secret" not in result.err
+        stored = b"".join(file.read_bytes() for file in data.glob("index/*"))
+        assert b"secret:" in stored and b"DB" in stored
+        assert b"correct horse" not in stored
