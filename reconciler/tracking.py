@@ -22,7 +22,9 @@ from reconciler.index.state import State
 from reconciler.source.repository import Commit, Repository
 from reconciler.source.tree import File, printable
 from reconciler.stages import count, stage
+from reconciler.store.engine import Connection
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
+from reconciler.store.runs import knows_work, last_work
 from reconciler.types.values import SecretRef
 from reconciler.wiring import Installation
 
@@ -111,6 +113,7 @@ class Tracker:
         """What a commit wants, and what may differ from the record."""
         tree = CommitTree.of(self.repository, commit.tree)
         applied = self._follow(tree)
+        source = self.index.about("source")
         with stage("sync"):
             touched = self._sync()
         comparison = self._comparison(tree)
@@ -120,7 +123,7 @@ class Tracker:
             self._note(desired, comparison)
             desired = self.view(tree.id)
         other: set[str] = set()
-        if desired.fleet is not None and desired.fleet.name != self.index.about("source"):
+        if desired.fleet is not None and desired.fleet.name != source:
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
             other = self._of_another_fleet(desired, desired.fleet.name)
@@ -222,7 +225,7 @@ class Tracker:
         source = self.index.about("source") or ""
         with self.installation.store.read() as connection:
             now = mark(connection, source)
-            known = self._mark(now)
+            known = self._mark(connection, now)
             touched = touched_since(connection, source, known[1]) if known else []
         if known == now:
             return set()
@@ -233,16 +236,18 @@ class Tracker:
             return set(touched)
         return set()
 
-    def _mark(self, now: tuple[str, int]) -> tuple[str, int] | None:
-        """How far the record was known; None if it is another record or an older one."""
-        store, _, seq = (self.index.about("mark") or "").partition(" ")
-        return (store, int(seq)) if store == now[0] and seq.isdecimal() and int(seq) <= now[1] else None
+    def _mark(self, connection: Connection, now: tuple[str, int]) -> tuple[str, int] | None:
+        """How far the record was known; None if it is another record, or one that was restored to an older state."""
+        store, seq, *work = [*(self.index.about("mark") or "").split(" "), ""]
+        known = store == now[0] and seq.isdecimal() and int(seq) <= now[1] and knows_work(connection, filter(None, work))
+        return (store, int(seq)) if known else None
 
     def _look(self, source: str, comparison: Comparison | None) -> None:
         """Compare what was touched since the record was last looked at, or everything; within `writing`. `comparison` has just seen some of it."""
         with self.installation.store.read() as connection:
             now = mark(connection, source)
-            known = self._mark(now)
+            known = self._mark(connection, now)
+            work = last_work(connection, source)
             groups = touched_since(connection, source, known[1]) if known else []
         seen = comparison.seen if comparison else set()
         state = State(self.index)
@@ -258,7 +263,7 @@ class Tracker:
             for group, differs in found.items():
                 state.set_orphan(group, orphan=differs and not state.declared(group))
         first = comparison.marks[0] if comparison and comparison.marks else now
-        self.index.note("mark", f"{first[0]} {first[1]}")
+        self.index.note("mark", " ".join((first[0], str(first[1]), *work)))
 
     def _everything(self, state: State, source: str, seen: set[str]) -> Iterator[str]:
         yield from (group for kind in ("fleet", "tenant", "host") for group in state.refs(kind) if group not in seen)

@@ -165,7 +165,9 @@ class Index:
 
     def evict(self) -> None:
         """Within `writing`, after a build: drop what the compiled tree does not hold, when the file has grown too large."""
-        pages, free, size = (self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+        pages, free, size = (
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
         if (pages - free) * size > MAX_BYTES:
             self.connection.execute("DELETE FROM parsed WHERE blob NOT IN (SELECT blob FROM manifest)")
             self.connection.execute("DELETE FROM parsed WHERE schemas <> ?", (self.schemas,))

@@ -10,7 +10,6 @@ from reconciler.types.canonical import canonical, digest, digest_bytes
 from reconciler.types.origin import Origin
 from reconciler.types.values import RESERVED_PREFIX, Spec
 
-
 RESERVED = RESERVED_PREFIX.encode()
 
 

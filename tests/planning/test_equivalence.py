@@ -23,8 +23,19 @@ from tests.planning.histories import EXECUTABLE, LINK, MODULE, File, History, Si
 MODES: dict[str, list[File]] = {
     "fleet.yaml": [FLEET.replace("name: test", "name: renamed"), FLEET + "  guards: {maxDeletePercent: 100}\n"],
     "tenant.yaml": [TENANT.replace("shop", "lab")],
-    "second.yaml": [TENANT.replace("shop", "lab"), host("lab-01", 30, tenant="lab"), host("web-01", 30, tenant="lab", metadata="  moved: {from: shop/web-01}\n")],
-    "hosts/one.yaml": [(LINK, "two.yaml"), (EXECUTABLE, host("web-01", 1)), None, host("new-01", 1, metadata="  moved: {from: web-01}\n"), host("web-01", 1, metadata="  onDelete: forget\n"), host("web-01", 1, spec="  protect: true\n")],
+    "second.yaml": [
+        TENANT.replace("shop", "lab"),
+        host("lab-01", 30, tenant="lab"),
+        host("web-01", 30, tenant="lab", metadata="  moved: {from: shop/web-01}\n"),
+    ],
+    "hosts/one.yaml": [
+        (LINK, "two.yaml"),
+        (EXECUTABLE, host("web-01", 1)),
+        None,
+        host("new-01", 1, metadata="  moved: {from: web-01}\n"),
+        host("web-01", 1, metadata="  onDelete: forget\n"),
+        host("web-01", 1, spec="  protect: true\n"),
+    ],
     "hosts/one.yaml/inside.yaml": [host("web-06", 6)],
     "hosts/secret.yaml": [host("web-05", 5, spec="  vars: {p: {secretRef: {store: env, key: KEY}}}\n")],
     "set.yaml": [SET.replace("COUNT", "1").replace("FIRST", "20"), None],
@@ -33,7 +44,7 @@ MODES: dict[str, list[File]] = {
     "ansible/roles": [(MODULE, "1" * 40), (MODULE, "2" * 40)],
     ".octofleetignore": ["ansible\n", "*.yml\n"],
     "b\udcff.yaml": [PLAY],
-}  # fmt: skip
+}
 VARIANTS: dict[str, list[File]] = {path: [*variants().get(path, []), *MODES.get(path, [])] for path in {*variants(), *MODES}}
 BEGUN: dict[str, File] = {**START, "role.yaml": ANSIBLE, "hosts/many.yaml": VARIANTS["hosts/many.yaml"][2]}
 HOSTS = ("web-01", "web-02", "web-03", "web-05", "worker-1", "worker-2", "lab-01")
