@@ -99,10 +99,10 @@ class Declarations:
             self._files[key] = {manifest.index: manifest for manifest in self.reader.of(file, self._owners).manifests}
             if len(self._files) > KEPT:
                 self._files.popitem(last=False)
-        manifest = self._files[key].get(place.number)
-        if manifest is not None and place.member != NO_MEMBER:
-            members = self.members.of(manifest) if manifest.kind == "HostSet" else ()
-            manifest = members[place.member] if place.member < len(members) else None
-        if manifest is None or manifest.key != place.ref:
+        found = self._files[key].get(place.number)
+        if found is not None and place.member != NO_MEMBER:
+            members = self.members.of(found) if found.kind == "HostSet" else ()
+            found = members[place.member] if place.member < len(members) else None
+        if found is None or found.key != place.ref:
             raise Damaged(f"{place.path} does not declare {place.ref}")
-        return manifest
+        return found

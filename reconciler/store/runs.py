@@ -166,10 +166,8 @@ def last_work(connection: Connection, source: str) -> list[str]:
 def knows_work(connection: Connection, named: Iterable[str]) -> bool:
     """Whether all that `last_work` named is still there: it is not in a database that was restored to before, whatever that did since."""
     for table, key, at in (name.split("/") for name in named):
-        if table == "run":
-            found = connection.row("SELECT '' FROM run WHERE id = ?", (key,))
-        else:
-            found = connection.row("SELECT at FROM log WHERE id = ?", (int(key),))
+        query = "SELECT '' FROM run WHERE id = ?" if table == "run" else "SELECT at FROM log WHERE id = ?"
+        found = connection.row(query, (key if table == "run" else int(key),))
         if found is None or str(found[0]) != at:
             return False
     return True
