@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import schemas
 from reconciler.comparing import Fingerprint, count_made, fingerprint
 from reconciler.comparing import resources as made
 from reconciler.desired.compile import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
-from reconciler.index.file import Damaged, Index, cannot_use
+from reconciler.index.file import Damaged, Index, cannot_use, is_busy
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
 from reconciler.plan.guard import GuardRules
@@ -83,6 +84,8 @@ def _with_index(installation: Installation, repository: Repository, work: Callab
     try:
         return work(index)
     except (Damaged, sqlite3.DatabaseError) as error:
+        if isinstance(error, sqlite3.OperationalError) and is_busy(error):
+            return work(Index(None, schemas.digest()))  # another process makes it, and takes long
         if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
             raise cannot_use(index, error) from error
         index.reset(str(error))

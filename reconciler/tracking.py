@@ -18,13 +18,15 @@ from reconciler.desired.contribution import SourceFile
 from reconciler.desired.difference import Changed
 from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
-from reconciler.index.file import Index
+from reconciler.index.file import Index, is_busy
 from reconciler.index.state import State
 from reconciler.plan.alike import Alike
 from reconciler.source.repository import Commit, Repository
-from reconciler.source.tree import File
+from reconciler.source.tree import File, printable
 from reconciler.stages import stage
+from reconciler.store.engine import Connection
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
+from reconciler.store.runs import knows_work, last_work
 from reconciler.types.change import Change
 from reconciler.types.values import SecretRef
 from reconciler.wiring import Installation
@@ -70,7 +72,7 @@ class CommitTree:
     def changed(self, before: str) -> Iterator[Changed]:
         """What differs from another tree. Raises `Permanent` if it is not there any more."""
         for delta in self.repository.changed(before, self.id):
-            yield Changed(path=delta.path, before=_file(delta.file_before()), after=_file(delta.file()))
+            yield Changed(path=printable(delta.path), before=_file(delta.file_before()), after=_file(delta.file()))
 
     def at(self, tree: str) -> "CommitTree":
         """Another tree of the repository."""
@@ -117,6 +119,7 @@ class Tracker:
         """
         tree = CommitTree.of(self.repository, commit.tree)
         applied = self._follow(tree)
+        source = self.index.about("source")
         with stage("sync"):
             touched = self._sync()
         state = State(self.index)
@@ -125,10 +128,16 @@ class Tracker:
         comparison = replace(self._comparison(tree), bulk=decided, pending=pending)
         with stage("compile"):
             desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison)
-        if desired.fleet is not None and desired.fleet.name != self.index.about("source"):
+        if not self.index.about("mark"):  # there was nothing to compare with: the index has compiled this tree instead
+            self._note(desired, comparison)
+            desired, decided, state = self.view(tree.id), None, State(self.index)
+            pending = frozenset(state.open())
+        other: set[str] = set()
+        if desired.fleet is not None and desired.fleet.name != source:
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
-        differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys()
+            other = self._of_another_fleet(desired, desired.fleet.name)
+        differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys() | other
         return Tracked(
             desired=desired,
             tree=tree,
@@ -157,6 +166,12 @@ class Tracker:
             return self.repository.commit(name)
         except Permanent:
             return None
+
+    def _of_another_fleet(self, desired: Desired, source: str) -> set[str]:
+        """The groups that no host stands for, where the index knows the record of another Fleet than this one: each may differ from its record."""
+        whole = set(desired.whole())
+        with self.installation.store.read() as connection:
+            return whole.union(group for group in recorded_groups(connection, source) if group not in desired.hosts)
 
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""
@@ -188,17 +203,21 @@ class Tracker:
         state = State(self.index)
         if applied is None:
             if self._rotated(state):
-                self._settle(CommitTree.of(self.repository, state.tree))
+                self._settle_if_free(state.tree)
             return None
         commit = self._commit(applied[0])
         if commit is not None and (commit.tree != state.tree or self._rotated(state)):
-            self._settle(CommitTree.of(self.repository, commit.tree))
+            self._settle_if_free(commit.tree)
         return applied
 
     def _usable(self) -> bool:
         """Whether the index has compiled a tree under today's contract, which the repository still has."""
         state = State(self.index)
-        if not state.tree or state.contract != f"{self.installation.contract.digest}:{self.index.schemas}":
+        if (
+            not state.tree
+            or self.index.about("source") is None
+            or state.contract != f"{self.installation.contract.digest}:{self.index.schemas}"
+        ):
             return False
         try:
             self.repository.entries(state.tree)
@@ -210,24 +229,35 @@ class Tracker:
         """Whether a secret has another value than when the tree was compiled."""
         return any(self.token(*secret_of(name)) != before for name, before in state.secrets().items())
 
+    def _settle_if_free(self, tree: str) -> None:
+        """As `_settle`, unless another process writes the index for too long: then everything is seen from the tree that it has."""
+        try:
+            self._settle(CommitTree.of(self.repository, tree))
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+
     def _settle(self, tree: CommitTree) -> None:
         """Bring the index to a tree, compared with the record. Another process that is writing it is waited for, but not for ever."""
         comparison = self._comparison(tree)
         with stage("settle"):
-            desired = settle(tree, self.installation.contract, self.token, self.index, comparison)
-            with self.index.writing():
-                source = desired.fleet.name if desired.fleet else ""
-                if source != self.index.about("source"):
-                    self.index.note("source", source)
-                    self.index.note("mark", "")
-                self._look(source, comparison)
+            self._note(settle(tree, self.installation.contract, self.token, self.index, comparison), comparison)
+
+    def _note(self, desired: Desired, comparison: Comparison) -> None:
+        """The index has just been brought to what is desired: note whose record it is compared with, and how far that is known."""
+        with self.index.writing():
+            source = desired.fleet.name if desired.fleet else ""
+            if source != self.index.about("source"):
+                self.index.note("source", source)
+                self.index.note("mark", "")
+            self._look(source, comparison)
 
     def _sync(self) -> set[str]:
         """Look again at what was touched since; gives groups that could not be noted because another process is writing."""
         source = self.index.about("source") or ""
         with self.installation.store.read() as connection:
             now = mark(connection, source)
-            known = self._mark(now)
+            known = self._mark(connection, now)
             touched = touched_since(connection, source, known[1]) if known else []
         if known == now:
             return set()
@@ -238,16 +268,18 @@ class Tracker:
             return set(touched)
         return set()
 
-    def _mark(self, now: tuple[str, int]) -> tuple[str, int] | None:
-        """How far the record was known; None if it is another record or an older one."""
-        store, _, seq = (self.index.about("mark") or "").partition(" ")
-        return (store, int(seq)) if store == now[0] and int(seq) <= now[1] else None
+    def _mark(self, connection: Connection, now: tuple[str, int]) -> tuple[str, int] | None:
+        """How far the record was known; None if it is another record, or one that was restored to an older state."""
+        store, seq, *work = [*(self.index.about("mark") or "").split(" "), ""]
+        known = store == now[0] and seq.isdecimal() and int(seq) <= now[1] and knows_work(connection, filter(None, work))
+        return (store, int(seq)) if known else None
 
     def _look(self, source: str, comparison: Comparison | None) -> None:
         """Compare what was touched since the record was last looked at, or everything; within `writing`. `comparison` has just seen some of it."""
         with self.installation.store.read() as connection:
             now = mark(connection, source)
-            known = self._mark(now)
+            known = self._mark(connection, now)
+            work = last_work(connection, source)
             groups = touched_since(connection, source, known[1]) if known else []
         seen = comparison.seen if comparison else set()
         state = State(self.index)
@@ -263,7 +295,7 @@ class Tracker:
             for group, differs in found.items():
                 state.set_orphan(group, orphan=differs and not state.declared(group))
         first = comparison.marks[0] if comparison and comparison.marks else now
-        self.index.note("mark", f"{first[0]} {first[1]}")
+        self.index.note("mark", " ".join((first[0], str(first[1]), *work)))
 
     def _everything(self, state: State, source: str, seen: set[str]) -> Iterator[str]:
         yield from (group for kind in ("fleet", "tenant", "host") for group in state.refs(kind) if group not in seen)

@@ -6,12 +6,11 @@ import time
 import click
 
 from reconciler.cli.options import common
-from reconciler.cli.runs import FORGET
 from reconciler.errors import Refused
 from reconciler.report.text import printable
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, load_records, records_of_group
-from reconciler.store.runs import refuse_held, write_log
+from reconciler.store.runs import FORGET, refuse_held, write_log
 from reconciler.wiring import Installation
 
 

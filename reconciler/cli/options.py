@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from reconciler.errors import OctofleetError
+from reconciler.index.file import Damaged
 from reconciler.logs import set_level
 from reconciler.tracing import enable_if_asked
 from reconciler.types.problem import Problem, Severity
@@ -40,6 +42,10 @@ def common(command: Command) -> Command:
         installation = open_installation(data_dir or default_data_dir(), config)
         try:
             return command(installation=installation, as_json=as_json, **given)
+        except Damaged as error:
+            for index in installation.indexes.values():
+                index.reset(str(error))
+            raise OctofleetError("the index was damaged and is made anew", hint="run the same command again", code="index") from error
         finally:
             installation.close()
 

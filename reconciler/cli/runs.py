@@ -9,10 +9,9 @@ from reconciler import applying
 from reconciler.cli.options import common
 from reconciler.errors import Refused
 from reconciler.report.text import printable
-from reconciler.store.runs import JournalRun, list_runs, load_steps, read_log
+from reconciler.store.runs import FORGET, JournalRun, list_runs, load_steps, read_log
 from reconciler.wiring import Installation
 
-FORGET = "forget"
 """Where `octofleet forget` writes its reasons."""
 
 

@@ -65,7 +65,9 @@ class Visitor(Protocol):
         """Something of each host. `fleet`: the Fleet's name; `changed`: what may have changed of each (nothing: anything); `whole`: how many hosts
         there will be in all chunks, 0 if nobody knows."""
 
-    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+    def alike(
+        self, fleet: str, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int
+    ) -> Collection[str]:
         """Is shown one host, as it was and as it is, in place of all that differ from their former selves in the same values, which they take as they are
         from the same layers. Gives the groups that need not be shown one by one."""
 
@@ -78,9 +80,11 @@ class Silent:
         del fleet, changed, whole
         return [Visited()] * len(hosts)
 
-    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+    def alike(
+        self, fleet: str, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int
+    ) -> Collection[str]:
         """All have to be looked at: they may have problems."""
-        del old, new, changed, places, whole
+        del fleet, old, new, changed, places, whole
         return ()
 
 
@@ -202,8 +206,7 @@ def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Vi
         elif not found.empty:
             _View(compiler, found, visit, settle=True).desired()
         compiler.finish()
-    compiler = _Compiler(index, tree, contract, token)
-    return _View(compiler, Difference(owners=owners_of(compiler.state)), SILENT).desired()
+    return compile_tree(tree, contract, token, index, visit)  # another process may just have settled another one
 
 
 class _Compiler:
@@ -414,7 +417,7 @@ class _View:
                 old, new = self.former.resolution(manifest), self.resolver.resolution(manifest)
             except Unresolved:
                 continue
-            for group in self.visit.alike(old.host, new.host, changed, here, whole):
+            for group in self.visit.alike(self.fleet, old.host, new.host, changed, here, whole):
                 del reached[group]
 
     def _changed(self, resolution: Resolution) -> Changed:

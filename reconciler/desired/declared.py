@@ -7,6 +7,7 @@ from reconciler.desired.contribution import Reader, SourceFile
 from reconciler.desired.foreign import Owners
 from reconciler.desired.hostset import TooMany, expand
 from reconciler.desired.manifest import Manifest, Parsed
+from reconciler.index.file import Damaged
 from reconciler.index.state import NO_MEMBER, Place, State
 
 KEPT = 64
@@ -98,5 +99,10 @@ class Declarations:
             self._files[key] = {manifest.index: manifest for manifest in self.reader.of(file, self._owners).manifests}
             if len(self._files) > KEPT:
                 self._files.popitem(last=False)
-        manifest = self._files[key][place.number]
-        return manifest if place.member == NO_MEMBER else self.members.of(manifest)[place.member]
+        found = self._files[key].get(place.number)
+        if found is not None and place.member != NO_MEMBER:
+            members = self.members.of(found) if found.kind == "HostSet" else ()
+            found = members[place.member] if place.member < len(members) else None
+        if found is None or found.key != place.ref:
+            raise Damaged(f"{place.path} does not declare {place.ref}")
+        return found

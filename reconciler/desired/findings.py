@@ -4,7 +4,6 @@ a HostSet, or `SHARED` for the rest.
 
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
-from typing import Any
 
 import msgspec
 
@@ -14,10 +13,12 @@ from reconciler.desired.layers import Unresolved, chain, follow
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules
 from reconciler.desired.reader import Positions, positions
+from reconciler.index.file import Damaged
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
 
 SHARED = ""
+_decode = msgspec.msgpack.Decoder(tuple[str, int, int, str, str, str, Severity]).decode
 KINDS = ("Fleet", "Tenant", "Network", "Profile", "Role", "HostSet")
 
 
@@ -122,14 +123,16 @@ def packed(by_owner: Mapping[str, list[Problem]]) -> Iterator[tuple[str, bytes]]
     for owner, problems in by_owner.items():
         for problem in sorted(set(problems)):
             o = problem.origin
-            fields = [o.path, o.line, o.column, problem.code, problem.message, problem.hint, problem.severity.value]
+            fields = (o.path, o.line, o.column, problem.code, problem.message, problem.hint, problem.severity)
             yield owner, msgspec.msgpack.encode(fields)
 
 
 def unpacked(rows: list[tuple[str, bytes]]) -> Iterator[tuple[str, Problem]]:
-    """Owner and problem again."""
+    """Owner and problem again. Raises `Damaged`."""
     for owner, body in rows:
-        fields: list[Any] = msgspec.msgpack.decode(body)
-        path, line, column, code, message, hint, severity = fields
+        try:
+            path, line, column, code, message, hint, severity = _decode(body)
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
+            raise Damaged(str(error)) from error
         origin = Origin(path=path, line=line, column=column)
-        yield owner, Problem(origin=origin, code=code, message=message, hint=hint, severity=Severity(severity))
+        yield owner, Problem(origin=origin, code=code, message=message, hint=hint, severity=severity)

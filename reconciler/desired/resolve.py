@@ -14,6 +14,7 @@ from reconciler.desired.catalog import Catalog
 from reconciler.desired.layers import Unresolved, follow, own_layers, roles, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules, is_secret, merge
+from reconciler.index.file import Damaged
 from reconciler.types.canonical import canonical
 from reconciler.types.host import ResolvedHost, RoleUse
 from reconciler.types.values import VAULT_KEY, Secret, SecretRef, Spec
@@ -213,8 +214,11 @@ def secret_input(ref: SecretRef, tenant: str) -> str:
 
 
 def secret_of(name: str) -> tuple[SecretRef, str]:
-    """The secret and the tenant that an input's name stands for."""
-    store, key, tenant = json.loads(name.removeprefix(SECRET))
+    """The secret and the tenant that an input's name stands for. Raises `Damaged`."""
+    try:
+        store, key, tenant = json.loads(name.removeprefix(SECRET))
+    except ValueError as error:
+        raise Damaged(f"{name} is not the name of a secret") from error
     return SecretRef(store=store, key=key), tenant
 
 

@@ -174,8 +174,10 @@ class Index:
 
     def evict(self) -> None:
         """Within `writing`, after a build: drop what the compiled tree does not hold, when the file has grown too large."""
-        (pages,), (size,) = (self.connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
-        if pages * size > MAX_BYTES:
+        pages, free, size = (
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        if (pages - free) * size > MAX_BYTES:
             self.connection.execute("DELETE FROM parsed WHERE blob NOT IN (SELECT blob FROM manifest)")
             self.connection.execute("DELETE FROM parsed WHERE schemas <> ?", (self.schemas,))
 
@@ -197,14 +199,21 @@ class Index:
             self._facts = dict(self.rows("SELECT key, value FROM about")) or {"": ""}
         return self._facts.get(key)
 
+    def number(self, key: str) -> int:
+        """A fact that is a number; 0 if it is not known. Raises `Damaged`."""
+        text = self.about(key) or "0"
+        if not text.isdecimal():
+            raise Damaged(f"{key} is no number")
+        return int(text)
+
     def note(self, key: str, value: str) -> None:
         """Set a fact; within `writing`."""
         self.connection.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
         self._facts.clear()
 
 
-def _checked(body: bytes) -> bytes:
-    if zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
+def _checked(body: object) -> bytes:
+    if not isinstance(body, bytes) or len(body) < 5 or zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
         raise Damaged("a parsed file is not as it was stored")
     return body[4:]
 
@@ -220,12 +229,16 @@ def cannot_use(index: Index, error: Exception) -> OctofleetError:
     return OctofleetError(f"cannot use the index {index.path}: {error}", hint=hint, code="index")
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process holds the file."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def _connect(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         private_directory(path.parent)
-        if path.exists() and (path.stat().st_uid != os.getuid() or stat.S_IMODE(path.stat().st_mode) & 0o022):
-            raise Damaged("another user may write to it")
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _check_ours(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "temp_store=MEMORY"):
@@ -237,9 +250,24 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     return connection
 
 
+def _check_ours(path: Path) -> None:
+    """What another user may write to is not read, and what a link leads to is not written. Raises `Damaged`."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise Damaged("it is a symbolic link")
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise Damaged("another user may write to it")
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found == FORMAT:
+        there = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if there != set(TABLES):
+            raise Damaged("its tables are not those of its format")
         return
     connection.execute("BEGIN IMMEDIATE")
     (found,) = connection.execute("PRAGMA user_version").fetchone()

@@ -44,8 +44,8 @@ class State:
         self._rows = index.rows
         self.tree = index.about("tree") or ""
         self.contract = index.about("contract") or ""
-        self.hosts = int(index.about("hosts") or 0)
-        self.generation = int(index.about("generation") or 0)
+        self.hosts = index.number("hosts")
+        self.generation = index.number("generation")
         self._inputs: dict[frozenset[str], int] = {}
 
     def places(self, ref: str) -> list[Place]:
@@ -178,6 +178,7 @@ class State:
         for table in OF_A_TREE:
             self.index.connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
         self.index.note("tree", "")
+        self.index.note("mark", "")  # the groups that have a record and no manifest are not known any more
         self._inputs.clear()
 
     def end(self, tree: str, contract: str) -> None:

@@ -46,8 +46,8 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """One path that differs: the ids of its blobs and whether they are a `blob` or a `link`, None where it is not there; equal ids mean that
-    only the mode changed."""
+    """One path that differs: the ids of what is there and whether that is a `blob`, a `link` or a `module` (a submodule, whose id is a commit's),
+    None where nothing is; equal ids mean that only the mode changed."""
 
     path: str
     before: str | None
@@ -64,7 +64,7 @@ class Delta:
         return self._side(self.kind_before, self.before, suffixes)
 
     def _side(self, kind: str, blob: str | None, suffixes: tuple[str, ...]) -> File | None:
-        if blob is None or _hidden(self.path) or not self.path.endswith(suffixes):
+        if blob is None or kind == "module" or _hidden(self.path) or not self.path.endswith(suffixes):
             return None
         return _file(self.path, kind, blob)
 
@@ -105,11 +105,9 @@ def changed(read: ReadTree, before: str | None, after: str | None, prefix: str =
         path = prefix + sample.name
         if sample.mode == _TREE:
             yield from changed(read, first.id if first else None, second.id if second else None, path + "/")
-        elif sample.mode != _MODULE:
-            ids = [None if entry is None or entry.mode == _MODULE else entry.id for entry in (first, second)]
+        else:
+            ids = [entry.id if entry else None for entry in (first, second)]
             yield Delta(path=path, before=ids[0], after=ids[1], kind_before=first.kind if first else "blob", kind=sample.kind)
-        elif first is not None and first.mode != _MODULE:
-            yield Delta(path=path, before=first.id, after=None, kind_before=first.kind)
 
 
 Change = tuple[int, str] | None
@@ -161,13 +159,18 @@ def _by_name(lines: set[bytes]) -> dict[bytes, Entry]:
     return {os.fsencode(entry.name) + (b"/" if entry.mode == _TREE else b""): entry for entry in found}
 
 
+def printable(path: str) -> str:
+    """A path as messages and the index have it: what is not UTF-8 is told by number, so that two such paths stay two."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def _hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
 
 def _file(path: str, kind: str, blob: str) -> File:
     problem = None
-    shown = os.fsencode(path).decode(errors="replace")
+    shown = printable(path)
     if shown != path:
         problem = _refusal(shown, "file-name", "the file's name is not UTF-8", "rename it")
     elif kind == "link":

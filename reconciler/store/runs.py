@@ -16,6 +16,8 @@ from reconciler.types.outcome import Status
 RUN = ("id", "plan", "source", "state", "started_at", "ended_at", "reason")
 STEP = ("run", "seq", "wave", "driver", "state", "attempts", "operation")
 RUNS = "SELECT id, plan, source, state, started_at, ended_at, reason FROM run"
+FORGET = "forget"
+"""Stands for a run in the log's lines about records that were forgotten."""
 ITEM = ("run", "step", "address", "change", "action", "status", "error")
 
 
@@ -152,6 +154,23 @@ def end_run(connection: Connection, run_id: str, state: str, at: float) -> None:
 def write_log(connection: Connection, run_id: str, lines: Iterable[tuple[int, float, str]]) -> None:
     """Append lines (step, time, text) to a run's log."""
     connection.run_many(insert("log", ("run", "step", "at", "text")), ((run_id, seq, at, text) for seq, at, text in lines))
+
+
+def last_work(connection: Connection, source: str) -> list[str]:
+    """Names the newest run of a source and the newest line about a forgotten record, as far as there are any, for `knows_work`."""
+    run = connection.row("SELECT 'run', id, '' FROM run WHERE source = ? ORDER BY started_at DESC LIMIT 1", (source,))
+    line = connection.row("SELECT 'log', id, at FROM log WHERE run = ? ORDER BY id DESC LIMIT 1", (FORGET,))
+    return ["/".join(map(str, found)) for found in (run, line) if found is not None]
+
+
+def knows_work(connection: Connection, named: Iterable[str]) -> bool:
+    """Whether all that `last_work` named is still there: it is not in a database that was restored to before, whatever that did since."""
+    for table, key, at in (name.split("/") for name in named):
+        query = "SELECT '' FROM run WHERE id = ?" if table == "run" else "SELECT at FROM log WHERE id = ?"
+        found = connection.row(query, (key if table == "run" else int(key),))
+        if found is None or str(found[0]) != at:
+            return False
+    return True
 
 
 def read_log(connection: Connection, run_id: str) -> list[tuple[int, float, str]]:

@@ -74,6 +74,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
+def digest_parts(value: Any) -> str:
+    """The same of a tree that holds no number but small integers, unless within a `fragment`: nothing in it can be other than canonical."""
+    return hashlib.sha256(_encode(value)).hexdigest()
+
+
 def digest_bytes(data: bytes) -> str:
     """The SHA-256 of bytes as they are, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

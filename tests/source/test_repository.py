@@ -89,7 +89,7 @@ def test_links_names_and_submodules(repo, opened, tmp_path):
     git(repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "sub"), "sub.yaml")
     commit(repo)
     found = {file.path: file.problem and file.problem.code for file in opened.files(opened.commit().tree)}
-    assert found == {"a.yaml": None, "hosts/b.yml": None, "link.yaml": "symlink", "bad\ufffd.yaml": "file-name"}
+    assert found == {"a.yaml": None, "hosts/b.yml": None, "link.yaml": "symlink", "bad\\xff.yaml": "file-name"}
 
 
 def test_entry(repo, opened):
@@ -101,13 +101,23 @@ def test_entry(repo, opened):
         assert opened.entry(tree, path) is None
 
 
+def submodules(repo, *entries):
+    """Have the next commit hold these submodules, whose commits nobody has."""
+    for path, digit in entries:
+        (repo / path).mkdir(exist_ok=True)
+        git(repo, "update-index", "--add", "--cacheinfo", f"160000,{digit * 40},{path}")
+
+
 def test_changed_agrees_with_git(repo, opened):
+    submodules(repo, ("moved.yaml", "1"))
+    git(repo, "commit", "-qm", "a submodule")
     before = opened.commit()
     git(repo, "mv", "a.yaml", "hosts/a.yaml")
     (repo / "hosts/b.yml").unlink()
     (repo / "hosts/b.yml").mkdir()
     (repo / "hosts/b.yml/x.yaml").write_text("now a directory")
     (repo / "hosts/readme.md").chmod(0o755)
+    submodules(repo, ("hosts/new", "1"), ("moved.yaml", "2"))
     commit(repo)
     after = opened.commit()
     for one, other in ((before, after), (after, before)):
