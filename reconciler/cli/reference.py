@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import click
 import msgspec
@@ -109,7 +109,7 @@ def _settings_lines() -> Iterator[str]:
     yield "The settings are the installation's. They are read from `octofleet.toml` in the data directory, or from the file that"
     yield "`--config` or `OCTOFLEET_CONFIG` names; never from the working directory and never from the repository of manifests."
     yield "A key that is not listed here is an error. The environment overrides the file, with two underscores for each table:"
-    yield "`OCTOFLEET_ANSIBLE__FORKS=20` sets `forks` of `[ansible]`. A list can only be set in the file."
+    yield '`OCTOFLEET_ANSIBLE__FORKS=20` sets `forks` of `[ansible]`. A list is written as in the file: `["shop"]`.'
     yield "`OCTOFLEET_DATA_DIR` is the data directory itself, and no setting."
     yield from _tables(Settings, "")
 
@@ -125,7 +125,7 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             below.append((inner, where if inner is field.type else f"{where}.NAME"))
         else:
-            rows.append((f"`{field.name}`", _type(field.type), _toml(field), _variable(where, field.type), KEYS[where]))
+            rows.append((f"`{field.name}`", _type(field.type), _toml(field), _variable(where), KEYS[where]))
     if rows:
         yield ""
         yield from _table(("key", "type", "default", "environment", "meaning"), rows)
@@ -135,6 +135,7 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
 
 def _type(of: Any) -> str:
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
     return names.get(of) or f"list of {names[get_args(of)[0]]}s"
 
 
@@ -144,9 +145,7 @@ def _toml(field: msgspec.structs.FieldInfo) -> str:
     return f"`{str(field.default).lower()}`" if not isinstance(field.default, str) else f'`"{field.default}"`'
 
 
-def _variable(where: str, of: Any) -> str:
-    if get_origin(of) is list:
-        return ""
+def _variable(where: str) -> str:
     return f"`{PREFIX}{where.replace('.', '__').upper()}`"
 
 
