@@ -13,7 +13,7 @@ help:
 	@echo "make test       everything that CI runs"
 	@echo "make check      format, lint, types, import contracts"
 	@echo "make bench      measure; QUICK=1 takes under a minute"
-	@echo "make docs       generate docs/reference and the benchmark page"
+	@echo "make docs       generate docs/reference"
 	@echo "make test-slow  cases that take many minutes"
 	@echo "make lock       renew constraints.txt from the newest releases"
 
