@@ -152,6 +152,26 @@ def test_no_page_names_a_registry(page: Path) -> None:
     assert [name for name in REGISTRIES if name in _text(page)] == []
 
 
+def _flow() -> Iterator[tuple[str, str]]:
+    """File and name of everything that a table of docs/flow.md points to; an empty name: the file alone."""
+    for line in _text(Path("docs/flow.md")).splitlines():
+        where = line.rstrip(" |").rpartition("|")[2] if line.startswith("|") else ""
+        file = ""
+        for word in re.findall(r"`([^`]+)`", where) if ".py`" in where else ():
+            file = word if word.endswith(".py") else file
+            yield file, "" if word == file else word
+
+
+def test_what_the_flow_points_to_exists() -> None:
+    points, missing = list(_flow()), []
+    assert len(points) > 40
+    for file, name in points:
+        text = "".join(path.read_text() for path in (ROOT / "reconciler").glob(file))
+        if not text or not all(re.search(rf"^\s*(?:def|class) {part}\b", text, re.MULTILINE) for part in name.split(".") if part):
+            missing.append(f"{file} {name}")
+    assert missing == []
+
+
 def test_every_setting_is_documented_and_no_other() -> None:
     page = reference.settings_page()
     assert [key for key in reference.KEYS if f"`{key.rpartition('.')[2]}`" not in page] == []
