@@ -217,7 +217,7 @@ class _Compiler:
         self.state = State(index)
         self.reader = Reader(index=index, contract=contract, blob=tree.blob)
         self.digest = f"{contract.digest}:{index.schemas}"
-        self.sets: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], int] = {}
+        self.sets: dict[tuple[frozenset[str], frozenset[str], tuple[str, ...], tuple[str, ...]], int] = {}
 
     def text(self, path: str) -> bytes:
         """The bytes of a file."""
@@ -262,11 +262,11 @@ class _Compiler:
         )
 
     def _inputs(self, resolution: Resolution, manifest: Manifest, visited: Visited) -> int:
-        layers = f"{LAYERS}{manifest.spec.get('profile', '')} {' '.join(manifest.spec.get('roles', ()))}"  # in their order, which inputs have not
-        key = resolution.inputs, visited.inputs, frozenset((layers, *(OWN + name for _, spec in manifest.own for name in spec)))
+        layers = manifest.spec.get("profile", ""), *manifest.spec.get("roles", ())  # in their order, which inputs do not have
+        key = resolution.inputs, visited.inputs, layers, tuple(name for _, spec in manifest.own for name in spec)
         if key not in self.sets:
-            inputs, more, own = key
-            self.sets[key] = self.state.inputs_id(inputs | more | own)
+            inputs, more, _, own = key
+            self.sets[key] = self.state.inputs_id(inputs | more | {LAYERS + " ".join(layers), *(OWN + name for name in own)})
         return self.sets[key]
 
     def finish(self) -> None:
@@ -519,8 +519,9 @@ class _Build:
         left_out = ignored(self.compiler.tree)
         files = [file for file in self.compiler.tree.files() if file.path not in left_out]
         parse_all(self.reader, files)
-        owners = self._projects(files)
-        self._shared(files, owners)
+        mixed = [file for file in files if not self.reader.only_hosts(file)]
+        owners = self._projects(mixed)
+        self._shared(mixed if not owners else files, owners)
         declared = Declarations(self.state, self.reader, owners)
         catalog = self.compiler.catalog(declared, {path: unpack_parsed(path, body) for path, body in self.state.bad().items()})
         findings = Findings(catalog, self.compiler.text)
@@ -537,16 +538,15 @@ class _Build:
     def _projects(self, files: Iterable[SourceFile]) -> Owners:
         found: list[tuple[str, Owner]] = []
         for file in files:
-            if not self.reader.only_hosts(file):
-                rows = list(projects(self.reader.raw(file)))
-                self.state.replace_projects(file.path, owner_rows(rows))
-                found += rows
+            rows = list(projects(self.reader.raw(file)))
+            self.state.replace_projects(file.path, owner_rows(rows))
+            found += rows
         return Owners(found)
 
     def _shared(self, files: Iterable[SourceFile], owners: Owners) -> None:
         """Everything but hosts, and files with problems."""
         for file in files:
-            if self.reader.only_hosts(file) and not (owners and owners.of(file.path)):
+            if owners and not owners.of(file.path) and self.reader.only_hosts(file):
                 continue
             parsed = self.reader.of(file, owners)
             if parsed.problems or parsed.unknown or parsed.broken:
