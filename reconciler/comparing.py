@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from reconciler.bulk import Bulk
-from reconciler.desired.compile import Changed, Visited
 from reconciler.desired.difference import CONTENT
+from reconciler.desired.visitor import Changed, Visited
 from reconciler.drivers.driver import Driver, Inputs
 from reconciler.index.state import Place
 from reconciler.stages import count, counting
