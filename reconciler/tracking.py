@@ -186,12 +186,12 @@ class Tracker:
         return self.tokens[ref, tenant]
 
     def _comparison(self, tree: CommitTree) -> Comparison:
-        done, hosts = 0, State(self.index).hosts
+        done = 0
 
-        def more(number: int) -> None:
+        def more(number: int, whole: int) -> None:
             nonlocal done
             done += number
-            self.told("compare", done, max(done, hosts))
+            self.told("compare", done, max(done, whole))
 
         return Comparison(store=self.installation.store, drivers=self.installation.drivers, inputs=tree, told=more)
 

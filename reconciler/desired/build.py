@@ -17,7 +17,7 @@ from reconciler.desired.parallel import parse_all
 from reconciler.desired.resolve import Resolution, Resolver
 from reconciler.desired.visitor import Visited, Visitor
 from reconciler.index.state import HostRow, Place
-from reconciler.stages import count
+from reconciler.stages import count, stage
 
 
 class Build:
@@ -32,7 +32,8 @@ class Build:
         self.state.begin()
         left_out = ignored(self.compiler.tree)
         files = [file for file in self.compiler.tree.files() if file.path not in left_out]
-        parse_all(self.reader, files)
+        with stage("parse"):
+            parse_all(self.reader, files)
         mixed = [file for file in files if not self.reader.only_hosts(file)]
         owners = self._projects(mixed)
         self._shared(mixed if not owners else files, owners)
@@ -40,8 +41,9 @@ class Build:
         catalog = self.compiler.catalog(declared, {path: unpack_parsed(path, body) for path, body in self.state.bad().items()})
         findings = Findings(catalog, self.compiler.text)
         resolver = Resolver(catalog=catalog, rules=self.compiler.contract.rules, token=self.compiler.token)
-        for part in chunks(self._hosts(files, owners, declared.members)):
-            self._examine(part, resolver, findings)
+        with stage("hosts"):
+            for part in chunks(self._hosts(files, owners, declared.members)):
+                self._examine(part, resolver, findings, len(files))
         self._together(declared, findings)
         self.compiler.shared(findings)
         for key in declared.keys("HostSet"):
@@ -73,7 +75,7 @@ class Build:
                 parsed = self.reader.of(file, owners)
                 yield from ((place, manifest) for place, manifest in places(parsed, file.blob_id, members) if manifest.kind == "Host")
 
-    def _examine(self, part: Sequence[tuple[Place, Manifest]], resolver: Resolver, findings: Findings) -> None:
+    def _examine(self, part: Sequence[tuple[Place, Manifest]], resolver: Resolver, findings: Findings, files: int) -> None:
         looked: list[tuple[Place, Manifest, Resolution | None, str | None]] = []
         for place, manifest in part:
             try:
@@ -84,7 +86,7 @@ class Build:
         count("hosts_resolved", len(looked))
         fleet = fleet_of(resolver.catalog)
         hosts = [resolution.host for _, _, resolution, _ in looked if resolution]
-        good = iter(self.visit.visit(fleet.name if fleet else "", hosts, (), 0))
+        good = iter(self.visit.visit(fleet.name if fleet else "", hosts, (), files))
         self.state.put(
             (place, self.compiler.row(resolution, manifest, next(good) if resolution else Visited(), blocked))
             for place, manifest, resolution, blocked in looked

@@ -16,7 +16,7 @@ from reconciler.desired.packed import unpack_parsed
 from reconciler.desired.resolve import SECRET, Resolution, Resolver
 from reconciler.desired.visitor import SILENT, Changed, Visited, Visitor
 from reconciler.index.state import HostRow, Place
-from reconciler.stages import count
+from reconciler.stages import count, stage
 
 NOT_ALIKE = frozenset({"interfaces", "domain", "fqdn", "disk", "protect", "templates"})
 """Values that a host's own are combined with, or that decide more than themselves."""
@@ -70,8 +70,10 @@ class View:
         found = self.found
         known = self.state.blocked()
         reached = {} if found.empty else self._reached(known)
-        self._alike(reached)
-        rows = self._examine(reached)
+        with stage("alike"):
+            self._alike(reached)
+        with stage("hosts"):
+            rows = self._examine(reached)
         self._clash({group for group in reached if group in known})
         recomputed = {*reached, *found.direct, *found.sets, *self.findings.by_owner, *self.after}
         if found.sides or found.sets or found.bad:

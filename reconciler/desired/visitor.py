@@ -28,7 +28,7 @@ class Visitor(Protocol):
 
     def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
         """Something of each host. `fleet`: the Fleet's name; `changed`: what may have changed of each (nothing: anything); `whole`: how many hosts
-        there will be in all chunks, 0 if nobody knows."""
+        there will be in all chunks, as far as is known."""
 
     def alike(
         self, fleet: str, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int
