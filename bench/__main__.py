@@ -1,6 +1,7 @@
 """`make bench`: measure subjects, print tables, write bench/results.json and from it docs/benchmarks.md. Results are written, never asserted.
 
 `python -m bench` measures every subject, `python -m bench plan` one. `--quick`, `--hosts` and `--no-peers` measure less and write nothing.
+`--page` measures nothing and makes the page anew from the results that are there.
 """
 
 import argparse
@@ -27,7 +28,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="1,000 hosts, no peers, under a minute")
     parser.add_argument("--hosts", type=lambda text: tuple(map(int, text.split(","))), default=(), help="sizes, such as 1000,10000")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--page", action="store_true", help="measure nothing: write docs/benchmarks.md from bench/results.json")
     asked = parser.parse_args()
+    if asked.page:
+        PAGE.write_text(page(load(RESULTS), SECTIONS))
+        return
     unknown = set(asked.subjects) - SUBJECTS.keys()
     if unknown:
         parser.error(f"there is no subject {', '.join(sorted(unknown))}")

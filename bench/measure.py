@@ -79,7 +79,7 @@ class Machine:
         return Cost(
             seconds=seconds,
             cpu_s=usage.ru_utime + usage.ru_stime,
-            peak_mib=usage.ru_maxrss / 1024 + family.peak_mib,
+            peak_mib=family.own_mib(usage.ru_maxrss / 1024) + family.peak_mib,
             code=process.returncode,
             out=text,
         )
@@ -90,15 +90,28 @@ class Machine:
 
 
 class _Family(threading.Thread):
-    """Looks at a process's living descendants, and keeps the most memory that they had together."""
+    """Looks at a process's living descendants, and keeps the most memory that they had together.
+
+    One counts from the second look on: until a child runs its own program it shows its parent's memory.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self._pid, self._ended, self.peak_mib = pid, threading.Event(), 0.0
+        self._pid, self._ended = pid, threading.Event()
+        self._own_mib, self._largest_mib, self.peak_mib = 0.0, 0.0, 0.0
 
     def run(self) -> None:
+        before: set[int] = set()
         while not self._ended.wait(EVERY_S):
-            self.peak_mib = max(self.peak_mib, sum(map(_peak_mib, _descendants(self._pid))))
+            living = set(_descendants(self._pid))
+            found = [_peak_mib(pid) for pid in living & before]
+            self.peak_mib, self._largest_mib = max(self.peak_mib, sum(found)), max(self._largest_mib, *found, 0.0)
+            self._own_mib = max(self._own_mib, _peak_mib(self._pid))
+            before = living
+
+    def own_mib(self, told_mib: float) -> float:
+        """The process's own peak. What the system tells of it is that of its largest child, if that is higher: then what was seen counts."""
+        return told_mib if told_mib > self._largest_mib else min(told_mib, self._own_mib)
 
     def stop(self) -> None:
         self._ended.set()

@@ -108,6 +108,7 @@ def measure(peer: Peer, machine: Machine, hosts: int) -> Met | str:
         return f"{peer.name} is not here: {peer.install}"
     at = machine.directory / f"{peer.inputs}-{hosts}"
     environment = {**peer.environment, "ANSIBLE_LOCAL_TEMP": str(machine.directory / "ansible"), "HOME": str(machine.directory)}
+    environment["PYTHONPYCACHEPREFIX"] = ""  # it has been compiled where it is installed
     try:
         version = machine.cost([*program, *peer.version], environment).out.splitlines()[0]
         machine.python("-m", "bench.peer_inputs", peer.inputs, at, str(hosts))

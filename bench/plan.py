@@ -20,7 +20,8 @@ NOTE = """Seeded fleets, the same in every run: one file for each host in nested
 more than 30 resolved values. What was applied and last seen is on record, except for *nothing recorded*. *Cold*: a new process, without the
 index of an earlier plan. *Warm*: that index is there. *Command line*: a new process; *warm process*: one that stays (p50 and p99 of 200
 commits that it never saw). Files are in the page cache, imports are compiled. Runs of a few seconds are repeated, and the median is told;
-peak memory is the highest, with that of worker processes and Git added. A ratio is of CPU seconds, for a warm process of seconds."""
+peak memory is the highest, with that of worker processes and Git added. A ratio is of CPU seconds, for a warm process of seconds, for memory
+of MiB; rows of growth and memory repeat the figures of the row that they are about."""
 CHANGED, NO_CHANGE = 2, 0
 READ, IMPORTS = f"floor: {floors.READ}", f"floor: {floors.IMPORTS}"
 
@@ -42,7 +43,8 @@ class Size:
         self.machine.python("-m", "bench.seed", self._data, nested, str(self.hosts))
         self._row(COLD, self._cold(nested), read, READ)
         self._row(NOTHING, self._again(lambda turn: self._plan(nested, "main~1", NO_CHANGE)), imports, IMPORTS)
-        one = self._again(lambda turn: self._plan(nested, f"edit-{turn:03d}", CHANGED), lambda: self._back(nested))
+        last = fleets.edits(self.hosts) - 1  # the first ones are for the warm process
+        one = self._again(lambda turn: self._plan(nested, f"edit-{last - turn:03d}", CHANGED), lambda: self._back(nested))
         self._row(ONE_COMMAND, one, imports, IMPORTS)
         profile = self._again(lambda turn: self._plan(nested, "profile", CHANGED), lambda: self._back(nested))
         self._row(PROFILE, profile, read, READ)

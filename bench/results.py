@@ -35,7 +35,7 @@ def told(row: Row) -> Row:
     """Print a row."""
     verdict = "" if row.met is None else f"  [{'met' if row.met else 'NOT MET'}: {row.bar}]"
     figures = f"{row.seconds:9.4f} s {row.cpu_s:9.4f} CPU s {row.peak_mib:6.0f} MiB {row.ratio:8.2f} x {row.against} ({row.floor:.4g})"
-    print(f"  {row.name:<42} {row.hosts:>7,} {figures}{verdict}", flush=True)
+    print(f"  {row.name:<51} {row.hosts:>7,} {figures}{verdict}", flush=True)
     return row
 
 

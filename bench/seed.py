@@ -14,15 +14,14 @@ from pathlib import Path
 
 from bench.fleets import touched
 from reconciler.drivers.boot import BootDriver
-from reconciler.files import replace_file
 from reconciler.planning import compiled
 from reconciler.source.repository import Commit, Repository
 from reconciler.store.observations import save_observations
 from reconciler.store.records import save_records, save_source, save_specs
+from reconciler.tracking import CommitTree
 from reconciler.types.canonical import digest_bytes
 from reconciler.types.observation import Present
 from reconciler.types.resource import Recorded, Resource, parts
-from reconciler.tracking import CommitTree
 from reconciler.wiring import Installation, open_installation, place
 
 BATCH, LINKS = 4000, 20_000
@@ -43,7 +42,8 @@ class Published:
         path, (like, found, links) = self._driver.path(resource.address), self._shared.get(kind, (Path(), "", LINKS))
         if name in self._own or links >= LINKS:
             data = self._driver.render(resource, self._repository.blob)
-            replace_file(path, data)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
             if name not in self._own:
                 self._shared[kind] = path, digest_bytes(data), 0
             return digest_bytes(data)

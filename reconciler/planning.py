@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import schemas
-from reconciler.comparing import Fingerprint, fingerprint
+from reconciler.comparing import Fingerprint, count_made, fingerprint
 from reconciler.comparing import resources as made
 from reconciler.desired.compile import Desired
 from reconciler.drivers.driver import Target
@@ -22,13 +22,13 @@ from reconciler.plan.build import Frame, build
 from reconciler.plan.guard import GuardRules
 from reconciler.scope import in_scope
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
-from reconciler.stages import stage
+from reconciler.stages import count, stage
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations, oldest, open_addresses, open_groups, save_observations, unseen
 from reconciler.store.plans import save_plan
 from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, save_specs
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
-from reconciler.types.change import Cause
+from reconciler.types.change import Cause, Change
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
@@ -62,6 +62,11 @@ class Planned:
     desired: Desired
     commit: Commit
     targets: Mapping[str, Target] = field(default_factory=dict)
+    make: Callable[[Change], Target] = lambda change: Target(address=change.address)
+
+    def target(self, change: Change) -> Target:
+        """What a change is about."""
+        return self.targets.get(change.address) or self.make(change)
 
 
 def compiled(installation: Installation, repository: Repository, commit: Commit, told: Told = lambda stage, done, total: None) -> Desired:
@@ -105,7 +110,9 @@ def make_plan(
 
 def _made(installation: Installation, repository: Repository, index: Index, request: Request, told: Told, commit: Commit) -> Planned:
     tracker = _tracker(installation, repository, index, told)
-    tracked = tracker.track(commit)
+    narrowed = request.scope or request.refresh or request.causes is not None
+    base = repository.commit(request.base) if request.base is not None else None
+    tracked = tracker.track(commit, bulk=not narrowed, base=base)
     if tracked.desired.fleet is None:
         raise InputError(tracked.desired.problems)
     source = tracked.desired.fleet.name
@@ -199,6 +206,7 @@ class _Planning:
         with stage("records"), self.installation.store.read() as connection:
             index = _by_address(records_of(connection, self.source, sorted(groups)))
             wanted = _differing(resources, index).union(open_addresses(connection, self.source))
+            count_made(resources.values())
             concerned = self._in_scope(self._concerned(connection, wanted, resources, index))
             addresses = sorted(a for a in concerned if parts(a)[:2] in self.installation.kinds)
             recorded = load_records(connection, sorted({*addresses, *_old(resources.values())}))
@@ -288,6 +296,7 @@ class _Planning:
 
         if not targets:
             return {}
+        count("resources_observed", len(targets))
         with self.installation.contexts(self.repository) as context:
             return observe(self.installation.drivers, targets, context, more)
 
@@ -300,7 +309,8 @@ class _Planning:
             if facts.mine(a) and a not in moved
         )
         with self.installation.store.read() as connection:
-            return build(self._frame(connection, facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans), cases)
+            deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
+            return build(self._frame(connection, deferred), cases, self.tracked.decided)
 
     def _frame(self, connection: Connection, deferred: tuple[Deferred, ...]) -> Frame:
         """What is true of the whole plan. It counts records when a guard asks, so it lives as long as the connection's transaction."""
@@ -341,8 +351,13 @@ class _Planning:
             save_observations(connection, seen, {a: facts.settled(a, item) for a, item in seen.items()})
             save_specs(connection, specs)
             row = save_plan(connection, plan, place(self.repository))
-        touched = {change.address: targets[change.address] for change in plan.changes}
-        return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched)
+        touched = {change.address: targets[change.address] for change in plan.changes if change.address in targets}
+        return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched, make=self._make)
+
+    def _make(self, change: Change) -> Target:
+        """The target of a change that was decided in bulk."""
+        found = (r for r in self._resources(self.desired, self.tracked.tree, {change.group}) if r.address == change.address)
+        return Target(address=change.address, desired=next(found, None))
 
 
 def _as_recorded(record: Recorded, specs: Mapping[str, Spec]) -> Resource:

@@ -87,6 +87,12 @@ class Memory(Table, frozen=True):
     settle_s: Seconds = 0.0
 
 
+class Observe(Table, frozen=True):
+    """A plan looks at what differs, if its commit reaches at most so many hosts; of more it relies on what was last seen."""
+
+    at_most: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1000
+
+
 class Apply(Table, frozen=True):
     """How long an operation in the world may take, in seconds."""
 
@@ -102,6 +108,7 @@ class Settings(Table, frozen=True):
     git: Git = Git()
     boot: Boot = Boot()
     memory: Memory = Memory()
+    observe: Observe = Observe()
     apply: Apply = Apply()
 
 

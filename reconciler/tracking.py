@@ -8,9 +8,10 @@ process is read as it stands.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from reconciler.bulk import Bulk
 from reconciler.comparing import Comparison
 from reconciler.desired.compile import Desired, compile_tree, settle
 from reconciler.desired.contribution import SourceFile
@@ -19,12 +20,14 @@ from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
 from reconciler.index.file import Index, is_busy
 from reconciler.index.state import State
+from reconciler.plan.alike import Alike
 from reconciler.source.repository import Commit, Repository
 from reconciler.source.tree import File, printable
-from reconciler.stages import count, stage
+from reconciler.stages import stage
 from reconciler.store.engine import Connection
 from reconciler.store.records import applied_commit, mark, recorded_groups, touched_since
 from reconciler.store.runs import knows_work, last_work
+from reconciler.types.change import Change
 from reconciler.types.values import SecretRef
 from reconciler.wiring import Installation
 
@@ -57,7 +60,6 @@ class CommitTree:
 
     def blob(self, blob: str) -> bytes:
         """The bytes of a blob."""
-        count("blobs_read")
         return self.repository.blob(blob)
 
     def content(self, path: str) -> str | None:
@@ -84,13 +86,15 @@ def _file(found: File | None) -> SourceFile | None:
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
     """What a commit wants. `open`: the groups of it that may differ from the record. `applied`: the commit applied last and where it came from.
-    `compiled`: the tree that the index has compiled; `pending`: the groups of that which may differ from the record.
+    `compiled`: the tree that the index has compiled; `pending`: the groups of that which may differ from the record. `decided`: changes of further
+    groups, decided already.
     """
 
     desired: Desired
     tree: CommitTree
     open: frozenset[str] = frozenset()
     pending: frozenset[str] = frozenset()
+    decided: tuple[Change, ...] = ()
     applied: tuple[str, str] | None = None
     compiled: str = ""
 
@@ -109,28 +113,59 @@ class Tracker:
     told: Told = lambda stage, done, total: None
     tokens: dict[tuple[SecretRef, str], str] = field(default_factory=dict)
 
-    def track(self, commit: Commit) -> Tracked:
-        """What a commit wants, and what may differ from the record."""
+    def track(self, commit: Commit, bulk: bool = False, base: Commit | None = None) -> Tracked:
+        """What a commit wants, and what may differ from the record. With `bulk`, changes that mean the same for very many hosts are decided at once;
+        `base`: the commit that causes are told against, if it is not the one applied last.
+        """
         tree = CommitTree.of(self.repository, commit.tree)
         applied = self._follow(tree)
         source = self.index.about("source")
         with stage("sync"):
             touched = self._sync()
-        comparison = self._comparison(tree)
+        state = State(self.index)
+        pending = frozenset({*state.open(), *touched})
+        decided = self._bulk(state, pending, applied, base) if bulk else None
+        comparison = replace(self._comparison(tree), bulk=decided, pending=pending)
         with stage("compile"):
-            desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison.visit)
+            desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison)
         if not self.index.about("mark"):  # there was nothing to compare with: the index has compiled this tree instead
             self._note(desired, comparison)
-            desired = self.view(tree.id)
+            desired, state, decided, comparison = self.view(tree.id), State(self.index), None, self._comparison(tree)
+            pending = frozenset({*state.open(), *touched})
         other: set[str] = set()
         if desired.fleet is not None and desired.fleet.name != source:
             with self.installation.store.read() as connection:
                 applied = applied_commit(connection, desired.fleet.name)
             other = self._of_another_fleet(desired, desired.fleet.name)
-        state = State(self.index)
-        pending = frozenset({*state.open(), *touched})
         differing = (pending - comparison.seen) | comparison.open | (desired.reached - comparison.seen) | desired.blocked.keys() | other
-        return Tracked(desired=desired, tree=tree, open=frozenset(differing), pending=pending, applied=applied, compiled=state.tree)
+        return Tracked(
+            desired=desired,
+            tree=tree,
+            open=frozenset(differing),
+            pending=pending,
+            applied=applied,
+            compiled=state.tree,
+            decided=_kept(decided, desired),
+        )
+
+    def _bulk(self, state: State, pending: frozenset[str], applied: tuple[str, str] | None, base: Commit | None) -> Bulk | None:
+        """What decides in bulk; None where the base is not what the index has compiled."""
+        if base is None and applied is not None:
+            base = self._commit(applied[0])
+        if base is None or base.tree != state.tree:
+            return None
+        return Bulk(
+            alike=Alike(source=self.index.about("source") or ""),
+            kinds=self.installation.kinds,
+            pending=pending,
+            more_than=self.installation.settings.observe.at_most,
+        )
+
+    def _commit(self, name: str) -> Commit | None:
+        try:
+            return self.repository.commit(name)
+        except Permanent:
+            return None
 
     def _of_another_fleet(self, desired: Desired, source: str) -> set[str]:
         """The groups that no host stands for, where the index knows the record of another Fleet than this one: each may differ from its record."""
@@ -170,12 +205,9 @@ class Tracker:
             if self._rotated(state):
                 self._settle_if_free(state.tree)
             return None
-        try:
-            wanted = self.repository.commit(applied[0]).tree
-        except Permanent:
-            return applied
-        if wanted != state.tree or self._rotated(state):
-            self._settle_if_free(wanted)
+        commit = self._commit(applied[0])
+        if commit is not None and (commit.tree != state.tree or self._rotated(state)):
+            self._settle_if_free(commit.tree)
         return applied
 
     def _usable(self) -> bool:
@@ -209,7 +241,7 @@ class Tracker:
         """Bring the index to a tree, compared with the record. Another process that is writing it is waited for, but not for ever."""
         comparison = self._comparison(tree)
         with stage("settle"):
-            self._note(settle(tree, self.installation.contract, self.token, self.index, comparison.visit), comparison)
+            self._note(settle(tree, self.installation.contract, self.token, self.index, comparison), comparison)
 
     def _note(self, desired: Desired, comparison: Comparison) -> None:
         """The index has just been brought to what is desired: note whose record it is compared with, and how far that is known."""
@@ -233,7 +265,7 @@ class Tracker:
             with self.index.writing():
                 self._look(source, None)
         except sqlite3.OperationalError:
-            return set(touched)
+            return set(touched) if known else set(self._everything(State(self.index), source, set()))
         return set()
 
     def _mark(self, connection: Connection, now: tuple[str, int]) -> tuple[str, int] | None:
@@ -269,6 +301,10 @@ class Tracker:
         yield from (group for kind in ("fleet", "tenant", "host") for group in state.refs(kind) if group not in seen)
         with self.installation.store.read() as connection:
             yield from (group for group in recorded_groups(connection, source) if not state.declared(group))
+
+
+def _kept(bulk: Bulk | None, desired: Desired) -> tuple[Change, ...]:
+    return tuple(change for change in bulk.changes if change.group not in desired.blocked) if bulk else ()
 
 
 def _parts(items: Iterable[str]) -> Iterator[list[str]]:

@@ -34,6 +34,7 @@ from reconciler.settings import Settings, load_settings
 from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
+from reconciler.stages import stage
 from reconciler.store.engine import Store, sqlite_url
 from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
@@ -56,14 +57,16 @@ class Installation:
     @cached_property
     def store(self) -> Store:
         """The database."""
-        return Store(self.settings.database_url or sqlite_url(self.data_dir))
+        with stage("database"):
+            return Store(self.settings.database_url or sqlite_url(self.data_dir))
 
     @cached_property
     def drivers(self) -> Mapping[str, Driver]:
         """Every driver by name, with what surrounds it."""
-        boot = BootDriver(directory=self.boot_dir, template=self.sandbox.render)
-        built: list[Driver] = [FleetDriver(), boot, *load_drivers(self.settings, self.data_dir)]
-        return {driver.info.name: Wrapped(driver=driver) for driver in built}
+        with stage("drivers"):
+            boot = BootDriver(directory=self.boot_dir, template=self.sandbox.render)
+            built: list[Driver] = [FleetDriver(), boot, *load_drivers(self.settings, self.data_dir)]
+            return {driver.info.name: Wrapped(driver=driver) for driver in built}
 
     @cached_property
     def kinds(self) -> Mapping[tuple[str, str], Kind]:
@@ -74,7 +77,8 @@ class Installation:
     def contract(self) -> Contract:
         """What manifests are checked and merged by."""
         kinds = dict.fromkeys(schemas.KINDS) | dict(schemas.PLANNED)
-        return Contract(kinds=kinds, check=Checker(read=True), rules=schemas.merge_rules(), digest=self._makers())
+        with stage("schemas"):
+            return Contract(kinds=kinds, check=Checker(read=True), rules=schemas.merge_rules(), digest=self._makers())
 
     def _makers(self) -> str:
         """What resources depend on besides the commit: the drivers and renderers, with their versions."""
@@ -110,7 +114,8 @@ class Installation:
         name = place(repository)
         if name not in self.indexes:
             file = f"{re.sub(r'[^A-Za-z0-9._-]', '-', name.rpartition('/')[2])[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.db"
-            self.indexes[name] = Index(self.data_dir / "index" / file, schemas.digest())
+            with stage("index"):
+                self.indexes[name] = Index(self.data_dir / "index" / file, schemas.digest())
         self.indexes[name].fresh()
         return self.indexes[name]
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target, Work
 from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
+from reconciler.plan.fields import patched
 from reconciler.store.records import load_records, load_specs
 from reconciler.store.runs import Item, JournalStep, begin_step, note_operation, write_log
-from reconciler.types.canonical import NOTHING
+from reconciler.types.canonical import NOTHING, digest
 from reconciler.types.change import Action, Change
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
 from reconciler.types.resource import Resource
+from reconciler.types.values import Spec
 
 if TYPE_CHECKING:
     from reconciler.apply.execute import Execution
@@ -212,7 +214,7 @@ class StepRun:
             known = {"recorded": old, "recorded_spec": specs.get(old.digest) if old else None}
             desired = None
             if item.action is not Action.DELETE:
-                desired = _resource(change, specs)
+                desired = _resource(change, specs, specs.get(old.digest) if old else None)
             target = Target(address=item.address, desired=desired, **(known if change.moved_from is None else {}))  # type: ignore[arg-type]
             moved = Target(address=change.moved_from, desired=desired, **known) if change.moved_from else None  # type: ignore[arg-type]
             work[item.address] = Work(action=item.action, target=target, moved_from=moved)
@@ -227,9 +229,13 @@ class StepRun:
             note_operation(connection, self.execution.run.id, self.step.seq, operation)
 
 
-def _resource(change: Change, specs: Mapping[str, object]) -> Resource:
+def _resource(change: Change, specs: Mapping[str, Spec], recorded: Spec | None) -> Resource:
+    """What the change leads to: stored with the plan, or the record's specification with the change's fields, as its digest proves."""
     spec = specs.get(change.desired_digest)
-    if not isinstance(spec, dict):
+    if spec is None and recorded is not None:
+        made = patched(recorded, change.fields)
+        spec = made if digest(made) == change.desired_digest else None
+    if spec is None:
         raise Permanent(f"the specification of {change.address} is not in the store", hint="make a new plan")
     return Resource(address=change.address, spec=spec, rules=change.rules, group=change.group, origin=change.origin)
 

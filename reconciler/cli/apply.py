@@ -13,6 +13,7 @@ from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
+from reconciler.stages import stage
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 from reconciler.wiring import Installation, place
@@ -50,7 +51,7 @@ def apply(
         click.echo(f"run {run.id} was interrupted; finishing it first", err=True)
         _resumed(installation, run.id, as_json=as_json)
     request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
-    with progress(quiet=as_json) as bar:
+    with stage("plan"), progress(quiet=as_json) as bar:
         planned = make_plan(installation, repository, request, bar.told)
     with viewing(installation, repository, planned) as view:
         if as_json and not planned.plan.applyable:

@@ -8,6 +8,7 @@ from reconciler.cli.plan import exit_code
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
 from reconciler.planning import Request, make_plan
+from reconciler.stages import stage
 from reconciler.store.records import applied_commit, sources
 from reconciler.types.change import Cause
 from reconciler.wiring import Installation
@@ -28,7 +29,7 @@ def drift(
     location, commit = _applied(installation, source)
     repository = installation.repository(repo or location)
     request = Request(rev=commit, scope=scope, refresh=True, causes=frozenset({Cause.DRIFT}))
-    with progress(quiet=as_json) as bar:
+    with stage("plan"), progress(quiet=as_json) as bar:
         planned = make_plan(installation, repository, request, bar.told)
     healing = heal and planned.plan.applyable
     if not (healing and as_json):

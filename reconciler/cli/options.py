@@ -15,6 +15,7 @@ import click
 from reconciler.errors import OctofleetError
 from reconciler.index.file import Damaged
 from reconciler.logs import set_level
+from reconciler.tracing import enable_if_asked
 from reconciler.types.problem import Problem, Severity
 from reconciler.wiring import default_data_dir, open_installation
 
@@ -36,6 +37,8 @@ def common(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(data_dir: Path | None, config: Path | None, as_json: bool, debug: bool, **given: Any) -> Any:
         set_level(debug=debug)
+        if warning := enable_if_asked():
+            click.echo(f"warning: {warning}", err=True)
         installation = open_installation(data_dir or default_data_dir(), config)
         try:
             return command(installation=installation, as_json=as_json, **given)

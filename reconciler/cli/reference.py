@@ -32,6 +32,7 @@ KEYS = {
     "ansible.ssh_common_args": "Further arguments for ssh, such as `-J bastion`; the user's ssh configuration is not read.",
     "ansible.timeout_s": "The longest that one playbook run may take, in seconds.",
     "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
+    "observe.at_most": "A plan whose commit reaches more hosts than that does not look at what differs: it relies on what was last seen.",
     "apply.deadline_s": "How long a run waits for one long operation, in seconds; after that the change is `expired`.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
     "database_url": "`sqlite:///PATH`. Empty: `octofleet.db` in the data directory.",

@@ -41,8 +41,7 @@ def viewing(installation: Installation, repository: Repository, planned: Planned
     with installation.contexts(repository) as context:
 
         def diff(change: Change) -> str:
-            target = planned.targets.get(change.address)
-            return installation.drivers[parts(change.address)[0]].diff(target, context()) if target else ""
+            return installation.drivers[parts(change.address)[0]].diff(planned.target(change), context())
 
         yield View(plan=planned.plan, where=where, diff=diff, now=time.time())
 

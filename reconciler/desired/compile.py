@@ -8,13 +8,13 @@ difference reaches once, in chunks, and hand those that resolve to a `Visitor`. 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.clash import changed_identities, clashes
 from reconciler.desired.contribution import Contract, Reader, SourceFile
 from reconciler.desired.declared import Declarations, Members, place_of, places
-from reconciler.desired.difference import Difference, Tree, difference, ignored
+from reconciler.desired.difference import CONTENT, Difference, Tree, difference, ignored, owners_of
 from reconciler.desired.findings import SHARED, Findings, packed, unpacked
 from reconciler.desired.foreign import Owner, Owners, owner_rows, projects
 from reconciler.desired.layers import Unresolved
@@ -26,6 +26,7 @@ from reconciler.desired.resolve import SECRET, Resolution, Resolver, Token, secr
 from reconciler.errors import Permanent
 from reconciler.index.file import Index
 from reconciler.index.state import HostRow, Place, State
+from reconciler.stages import count
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
@@ -46,14 +47,44 @@ class Visited:
     open: bool = True
 
 
-Visitor = Callable[[str, Sequence[ResolvedHost]], Sequence[Visited]]
-"""Is shown the Fleet's name and hosts, in chunks, each host once; says something of each."""
+Changed = frozenset[str] | None
+"""The top-level names of a host's values that may differ from those in the compiled tree; None: any."""
 
 
-def ignore(fleet: str, hosts: Sequence[ResolvedHost]) -> Sequence[Visited]:
+OWN, LAYERS = "own:", "layers:"
+"""Begin the names of what are no inputs: a top-level name that a host itself says something about, and its profile and roles."""
+
+NOT_ALIKE = frozenset({"interfaces", "domain", "fqdn", "disk", "protect", "templates"})
+"""Values that a host's own are combined with, or that decide more than themselves."""
+
+
+class Visitor(Protocol):
+    """Is shown hosts in chunks, each host once."""
+
+    def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+        """Something of each host. `fleet`: the Fleet's name; `changed`: what may have changed of each (nothing: anything); `whole`: how many hosts
+        there will be in all chunks, 0 if nobody knows."""
+
+    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+        """Is shown one host, as it was and as it is, in place of all that differ from their former selves in the same values, which they take as they are
+        from the same layers. Gives the groups that need not be shown one by one."""
+
+
+class Silent:
     """The visitor that has nothing to say."""
-    del fleet
-    return [Visited()] * len(hosts)
+
+    def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
+        """Nothing."""
+        del fleet, changed, whole
+        return [Visited()] * len(hosts)
+
+    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+        """All have to be looked at: they may have problems."""
+        del old, new, changed, places, whole
+        return ()
+
+
+SILENT = Silent()
 
 
 class Hosts(Mapping[str, Manifest]):
@@ -121,6 +152,7 @@ class Desired:
         """One host with its values; None if there is none or it is blocked."""
         if group in self.blocked or group not in self.hosts:
             return None
+        count("hosts_resolved")
         return self.resolver.resolve(self.hosts[group])
 
     def origin(self, manifest: Manifest, pointer: str) -> Origin:
@@ -148,7 +180,7 @@ def _tenant(manifest: Manifest) -> ResolvedTenant:
     )
 
 
-def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = ignore) -> Desired:
+def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = SILENT) -> Desired:
     """Everything that the files of the tree want. Never raises on user input: problems are in the result. The index stays as it is, unless it has
     no tree to compare with: then it is settled.
     """
@@ -160,7 +192,7 @@ def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | No
     return _View(compiler, found, visit).desired()
 
 
-def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Visitor = ignore) -> Desired:
+def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Visitor = SILENT) -> Desired:
     """As `compile_tree`, and the index has compiled this tree from now on. Raises sqlite3.OperationalError if another process is at it for too long."""
     with index.writing():
         compiler = _Compiler(index, tree, contract, token)  # another process may just have settled it
@@ -181,7 +213,7 @@ class _Compiler:
         self.state = State(index)
         self.reader = Reader(index=index, contract=contract, blob=tree.blob)
         self.digest = f"{contract.digest}:{index.schemas}"
-        self.used: set[str] = set()
+        self.sets: dict[tuple[frozenset[str], frozenset[str], frozenset[str]], int] = {}
 
     def text(self, path: str) -> bytes:
         """The bytes of a file."""
@@ -217,15 +249,21 @@ class _Compiler:
 
     def row(self, resolution: Resolution | None, manifest: Manifest, visited: Visited, blocked: str | None) -> HostRow:
         """What the index keeps of a host."""
-        names = (resolution.inputs | visited.inputs) if resolution else frozenset()
-        self.used |= names
         return HostRow(
-            inputs=self.state.inputs_id(names),
+            inputs=self._inputs(resolution, manifest, visited) if resolution else self.state.inputs_id(frozenset()),
             identity="\n".join(resolution.identities) if resolution else "",
             open=visited.open,
             problem=blocked,
             moved=show(("Host", *manifest.moved_from)) if manifest.moved_from else None,
         )
+
+    def _inputs(self, resolution: Resolution, manifest: Manifest, visited: Visited) -> int:
+        layers = f"{LAYERS}{manifest.spec.get('profile', '')} {' '.join(manifest.spec.get('roles', ()))}"  # in their order, which inputs have not
+        key = resolution.inputs, visited.inputs, frozenset((layers, *(OWN + name for _, spec in manifest.own for name in spec)))
+        if key not in self.sets:
+            inputs, more, own = key
+            self.sets[key] = self.state.inputs_id(inputs | more | own)
+        return self.sets[key]
 
     def finish(self) -> None:
         """The index has compiled the tree."""
@@ -246,6 +284,7 @@ class _View:
         self.catalog = compiler.catalog(self.declared, self.bad)
         self.findings = Findings(self.catalog, compiler.text)
         self.resolver = self._resolver()
+        self.former = self._former()
         fleet = _fleet(self.catalog)
         self.fleet = fleet.name if fleet else ""
         self.before: dict[str, frozenset[str]] = {}
@@ -263,6 +302,15 @@ class _View:
         catalog.known, catalog.kinds, bases, nets, unions = index.kept[1]
         return replace(made, bases=bases, nets=nets, unions=unions)
 
+    def _former(self) -> Resolver | None:
+        """What resolved the compiled tree; None where more differs than layers."""
+        names = self.found.names
+        if self.settle or self.bad or not self.found.sides or any(name.startswith(("network/", SECRET)) for name in names):
+            return None
+        if self.state.uses(name for name in names if name.startswith(CONTENT)):
+            return None
+        return _View(self.compiler, Difference(owners=owners_of(self.state)), SILENT).resolver
+
     def _bad(self) -> dict[str, Parsed]:
         """What files with problems contribute, by path."""
         rows = self.state.bad() | {path: body or b"" for path, body in self.found.bad.items()}
@@ -273,6 +321,7 @@ class _View:
         found = self.found
         known = self.state.blocked()
         reached = {} if found.empty else self._reached(known)
+        self._alike(reached)
         rows = self._examine(reached)
         self._clash({group for group in reached if group in known})
         recomputed = {*reached, *found.direct, *found.sets, *self.findings.by_owner, *self.after}
@@ -329,18 +378,50 @@ class _View:
         """Look at each host once; gives the rows to keep, if the index is to be settled."""
         rows: list[tuple[Place, HostRow]] = []
         for part in _chunks(reached.items()):
+            self.compiler.index.prefetch([here[0].blob for _, here in part])
             looked = [(group, here, self._look(group, here)) for group, here in part]
+            before = self.state.identities([group for group, _ in part])
+            count("hosts_resolved", len(looked))
             for group, _, resolution in looked:
-                self._identify(group, resolution.identities if resolution else ())
-            good = iter(self.visit(self.fleet, [resolution.host for _, _, resolution in looked if resolution]))
+                self._identify(before.get(group, ""), group, resolution.identities if resolution else ())
+            good = [resolution for _, _, resolution in looked if resolution]
+            changed = () if self.settle else [self._changed(resolution) for resolution in good]
+            visited = iter(self.visit.visit(self.fleet, [resolution.host for resolution in good], changed, len(reached)))
             for group, here, resolution in looked:
-                visited = next(good) if resolution else Visited()
+                said = next(visited) if resolution else Visited()
                 if self.settle:
                     rows += [
-                        (place, self.compiler.row(resolution, self.declared.load(place), visited, self.blocked.get(group)))
-                        for place in here
+                        (place, self.compiler.row(resolution, self.declared.load(place), said, self.blocked.get(group))) for place in here
                     ]
         return rows
+
+    def _alike(self, reached: dict[str, list[Place]]) -> None:
+        """Take out of what is to be looked at the hosts that the visitor can do without, because one of them tells all."""
+        if self.former is None:
+            return
+        whole = len(reached)
+        for names, users in self.state.alike(self.found.names):
+            here = [place for place in users if reached.get(place.ref) == [place] and place.ref not in self.found.direct]
+            if len(here) < 2:
+                continue
+            manifest = self.declared.load(here[0])
+            changed = self.resolver.changed(manifest, self.former)
+            own = {name.removeprefix(OWN) for name in names if name.startswith(OWN)}
+            if changed is None or not changed.isdisjoint(NOT_ALIKE | own) or "templates" in own:
+                continue
+            try:
+                old, new = self.former.resolution(manifest), self.resolver.resolution(manifest)
+            except Unresolved:
+                continue
+            for group in self.visit.alike(old.host, new.host, changed, here, whole):
+                del reached[group]
+
+    def _changed(self, resolution: Resolution) -> Changed:
+        """What may differ of a host that is declared as it was: what its layers say otherwise."""
+        group = resolution.manifest.key
+        if self.former is None or group in self.found.direct or group in self.found.come:
+            return None
+        return self.resolver.changed(resolution.manifest, self.former)
 
     def _look(self, group: str, here: Sequence[Place]) -> Resolution | None:
         """The host resolved, or None with the reason noted."""
@@ -367,16 +448,15 @@ class _View:
         others |= {key for key, items in self.found.come.items() if any(m.moved_from == manifest.moved_from for _, m in items)}
         return min({manifest.key, *(other for other in others if len(self.declared.places(other)) == 1)})
 
-    def _identify(self, group: str, after: Sequence[str]) -> None:
-        before = frozenset(identity for _, row in self.state.host(group) for identity in row.identity.split("\n") if identity)
-        if before != frozenset(after):
-            self.before[group], self.after[group] = before, frozenset(after)
+    def _identify(self, before: str, group: str, after: Sequence[str]) -> None:
+        if before != "\n".join(after):
+            self.before[group], self.after[group] = frozenset(filter(None, before.split("\n"))), frozenset(after)
 
     def _clash(self, again: Collection[str]) -> None:
         """Who shares an identity, as far as what has been looked at changes it; `again`: hosts to look at in any case."""
         for group in {place.ref for place in self.found.gone if place.ref.startswith("host/")}:
             if not self.declared.places(group):
-                self._identify(group, ())
+                self._identify(self.state.identities([group]).get(group, ""), group, ())
         looked = set(again)
         for identity in changed_identities(self.before, self.after):
             looked |= self._owners(identity)
@@ -395,7 +475,7 @@ class _View:
     def _has(self, group: str) -> frozenset[str]:
         if group in self.after:
             return self.after[group]
-        return frozenset(identity for _, row in self.state.host(group) for identity in row.identity.split("\n") if identity)
+        return frozenset(filter(None, self.state.identities([group]).get(group, "").split("\n")))
 
     def _settle(self, rows: Sequence[tuple[Place, HostRow]], recomputed: Collection[str]) -> None:
         """Write it all into the index."""
@@ -483,9 +563,10 @@ class _Build:
             except Unresolved as found:
                 findings.unresolved(place.ref, found)
                 looked.append((place, manifest, None, found.message))
+        count("hosts_resolved", len(looked))
         fleet = _fleet(resolver.catalog)
         hosts = [resolution.host for _, _, resolution, _ in looked if resolution]
-        good = iter(self.visit(fleet.name if fleet else "", hosts))
+        good = iter(self.visit.visit(fleet.name if fleet else "", hosts, (), 0))
         self.state.put(
             (place, self.compiler.row(resolution, manifest, next(good) if resolution else Visited(), blocked))
             for place, manifest, resolution, blocked in looked

@@ -8,6 +8,7 @@ from reconciler.desired.manifest import Check, Parsed, parse
 from reconciler.desired.merge import Rules
 from reconciler.desired.packed import ONLY_HOSTS, pack_parsed, unpack_parsed
 from reconciler.index.file import Index
+from reconciler.stages import count
 from reconciler.types.problem import Problem
 
 
@@ -63,4 +64,6 @@ class Reader:
 
     def packed(self, path: str, data: bytes) -> bytes:
         """The parse of a file's bytes."""
-        return pack_parsed(parse(path, data, self.contract.kinds, self.contract.check))
+        parsed = parse(path, data, self.contract.kinds, self.contract.check)
+        count("documents_parsed", len(parsed.manifests) + len(parsed.unknown))
+        return pack_parsed(parsed)

@@ -15,7 +15,7 @@ KEPT = 64
 
 def place_of(manifest: Manifest, blob: bytes, member: int = NO_MEMBER) -> Place:
     """Where a manifest, or a member of a HostSet, stands."""
-    return Place(ref=manifest.key, path=manifest.path, number=manifest.index, member=member, blob=blob)
+    return Place(ref=manifest.key, path=manifest.path, number=manifest.index, member=member, blob=blob, line=manifest.line)
 
 
 class Members:

@@ -1,4 +1,6 @@
-"""Problems that only show when all manifests are known. Each has an owner, so that a small change looks again at little: a host, a HostSet, or `SHARED` for the rest."""
+"""Problems that only show when all manifests are known. Each has an owner, so that a small change looks again at little: a host,
+a HostSet, or `SHARED` for the rest.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network

@@ -15,6 +15,7 @@ from reconciler.desired.layers import Unresolved, follow, own_layers, roles, sha
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules, is_secret, merge
 from reconciler.index.file import Damaged
+from reconciler.types.canonical import canonical
 from reconciler.types.host import ResolvedHost, RoleUse
 from reconciler.types.values import VAULT_KEY, Secret, SecretRef, Spec
 
@@ -22,14 +23,15 @@ Token = Callable[[SecretRef, str], str]
 """The keyed digest of a secret for a tenant, or `UNKNOWN` and a reason if it could not be read."""
 
 FROM_NETWORK = ("gateway", "nameservers", "search", "vlan", "mtu")
-SECRET = "secret:"
+SECRET = "secret:"  # noqa: S105 - the kind of an input, not a secret
 """Begins the name of an input that is a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """A resolved host, what identifies it in its networks, and the names of everything that it was resolved from besides itself."""
+    """A host and what it resolves to, what identifies it in its networks, and the names of everything that it was resolved from besides itself."""
 
+    manifest: Manifest
     host: ResolvedHost
     identities: tuple[str, ...]
     inputs: frozenset[str]
@@ -42,6 +44,7 @@ class _Base:
     values: dict[str, Any]
     roles: tuple[RoleUse, ...]
     role_names: list[str]
+    partitions: str
     inputs: frozenset[str]
 
 
@@ -65,6 +68,7 @@ class Resolver:
     token: Token
     bases: dict[tuple[str, str, tuple[str, ...]], _Base] = field(default_factory=dict)
     nets: dict[tuple[str, str], _Net] = field(default_factory=dict)
+    changes: dict[tuple[str, str, tuple[str, ...]], frozenset[str] | None] = field(default_factory=dict)
     unions: dict[tuple[frozenset[str], ...], frozenset[str]] = field(default_factory=dict)
 
     def resolve(self, host: Manifest) -> ResolvedHost:
@@ -81,7 +85,10 @@ class Resolver:
             values = merge(values, own, self.rules)
         identities: list[str] = []
         values["interfaces"] = [self._interface(host, item, identities, inputs) for item in values.get("interfaces", ())]
-        _check_partitions(host, values)
+        if values.get("disk") is not base.values.get("disk"):
+            _check_partitions(host, values)
+        elif base.partitions:
+            raise Unresolved(host, host.pointer("disk"), base.partitions, "keep one of them")
         values.update(name=host.name, tenant=host.tenant, labels=dict(host.labels), roles=base.role_names)
         if "profile" in host.spec:
             values["profile"] = host.spec["profile"]
@@ -96,7 +103,20 @@ class Resolver:
             on_delete=host.on_delete,
             moved_from=host.moved_from,
         )
-        return Resolution(host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
+        return Resolution(manifest=host, host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
+
+    def changed(self, host: Manifest, former: "Resolver") -> frozenset[str] | None:
+        """The top-level names of values that another resolver's layers may give the same host otherwise; None: any. Networks are not compared."""
+        key = host.tenant, host.spec.get("profile", ""), tuple(host.spec.get("roles", ()))
+        if key not in self.changes:
+            try:
+                old, new = former._base(host), self._base(host)
+            except Unresolved:
+                return None
+            names = {name for name in {*old.values, *new.values} if not _same(old.values.get(name), new.values.get(name))}
+            names |= {"fqdn"} if "domain" in names else set()
+            self.changes[key] = frozenset(names) if old.roles == new.roles else None
+        return self.changes[key]
 
     def _own(self, settings: Spec, tenant: str, inputs: list[frozenset[str]]) -> Spec:
         self.catalog.asked.clear()
@@ -122,6 +142,7 @@ class Resolver:
                 values=values,
                 roles=tuple(RoleUse(name=role.name, tenant=role.tenant, ansible=role.spec.get("ansible")) for role in uses),
                 role_names=[role.name for role in uses],
+                partitions=_wrong_partitions(values),
                 inputs=frozenset(self.catalog.asked | {"fleet"}),
             )
         return self.bases[key]
@@ -182,6 +203,11 @@ class Resolver:
         return Secret(ref=ref, token=self.token(ref, tenant))
 
 
+def _same(old: Any, new: Any) -> bool:
+    """Missing is not null: a name whose value is null counts as changed."""
+    return old is not None and new is not None and canonical(old) == canonical(new)
+
+
 def secret_input(ref: SecretRef, tenant: str) -> str:
     """A secret of a tenant as the name of an input."""
     return SECRET + json.dumps([ref.store, ref.key, tenant])
@@ -197,12 +223,17 @@ def secret_of(name: str) -> tuple[SecretRef, str]:
 
 
 def _check_partitions(host: Manifest, values: Spec) -> None:
-    partitions = values.get("disk", {}).get("partitions")
-    if not partitions:
-        return
+    if wrong := _wrong_partitions(values):
+        raise Unresolved(host, host.pointer("disk"), wrong, "keep one of them")
+
+
+def _wrong_partitions(values: Spec) -> str:
+    """What the partitions of a merged disk have twice, in words, or nothing."""
+    partitions = values.get("disk", {}).get("partitions", ())
     for what, seen in (("size rest", [p for p in partitions if p.get("size") == "rest"]), *_mounts(partitions)):
         if len(seen) > 1:
-            raise Unresolved(host, host.pointer("disk"), f"{len(seen)} partitions of the merged disk have {what}", "keep one of them")
+            return f"{len(seen)} partitions of the merged disk have {what}"
+    return ""
 
 
 def _mounts(partitions: list[Spec]) -> Iterator[tuple[str, list[Spec]]]:

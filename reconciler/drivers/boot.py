@@ -7,7 +7,7 @@ file that would hold a secret is never published: it waits for the boot server, 
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,21 @@ class BootDriver:
     @property
     def info(self) -> DriverInfo:
         """One kind for each format. A file that is gone can be rendered again, so nothing here destroys."""
-        kinds = tuple(Kind(name=name, order=ORDER, destroys=False) for name in RENDERERS)
+        kinds = tuple(Kind(name=name, order=ORDER, destroys=False, copies=True) for name in RENDERERS)
         return DriverInfo(name="boot", version=1, kinds=kinds, batch=200, concurrency=2)
 
-    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
-        """Each host's files."""
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:
+        """Each host's files. One depends on what its renderer says that it reads; one by a user's template on everything."""
         for host in scope.hosts:
             rules, templates = _rules(host), host.values.get("templates", {})
+            if scope.changed is not None and "templates" in scope.changed:
+                scope = replace(scope, changed=None)
             for name, renderer in RENDERERS.items():
-                if name in templates or renderer.serves(host.values):
+                if name not in templates and not renderer.serves(host.values):
+                    continue
+                if scope.changed is not None and name not in templates and scope.changed.isdisjoint(renderer.uses):
+                    yield address("boot", name, host.tenant, host.name)
+                else:
                     yield _resource(host, renderer, file_spec(host, renderer, inputs), rules)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:

@@ -115,8 +115,10 @@ class Driver(Protocol):
     def info(self) -> DriverInfo:
         """What the driver is, as data."""
 
-    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
-        """What should exist for the scope's hosts. Pure: the same arguments give the same resources."""
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:
+        """What should exist for the scope's hosts. Pure: the same arguments give the same resources. An address alone stands for a resource that
+        depends on nothing in `scope.changed`; without it, there are none of these.
+        """
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         """One observation for every target, by address."""

@@ -29,12 +29,12 @@ class FleetDriver:
         kinds=(
             Kind(name="fleet", order=ORDER, destroys=False),
             Kind(name="tenant", order=ORDER),
-            Kind(name="host", order=ORDER, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
+            Kind(name="host", order=ORDER, copies=True, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
         ),
         batch=1000,
     )
 
-    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:
         """The Fleet, its tenants and its hosts."""
         del inputs
         if scope.whole and scope.fleet:
@@ -53,7 +53,9 @@ class FleetDriver:
                 group=f"tenant/{tenant.name}",
                 origin=tenant.origin,
             )
-        yield from map(_host, scope.hosts)
+        same = scope.changed is not None and scope.changed.isdisjoint(HOST_FIELDS)
+        for host in scope.hosts:
+            yield address("fleet", "host", host.tenant, host.name) if same else _host(host)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         """What is recorded."""

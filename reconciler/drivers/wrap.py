@@ -33,7 +33,7 @@ class Wrapped:
         """The driver's own."""
         return self.driver.info
 
-    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
+    def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:
         """Pure, so nothing surrounds it."""
         return self.driver.resources(scope, inputs)
 

@@ -20,10 +20,11 @@ from reconciler.errors import OctofleetError
 from reconciler.files import private_directory
 from reconciler.index.tables import FORMAT, TABLES
 from reconciler.logs import logger
+from reconciler.stages import count
 
-BUSY_MS = 60_000
+BUSY_MS = 600_000
 """How long to wait for another process that builds the same index: it does the work that this one would."""
-KEPT_IN_MEMORY = 512
+KEPT_IN_MEMORY = 1024
 MAX_BYTES = 2 * 1024**3
 """Above this size, parsed files that the compiled tree does not hold are dropped, oldest first."""
 
@@ -122,18 +123,26 @@ class Index:
                 self._memory.popitem(last=False)
         return found
 
+    def prefetch(self, blobs: Sequence[bytes]) -> None:
+        """Read the parses of some blobs at once, as far as they are remembered."""
+        asked = [blob for blob in dict.fromkeys(blobs) if blob not in self._memory]
+        for start in range(0, len(asked), 250):
+            part = asked[start : start + 250]
+            query = f"SELECT blob, body FROM parsed WHERE schemas = ? AND blob IN ({','.join('?' * len(part))})"  # noqa: S608
+            for blob, body in self.connection.execute(query, (self.schemas, *part)):
+                self._memory[blob] = _checked(body)
+        while len(self._memory) > KEPT_IN_MEMORY:
+            self._memory.popitem(last=False)
+
     def knows(self, blob: bytes) -> bool:
         """Whether the parse of a blob is remembered."""
-        return blob in self.new or self.connection.execute(_HAS, (blob, self.schemas)).fetchone() is not None
+        return blob in self.new or self.row(_HAS, (blob, self.schemas)) is not None
 
     def _stored(self, blob: bytes) -> bytes | None:
-        row = self.connection.execute(_GET, (blob, self.schemas)).fetchone()
+        row = self.row(_GET, (blob, self.schemas))
         if row is None:
             return None
-        body: bytes = row[0]
-        if not isinstance(body, bytes) or len(body) < 5 or zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
-            raise Damaged("a parsed file is not as it was stored")
-        return body[4:]
+        return _checked(row[0])
 
     def remember(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Store packed parses; within `writing`."""
@@ -174,12 +183,20 @@ class Index:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query."""
-        return self.connection.execute(sql, parameters).fetchall()
+        found = self.connection.execute(sql, parameters).fetchall()
+        count("rows_read", len(found))
+        return found
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first row of a query, or None."""
+        found = self.connection.execute(sql, parameters).fetchone()
+        count("rows_read", found is not None)
+        return found
 
     def about(self, key: str) -> str | None:
         """A fact about the index itself."""
         if not self._facts:
-            self._facts = dict(self.connection.execute("SELECT key, value FROM about").fetchall()) or {"": ""}
+            self._facts = dict(self.rows("SELECT key, value FROM about")) or {"": ""}
         return self._facts.get(key)
 
     def number(self, key: str) -> int:
@@ -193,6 +210,12 @@ class Index:
         """Set a fact; within `writing`."""
         self.connection.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
         self._facts.clear()
+
+
+def _checked(body: bytes) -> bytes:
+    if not isinstance(body, bytes) or len(body) < 5 or zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
+        raise Damaged("a parsed file is not as it was stored")
+    return body[4:]
 
 
 _GET = "SELECT body FROM parsed WHERE blob = ? AND schemas = ?"

@@ -4,6 +4,7 @@ A `Place` says where a manifest (or a member of a HostSet) stands. Whoever write
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from reconciler.index.file import Index
@@ -14,17 +15,19 @@ _PART = 500
 
 
 class Place(NamedTuple):
-    """Where something is declared: identity as text, file, number of the document in it, member of a HostSet or `NO_MEMBER`, blob of the file."""
+    """Where something is declared: identity as text, file, number of the document in it, member of a HostSet or `NO_MEMBER`, blob of the file, line."""
 
     ref: str
     path: str
     number: int
     member: int
     blob: bytes
+    line: int
 
 
 class HostRow(NamedTuple):
-    """What is known of a host: id of its set of inputs, its identities (one a line), whether its resources may differ from the record, why it is unknown, where it moved from."""
+    """What is known of a host: id of its set of inputs, its identities (one a line), whether its resources may differ from the
+    record, why it is unknown, where it moved from."""
 
     inputs: int | None = None
     identity: str = ""
@@ -47,7 +50,7 @@ class State:
 
     def places(self, ref: str) -> list[Place]:
         """Every place where an identity is declared, by path."""
-        return list(map(Place._make, self._rows("SELECT ref, path, number, member, blob FROM manifest WHERE ref = ?", (ref,))))
+        return list(map(Place._make, self._rows("SELECT ref, path, number, member, blob, line FROM manifest WHERE ref = ?", (ref,))))
 
     def refs(self, kind: str) -> list[str]:
         """The identities of a kind."""
@@ -59,18 +62,47 @@ class State:
 
     def host(self, group: str) -> list[tuple[Place, HostRow]]:
         """What is known of a host, at each place that declares it."""
-        query = "SELECT ref, path, number, member, blob, inputs, identity, open, problem, moved FROM manifest WHERE ref = ?"
-        return [(Place(*row[:5]), HostRow(*row[5:])) for row in self._rows(query, (group,))]
+        query = "SELECT ref, path, number, member, blob, line, inputs, identity, open, problem, moved FROM manifest WHERE ref = ?"
+        return [(Place(*row[:6]), HostRow(*row[6:])) for row in self._rows(query, (group,))]
 
     def using(self, inputs: Collection[str]) -> list[Place]:
         """The hosts that use any of these inputs, by path."""
+        return sorted(self._places(self._sets(inputs)), key=attrgetter("path", "number", "member"))
+
+    def alike(self, inputs: Collection[str]) -> Iterator[tuple[frozenset[str], list[Place]]]:
+        """The hosts that use any of these inputs, by all that they use but their networks, each such list with the names of what is used."""
+        classes: dict[frozenset[str], list[int]] = {}
+        for part in _parts(self._sets(inputs)):
+            for number, text in self._rows(f"SELECT id, names FROM inputs WHERE id IN ({_marks(part)})", part):  # noqa: S608
+                names = frozenset(name for name in text.split("\n") if not name.startswith("network/"))
+                classes.setdefault(names, []).append(number)
+        for names, sets in classes.items():
+            yield names, self._places(sets)
+
+    def _sets(self, inputs: Collection[str]) -> list[int]:
         sets: set[int] = set()
         for part in _parts(sorted(inputs)):
             sets.update(number for (number,) in self._rows(f"SELECT inputs FROM used WHERE input IN ({_marks(part)})", part))  # noqa: S608
+        return sorted(sets)
+
+    def _places(self, sets: Sequence[int]) -> list[Place]:
         found: list[Place] = []
-        for part in _parts(sorted(sets)):
-            query = f"SELECT ref, path, number, member, blob FROM manifest WHERE inputs IN ({_marks(part)}) ORDER BY path, number, member"  # noqa: S608
-            found += map(Place._make, self._rows(query, part))
+        for part in _parts(sets):
+            query = f"SELECT ref, path, number, member, blob, line FROM manifest WHERE inputs IN ({_marks(part)})"  # noqa: S608
+            found += (Place(*row) for row in self._rows(query, part))
+        return found
+
+    def uses(self, inputs: Iterable[str]) -> bool:
+        """Whether any host uses any of these inputs."""
+        return any(self._rows("SELECT 1 FROM used WHERE input = ? LIMIT 1", (name,)) for name in inputs)
+
+    def identities(self, groups: Sequence[str]) -> dict[str, str]:
+        """What identifies hosts, one identity a line; those that nothing identifies are left out."""
+        found: dict[str, str] = {}
+        for part in _parts(groups):
+            query = f"SELECT ref, identity FROM manifest WHERE ref IN ({_marks(part)}) AND identity <> ''"  # noqa: S608
+            for ref, identity in self._rows(query, part):
+                found[ref] = f"{found[ref]}\n{identity}" if ref in found else identity
         return found
 
     def open(self) -> list[str]:
@@ -91,7 +123,7 @@ class State:
 
     def came_from(self, moved: str) -> list[Place]:
         """The hosts that say they come from an identity."""
-        return list(map(Place._make, self._rows("SELECT ref, path, number, member, blob FROM manifest WHERE moved = ?", (moved,))))
+        return list(map(Place._make, self._rows("SELECT ref, path, number, member, blob, line FROM manifest WHERE moved = ?", (moved,))))
 
     def owners(self, identity: str) -> set[str]:
         """The hosts that have an identity in a network."""
@@ -160,7 +192,7 @@ class State:
     def put(self, rows: Iterable[tuple[Place, HostRow]]) -> None:
         """Insert or replace manifests."""
         self.index.connection.executemany(
-            "INSERT OR REPLACE INTO manifest (ref, path, number, member, blob, inputs, identity, open, problem, moved) VALUES (?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO manifest (ref, path, number, member, blob, line, inputs, identity, open, problem, moved) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             ((*place, *row) for place, row in rows),
         )
 
@@ -173,7 +205,7 @@ class State:
         """The number of a set of inputs."""
         if names not in self._inputs:
             text = "\n".join(sorted(names))
-            row = self.index.connection.execute("SELECT id FROM inputs WHERE names = ?", (text,)).fetchone()
+            row = self.index.row("SELECT id FROM inputs WHERE names = ?", (text,))
             if row is None:
                 row = self.index.connection.execute("INSERT INTO inputs (names) VALUES (?) RETURNING id", (text,)).fetchone()
                 self.index.connection.executemany("INSERT INTO used VALUES (?, ?)", ((name, row[0]) for name in names))
@@ -207,7 +239,7 @@ class State:
 
     def declared(self, group: str) -> bool:
         """Whether anything declares an identity."""
-        return self.index.connection.execute("SELECT 1 FROM manifest WHERE ref = ? LIMIT 1", (group,)).fetchone() is not None
+        return self.index.row("SELECT 1 FROM manifest WHERE ref = ? LIMIT 1", (group,)) is not None
 
     def replace_bad(self, path: str, body: bytes | None) -> None:
         """A file has problems, or no more."""

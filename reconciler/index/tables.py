@@ -2,7 +2,7 @@
 
 `parsed`: files as they were read and checked, by blob id (20 bytes) and digest of the schemas.
 The others describe one tree, `about.tree`:
-`manifest`: every manifest and every host that a HostSet stands for: where it stands (document `number` in its file, `member` in its set or -1), the set
+`manifest`: every manifest and every host that a HostSet stands for: where it stands (document `number` in its file, `member` in its set or -1, `line`), the set
 of inputs that a host was resolved from, what identifies it in its networks, whether its resources may differ from the record (`open`), why it is
 unknown (`problem`, null: it is not), where it moved from.
 `used`: which sets hold an input; `inputs`: the sets. `identity`: who has a MAC or an address. `bad`: files with problems.
@@ -10,13 +10,13 @@ unknown (`problem`, null: it is not), where it moved from.
 `orphan`: groups with a record and no manifest. `secret`: tokens of the secrets in use.
 """
 
-FORMAT = 1
+FORMAT = 2
 
 TABLES = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE parsed (blob BLOB, schemas INTEGER, body BLOB NOT NULL, PRIMARY KEY (blob, schemas)) WITHOUT ROWID",
     """CREATE TABLE manifest (
-        ref TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, member INTEGER NOT NULL, blob BLOB NOT NULL, inputs INTEGER,
+        ref TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, member INTEGER NOT NULL, blob BLOB NOT NULL, line INTEGER NOT NULL, inputs INTEGER,
         identity TEXT NOT NULL, open INTEGER NOT NULL, problem TEXT, moved TEXT, PRIMARY KEY (ref, path, number, member)
     ) WITHOUT ROWID""",
     "CREATE INDEX manifest_by_inputs ON manifest (inputs) WHERE inputs IS NOT NULL",

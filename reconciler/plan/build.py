@@ -4,7 +4,7 @@ In: one `Case` for every resource that may differ (the caller leaves out what is
 Out: an immutable `Plan`. The order of the cases never matters.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.plan.decide import Case, decide, voids
@@ -40,10 +40,13 @@ class Frame:
     verdicts: tuple[GuardVerdict, ...] = ()
 
 
-def build(frame: Frame, cases: Iterable[Case]) -> Plan:
-    """The plan. Raises `Refused` when resources depend on each other in a circle."""
+def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -> Plan:
+    """The plan. `decided`: changes that need no case (see `alike`), on which nothing depends for its lifetime. Raises `Refused` when resources depend on
+    each other in a circle.
+    """
     known = {case.address: case for case in sorted(cases, key=lambda case: case.address)}
-    decisions = {address: decide(case) for address, case in known.items()}
+    decisions: dict[str, Change | Deferred | None] = {address: decide(case) for address, case in known.items()}
+    decisions.update((change.address, change) for change in decided)
     _void(known, decisions, frame.kinds)
     _narrow(frame, decisions)
     _wait_for_deferred(known, decisions)
@@ -85,7 +88,7 @@ def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None]
         for item in case.desired.rules.depends_on if case.desired else ():
             if item.lifetime:
                 dependents.setdefault(item.address, []).append(address)
-    queue = list(decisions)
+    queue = list(cases)
     while queue:
         target = queue.pop()
         decision = decisions[target]
@@ -102,6 +105,8 @@ def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None]
 def _wait_for_deferred(cases: Mapping[str, Case], decisions: dict[str, Change | Deferred | None]) -> None:
     """A change whose dependency is put off is put off too; so is a removal of what something that is put off still stands on."""
     queue = sorted(address for address, item in decisions.items() if isinstance(item, Deferred))
+    if not queue:
+        return
     dependents: dict[str, list[Change]] = {}
     for item in decisions.values():
         if isinstance(item, Change) and item.action not in REMOVALS:
@@ -110,7 +115,7 @@ def _wait_for_deferred(cases: Mapping[str, Case], decisions: dict[str, Change | 
     while queue:
         address = queue.pop(0)
         waiting = [(change, f"it needs {address}, which is put off") for change in dependents.get(address, ())]
-        record = cases[address].recorded
+        record = cases[address].recorded if address in cases else None
         for needed in record.rules.depends_on if record else ():
             below = decisions.get(needed.address)
             if isinstance(below, Change) and below.action in REMOVALS:

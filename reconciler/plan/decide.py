@@ -70,7 +70,7 @@ def _compare(case: Case, desired: Resource, observation: Present | Absent) -> Ch
         return _converge(case, desired, action, (), observation)
     if observation.digest != desired.digest:
         fields = field_changes(_versions(case, desired, observation.spec))
-        action = Action.REPLACE if _touches(fields, case.kind.replace_on) else Action.UPDATE
+        action = Action.REPLACE if touches(fields, case.kind.replace_on) else Action.UPDATE
         if action is Action.REPLACE and case.recorded is None:
             return _defer(
                 case, "not-ours", "something else of this name is there, and it is not recorded: it is not replaced; remove it by hand"
@@ -114,7 +114,7 @@ def _converge(
         group=desired.group,
         origin=desired.origin,
         causes=why,
-        risk=_risks(case, action, fields),
+        risk=risks_of(case.kind, action, fields),
         moved_from=case.moved_from,
         blind_spots=observation.blind_spots if isinstance(observation, Proposed) else (),
         basis=basis(case.recorded),
@@ -145,7 +145,7 @@ def _remove(case: Case) -> Change | Deferred | None:
         group=recorded.group,
         origin=case.base.origin if case.base else Origin(path=""),
         causes=frozenset({Cause.COMMIT if case.base or not case.base_known else Cause.PENDING}),
-        risk=_risks(case, action, ()),
+        risk=risks_of(case.kind, action, ()),
         basis=basis(recorded),
     )
 
@@ -195,14 +195,16 @@ def _whole(case: Case) -> frozenset[Cause]:
     return frozenset({Cause.PENDING if wished_before else Cause.COMMIT})
 
 
-def _risks(case: Case, action: Action, fields: Sequence[FieldChange]) -> frozenset[Risk]:
-    touched = {risk for prefix, risk in case.kind.risks.items() if _touches(fields, (prefix,))}
-    if case.kind.destroys and action in (Action.DELETE, Action.REPLACE):
+def risks_of(kind: Kind, action: Action, fields: Sequence[FieldChange]) -> frozenset[Risk]:
+    """What an action on such a resource, with these fields, may do to people."""
+    touched = {risk for prefix, risk in kind.risks.items() if touches(fields, (prefix,))}
+    if kind.destroys and action in (Action.DELETE, Action.REPLACE):
         touched.add(Risk.DESTRUCTIVE)
     return frozenset(touched)
 
 
-def _touches(fields: Sequence[FieldChange], prefixes: Sequence[str]) -> bool:
+def touches(fields: Sequence[FieldChange], prefixes: Sequence[str]) -> bool:
+    """Whether any field is at or below any of the pointers."""
     return any(below(item.path, prefix) for item in fields for prefix in prefixes)
 
 
@@ -213,4 +215,4 @@ def unknown_input(spec: Spec) -> str:
 
 def voids(change: Change, kind: Kind) -> bool:
     """Whether this change replaces or reinstalls its target, so that the record of its lifetime dependents is void."""
-    return change.action is Action.REPLACE or _touches(change.fields, kind.renews)
+    return change.action is Action.REPLACE or touches(change.fields, kind.renews)

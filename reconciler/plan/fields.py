@@ -4,14 +4,14 @@ Missing is not null, true is not 1 (1 and 1.0 are one number, as in RFC 8785). P
 item when both have the same length and as one value when not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.types.canonical import canonical
 from reconciler.types.change import MISSING, Cause, FieldChange
 from reconciler.types.pointer import escape
-from reconciler.types.values import Secret
+from reconciler.types.values import Secret, Spec
 
 RENDERER_PREFIX = "/renderer/"
 """Where a rendered resource's specification names the renderer's own version: a difference there comes with an upgrade."""
@@ -90,6 +90,25 @@ def _keys(versions: Versions) -> list[str] | list[int] | None:
     if isinstance(desired, list) and sides and all(isinstance(side, list) and len(side) == len(desired) for side in sides):
         return list(range(len(desired)))
     return None
+
+
+def patched(spec: Spec, fields: Iterable[FieldChange]) -> Spec:
+    """The specification with fields brought to what is wanted. Parts that do not change are shared."""
+    found: Any = spec
+    for item in fields:
+        found = _with(found, [part.replace("~1", "/").replace("~0", "~") for part in item.path.split("/")[1:]], item.after)
+    result: Spec = found
+    return result
+
+
+def _with(tree: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    key, *rest = path
+    if isinstance(tree, list):
+        return [_with(item, rest, value) if number == int(key) else item for number, item in enumerate(tree)]
+    inner = _with(tree.get(key, {}), rest, value)
+    return {name: item for name, item in {**tree, key: inner}.items() if item is not MISSING}
 
 
 def causes(path: str, versions: Versions) -> frozenset[Cause]:

@@ -18,8 +18,16 @@ def ordered(changes: Sequence[Change]) -> tuple[Change, ...]:
     last = max(waves.values(), default=-1) + 1 + max(removal.values(), default=0)
     waves.update((address, last - level) for address, level in removal.items())
     needs.update(_reversed(needed))
-    placed = [replace(change, wave=waves[change.address], depends_on=tuple(sorted(needs[change.address]))) for change in changes]
-    return tuple(sorted(placed, key=lambda change: (change.wave, change.address)))
+    placed = [_placed(change, waves[change.address], tuple(sorted(needs[change.address]))) for change in changes]
+    return tuple(sorted(placed, key=_place))
+
+
+def _placed(change: Change, wave: int, needs: tuple[str, ...]) -> Change:
+    return change if change.wave == wave and change.depends_on == needs else replace(change, wave=wave, depends_on=needs)
+
+
+def _place(change: Change) -> tuple[int, str]:
+    return change.wave, change.address
 
 
 def _needs(changes: Iterable[Change]) -> dict[str, list[str]]:
@@ -39,9 +47,12 @@ def _reversed(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def _waves(changes: Sequence[Change], needs: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """A number for each address: after every dependency, and kinds of a lower order first."""
     own = {change.address: change.rules.order for change in changes}
-    place: dict[str, tuple[int, int]] = {}
+    bound = {address: targets for address, targets in needs.items() if targets}
+    place = {address: (order, 0) for address, order in own.items() if address not in bound}
     try:
-        for address in TopologicalSorter(needs).static_order():
+        for address in TopologicalSorter(bound).static_order():
+            if address in place:
+                continue
             before = [place[target] for target in needs[address]]
             order = max((own[address], *(item[0] for item in before)))
             level = max((item[1] + 1 for item in before if item[0] == order), default=0)

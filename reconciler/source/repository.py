@@ -16,6 +16,7 @@ from reconciler.errors import OctofleetError, Permanent
 from reconciler.source import errors, tree
 from reconciler.source.loose import Corrupt, LooseObjects
 from reconciler.source.tree import MANIFEST_SUFFIXES, Delta, Entry, File
+from reconciler.stages import count
 
 WORKING_COPY = "working-copy-"
 """Begins the id of what stands for a commit where nothing is committed."""
@@ -33,7 +34,7 @@ class Commit:
 
 
 class Repository:
-    """`location` is what the user gave, `path` the directory on disk; `trees_read` counts trees, for tests and timings.
+    """`location` is what the user gave, `path` the directory on disk; `trees_read` counts trees, for tests.
 
     libgit2 objects are not shared between threads: open one Repository for each.
     """
@@ -82,6 +83,7 @@ class Repository:
 
     def blob(self, blob_id: str) -> bytes:
         """The bytes of a blob. Raises Permanent."""
+        count("blobs_read")
         return self._read(blob_id, ObjectType.BLOB)
 
     def entries(self, tree_id: str) -> list[Entry]:
@@ -184,6 +186,7 @@ class Repository:
 
     def _tree(self, tree_id: str) -> bytes:
         self.trees_read += 1
+        count("trees_read")
         return self._read(tree_id, ObjectType.TREE)
 
     def _read(self, object_id: str, kind: ObjectType) -> bytes:

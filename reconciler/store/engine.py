@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import OctofleetError
+from reconciler.stages import count, counted
 
 BUSY_TIMEOUT_MS = 30_000
 HEAD = "0002"
@@ -37,11 +38,12 @@ class Connection:
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, fetched as they are asked for, within the transaction."""
-        return self._raw.execute(sql, params)
+        return counted("rows_read", self._raw.execute(sql, params))
 
     def row(self, sql: str, params: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
         found: tuple[Any, ...] | None = self._raw.execute(sql, params).fetchone()
+        count("rows_read", found is not None)
         return found
 
     def scalar(self, sql: str, params: Sequence[object] = ()) -> Any:

@@ -115,7 +115,7 @@ def _change(item: Change) -> dict[str, Any]:
     return {
         "address": item.address,
         "action": item.action.value,
-        "fields": [_field(found) for found in item.fields],
+        "fields": _fields(item.fields),
         "before": item.before_digest,
         "after": item.after_digest,
         "desired": item.desired_digest,
@@ -130,6 +130,18 @@ def _change(item: Change) -> dict[str, Any]:
         "blindSpots": list(item.blind_spots),
         "basis": item.basis,
     }
+
+
+_last: tuple[object, msgspec.Raw] = ((), msgspec.Raw(b"[]"))
+
+
+def _fields(fields: tuple[FieldChange, ...]) -> msgspec.Raw:
+    """The fields, packed. Changes that share theirs follow each other, so the last ones are remembered."""
+    global _last  # noqa: PLW0603 - a memory of one, replaced as a whole
+    last = _last
+    if last[0] is not fields:
+        last = _last = fields, msgspec.Raw(pack([_field(found) for found in fields]))
+    return last[1]
 
 
 def _field(item: FieldChange) -> dict[str, Any]:

@@ -64,6 +64,11 @@ def _reference(data: bytes) -> bytes:
     return rfc8785.dumps(_decode(data))
 
 
+def fragment(value: Any) -> msgspec.Raw:
+    """A tree in its canonical form, ready to stand in others."""
+    return msgspec.Raw(canonical(value))
+
+
 def digest(value: Any) -> str:
     """The SHA-256 of the canonical form, 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value)).hexdigest()

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from reconciler.types.canonical import digest
+from msgspec import Raw
+
+from reconciler.types.canonical import digest, fragment
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Rules
 
@@ -117,7 +119,7 @@ class Change:
                 "address": self.address,
                 "movedFrom": self.moved_from,
                 "action": self.action.value,
-                "fields": [item.stated() for item in self.fields],
+                "fields": _stated(self.fields),
                 "risk": sorted(self.risk),
                 "before": self.before_digest,
                 "after": self.after_digest,
@@ -126,6 +128,18 @@ class Change:
                 "order": {"wave": self.wave, "dependsOn": list(self.depends_on)},
             }
         )
+
+
+_last: tuple[object, Raw] = ((), fragment([]))
+
+
+def _stated(fields: tuple[FieldChange, ...]) -> Raw:
+    """What digests cover of the fields. Changes that share their fields follow each other, so the last ones are remembered."""
+    global _last  # noqa: PLW0603 - a memory of one, replaced as a whole
+    last = _last
+    if last[0] is not fields:
+        last = _last = fields, fragment([item.stated() for item in fields])
+    return last[1]
 
 
 WORLD = frozenset({Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.RUN, Action.MOVE})

@@ -50,7 +50,11 @@ class ResolvedTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetScope:
-    """What `resources` works on: some hosts; and the Fleet and its tenants where `whole` says that they are asked for too."""
+    """What `resources` works on: some hosts; and the Fleet and its tenants where `whole` says that they are asked for too.
+
+    `changed`: the top-level names of values that may differ from when the same was asked for last, None: any. A driver that knows that a resource
+    depends on none of them may yield its address in place of the resource.
+    """
 
     fleet: str
     fleet_spec: Spec = field(default_factory=dict)
@@ -58,3 +62,4 @@ class FleetScope:
     whole: bool = True
     tenants: tuple[ResolvedTenant, ...] = ()
     hosts: Iterable[ResolvedHost] = ()
+    changed: frozenset[str] | None = None

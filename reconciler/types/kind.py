@@ -14,12 +14,15 @@ class Kind:
     proposal and its change a run. `deletable`: the driver can remove it; if not, a removed resource is forgotten. `destroys`: a delete loses
     something that a later apply does not bring back, so guards count it. A change below a pointer in `replace_on` replaces the resource; one
     below a pointer in `risks` carries that risk; one below a pointer in `renews` voids the record of lifetime dependents without a replacement.
+    `copies`: the specification of a host's resource holds values of the host as they are, below `/values` or at the top, and besides them nothing that
+    differs between hosts with the same roles, templates and files; the resource has the host's own name.
     """
 
     name: str
     order: int
     engine: bool = False
     deletable: bool = True
+    copies: bool = False
     destroys: bool = True
     replace_on: tuple[str, ...] = ()
     renews: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from reconciler.types.canonical import canonical, digest, digest_bytes
+from reconciler.types.canonical import canonical, digest_bytes
 from reconciler.types.origin import Origin
 from reconciler.types.values import RESERVED_PREFIX, Spec
 
@@ -75,9 +75,9 @@ class Resource:
     moved_from: str | None = None
 
     @cached_property
-    def _form(self) -> tuple[str, bool]:
+    def _form(self) -> tuple[str, bool, int]:
         form = canonical(self.spec)
-        return digest_bytes(form), RESERVED in form
+        return digest_bytes(form), RESERVED in form, len(form)
 
     @property
     def digest(self) -> str:
@@ -88,6 +88,11 @@ class Resource:
     def has_leaves(self) -> bool:
         """Whether a `Secret` or `KnownAfter` may stand in the specification."""
         return self._form[1]
+
+    @property
+    def size(self) -> int:
+        """Of the specification's canonical form, in bytes."""
+        return self._form[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,12 @@ class Recorded:
 
 def basis(record: Recorded | None) -> str:
     """What a change supposes of the record: equal as long as owner, specification and rules are; empty for no record."""
-    return digest([record.source, record.digest, record.rules.stated()]) if record is not None else ""
+    return basis_of(record.source, record.digest, canonical(record.rules.stated())) if record is not None else ""
+
+
+def basis_of(source: str, digest_: str, rules: bytes) -> str:
+    """The same of an owner, a digest and rules as canonical JSON."""
+    return digest_bytes(b'["%s","%s",%s]' % (source.encode(), digest_.encode(), rules))
 
 
 def address(driver: str, kind: str, tenant: str, name: str) -> str:

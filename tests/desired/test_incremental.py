@@ -1,5 +1,7 @@
 """A view on a compiled tree, and an index that is brought from tree to tree, say what compiling from nothing says: for any sequence of edits."""
 
+# ruff: noqa: E501 - tables read better with one case on a line
+
 from collections.abc import Mapping
 from typing import Any
 

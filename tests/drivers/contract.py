@@ -143,6 +143,22 @@ class Contract:
 
     # -- the contract
 
+    def test_a_hint_of_what_changed_leaves_out_only_what_is_the_same(self, tmp_path: Path) -> None:
+        driver = self.driver(tmp_path)
+        before = {resource.address: resource.digest for resource in self.made(driver, host("web-01"))}
+        others = {"packages": ["more"], "kernel_args": ["quiet"], "users": [{"name": "x"}], "os": {"distribution": "rocky", "version": "9"}}
+        others |= {"install": {}, "labels": {"a": "b"}, "templates": {"ipxe": "t.j2"}, "domain": "example.org"}
+        for name, value in (self.changed | others).items():
+            after = host("web-01", **{name: value})
+            whole = {resource.address: resource for resource in self.made(driver, after)}
+            scope = replace(self.scope(after), changed=frozenset({name}))
+            for item in (hinted := list(driver.resources(scope, self.inputs()))):
+                if isinstance(item, str):
+                    assert whole[item].digest == before[item], f"{item} depends on {name}"
+                else:
+                    assert whole[item.address].digest == item.digest
+            assert {item if isinstance(item, str) else item.address for item in hinted} == whole.keys()
+
     def test_declares_what_it_is(self, tmp_path: Path) -> None:
         info = self.driver(tmp_path).info
         assert info.name and info.version >= 1 and info.batch >= 1 and info.concurrency >= 1 and info.settle_s >= 0
