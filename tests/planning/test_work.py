@@ -18,8 +18,9 @@ PER_HOST = 4
 """Resources of a generated host: the host, and three boot files."""
 WHOLE = 1 + TENANTS
 """Resources of the Fleet and its tenants."""
-KEPT = 16
-"""Rows that a plan reads when nothing is to be done: facts about the index and the store, secrets, findings, the source's commit, the guards' rules."""
+KEPT = 17
+"""Rows that a plan reads when nothing is to be done: facts about the index and the store, secrets, findings, the source's commit and newest run, the
+guards' rules."""
 ONE_FILE = 60
 """Rows that a plan of one changed host reads at most."""
 SHARED_FILE = 8 * SMALL
