@@ -176,7 +176,7 @@ class Tracker:
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""
         with stage("compile base"):
-            return compile_tree(CommitTree.of(self.repository, tree), self.installation.contract, self.token, self.index)
+            return compile_tree(CommitTree.of(self.repository, tree), self.installation.contract, self.token, self.index, keep=False)
 
     def token(self, ref: SecretRef, tenant: str) -> str:
         """The keyed digest of a secret, which is read once."""
