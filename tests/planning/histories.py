@@ -98,7 +98,7 @@ class Site:
         return Chosen(
             data_dir=place,
             settings=Settings(secrets=SECRETS, observe=Observe(at_most=self.at_most)),
-            extra=[Versioned(world=world, version=self.version)],
+            extra=[driver],
         )
 
     @property
