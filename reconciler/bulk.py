@@ -37,6 +37,10 @@ class Bulk:
     more_than: int
     changes: list[Change] = field(default_factory=list)
 
+    def is_for(self, fleet: str, hosts: int) -> bool:
+        """Whether a commit of this Fleet that reaches so many hosts goes this way."""
+        return hosts > self.more_than and fleet == self.alike.source
+
     def take(self, connection: Connection, groups: Mapping[str, Differing]) -> set[str]:
         """Decide about groups; gives those that were simple enough."""
         asked = [resource.address for group, differing in groups.items() if group not in self.pending for resource, _ in differing]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from reconciler.bulk import Bulk
-from reconciler.desired.compile import Changed, Visited
 from reconciler.desired.difference import CONTENT
+from reconciler.desired.visitor import Changed, Visited
 from reconciler.drivers.driver import Driver, Inputs
 from reconciler.index.state import Place
 from reconciler.stages import count, counting
@@ -84,14 +84,16 @@ class Comparison:
                         simple[group] = compared.specs
                 self.seen.add(group)
                 found.append(Visited(inputs=frozenset(traced.asked), open=compared.differs))
-            if self.bulk is not None and whole > self.bulk.more_than:
+            if self.bulk is not None and self.bulk.is_for(fleet, whole):
                 self.open.difference_update(self.bulk.take(connection, simple))
         self.told(len(hosts))
         return found
 
-    def alike(self, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int) -> Collection[str]:
+    def alike(
+        self, fleet: str, old: ResolvedHost, new: ResolvedHost, changed: frozenset[str], places: Sequence[Place], whole: int
+    ) -> Collection[str]:
         """Decide about hosts that differ in the same values by looking at one of them; gives the groups of those that need no further look."""
-        if self.bulk is None or whole <= self.bulk.more_than:
+        if self.bulk is None or not self.bulk.is_for(fleet, whole):
             return ()
         scope = FleetScope(fleet=self.bulk.alike.source, whole=False, hosts=(new,), changed=changed)
         items = list(made(self.drivers, scope, self.inputs))

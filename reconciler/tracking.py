@@ -13,8 +13,9 @@ from itertools import islice
 
 from reconciler.bulk import Bulk
 from reconciler.comparing import Comparison
-from reconciler.desired.compile import Desired, compile_tree, settle
+from reconciler.desired.compile import compile_tree, settle
 from reconciler.desired.contribution import SourceFile
+from reconciler.desired.desired import Desired
 from reconciler.desired.difference import Changed
 from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent

@@ -212,7 +212,7 @@ class Index:
         self._facts.clear()
 
 
-def _checked(body: bytes) -> bytes:
+def _checked(body: object) -> bytes:
     if not isinstance(body, bytes) or len(body) < 5 or zlib.crc32(body[4:]) != int.from_bytes(body[:4], "big"):
         raise Damaged("a parsed file is not as it was stored")
     return body[4:]

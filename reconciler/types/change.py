@@ -6,7 +6,7 @@ from functools import cached_property
 
 from msgspec import Raw
 
-from reconciler.types.canonical import digest, fragment
+from reconciler.types.canonical import digest_parts, fragment
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Rules
 
@@ -114,7 +114,7 @@ class Change:
     @cached_property
     def digest(self) -> str:
         """Covers addresses, action, fields, risk, rules, before, after and order: not causes, not origin."""
-        return digest(
+        return digest_parts(
             {
                 "address": self.address,
                 "movedFrom": self.moved_from,
