@@ -131,8 +131,8 @@ class Tracker:
             desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison)
         if not self.index.about("mark"):  # there was nothing to compare with: the index has compiled this tree instead
             self._note(desired, comparison)
-            desired, decided, state = self.view(tree.id), None, State(self.index)
-            pending = frozenset(state.open())
+            desired, state, decided, comparison = self.view(tree.id), State(self.index), None, self._comparison(tree)
+            pending = frozenset({*state.open(), *touched})
         other: set[str] = set()
         if desired.fleet is not None and desired.fleet.name != source:
             with self.installation.store.read() as connection:
@@ -177,7 +177,7 @@ class Tracker:
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""
         with stage("compile base"):
-            return compile_tree(CommitTree.of(self.repository, tree), self.installation.contract, self.token, self.index)
+            return compile_tree(CommitTree.of(self.repository, tree), self.installation.contract, self.token, self.index, keep=False)
 
     def token(self, ref: SecretRef, tenant: str) -> str:
         """The keyed digest of a secret, which is read once."""
@@ -266,7 +266,7 @@ class Tracker:
             with self.index.writing():
                 self._look(source, None)
         except sqlite3.OperationalError:
-            return set(touched)
+            return set(touched) if known else set(self._everything(State(self.index), source, set()))
         return set()
 
     def _mark(self, connection: Connection, now: tuple[str, int]) -> tuple[str, int] | None:

@@ -16,15 +16,17 @@ from reconciler.desired.visitor import SILENT, Visitor
 from reconciler.index.file import Index
 
 
-def compile_tree(tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = SILENT) -> Desired:
+def compile_tree(
+    tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = SILENT, *, keep: bool = True
+) -> Desired:
     """Everything that the files of the tree want. Never raises on user input: problems are in the result. The index stays as it is, unless it has
-    no tree to compare with: then it is settled.
+    no tree to compare with: then it is settled, or with `keep` false left alone all the same.
     """
     index = index or Index(None, "0" * 64)
     compiler = Compiler(index, tree, contract, token)
     found = compiler.difference()
     if found is None:
-        return settle(tree, contract, token, index, visit)
+        return settle(tree, contract, token, index if keep else Index(None, "0" * 64), visit)
     return View(compiler, found, visit).desired()
 
 
