@@ -37,7 +37,8 @@ def settle(tree: Tree, contract: Contract, token: Token, index: Index, visit: Vi
         found = compiler.difference()
         if found is None:
             Build(compiler, visit).go()
-        elif not found.empty:
-            View(compiler, found, visit, settle=True).desired()
-        compiler.finish()
+            compiler.finish(None)
+        else:
+            view = View(compiler, found, visit, settle=True)
+            compiler.finish(len(view.desired().hosts))
     return compile_tree(tree, contract, token, index, visit)  # another process may just have settled another one

@@ -82,11 +82,10 @@ class Compiler:
             self.sets[key] = self.state.inputs_id(inputs | more | {LAYERS + " ".join(layers), *(OWN + name for name in own)})
         return self.sets[key]
 
-    def finish(self) -> None:
-        """The index has compiled the tree."""
-        self.state.drop_unused()
+    def finish(self, hosts: int | None) -> None:
+        """The index has compiled the tree, which has so many hosts; they are counted if None."""
         self.state.replace_secrets((name, self.token(*secret_of(name))) for name in self.state.used_secrets())
-        self.state.end(self.tree.id, self.digest)
+        self.state.end(self.tree.id, self.digest, hosts)
         self.index.evict()
 
 

@@ -67,7 +67,7 @@ class View:
 
     def desired(self) -> Desired:
         """Look at what the difference reaches, and tell everything."""
-        found = self.found
+        found, number = self.found, self._number()
         known = self.state.blocked()
         reached = {} if found.empty else self._reached(known)
         with stage("alike"):
@@ -83,7 +83,7 @@ class View:
             for hosts in self.declared.at(key):
                 self.findings.hostset(hosts, self.compiler.contract.rules)
         kept = [(owner, problem) for owner, problem in unpacked(self.state.findings()) if owner not in recomputed]
-        if self.settle:
+        if self.settle and not found.empty:
             self._settle(rows, recomputed)
         problems = {problem for parsed in self.bad.values() for problem in parsed.problems} | {problem for _, problem in kept}
         problems.update(problem for items in self.findings.by_owner.values() for problem in items)
@@ -94,7 +94,7 @@ class View:
             catalog=self.catalog,
             declarations=self.declared,
             resolver=self.resolver,
-            hosts=Hosts(self.declared, self._number()),
+            hosts=Hosts(self.declared, number),
             problems=tuple(sorted(problems)),
             blocked=dict(sorted(blocked.items())),
             text=self.compiler.text,
@@ -233,6 +233,7 @@ class View:
         state, found = self.state, self.found
         old = {place.ref: row for place in found.gone for _, row in state.host(place.ref)}
         fresh = {place for place, _ in rows}
+        sets = state.inputs_of(sorted({place.ref for place in (*fresh, *found.gone)}))
         state.remove(found.gone)
         come = [place for items in found.come.values() for place, _ in items if place not in fresh]
         state.put((place, old.get(place.ref, HostRow(open=True)) if place.ref not in found.sides else HostRow(open=True)) for place in come)
@@ -251,3 +252,4 @@ class View:
         for path, owners in found.projects.items():
             state.replace_projects(path, owner_rows(owners))
         state.replace_findings(recomputed, packed(self.findings.by_owner))
+        state.drop_unused(sets)
