@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from reconciler.bulk import Bulk
-from reconciler.desired.compile import Changed, Visited
 from reconciler.desired.difference import CONTENT
+from reconciler.desired.visitor import Changed, Visited
 from reconciler.drivers.driver import Driver, Inputs
 from reconciler.index.state import Place
-from reconciler.stages import count, counting
+from reconciler.stages import count, counting, stage
 from reconciler.store.engine import Store
 from reconciler.store.records import mark, records_of
 from reconciler.types.canonical import pack
@@ -50,15 +50,15 @@ class TracedInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`told` hears how many hosts have been looked at. `open`: the groups that differ, of those that were shown (`seen`), but for those that
-    `bulk` took. `pending`: the groups that differed from their records before. `marks`: how far the store's journal of touched groups had come
-    before the first of them was compared.
+    """`told` hears how many hosts have just been looked at, of how many in all. `open`: the groups that differ, of those that were shown (`seen`),
+    but for those that `bulk` took. `pending`: the groups that differed from their records before. `marks`: how far the store's journal of touched
+    groups had come before the first of them was compared.
     """
 
     store: Store
     drivers: Mapping[str, Driver]
     inputs: Inputs
-    told: Callable[[int], None] = lambda number: None
+    told: Callable[[int, int], None] = lambda number, whole: None
     bulk: Bulk | None = None
     pending: Collection[str] = frozenset()
     open: set[str] = field(default_factory=set)
@@ -67,6 +67,12 @@ class Comparison:
 
     def visit(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
         """Compare each host's resources with the records of its group. `changed`: see `FleetScope`; it holds for hosts that were as recorded."""
+        with stage("compare"):
+            found = self._compared(fleet, hosts, changed, whole)
+        self.told(len(hosts), whole)
+        return found
+
+    def _compared(self, fleet: str, hosts: Sequence[ResolvedHost], changed: Sequence[Changed], whole: int) -> Sequence[Visited]:
         with self.store.read() as connection:
             if not self.marks:
                 self.marks.append(mark(connection, fleet))
@@ -86,7 +92,6 @@ class Comparison:
                 found.append(Visited(inputs=frozenset(traced.asked), open=compared.differs))
             if self.bulk is not None and self.bulk.is_for(fleet, whole):
                 self.open.difference_update(self.bulk.take(connection, simple))
-        self.told(len(hosts))
         return found
 
     def alike(
@@ -104,7 +109,7 @@ class Comparison:
         with self.store.read() as connection:
             taken = self.bulk.take_alike(connection, before, affected, changed, places)
         self.seen.update(taken)
-        self.told(len(taken))
+        self.told(len(taken), whole)
         return taken
 
     def groups(self, scopes: Iterable[FleetScope], fleet: str, asked: Sequence[str]) -> dict[str, bool]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import schemas
 from reconciler.comparing import Fingerprint, count_made, fingerprint
 from reconciler.comparing import resources as made
-from reconciler.desired.compile import Desired
+from reconciler.desired.desired import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts

@@ -9,7 +9,7 @@ from reconciler.types.host import ResolvedHost
 from reconciler.types.values import holds_secret
 from reconciler.wiring import Installation
 from renderers.contract import RenderError
-from renderers.registry import RENDERERS
+from renderers.registry import RENDERERS, serving
 
 
 def render_host(
@@ -26,7 +26,7 @@ def rendered(
     """File name, format, and bytes or error of every file of a host that holds no secret."""
     inputs = CommitTree.of(repository, commit.tree)
     for kind, renderer in RENDERERS.items():
-        if kind not in host.values.get("templates", {}) and not renderer.serves(host.values):
+        if kind not in host.values.get("templates", {}) and kind not in serving(host.values):
             continue
         spec = file_spec(host, renderer, inputs)
         if holds_secret(spec):

@@ -13,8 +13,9 @@ from itertools import islice
 
 from reconciler.bulk import Bulk
 from reconciler.comparing import Comparison
-from reconciler.desired.compile import Desired, compile_tree, settle
+from reconciler.desired.compile import compile_tree, settle
 from reconciler.desired.contribution import SourceFile
+from reconciler.desired.desired import Desired
 from reconciler.desired.difference import Changed
 from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
@@ -130,8 +131,8 @@ class Tracker:
             desired = compile_tree(tree, self.installation.contract, self.token, self.index, comparison)
         if not self.index.about("mark"):  # there was nothing to compare with: the index has compiled this tree instead
             self._note(desired, comparison)
-            desired, decided, state = self.view(tree.id), None, State(self.index)
-            pending = frozenset(state.open())
+            desired, state, decided, comparison = self.view(tree.id), State(self.index), None, self._comparison(tree)
+            pending = frozenset({*state.open(), *touched})
         other: set[str] = set()
         if desired.fleet is not None and desired.fleet.name != source:
             with self.installation.store.read() as connection:
@@ -176,7 +177,7 @@ class Tracker:
     def view(self, tree: str) -> Desired:
         """What another tree wants; nothing of it is compared."""
         with stage("compile base"):
-            return compile_tree(CommitTree.of(self.repository, tree), self.installation.contract, self.token, self.index)
+            return compile_tree(CommitTree.of(self.repository, tree), self.installation.contract, self.token, self.index, keep=False)
 
     def token(self, ref: SecretRef, tenant: str) -> str:
         """The keyed digest of a secret, which is read once."""
@@ -185,12 +186,12 @@ class Tracker:
         return self.tokens[ref, tenant]
 
     def _comparison(self, tree: CommitTree) -> Comparison:
-        done, hosts = 0, State(self.index).hosts
+        done = 0
 
-        def more(number: int) -> None:
+        def more(number: int, whole: int) -> None:
             nonlocal done
             done += number
-            self.told("compare", done, max(done, hosts))
+            self.told("compare", done, max(done, whole))
 
         return Comparison(store=self.installation.store, drivers=self.installation.drivers, inputs=tree, told=more)
 
@@ -265,7 +266,7 @@ class Tracker:
             with self.index.writing():
                 self._look(source, None)
         except sqlite3.OperationalError:
-            return set(touched)
+            return set(touched) if known else set(self._everything(State(self.index), source, set()))
         return set()
 
     def _mark(self, connection: Connection, now: tuple[str, int]) -> tuple[str, int] | None:

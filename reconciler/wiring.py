@@ -18,7 +18,7 @@ from pathlib import Path
 
 import schemas
 from reconciler.desired.check import Checker
-from reconciler.desired.compile import Contract
+from reconciler.desired.contribution import Contract
 from reconciler.drivers.boot import BootDriver
 from reconciler.drivers.driver import Context, Driver
 from reconciler.drivers.fleet import FleetDriver

@@ -6,12 +6,15 @@ In: nothing. Out: `RENDERERS`. Must not import anything lazily or register at ru
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 from renderers import autoinstall, grub, ipxe, kickstart, meta_data, network_config, preseed, user_data
 from renderers.contract import Renderer, RenderError, Value
+from renderers.inputs import distribution, has_installer
 
-__all__ = ["RENDERERS", "RenderError", "Renderer", "Value"]
+__all__ = ["RENDERERS", "RenderError", "Renderer", "Value", "serving"]
 
 RENDERERS: Mapping[str, Renderer] = MappingProxyType(
     {
@@ -29,3 +32,14 @@ RENDERERS: Mapping[str, Renderer] = MappingProxyType(
         )
     }
 )
+
+
+def serving(values: Mapping[str, Any]) -> frozenset[str]:
+    """The formats that a host gets without asking: those whose `serves` says so, which depends on nothing but what sets the host up and its distribution."""
+    return _serving(has_installer(values), distribution(values))
+
+
+@cache
+def _serving(installer: bool, name: str) -> frozenset[str]:
+    values = {"install": {"source": "-"} if installer else {}, "os": {"distribution": name}}
+    return frozenset(renderer.format for renderer in RENDERERS.values() if renderer.serves(values))

@@ -6,7 +6,7 @@ import re
 import click
 
 from reconciler.cli.options import common, repository_options
-from reconciler.desired.compile import Desired
+from reconciler.desired.desired import Desired
 from reconciler.desired.explain import Setting, leaves, settings
 from reconciler.errors import InputError, Refused
 from reconciler.planning import compiled

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import click
 
 from reconciler.cli.options import common, problems_code, progress, repository_options
-from reconciler.desired.compile import Desired
+from reconciler.desired.desired import Desired
 from reconciler.desired.explain import settings
 from reconciler.planning import compiled
 from reconciler.rendering import rendered

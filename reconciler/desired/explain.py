@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.desired.compile import Desired
+from reconciler.desired.desired import Desired
 from reconciler.desired.layers import Layer, follow, own_layers, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.resolve import FROM_NETWORK

@@ -24,7 +24,7 @@ from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address, parts
 from reconciler.types.values import Spec, holds_secret
 from renderers.contract import Renderer, RenderError
-from renderers.registry import RENDERERS
+from renderers.registry import RENDERERS, serving
 
 ORDER = 10
 Template = Callable[[str, str, Mapping[str, Any]], bytes]
@@ -50,13 +50,14 @@ class BootDriver:
             rules, templates = _rules(host), host.values.get("templates", {})
             if scope.changed is not None and "templates" in scope.changed:
                 scope = replace(scope, changed=None)
+            served, group = serving(host.values), host.group
             for name, renderer in RENDERERS.items():
-                if name not in templates and not renderer.serves(host.values):
+                if name not in served and name not in templates:
                     continue
                 if scope.changed is not None and name not in templates and scope.changed.isdisjoint(renderer.uses):
                     yield address("boot", name, host.tenant, host.name)
                 else:
-                    yield _resource(host, renderer, file_spec(host, renderer, inputs), rules)
+                    yield _resource(host, renderer, file_spec(host, renderer, inputs), rules, group)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         """What is published, as specifications: a file of the recorded bytes is as recorded, any other has a `content` of its own."""
@@ -195,12 +196,12 @@ def _rules(host: ResolvedHost) -> Rules:
     )
 
 
-def _resource(host: ResolvedHost, renderer: Renderer, spec: Spec, rules: Rules) -> Resource:
+def _resource(host: ResolvedHost, renderer: Renderer, spec: Spec, rules: Rules, group: str) -> Resource:
     return Resource(
         address=address("boot", renderer.format, host.tenant, host.name),
         spec=spec,
         rules=rules,
-        group=host.group,
+        group=group,
         origin=host.origin,
         moved_from=address("boot", renderer.format, *host.moved_from) if host.moved_from else None,
     )

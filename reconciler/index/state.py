@@ -181,11 +181,12 @@ class State:
         self.index.note("mark", "")  # the groups that have a record and no manifest are not known any more
         self._inputs.clear()
 
-    def end(self, tree: str, contract: str) -> None:
-        """The tables describe this tree, compiled under this contract, from now on."""
+    def end(self, tree: str, contract: str, hosts: int | None = None) -> None:
+        """The tables describe this tree, compiled under this contract, from now on. `hosts`: how many there are; they are counted if None."""
         self.index.note("tree", tree)
         self.index.note("contract", contract)
-        hosts = self._rows("SELECT count(DISTINCT ref) FROM manifest WHERE ref >= 'host/' AND ref < 'host0'")[0][0]
+        if hosts is None:
+            hosts = self._rows("SELECT count(DISTINCT ref) FROM manifest WHERE ref >= 'host/' AND ref < 'host0'")[0][0]
         self.index.note("hosts", str(hosts))
         self.index.note("generation", str(self.generation + 1))
 
@@ -264,11 +265,21 @@ class State:
         self.index.connection.execute("DELETE FROM secret")
         self.index.connection.executemany("INSERT INTO secret VALUES (?, ?)", rows)
 
-    def drop_unused(self) -> None:
-        """Forget the sets of inputs that no host has any more."""
-        unused = "NOT IN (SELECT inputs FROM manifest WHERE inputs IS NOT NULL)"
-        self.index.connection.execute(f"DELETE FROM used WHERE inputs {unused}")  # noqa: S608 - a text of our own
-        self.index.connection.execute(f"DELETE FROM inputs WHERE id {unused}")  # noqa: S608
+    def inputs_of(self, groups: Sequence[str]) -> set[int]:
+        """The sets of inputs of some hosts."""
+        found: set[int] = set()
+        for part in _parts(groups):
+            query = f"SELECT DISTINCT inputs FROM manifest WHERE ref IN ({_marks(part)}) AND inputs IS NOT NULL"  # noqa: S608
+            found.update(number for (number,) in self._rows(query, part))
+        return found
+
+    def drop_unused(self, sets: Iterable[int]) -> None:
+        """Forget those of the sets of inputs that no host has any more."""
+        for number in sets:
+            if not self._rows("SELECT 1 FROM manifest WHERE inputs = ? LIMIT 1", (number,)):
+                names = self._rows("SELECT names FROM inputs WHERE id = ?", (number,))[0][0].split("\n")
+                self.index.connection.executemany("DELETE FROM used WHERE input = ? AND inputs = ?", ((name, number) for name in names))
+                self.index.connection.execute("DELETE FROM inputs WHERE id = ?", (number,))
         self._inputs.clear()
 
 

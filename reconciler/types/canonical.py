@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.types.values import KNOWN_AFTER_KEY, RESERVED_PREFIX, SECRET_KEY, KnownAfter, Secret, SecretRef
 
-_NUMBERS = [re.compile(prefix + rb"[-0-9](?:[0-9]*[.eE]|[0-9]{15})") for prefix in (rb'":', rb",", rb"\[")]
+_IN_MAP, _IN_LIST, _AT_START = (re.compile(prefix + rb"[-0-9](?:[0-9]*[.eE]|[0-9]{15})").search for prefix in (rb'":', rb",", rb"\["))
 """A float or a long integer as a value in a map or list. Three patterns, because the engine skips quickly to a fixed text and to nothing else; `:`
 alone would take many a MAC address for a float."""
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
@@ -53,7 +53,7 @@ def canonical(value: Any) -> bytes:
 
 def _unsure(data: bytes) -> bool:
     """Whether the text may not be canonical. A number that stands alone always may."""
-    if data[0] in _DIGITS or any(pattern.search(data) for pattern in _NUMBERS):
+    if data[0] in _DIGITS or _IN_MAP(data) or _IN_LIST(data) or _AT_START(data):
         return True
     return not data.isascii() and _ASTRAL.search(data) is not None
 

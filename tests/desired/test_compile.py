@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from reconciler.desired.compile import Desired, compile_tree
+from reconciler.desired.compile import compile_tree
+from reconciler.desired.desired import Desired
 from reconciler.desired.explain import leaves, settings
 from reconciler.types.values import Secret, SecretRef
 from tests.desired.trees import CONTRACT, Texts, token

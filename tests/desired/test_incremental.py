@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.desired.compile import Desired, compile_tree, settle
+from reconciler.desired.compile import compile_tree, settle
+from reconciler.desired.desired import Desired
 from reconciler.index.file import Index
 from reconciler.index.state import State
 from tests.desired.trees import CONTRACT, Texts, token

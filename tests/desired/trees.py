@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import schemas
 from reconciler.desired.check import Checker
-from reconciler.desired.compile import Contract, SourceFile
+from reconciler.desired.contribution import Contract, SourceFile
 from reconciler.desired.difference import Changed
 from reconciler.errors import Permanent
 from reconciler.types.values import SecretRef

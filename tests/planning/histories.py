@@ -14,7 +14,7 @@ from reconciler.drivers.driver import DriverInfo, Inputs
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.errors import InputError, OctofleetError
 from reconciler.planning import Planned, Request, make_plan
-from reconciler.settings import Secrets, Settings, Store
+from reconciler.settings import Observe, Secrets, Settings, Store
 from reconciler.types.host import FleetScope
 from reconciler.types.resource import Resource
 from tests.fleets import Chosen
@@ -88,13 +88,18 @@ class Site:
     history: History
     data: Path
     version: int = 1
+    at_most: int = 1000
     opened: list[Chosen] = field(default_factory=list)
 
     def installed(self, data: Path | None = None) -> Chosen:
         place = data or self.data
         place.mkdir(exist_ok=True, mode=0o700)
-        world = World(str(place / "memory.db"))
-        return Chosen(data_dir=place, settings=Settings(secrets=SECRETS), extra=[Versioned(world=world, version=self.version)])
+        driver = Versioned(world=World(str(place / "memory.db")), version=self.version)
+        return Chosen(
+            data_dir=place,
+            settings=Settings(secrets=SECRETS, observe=Observe(at_most=self.at_most)),
+            extra=[driver],
+        )
 
     @property
     def installation(self) -> Chosen:

@@ -96,11 +96,11 @@ REQUESTS = st.one_of(
 
 
 @contextmanager
-def site() -> Iterator[Site]:
+def site(at_most: int = 1000) -> Iterator[Site]:
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
         for key in ("DB", "KEY"):
             patch.setenv(f"SITE_SECRET_{key}", "zero")
-        made = Site(history=History(Path(root, "git"), BEGUN), data=Path(root, "data"))
+        made = Site(history=History(Path(root, "git"), BEGUN), data=Path(root, "data"), at_most=at_most)
         made.history.git.references.create("refs/heads/first", made.history.head())
         made.history.git.references.create("refs/heads/side", made.history.head())
         try:
@@ -164,9 +164,10 @@ def apply(made: Site, request: Request) -> None:
 
 
 @settings(max_examples=int(os.environ.get("EXAMPLES", "40")), deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-@given(steps=st.lists(st.tuples(STEPS, REQUESTS), min_size=2, max_size=10), applied=st.booleans())
-def test_any_history(steps: list[tuple[tuple[str, Any], dict[str, Any]]], applied: bool) -> None:
-    with site() as made:
+@given(steps=st.lists(st.tuples(STEPS, REQUESTS), min_size=2, max_size=10), applied=st.booleans(), at_most=st.sampled_from([0, 1, 1000]))
+def test_any_history(steps: list[tuple[tuple[str, Any], dict[str, Any]]], applied: bool, at_most: int) -> None:
+    """With few hosts to look at most, very many are decided about at once."""
+    with site(at_most) as made:
         if applied:
             apply(made, Request())
         for (what, how), request in steps:

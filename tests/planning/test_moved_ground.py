@@ -106,6 +106,10 @@ SWAPS: dict[str, tuple[dict[str, File], dict[str, File]]] = {
     "a project is named no more": ({"role.yaml": ROLE, "ansible/site.yaml": host("web-09", 9)}, {"role.yaml": ANSIBLE}),
     "the ignore file comes and goes": ({".octofleetignore": "hosts/two.yaml\n"}, {".octofleetignore": None}),
     "the ignore file comes with a removal": ({".octofleetignore": "x\n", "hosts/one.yaml": None}, {".octofleetignore": None}),
+    "the ignore file comes with a submodule": (
+        {".octofleetignore": "x\n", "ansible/roles": (MODULE, "1" * 40), "hosts/one.yaml": None},
+        {".octofleetignore": None, "ansible/roles": (MODULE, "2" * 40)},
+    ),
     "the Fleet is renamed": ({"fleet.yaml": FLEET.replace("test", "other")}, {"fleet.yaml": FLEET}),
     "the Fleet is renamed and loses hosts": (
         {"fleet.yaml": FLEET.replace("test", "other"), "hosts/one.yaml": None},
