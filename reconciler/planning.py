@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import schemas
 from reconciler.comparing import Fingerprint, count_made, fingerprint
 from reconciler.comparing import resources as made
 from reconciler.desired.desired import Desired
@@ -85,7 +84,7 @@ def _with_index(installation: Installation, repository: Repository, work: Callab
         return work(index)
     except (Damaged, sqlite3.DatabaseError) as error:
         if isinstance(error, sqlite3.OperationalError) and is_busy(error):
-            return work(Index(None, schemas.digest()))  # another process makes it, and takes long
+            return work(Index(None, installation.checked_by))  # another process makes it, and takes long
         if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
             raise cannot_use(index, error) from error
         index.reset(str(error))

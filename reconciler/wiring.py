@@ -82,7 +82,7 @@ class Installation:
 
     def _makers(self) -> str:
         """What resources depend on besides the commit: the drivers and renderers, with their versions."""
-        drivers = [[name, driver.info.version, sorted(kind.name for kind in driver.info.kinds)] for name, driver in self.drivers.items()]
+        drivers = [[name, driver.info.version, *sorted(map(repr, driver.info.kinds))] for name, driver in self.drivers.items()]
         renderers = [[r.format, r.version, list(r.uses)] for r in RENDERERS.values()]
         return digest({"drivers": drivers, "renderers": renderers, "octofleet": VERSION})
 
@@ -109,13 +109,18 @@ class Installation:
         """Where boot files are published."""
         return Path(self.settings.boot.directory) if self.settings.boot.directory else self.data_dir / "boot"
 
+    @cached_property
+    def checked_by(self) -> str:
+        """What manifests are read and checked by, as a digest: the schemas and this version of the reader."""
+        return digest([schemas.digest(), VERSION])
+
     def index(self, repository: Repository) -> Index:
         """The index of a repository, seen afresh: what was read from it before is not to be used any more."""
         name = place(repository)
         if name not in self.indexes:
             file = f"{re.sub(r'[^A-Za-z0-9._-]', '-', name.rpartition('/')[2])[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.db"
             with stage("index"):
-                self.indexes[name] = Index(self.data_dir / "index" / file, schemas.digest())
+                self.indexes[name] = Index(self.data_dir / "index" / file, self.checked_by)
         self.indexes[name].fresh()
         return self.indexes[name]
 

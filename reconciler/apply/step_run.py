@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target, Work
 from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
 from reconciler.plan.fields import patched
-from reconciler.store.records import load_records, load_specs
+from reconciler.store.records import load_records, load_specs, save_specs
 from reconciler.store.runs import Item, JournalStep, begin_step, note_operation, write_log
 from reconciler.types.canonical import NOTHING, digest
 from reconciler.types.change import Action, Change
@@ -207,7 +207,7 @@ class StepRun:
             recorded = load_records(connection, list(olds.values()))
             wanted = {c.desired_digest for c in changes.values()} | {r.digest for r in recorded.values()}
             specs = load_specs(connection, wanted - {NOTHING})
-        work = {}
+        work, made = {}, []
         for item in items:
             change = changes[item.address]
             old = recorded.get(olds[item.address])
@@ -215,9 +215,13 @@ class StepRun:
             desired = None
             if item.action is not Action.DELETE:
                 desired = _resource(change, specs, specs.get(old.digest) if old else None)
+                made += [desired.spec] if desired.digest not in specs else []
             target = Target(address=item.address, desired=desired, **(known if change.moved_from is None else {}))  # type: ignore[arg-type]
             moved = Target(address=change.moved_from, desired=desired, **known) if change.moved_from else None  # type: ignore[arg-type]
             work[item.address] = Work(action=item.action, target=target, moved_from=moved)
+        if made:  # the record will name them
+            with self.execution.store.write() as connection:
+                save_specs(connection, made)
         return work
 
     def _log(self, line: str) -> None:

@@ -26,7 +26,7 @@ BUSY_MS = 600_000
 """How long to wait for another process that builds the same index: it does the work that this one would."""
 KEPT_IN_MEMORY = 1024
 MAX_BYTES = 2 * 1024**3
-"""Above this size, parsed files that the compiled tree does not hold are dropped, oldest first."""
+"""Above this size, parsed files that the compiled tree does not hold are dropped."""
 
 
 class Damaged(Exception):
@@ -34,7 +34,7 @@ class Damaged(Exception):
 
 
 class Index:
-    """An open index. `path` None: in memory, for one process. `schemas` is the digest of the schemas that documents are checked by. `kept` is for who
+    """An open index. `path` None: in memory, for one process. `schemas` is the digest of what documents are read and checked by. `kept` is for who
     compiles: what was made of the compiled tree of a generation.
     """
 
@@ -154,11 +154,6 @@ class Index:
             self.remember(self.new.items())
             self.new.clear()
 
-    def flush(self) -> None:
-        """Within `writing`: store what was parsed, when it has become much."""
-        if len(self.new) > 1000:
-            self._store_new()
-
     def _keep(self) -> None:
         """Store what was parsed while reading, unless another process is writing: then it will be parsed again."""
         if not self.new or self.connection.in_transaction:
@@ -241,7 +236,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
-        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "temp_store=MEMORY"):
+        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-6000", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         _prepare(connection)
     except BaseException:

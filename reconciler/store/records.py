@@ -18,12 +18,6 @@ COLUMNS = ("address", "source", "digest", "rules", "group", "external_id", "obse
 NEXT = "INSERT INTO mark (source, seq) VALUES (?, 1) ON CONFLICT (source) DO UPDATE SET seq = mark.seq + 1 RETURNING seq"
 
 
-def record_index(connection: Connection, of: str) -> dict[str, tuple[bytes, str]]:
-    """For every record of a source, by address: digest and rules as one fingerprint, and its group."""
-    rows = connection.rows('SELECT address, digest, rules, "group" FROM record WHERE source = ?', (of,))
-    return {where: (digest_.encode() + rules, group) for where, digest_, rules, group in rows}
-
-
 def load_records(connection: Connection, addresses: Sequence[str]) -> dict[str, Recorded]:
     """The records at these addresses, whoever's they are."""
     query = 'SELECT address, source, digest, rules, "group", external_id, observed_digest, "commit" FROM record WHERE address IN (...)'

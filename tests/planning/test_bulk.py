@@ -1,5 +1,6 @@
 """A commit that reaches many hosts is decided in bulk: the plan is the one that looking at each host would give, and it can be applied."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ def test_it_is_applied_and_then_there_is_nothing_to_do(applied: tuple[Repo, Path
     assert done.code == 0, done.text
     assert all("jq" in path.read_text() for path in data.rglob("preseed.cfg"))
     assert octofleet(data, "plan", "--refresh", "--repo", str(made.path)).code == 0
+
+
+def test_the_next_commit_knows_what_was_recorded(applied: tuple[Repo, Path]) -> None:
+    made, data = applied
+    for packages in ("[vim, jq]", "[vim, jq, git]", "[nano]"):
+        made.commit({"profile.yaml": PROFILE.replace("[vim]", packages) + INSTALL})
+        bulk, each = plan(made, data, BULK), plan(made, data, EACH)
+        assert bulk == each and list(bulk["summary"]["byCause"]) == ["commit"]
+        done = octofleet(data, "apply", "--approve", "--repo", str(made.path), env=BULK)
+        assert done.code == 0, done.text
+    with sqlite3.connect(data / "octofleet.db") as database:
+        assert database.execute("SELECT count(*) FROM record WHERE digest NOT IN (SELECT digest FROM spec)").fetchone() == (0,)
 
 
 def test_what_has_drifted_or_is_pending_goes_the_ordinary_way(applied: tuple[Repo, Path]) -> None:
