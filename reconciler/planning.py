@@ -224,7 +224,9 @@ class _Planning:
         with stage("decide"):
             renamed = {old: new for new, old in facts.moves.items()}
             observations = known | {renamed.get(a, a): item for a, item in seen.items()}
-            plan = self._plan(facts, addresses, observations, _orphaned(sorted(concerned.difference(addresses)), index))
+            orphans = _orphaned(sorted(concerned.difference(addresses)), index)
+            decided = [change for change in self.tracked.decided if change.group not in groups]
+            plan = self._plan(facts, addresses, observations, orphans, decided)
         with stage("store"):
             return self._stored(plan, facts, seen, targets)
 
@@ -299,7 +301,14 @@ class _Planning:
         with self.installation.contexts(self.repository) as context:
             return observe(self.installation.drivers, targets, context, more)
 
-    def _plan(self, facts: Facts, addresses: Sequence[str], observations: Mapping[str, Observation], orphans: tuple[Deferred, ...]) -> Plan:
+    def _plan(
+        self,
+        facts: Facts,
+        addresses: Sequence[str],
+        observations: Mapping[str, Observation],
+        orphans: tuple[Deferred, ...],
+        decided: Sequence[Change],
+    ) -> Plan:
         removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
         moved = set(facts.moves.values())
         cases = (
@@ -309,7 +318,7 @@ class _Planning:
         )
         with self.installation.store.read() as connection:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
-            return build(self._frame(connection, deferred), cases, self.tracked.decided)
+            return build(self._frame(connection, deferred), cases, decided)
 
     def _frame(self, connection: Connection, deferred: tuple[Deferred, ...]) -> Frame:
         """What is true of the whole plan. It counts records when a guard asks, so it lives as long as the connection's transaction."""
