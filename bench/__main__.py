@@ -16,7 +16,8 @@ from bench.results import Options, load, merged, save, this_machine
 
 SUBJECTS = {subject.NAME: subject for subject in (plan,)}
 SECTIONS = tuple(
-    Section(name=subject.NAME, title=subject.TITLE, note=subject.NOTE, beginnings=subject.BEGINNINGS) for subject in SUBJECTS.values()
+    Section(name=subject.NAME, title=subject.TITLE, note=subject.NOTE, findings=subject.FINDINGS, beginnings=subject.BEGINNINGS)
+    for subject in SUBJECTS.values()
 )
 RESULTS, PAGE = ROOT / "bench" / "results.json", ROOT / "docs" / "benchmarks.md"
 

@@ -10,11 +10,12 @@ PEER_HEAD = "| peer | version | hosts | seconds | CPU s | peak MiB |"
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A subject of the page: what its rows' names begin with, and what a reader has to know of them."""
+    """A subject of the page: what its rows' names begin with, what a reader has to know of them, and what the profile says of bars that are not met."""
 
     name: str
     title: str
     note: str
+    findings: str
     beginnings: tuple[str, ...]
 
 
@@ -26,7 +27,7 @@ def page(results: Mapping[str, Any], sections: Sequence[Section]) -> str:
     for section in sections:
         rows = [row for row in left if row["name"].startswith(section.beginnings)]
         left = [row for row in left if row not in rows]
-        lines += [f"## {section.title}", "", section.note, "", *_table(rows), ""]
+        lines += [f"## {section.title}", "", section.note, "", *_table(rows), "", "### What the profile says", "", section.findings, ""]
         lines += _peers(results.get("peers", {}).get(section.name, ()), results.get("skipped", {}).get(section.name, ()))
     if left:
         lines += ["## Others", "", *_table(left), ""]

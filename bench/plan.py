@@ -22,6 +22,21 @@ index of an earlier plan. *Warm*: that index is there. *Command line*: a new pro
 commits that it never saw). Files are in the page cache, imports are compiled. Runs of a few seconds are repeated, and the median is told;
 peak memory is the highest, with that of worker processes and Git added. A ratio is of CPU seconds, for a warm process of seconds, for memory
 of MiB; rows of growth and memory repeat the figures of the row that they are about."""
+
+FINDINGS = """A cold plan of 100,000 hosts (290 microseconds a host, two cores busy): parsing takes about 105 of them, of which libyaml and the events that
+it hands to Python are 45, the constructor 30, the schema 10; resolving 20; making and digesting four resources and comparing them with the record 70;
+reading back what was parsed 15; writing the index 40; walking and reading Git 15. The floor does the first and last of these in compiled code
+and none of the others. `octofleet plan --timings` shows the same by stage.
+
+A change of the profile of all hosts (110 microseconds a host): 100,000 changes are what the plan consists of, and each has a digest, a basis and a row of its
+own. Finding the hosts and their records takes 30, the new specification and its digest 25, the change and its digest 25, order and guards 8, storing 25.
+No host is parsed, resolved or looked at. Storing what all changes share once, instead of in each, is what is left to do.
+
+A plan of one file in a process that stays (4 to 5 ms): comparing the trees and parsing is 0.6 of it, looking at the host's file 0.9, the store's and the
+index's 50 small queries 1.0, resolving and deciding 0.8, storing the plan 0.6 (a commit of SQLite), the rest is Python between them.
+
+Memory: 45 MiB are the interpreter and its modules, 20 to 40 the page caches of two SQLite files, 300 bytes a host the list of files, and
+while files are parsed on two cores two processes of 29 MiB are counted. A first plan holds all its changes: four for each host."""
 CHANGED, NO_CHANGE = 2, 0
 READ, IMPORTS = f"floor: {floors.READ}", f"floor: {floors.IMPORTS}"
 

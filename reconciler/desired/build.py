@@ -33,8 +33,7 @@ class Build:
         left_out = ignored(self.compiler.tree)
         files = [file for file in self.compiler.tree.files() if file.path not in left_out]
         with stage("parse"):
-            parse_all(self.reader, files)
-        mixed = [file for file in files if not self.reader.only_hosts(file)]
+            mixed = parse_all(self.reader, files)
         owners = self._projects(mixed)
         self._shared(mixed if not owners else files, owners)
         declared = Declarations(self.state, self.reader, owners)
@@ -70,10 +69,15 @@ class Build:
             self.state.put((place_of(m, file.blob_id), HostRow(open=m.kind in WHOLE)) for m in parsed.manifests if m.kind != "Host")
 
     def _hosts(self, files: Iterable[SourceFile], owners: Owners, members: Members) -> Iterator[tuple[Place, Manifest]]:
-        for file in files:
+        for file in self._prefetched(files):
             if file.problem is None:
                 parsed = self.reader.of(file, owners)
                 yield from ((place, manifest) for place, manifest in places(parsed, file.blob_id, members) if manifest.kind == "Host")
+
+    def _prefetched(self, files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+        for part in chunks(files):
+            self.compiler.index.prefetch([file.blob_id for file in part])
+            yield from part
 
     def _examine(self, part: Sequence[tuple[Place, Manifest]], resolver: Resolver, findings: Findings, files: int) -> None:
         looked: list[tuple[Place, Manifest, Resolution | None, str | None]] = []

@@ -19,7 +19,7 @@ import msgspec
 
 from reconciler.desired.contribution import Reader, SourceFile
 from reconciler.desired.manifest import parse
-from reconciler.desired.packed import pack_parsed
+from reconciler.desired.packed import ONLY_HOSTS, pack_parsed
 from reconciler.errors import RetryLater
 from reconciler.stages import count
 
@@ -32,13 +32,18 @@ AHEAD = 3
 """Batches that are under way for each worker."""
 
 
-def parse_all(reader: Reader, files: Sequence[SourceFile], cores: int | None = None) -> None:
-    """Have the index know the parse of every file; within `Index.writing`. `cores`: how many to use, all that this process may if None."""
-    unknown = {file.blob: file for file in files if file.problem is None and not reader.index.knows(file.blob_id)}
+def parse_all(reader: Reader, files: Sequence[SourceFile], cores: int | None = None) -> list[SourceFile]:
+    """Have the index know the parse of every file; within `Index.writing`. Gives those that hold anything but Hosts. `cores`: how many to use, all that
+    this process may if None.
+    """
+    known = {blob: first == ONLY_HOSTS for blob, first in reader.index.known()}
+    unknown = {file.blob: file for file in files if file.problem is None and file.blob_id not in known}
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     parsed = _here(reader, unknown.values()) if cores < 2 or len(unknown) < WORTH_IT else _spread(reader, unknown.values(), cores)
     for part in parsed:
         reader.index.remember(part)
+        known.update((blob, body[0] == ONLY_HOSTS) for blob, body in part)
+    return [file for file in files if not known.get(file.blob_id)]
 
 
 Parsed = list[tuple[bytes, bytes]]

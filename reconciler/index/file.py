@@ -134,9 +134,10 @@ class Index:
         while len(self._memory) > KEPT_IN_MEMORY:
             self._memory.popitem(last=False)
 
-    def knows(self, blob: bytes) -> bool:
-        """Whether the parse of a blob is remembered."""
-        return blob in self.new or self.row(_HAS, (blob, self.schemas)) is not None
+    def known(self) -> Iterator[tuple[bytes, int]]:
+        """Every blob whose parse is remembered, with the first byte of that."""
+        query = "SELECT blob, substr(body, 5, 1) FROM parsed WHERE schemas = ?"
+        return ((blob, first[0] if first else 0) for blob, first in self.connection.execute(query, (self.schemas,)))
 
     def _stored(self, blob: bytes) -> bytes | None:
         row = self.row(_GET, (blob, self.schemas))
@@ -214,7 +215,6 @@ def _checked(body: object) -> bytes:
 
 
 _GET = "SELECT body FROM parsed WHERE blob = ? AND schemas = ?"
-_HAS = "SELECT 1 FROM parsed WHERE blob = ? AND schemas = ?"
 _PUT = "INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)"
 
 

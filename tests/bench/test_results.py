@@ -128,6 +128,10 @@ How it is measured.
 | cold plan | 10,000 | 2.00 | 2.00 | 50 | 2.00 | floor: nothing (1.00) | at most 2.5 CPU s | yes |
 | warm plan | 10,000 | 1.23 | 0.0123 | 50 | 0.500 | floor: nothing (1.00) | at most 0.35 s | **no** |
 
+### What the profile says
+
+Why.
+
 ### Peers
 
 Measured in the same run, for as many hosts.
@@ -157,7 +161,7 @@ def test_the_page_is_made_from_the_results() -> None:
     ]
     old = merged({}, {"others": Found(rows=[row("boot server, answers")])}, {"others": ("boot",)}, "")
     results = merged(old, {"plan": Found(rows=rows, peers=[met()], skipped=["no Salt"])}, BEGINNINGS, "2 cores")
-    section = Section(name="plan", title="Plans", note="How it is measured.", beginnings=BEGINNINGS["plan"])
+    section = Section(name="plan", title="Plans", note="How it is measured.", findings="Why.", beginnings=BEGINNINGS["plan"])
     assert page(json.loads(json.dumps(results)), [section]) == PAGE_TEXT
 
 
