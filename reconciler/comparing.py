@@ -50,14 +50,15 @@ class TracedInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`told` hears how many hosts have just been looked at, of how many in all. `open`: the groups that differ, of those that were shown (`seen`),
-    but for those that `bulk` took. `pending`: the groups that differed from their records before. `marks`: how far the store's journal of touched
-    groups had come before the first of them was compared.
+    """`source`: the Fleet that the compiled tree was compared for. `told` hears how many hosts have just been looked at, of how many in all. `open`: the
+    groups that differ, of those that were shown (`seen`), but for those that `bulk` took. `pending`: the groups that differed from their records
+    before. `marks`: how far the store's journal of touched groups had come before the first of them was compared.
     """
 
     store: Store
     drivers: Mapping[str, Driver]
     inputs: Inputs
+    source: str = ""
     told: Callable[[int, int], None] = lambda number, whole: None
     bulk: Bulk | None = None
     pending: Collection[str] = frozenset()
@@ -78,11 +79,14 @@ class Comparison:
                 self.marks.append(mark(connection, fleet))
             recorded = records_of(connection, fleet, [host.group for host in hosts])
             traced = TracedInputs(inputs=self.inputs)
+            as_before = fleet == self.source  # otherwise it is another record that nothing is known of
             found, simple = [], {}
             for host, names in zip_longest(hosts, changed):
                 traced.asked.clear()
                 group = host.group
-                scope = FleetScope(fleet=fleet, whole=False, hosts=(host,), changed=None if group in self.pending else names)
+                scope = FleetScope(
+                    fleet=fleet, whole=False, hosts=(host,), changed=names if as_before and group not in self.pending else None
+                )
                 compared = compare(made(self.drivers, scope, traced), recorded.get(group, ()))
                 if compared.differs:
                     self.open.add(group)

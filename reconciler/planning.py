@@ -15,7 +15,7 @@ from reconciler.desired.desired import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
-from reconciler.index.file import Damaged, Index, cannot_use, is_busy
+from reconciler.index.file import Damaged, Index, cannot_use, is_busy, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
 from reconciler.plan.guard import GuardRules
@@ -82,14 +82,21 @@ def _with_index(installation: Installation, repository: Repository, work: Callab
     index = installation.index(repository)
     try:
         return work(index)
-    except (Damaged, sqlite3.DatabaseError) as error:
-        if isinstance(error, sqlite3.OperationalError) and is_busy(error):
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
             return work(Index(None, installation.checked_by))  # another process makes it, and takes long
-        if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+        if is_of_the_disk(error):
             raise cannot_use(index, error) from error
-        index.reset(str(error))
-        index.fresh()
-        return work(index)
+        why = str(error)
+    except (Damaged, sqlite3.DatabaseError, *_OF_A_DAMAGED_ROW) as error:
+        why = f"{type(error).__name__}: {error}"
+    index.reset(why)
+    index.fresh()
+    return work(index)
+
+
+_OF_A_DAMAGED_ROW = (AttributeError, LookupError, TypeError, ValueError)
+"""What a value of the index that is not of its type may lead to. A mistake of ours that raises one of these raises it again without the index."""
 
 
 def make_plan(

@@ -70,6 +70,11 @@ class CommitTree:
             self.known[path] = entry[1] if entry else None
         return self.known[path]
 
+    def kind(self, path: str) -> str | None:
+        """What is at a path, in one word."""
+        entry = self.repository.entry(self.id, path)
+        return entry[0] if entry else None
+
     def changed(self, before: str) -> Iterator[Changed]:
         """What differs from another tree. Raises `Permanent` if it is not there any more."""
         for delta in self.repository.changed(before, self.id):
@@ -118,6 +123,14 @@ class Tracker:
         """What a commit wants, and what may differ from the record. With `bulk`, changes that mean the same for very many hosts are decided at once;
         `base`: the commit that causes are told against, if it is not the one applied last.
         """
+        tracked = self._tracked(commit, bulk, base)
+        fleet, applied = tracked.desired.fleet, self._commit(tracked.applied[0]) if tracked.applied else None
+        if fleet is None or fleet.name == self.index.about("source") or applied is None:
+            return tracked
+        self._settle_if_free(applied.tree)  # the index was made for another Fleet
+        return self._tracked(commit, bulk, base)
+
+    def _tracked(self, commit: Commit, bulk: bool, base: Commit | None) -> Tracked:
         tree = CommitTree.of(self.repository, commit.tree)
         applied = self._follow(tree)
         source = self.index.about("source")
@@ -193,7 +206,8 @@ class Tracker:
             done += number
             self.told("compare", done, max(done, whole))
 
-        return Comparison(store=self.installation.store, drivers=self.installation.drivers, inputs=tree, told=more)
+        source = self.index.about("source") or ""
+        return Comparison(store=self.installation.store, drivers=self.installation.drivers, inputs=tree, source=source, told=more)
 
     def _follow(self, tree: CommitTree) -> tuple[str, str] | None:
         """Bring the index to the commit applied last; make it from `tree` if there is none. Gives the commit applied last."""

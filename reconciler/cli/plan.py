@@ -101,6 +101,8 @@ class Measure:
         """As the options say."""
         if metrics_out is None:
             return cls(timings=timings)
+        if not metrics_out.parent.is_dir():
+            raise click.UsageError(f"--metrics-out: there is no directory {metrics_out.parent}")
         from reconciler import metrics  # noqa: PLC0415 - only for this option
 
         registry = metrics.enable()

@@ -19,8 +19,8 @@ from reconciler.index.file import Index
 def compile_tree(
     tree: Tree, contract: Contract, token: Token, index: Index | None = None, visit: Visitor = SILENT, *, keep: bool = True
 ) -> Desired:
-    """Everything that the files of the tree want. Never raises on user input: problems are in the result. The index stays as it is, unless it has
-    no tree to compare with: then it is settled, or with `keep` false left alone all the same.
+    """Everything that the files of the tree want. Problems of manifests are in the result; raises `InputError` for an ignore file that cannot be read.
+    The index stays as it is, unless it has no tree to compare with: then it is settled, or with `keep` false left alone all the same.
     """
     index = index or Index(None, "0" * 64)
     compiler = Compiler(index, tree, contract, token)

@@ -7,6 +7,7 @@ from reconciler.desired.contribution import Reader, SourceFile
 from reconciler.desired.foreign import Owners
 from reconciler.desired.hostset import TooMany, expand
 from reconciler.desired.manifest import Manifest, Parsed
+from reconciler.errors import Permanent
 from reconciler.index.file import Damaged
 from reconciler.index.state import NO_MEMBER, Place, State
 
@@ -96,7 +97,10 @@ class Declarations:
         key = place.path, place.blob
         if key not in self._files:
             file = SourceFile(path=place.path, blob=place.blob.hex())
-            self._files[key] = {manifest.index: manifest for manifest in self.reader.of(file, self._owners).manifests}
+            try:
+                self._files[key] = {manifest.index: manifest for manifest in self.reader.of(file, self._owners).manifests}
+            except Permanent as error:
+                raise Damaged(f"it says that {place.path} is a file that cannot be read: {error.message}") from error
             if len(self._files) > KEPT:
                 self._files.popitem(last=False)
         found = self._files[key].get(place.number)

@@ -10,7 +10,10 @@ from reconciler.desired.declared import Members, places
 from reconciler.desired.foreign import IGNORE_FILE, Ignored, Owner, Owners, projects
 from reconciler.desired.manifest import Manifest, Parsed
 from reconciler.desired.packed import pack_parsed, unpack_parsed
+from reconciler.errors import InputError
 from reconciler.index.state import Place, State
+from reconciler.types.origin import Origin
+from reconciler.types.problem import Problem
 
 SHARED = ("Fleet", "Tenant", "Network", "Profile", "Role")
 CONTENT = "path:"
@@ -41,6 +44,9 @@ class Tree(Protocol):
 
     def content(self, path: str) -> str | None:
         """The id of what is at a path, or None."""
+
+    def kind(self, path: str) -> str | None:
+        """What is at a path: `blob`, `tree`, `link` or `module`, or None."""
 
     def changed(self, before: str) -> Iterable[Changed]:
         """What differs from the tree of that id. Raises `Permanent` if there is no such tree any more."""
@@ -82,9 +88,19 @@ def _project_rows(state: State) -> list[tuple[str, Owner]]:
 
 
 def ignored(tree: Tree) -> Ignored:
-    """The paths that the tree's ignore file names."""
-    blob = tree.content(IGNORE_FILE)
-    return Ignored(tree.blob(blob).decode(errors="replace") if blob else "")
+    """The paths that the tree's ignore file names. Raises `InputError` if it is there and cannot be read: then it is unknown what the others are."""
+    kind, blob = tree.kind(IGNORE_FILE), tree.content(IGNORE_FILE)
+    if kind is None or blob is None:
+        return Ignored("")
+    try:
+        if kind == "blob":
+            return Ignored(tree.blob(blob).decode())
+        what = {"tree": "it is a directory", "link": "it is a symbolic link"}.get(kind, "it is a submodule")
+    except UnicodeDecodeError:
+        what = "it is not UTF-8"
+    hint = "make it a text file with one pattern a line, or remove it"
+    problem = Problem(origin=Origin(path=IGNORE_FILE), code="ignore-file", message=f"the ignore file cannot be read: {what}", hint=hint)
+    raise InputError([problem])
 
 
 def difference(state: State, tree: Tree, reader: Reader) -> Difference | None:

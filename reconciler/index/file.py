@@ -220,6 +220,8 @@ _PUT = "INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)"
 
 def cannot_use(index: Index, error: Exception) -> OctofleetError:
     """The file system does not let it be."""
+    if index.path is not None and index.path.exists() and not index.path.is_file():
+        return OctofleetError(f"{index.path} is not a file: there should be the index", hint="remove it", code="index")
     hint = "free space, make the data directory writable, or name another one with --data-dir; the index itself can be deleted at any time"
     return OctofleetError(f"cannot use the index {index.path}: {error}", hint=hint, code="index")
 
@@ -227,6 +229,12 @@ def cannot_use(index: Index, error: Exception) -> OctofleetError:
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another process holds the file."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_of_the_disk(error: sqlite3.Error) -> bool:
+    """Whether the file system is the reason, and not what is in the file."""
+    codes = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:

@@ -56,6 +56,9 @@ class Texts:
         below = [(name, text) for name, text in sorted(self.texts.items()) if name.startswith(f"{path}/") or not path]
         return hashlib.sha1(repr(below).encode()).hexdigest() if below else None
 
+    def kind(self, path: str) -> str | None:
+        return "blob" if path in self.texts else "tree" if self.content(path) else None
+
     def changed(self, before: str) -> Iterator[Changed]:
         if before not in self.known:
             raise Permanent("no such tree")

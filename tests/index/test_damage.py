@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable
+from itertools import starmap
 from pathlib import Path
 
 import msgspec
@@ -145,7 +146,28 @@ def no_such_member(file: Path) -> None:
     altered(file, "UPDATE manifest SET member = 7 WHERE ref GLOB 'host/*'")
 
 
+def of_a_type(column: str, value: str) -> Callable[[Path], None]:
+    def damage(file: Path) -> None:
+        altered(file, f"UPDATE manifest SET {column} = {value} WHERE ref LIKE 'host/%'")
+
+    damage.__name__ = f"{column}_of_another_type"
+    return damage
+
+
+def not_text(file: Path) -> None:
+    altered(file, "UPDATE manifest SET identity = CAST(x'ff00fe' AS TEXT) WHERE ref LIKE 'host/%'")
+
+
+def mark_of_bytes(file: Path) -> None:
+    altered(file, "UPDATE about SET value = x'00ff' WHERE key = 'hosts'")
+
+
+def no_such_blob(file: Path) -> None:
+    altered(file, "UPDATE manifest SET blob = randomblob(20) WHERE ref LIKE 'host/%'")
+
+
 DAMAGE = [
+    *starmap(of_a_type, (("path", "x'00'"), ("member", "x'00'"), ("blob", "'text'"), ("identity", "x'00'"))), not_text, mark_of_bytes, no_such_blob,
     truncated, cut_short, garbage_header, garbage, pages_of_noise, flipped_byte, other_shape, empty_body, text_for_bytes,
     *map(without, ("about", "parsed", "manifest", "inputs", "used", "identity", "bad", "project", "finding", "orphan", "secret")),
     bad_number, bad_finding, misshapen_finding, bad_input, no_such_document, no_such_member,

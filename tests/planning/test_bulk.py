@@ -1,12 +1,13 @@
 """A commit that reaches many hosts is decided in bulk: the plan is the one that looking at each host would give, and it can be applied."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fleets import PROFILE, Repo, fleet, host, octofleet, repo
+from tests.fleets import FLEET, PROFILE, Repo, fleet, host, octofleet, repo
 
 INSTALL = """\
   install: {generation: 1, source: "http://mirror.example.net/debian"}
@@ -110,3 +111,19 @@ def test_a_change_by_hand_since_is_found_when_it_is_applied(applied: tuple[Repo,
     done = octofleet(data, "apply", "--approve", "--json", "--repo", str(made.path), env=BULK)
     assert done.code != 0 and "stale" in done.text and "# by hand" in touched.read_text()
     assert "# by hand" not in (data / "boot" / "shop" / "web-01" / "preseed.cfg").read_text()
+
+
+@pytest.mark.parametrize("env", [BULK, EACH], ids=["bulk", "each"])
+def test_another_fleet_has_another_record(tmp_path: Path, env: dict[str, str]) -> None:
+    """Nothing that a host depends on changes with the Fleet's name, and all of it belongs to the former one."""
+    alone = env | {"OCTOFLEET_MEMORY__ENABLED": "false"}
+    made, data = repo(tmp_path / "repo", fleet(hosts=3, profile=PROFILE + INSTALL)), tmp_path / "data"
+    assert octofleet(data, "apply", "--approve", "--repo", str(made.path), env=alone).code == 0
+    made.commit({"fleet.yaml": FLEET.replace("name: test", "name: other")})
+    kept = plan(made, data, alone)
+    shutil.rmtree(data / "index")
+    assert kept == plan(made, data, alone) and len(kept["deferred"]) > 3 * 3
+    made.commit({"fleet.yaml": FLEET, "profile.yaml": PROFILE.replace("[vim]", "[vim, jq]") + INSTALL})
+    made_for_the_other = plan(made, data, alone)
+    shutil.rmtree(data / "index")
+    assert made_for_the_other == plan(made, data, alone)
