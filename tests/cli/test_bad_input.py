@@ -24,8 +24,6 @@ CASES: dict[str, tuple[dict[str, str | bytes | None], str]] = {
     "nul": ({"bad.yaml": b"a: b\nc: d\0e\n"}, r"bad\.yaml:2:5: "),
     "not-utf-8": ({"bad.yaml": b"a: b\nc: \xff\xfe\n"}, r"bad\.yaml:2:4: .*UTF-8"),
     "huge-file": ({"bad.yaml": b"# " + b"x" * (5 * 1024 * 1024)}, r"bad\.yaml(:\d+:\d+)?: .*MiB"),
-    "ignore-not-utf-8": ({".octofleetignore": b"\xff\xfe\n"}, r"\.octofleetignore: the ignore file cannot be read: it is not UTF-8.*one pattern a line"),
-    "ignore-directory": ({".octofleetignore/x": "y\n"}, r"\.octofleetignore: the ignore file cannot be read: it is a directory"),
     "syntax": ({"bad.yaml": "a: [1, 2\nb: }\n"}, r"bad\.yaml:2:\d+: "),
     "unknown-field": ({"host-1.yaml": host("web-01", 1, spec="  packges: [x]\n")}, r"host-1\.yaml:14:3: .*packges.*did you mean packages"),
     "wrong-type": ({"host-1.yaml": host("web-01", 1, spec="  packages: vim\n")}, r"host-1\.yaml:14:3: packages must be a list"),
@@ -143,3 +141,14 @@ def test_a_symbolic_link_is_unknown_desired(tmp_path: Path) -> None:
     made.commit({})
     result = quick(tmp_path / "data", "validate", "--repo", str(made.path))
     assert result.code == 1 and re.search(r"link\.yaml: a symbolic link", result.text), result.text
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "apply"])
+@pytest.mark.parametrize(
+    ("files", "why"), [({".octofleetignore": b"\xff\n"}, "it is not UTF-8"), ({".octofleetignore/x": "y\n"}, "it is a directory")]
+)
+def test_an_ignore_file_that_cannot_be_read(tmp_path: Path, command: str, files: dict[str, str | bytes | None], why: str) -> None:
+    made = repo(tmp_path / "repo")
+    made.commit(files)
+    done = quick(tmp_path / "data", command, "--repo", str(made.path))
+    assert done.code == 1 and f".octofleetignore: the ignore file cannot be read: {why} (make it a text file" in done.err, done.text

@@ -162,7 +162,7 @@ def test_a_directory_in_its_place(site: tuple[Repo, Path]) -> None:
     file.mkdir()
     found = plan(site)
     assert found.code == 1 and str(file) in found.json["error"]["message"] and found.json["error"]["code"] == "index"
-    assert "deleted" in found.json["error"]["hint"]
+    assert found.json["error"]["hint"] == "remove it"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
