@@ -41,7 +41,7 @@ class CommitTree:
 
     repository: Repository
     id: str
-    known: dict[str, str | None]
+    known: dict[str, tuple[str, str] | None]
 
     @classmethod
     def of(cls, repository: Repository, tree: str) -> "CommitTree":
@@ -64,16 +64,20 @@ class CommitTree:
         return self.repository.blob(blob)
 
     def content(self, path: str) -> str | None:
-        """The object id at a path; looked up once."""
-        if path not in self.known:
-            entry = self.repository.entry(self.id, path)
-            self.known[path] = entry[1] if entry else None
-        return self.known[path]
+        """The object id at a path."""
+        entry = self._entry(path)
+        return entry[1] if entry else None
 
     def kind(self, path: str) -> str | None:
         """What is at a path, in one word."""
-        entry = self.repository.entry(self.id, path)
+        entry = self._entry(path)
         return entry[0] if entry else None
+
+    def _entry(self, path: str) -> tuple[str, str] | None:
+        """Kind and id, looked up once."""
+        if path not in self.known:
+            self.known[path] = self.repository.entry(self.id, path)
+        return self.known[path]
 
     def changed(self, before: str) -> Iterator[Changed]:
         """What differs from another tree. Raises `Permanent` if it is not there any more."""

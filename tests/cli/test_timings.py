@@ -40,6 +40,7 @@ def test_stdout_stays_one_document(tmp_path: Path, where: tuple[str, ...]) -> No
 
 def test_metrics_for_the_textfile_collector(tmp_path: Path, where: tuple[str, ...]) -> None:
     out = tmp_path / "textfile" / "octofleet.prom"
+    out.parent.mkdir()
     for _ in range(2):
         assert quick(tmp_path / "data", "plan", *where, "--metrics-out", str(out)).code == 2
     families = {family.name: family for family in text_string_to_metric_families(out.read_text())}
@@ -50,9 +51,11 @@ def test_metrics_for_the_textfile_collector(tmp_path: Path, where: tuple[str, ..
 
 
 def test_metrics_that_cannot_be_written_are_an_error(tmp_path: Path, where: tuple[str, ...]) -> None:
-    (tmp_path / "file").write_text("")
-    told = quick(tmp_path / "data", "plan", *where, "--metrics-out", str(tmp_path / "file" / "octofleet.prom"))
-    assert told.code == 1 and "cannot write" in told.err
+    (tmp_path / "directory").mkdir()
+    for place, said in ((tmp_path / "directory", "cannot write"), (tmp_path / "typo" / "octofleet.prom", "there is no directory")):
+        told = quick(tmp_path / "data", "plan", *where, "--metrics-out", str(place))
+        assert told.code == 1 and said in told.err
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_trace_of_a_plan(tmp_path: Path, where: tuple[str, ...]) -> None:

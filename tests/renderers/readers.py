@@ -7,6 +7,7 @@ reference; subiquity is in no registry), netplan version 2 (the keys of its YAML
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -57,9 +58,16 @@ def read_kickstart(text: bytes, version: str) -> Any:
 
 
 def check_preseed(text: bytes) -> str:
-    """What debconf-set-selections complains of; nothing where all is well (its exit status does not say)."""
+    """What debconf-set-selections complains of; nothing where all is well (its exit status does not say).
+
+    It locks its database, even to check, and says nothing if that fails: so this one is its own.
+    """
     tool = program("debconf-set-selections", "debconf")
-    done = subprocess.run([tool, "--checkonly"], input=text, capture_output=True, check=False, timeout=30)
+    with tempfile.TemporaryDirectory() as own:
+        places = "".join(f"\nName: {name}\nDriver: File\nFilename: {own}/{name}\n" for name in ("config", "templates"))
+        (settings := Path(own) / "debconf.conf").write_text(f"Config: config\nTemplates: templates\n{places}")
+        env = os.environ | {"DEBCONF_SYSTEMRC": str(settings)}
+        done = subprocess.run([tool, "--checkonly"], input=text, capture_output=True, check=False, timeout=30, env=env)
     return done.stderr.decode()
 
 
