@@ -7,6 +7,7 @@ replaces each `?` by `%s`. Nothing on the normal path imports SQLAlchemy or Alem
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
@@ -17,7 +18,7 @@ from reconciler.errors import OctofleetError
 from reconciler.stages import count, counted
 
 BUSY_TIMEOUT_MS = 30_000
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a test holds it against the migrations folder."""
 MOST_IN = 500
 """How many values go into one `IN (...)`."""
@@ -33,8 +34,15 @@ class Connection:
 
     __slots__ = ("_raw",)
 
+    locking = ""
+    """What ends a query whose rows nobody else may change until the transaction ends: ` FOR UPDATE` in PostgreSQL."""
+
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
+
+    def now(self) -> float:
+        """What time it is for everybody who uses this database, in seconds since the epoch."""
+        return time.time()
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, fetched as they are asked for, within the transaction."""
@@ -95,8 +103,12 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is alone in writing; it waits for others at its beginning."""
+    def write(self, *, alone: bool = True) -> Iterator[Connection]:
+        """A transaction that is alone in writing; it waits for others at its beginning.
+
+        Not `alone`, PostgreSQL lets it run beside others: who writes so locks the rows that it decides by, and writes in the order of keys.
+        """
+        del alone  # SQLite has one writer at a time
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 

@@ -3,9 +3,17 @@
 Times are seconds since the epoch. Digests are 64 hexadecimal digits. JSON columns hold bytes made by `reconciler.types.canonical.pack`.
 """
 
+from typing import Any
+
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, text
 
 metadata = MetaData()
+
+
+def where(condition: str) -> dict[str, Any]:
+    """What makes an index cover only some rows, in both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 source = Table(
     "source",
@@ -76,7 +84,7 @@ observation = Table(
     Column("at", Float, nullable=False),
     Column("settled", Boolean, nullable=False),
     Index("observation_by_at", "at"),
-    Index("observation_open", "address", sqlite_where=text("NOT settled"), postgresql_where=text("NOT settled")),
+    Index("observation_open", "address", **where("NOT settled")),
 )
 """The latest observation of each resource. `settled`: it was as recorded. A present one has no specification if `spec` has it."""
 
@@ -116,8 +124,9 @@ run = Table(
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
     Column("reason", String, nullable=False),
+    Column("archive", String, nullable=False, server_default=text("''")),
 )
-"""The execution of one plan: `running`, `done`, `failed` or `cancelled`."""
+"""The execution of one plan: `running`, `paused`, `cancelling`, `done`, `failed` or `cancelled`. `archive` names the blob that has its log, once it does."""
 
 step = Table(
     "step",
@@ -130,8 +139,93 @@ step = Table(
     Column("attempts", Integer, nullable=False),
     Column("started_at", Float),
     Column("operation", String, nullable=False),
+    Column("tenant", String, nullable=False, server_default=text("''")),
+    Column("owner", String, nullable=False, server_default=text("''")),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("due_at", Float, nullable=False, server_default="0"),
+    Column("note", String, nullable=False, server_default=text("''")),
+    Index("step_free", "run", "wave", "driver", "tenant", "due_at", "seq", **where("owner = '' AND state <> 'ended'")),
+    Index("step_owned", "owner", "driver", "tenant", **where("owner <> ''")),
 )
-"""Changes that one driver call applies together: `ready`, `started`, `waiting` (for an operation) or `ended`."""
+"""Changes of one tenant that one driver call applies together: `ready`, `started`, `waiting` (for an operation) or `ended`.
+
+`owner` is the worker that has it on lease, or empty. `fence` grows with every lease given and taken away: who writes under an older number
+is refused. Nobody takes it before `due_at`; `note` says to a person why.
+"""
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("worker", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("result", String, nullable=False),
+    Column("error", String, nullable=False),
+)
+"""Each lease of a step: who had it, from when to when, and how it ended: `ended`, `waiting`, `retry`, `handed-over` or `lost`; empty until then."""
+
+lane = Table(
+    "lane",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("wave", Integer, primary_key=True),
+    Column("driver", String, primary_key=True),
+    Column("tenant", String, primary_key=True),
+    Column("open", Integer, nullable=False),
+    Index("lane_open", "run", "wave", **where("open > 0")),
+)
+"""How many steps of a tenant and driver have not ended in a wave of a run. The least wave with any is the run's current one."""
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)
+"""Processes that may hold leases. All leases of one end when `until`, by the database's clock, has passed without it being moved on."""
+
+repository = Table(
+    "repository",
+    metadata,
+    Column("location", String, primary_key=True),
+    Column("head", String, nullable=False),
+    Column("planned", String, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("asked_at", Float),
+    Column("owner", String, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("note", String, nullable=False),
+    Column("at", Float),
+)
+"""What the loop follows: the commit last seen at the branch, the one last planned, and when to look again. `owner`, `fence` as of a step."""
+
+backoff = Table(
+    "backoff",
+    metadata,
+    Column("address", String, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("reason", String, nullable=False),
+)
+"""Resources whose changes failed, and until when the loop leaves them alone."""
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("expires_at", Float),
+)
+"""Artifacts and archived logs, where the blob store is this database."""
 
 item = Table(
     "item",
