@@ -1,33 +1,37 @@
-"""From a stored plan to a finished run: checks that it may be applied, journals it, and takes it to its end; continues what was interrupted.
+"""From a stored plan to a finished run: checks that it may be applied, journals it, and takes it to its end; continues what was interrupted, and
+pauses or cancels by a person's word.
 
-The edge around `apply`. One process works on a run at a time: it holds an operating system lock that the kernel drops when the process dies.
+The edge around `apply`. A run belongs to nobody: this process works on it as a worker, together with any others that there are.
 """
 
-import fcntl
-import os
 import secrets as random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from threading import Lock
 
-from reconciler.apply.execute import Execution
+from reconciler.apply.alive import gone
+from reconciler.apply.attempt import MakeContext, Patience, Told
 from reconciler.apply.steps import steps_of
-from reconciler.errors import Permanent, Refused
-from reconciler.files import private_directory
+from reconciler.apply.worker import Terms, Worker
+from reconciler.drivers.driver import Context
+from reconciler.errors import Permanent, Refused, RetryLater
+from reconciler.planning import has_commit
+from reconciler.source.repository import Repository
 from reconciler.store.engine import Connection
-from reconciler.store.plans import find_plan, load_plan, plan_location
+from reconciler.store.halt import cancel_run, pause_run, resume_run
+from reconciler.store.leases import WorkerRow, sweep, workers
+from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
 from reconciler.store.records import applied_commit, load_records, save_source
-from reconciler.store.runs import JournalRun, create_run, end_run, list_runs, load_run, write_log
-from reconciler.types.change import Change, Risk
+from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
+from reconciler.types.change import Risk
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
 from reconciler.types.resource import basis
-from reconciler.wiring import Installation
+from reconciler.wiring import VERSION, Installation
 
 LEAST_DIGITS = 4
-Ended = Callable[[Change, Status, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +101,21 @@ def apply_plan(
     *,
     approved: bool,
     reason: str = "",
-    told: Ended = lambda *_: None,
+    told: Told = lambda *_: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Apply a stored plan to the end, or continue its interrupted run. Raises `Refused` before anything is changed."""
+    run = begin(installation, row, approved=approved, reason=reason)
+    return resume(installation, run, told=told, cancelled=cancelled)
+
+
+def begin(installation: Installation, row: int, *, approved: bool, reason: str = "") -> str:
+    """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
-        open_run = next((run for run in list_runs(connection, state="running", limit=1000) if run.plan == row), None)
+        open_run = next((run for run in open_runs(connection) if run.plan == row), None)
     if open_run is not None:
-        return resume(installation, open_run.id, told=told, cancelled=cancelled)
+        return open_run.id
     now = time.time()
     check_applyable(plan, approved=approved, now=now)
     run = JournalRun(
@@ -118,120 +128,151 @@ def apply_plan(
         reason=reason,
     )
     steps = steps_of(plan.changes, {name: driver.info for name, driver in installation.drivers.items()})
-    with _alone(installation, run.id):
-        with installation.store.write() as connection:
-            check_basis(connection, plan)
-            create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
-            if applied_commit(connection, plan.source) is None:
-                save_source(connection, plan.source, plan_location(connection, row), plan.commit, now)
-        return _work(installation, run, plan, told, cancelled)
+    with installation.store.write() as connection:
+        create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
+        check_basis(connection, plan)
+        if applied_commit(connection, plan.source) is None:
+            save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)
+    return run.id
 
 
 def resume(
-    installation: Installation, run_id: str, *, told: Ended = lambda *_: None, cancelled: Callable[[], bool] = lambda: False
+    installation: Installation, run_id: str, *, told: Told = lambda *_: None, cancelled: Callable[[], bool] = lambda: False
 ) -> Applied:
-    """Take an interrupted run to its end. Raises `Refused` if another process is at it, or it has ended."""
-    with _alone(installation, run_id):
-        with installation.store.read() as connection:
-            run = load_run(connection, run_id)
-            if run is None:
-                raise Refused(f"there is no run {run_id}", hint="octofleet runs lists them", code="no-run")
-            if run.state != "running":
-                raise Refused(f"run {run_id} has ended ({run.state})", hint="make a new plan", code="run-ended")
-            plan = load_plan(connection, run.plan)
-        return _work(installation, run, plan, told, cancelled)
+    """Take a run to its end, together with whoever else works on it. Raises `Refused` if it has ended."""
+    with installation.store.write() as connection:
+        run = load_run(connection, run_id)
+        if run is None:
+            raise Refused(f"there is no run {run_id}", hint="octofleet runs lists them", code="no-run")
+        if run.ended_at is not None:
+            raise Refused(f"run {run_id} has ended ({run.state})", hint="make a new plan", code="run-ended")
+        resume_run(connection, run_id)
+        plan = load_plan(connection, run.plan)
+        needed = open_drivers(connection, run_id) - installation.drivers.keys()
+    if needed:
+        hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {run_id} --reason WHY"
+        raise Permanent(f"run {run_id} needs the driver {min(needed)}, which is not here", hint=hint, code="driver-missing")
+    with worker(installation, "apply", told) as one:
+        one.work(lambda: _over(installation, run_id), run_id, cancelled)
+    with installation.store.read() as connection:
+        return Applied(run=run_id, plan=plan, statuses=ended_items(connection, run_id), complete=_ended(connection, run_id))
+
+
+def _over(installation: Installation, run_id: str) -> bool:
+    with installation.store.read() as connection:
+        return _ended(connection, run_id)
+
+
+def _ended(connection: Connection, run_id: str) -> bool:
+    run = load_run(connection, run_id)
+    return run is None or run.ended_at is not None
+
+
+@contextmanager
+def worker(installation: Installation, role: str, told: Told = lambda *_: None) -> Iterator[Worker]:
+    """This process as a worker of an installation."""
+    settings = installation.settings.apply
+    terms = Terms(
+        role=role,
+        version=VERSION,
+        slots=settings.slots,
+        lease_s=settings.lease_s,
+        driver_limits=settings.driver_limits,
+        tenant_limit=settings.tenant_limit or None,
+        patience=Patience(attempts=settings.attempts, deadline_s=settings.deadline_s),
+    )
+    with ExitStack() as stack:
+        contexts = _Contexts(installation, stack)
+        made = Worker(
+            store=installation.store,
+            drivers=installation.drivers,
+            contexts=contexts,
+            here=installation.data_dir / "workers",
+            terms=terms,
+            told=told,
+        )
+        contexts.worker = made
+        yield stack.enter_context(made.working())
+
+
+class _Contexts:
+    """Makers of contexts for driver calls, one for each repository, kept until the worker ends."""
+
+    def __init__(self, installation: Installation, stack: ExitStack) -> None:
+        self._installation, self._stack, self._lock = installation, stack, Lock()
+        self._made: dict[str, MakeContext] = {}
+        self._fetched: set[str] = set()
+        self.worker: Worker | None = None
+
+    def __call__(self, plan: PlanHead) -> MakeContext:
+        def make(log: Callable[[str], None], checkpoint: Callable[[str], None]) -> Context:
+            return self._of(plan)(log, checkpoint)  # opened when it is needed, so that a repository out of reach is the step's trouble
+
+        return make
+
+    def _of(self, plan: PlanHead) -> MakeContext:
+        """Raises `RetryLater` if the repository cannot be reached now."""
+        with self._lock:
+            if plan.location not in self._made or plan.commit not in self._fetched:
+                repository = self._repository(plan)
+                self._fetched.add(plan.commit)
+                if plan.location not in self._made:
+                    contexts = self._installation.contexts(repository, self._stopping)
+                    self._made[plan.location] = self._stack.enter_context(contexts)
+            return self._made[plan.location]
+
+    def _stopping(self) -> bool:
+        return self.worker is not None and self.worker.stopping
+
+    def _repository(self, plan: PlanHead) -> Repository:
+        try:
+            repository = self._installation.repository(plan.location, fetch=False)
+            return repository if has_commit(repository, plan.commit) else self._installation.repository(plan.location)
+        except Permanent as error:
+            raise RetryLater(error.message, after_s=5.0, hint=error.hint, code=error.code) from error
 
 
 def note_applied(installation: Installation, row: int, plan: Plan) -> None:
     """A whole plan without changes counts as applied: the fleet is as its commit wants it."""
     if plan.complete and not plan.changes and not plan.scope:
         with installation.store.write() as connection:
-            save_source(connection, plan.source, plan_location(connection, row), plan.commit, time.time())
+            save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, time.time())
 
 
-def interrupted(installation: Installation, location: str | None = None) -> list[JournalRun]:
-    """Runs that are open and that no living process works on, oldest first; of one repository, or of all."""
+def unfinished(installation: Installation, location: str | None = None) -> list[JournalRun]:
+    """Runs that have not ended, oldest first; of one repository, or of all."""
     with installation.store.read() as connection:
-        runs = list_runs(connection, state="running", limit=1000)
-        runs = [run for run in runs if location in (None, plan_location(connection, run.plan))]
-    return [run for run in reversed(runs) if not _held(installation, run.id)]
+        return [run for run in open_runs(connection) if location in (None, plan_head(connection, run.plan).location)]
 
 
-def cancel(installation: Installation, run_id: str, reason: str) -> None:
-    """Close an interrupted run without finishing it; its resources are free, and what it left shows as drift or pending. Raises `Refused`."""
-    with _alone(installation, run_id), installation.store.write() as connection:
-        run = load_run(connection, run_id)
-        if run is None or run.state != "running":
-            raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
-        write_log(connection, run_id, [(0, time.time(), f"cancelled: {reason}")])
-        end_run(connection, run_id, "cancelled", time.time())
-
-
-def _work(installation: Installation, run: JournalRun, plan: Plan, told: Ended, cancelled: Callable[[], bool]) -> Applied:
+def living(installation: Installation) -> list[WorkerRow]:
+    """The workers that live."""
+    here = installation.data_dir / "workers"
     with installation.store.read() as connection:
-        location = plan_location(connection, run.plan)
-    repository = installation.repository(location, fetch=False)
-    with installation.contexts(repository, cancelled) as context:
-        execution = Execution(
-            store=installation.store,
-            drivers=installation.drivers,
-            plan=plan,
-            run=run,
-            context=context,
-            cancelled=cancelled,
-            told=told,
-            deadline_s=installation.settings.apply.deadline_s,
-            location=location,
-        )
-        statuses = execution.go()
+        now = connection.now()
+        return [worker for worker in workers(connection) if worker.until >= now and not gone(here, worker.id)]
+
+
+def cancel(installation: Installation, run_id: str, reason: str) -> str:
+    """Begin nothing more of a run; what has begun is brought to its end by whoever works on it, or given up if nobody does. Gives the run's state then.
+    What it left undone shows as drift or pending. Raises `Refused`."""
+    here = installation.data_dir / "workers"
     with installation.store.write() as connection:
-        ended = load_run(connection, run.id)
-        complete = ended is not None and ended.state != "running"
-    return Applied(run=run.id, plan=plan, statuses=dict(statuses), complete=complete)
+        _open(connection, run_id)
+        sweep(connection, lambda worker: gone(here, worker))
+        cancel_run(connection, run_id, reason, give_up=not workers(connection))
+        run = load_run(connection, run_id)
+    return run.state if run else ""
 
 
-@contextmanager
-def _alone(installation: Installation, run_id: str) -> Iterator[None]:
-    path = _lock_path(installation, run_id)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _same(file.fileno(), path):
-                raise BlockingIOError
-        except OSError as error:
-            raise Refused(f"another process works on run {run_id}", hint="wait for it: octofleet status", code="held") from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def pause(installation: Installation, run_id: str, reason: str) -> None:
+    """Begin nothing more of a run until it is resumed. Raises `Refused`."""
+    with installation.store.write() as connection:
+        _open(connection, run_id)
+        pause_run(connection, run_id, reason)
 
 
-def _same(handle: int, path: Path) -> bool:
-    """Whether the open file is still the one at the path: whoever held the lock removes it when done."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _held(installation: Installation, run_id: str) -> bool:
-    path = _lock_path(installation, run_id)
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def _lock_path(installation: Installation, run_id: str) -> Path:
-    directory = private_directory(installation.data_dir / "runs")
-    path = directory / f"{run_id}.lock"
-    if path.parent != directory:
-        raise Permanent(f"{run_id!r} is not the id of a run", hint="octofleet runs lists them")
-    return path
+def _open(connection: Connection, run_id: str) -> None:
+    run = load_run(connection, run_id)
+    if run is None or run.ended_at is not None:
+        raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")

@@ -94,9 +94,16 @@ class Observe(Table, frozen=True):
 
 
 class Apply(Table, frozen=True):
-    """How long an operation in the world may take, in seconds."""
+    """How runs are worked on. `deadline_s`: how long an operation in the world may take; `attempts`: how often in a row a step may fail with what may work
+    later; `slots`: steps at once in one process; `lease_s`: how long a process may be silent before others take over its steps. `driver_limits` and
+    `tenant_limit` bound the steps at once of a driver and of a tenant, over all processes (0: no limit)."""
 
     deadline_s: Seconds = 3600.0
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    slots: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 16
+    lease_s: Annotated[float, msgspec.Meta(ge=0.3, le=3600)] = 15.0
+    driver_limits: dict[str, Annotated[int, msgspec.Meta(ge=1, le=100_000)]] = {}
+    tenant_limit: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
 
 
 class Settings(Table, frozen=True):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import click
 
-from reconciler.applying import Applied, apply_plan, find, interrupted, note_applied, resume
+from reconciler import applying
+from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
 from reconciler.cli.plan import planning_options
 from reconciler.cli.showing import print_plan, viewing
@@ -47,8 +48,11 @@ def apply(
         row = find(installation, plan_id)
         return _finished(installation, _applied(installation, row, approved=approve, reason=reason, as_json=as_json), as_json=as_json)
     repository = installation.repository(repo)
-    for run in interrupted(installation, place(repository)):
-        click.echo(f"run {run.id} was interrupted; finishing it first", err=True)
+    for run in unfinished(installation, place(repository)):
+        if run.state == "paused":
+            continue
+        how = "is under way" if living(installation) else "was interrupted"
+        click.echo(f"run {run.id} {how}; finishing it first", err=True)
         _resumed(installation, run.id, as_json=as_json)
     request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
     with stage("plan"), progress(quiet=as_json) as bar:
@@ -59,6 +63,14 @@ def apply(
         elif not as_json:
             print_plan(view, as_json=False, out=None)
     return apply_planned(installation, planned, approve=approve, reason=reason, as_json=as_json)
+
+
+@click.command()
+@click.argument("run")
+@common
+def resume(installation: Installation, as_json: bool, run: str) -> int:
+    """Take a paused or interrupted run to its end."""
+    return _finished(installation, _resumed(installation, run, as_json=as_json), as_json=as_json)
 
 
 def apply_planned(installation: Installation, planned: Planned, *, approve: bool, reason: str, as_json: bool) -> int:
@@ -86,7 +98,7 @@ def _applied(installation: Installation, row: int, *, approved: bool, reason: st
 
 def _resumed(installation: Installation, run: str, *, as_json: bool) -> Applied:
     with interruptible() as cancelled:
-        return resume(installation, run, told=_teller(as_json), cancelled=cancelled)
+        return applying.resume(installation, run, told=_teller(as_json), cancelled=cancelled)
 
 
 def _teller(quiet: bool) -> Callable[[Change, Status, str], None]:

@@ -98,8 +98,23 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 @click.option("--reason", required=True, help="Why; recorded.")
 @common
 def cancel(installation: Installation, as_json: bool, run: str, reason: str) -> int:
-    """Close an interrupted run without finishing it. What it left undone shows in the next plan."""
+    """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = _one(installation, run)
-    applying.cancel(installation, found.id, reason)
-    click.echo(json.dumps({"run": found.id, "state": "cancelled"}) if as_json else f"run {found.id} is cancelled")
+    state = applying.cancel(installation, found.id, reason)
+    text = "is cancelled" if state == "cancelled" else "is being cancelled: what has begun is brought to its end"
+    click.echo(json.dumps({"run": found.id, "state": state}) if as_json else f"run {found.id} {text}")
+    return 0
+
+
+@click.command()
+@click.argument("run")
+@click.option("--reason", required=True, help="Why; recorded.")
+@common
+def pause(installation: Installation, as_json: bool, run: str, reason: str) -> int:
+    """Begin nothing more of a run until it is resumed."""
+    found = _one(installation, run)
+    applying.pause(installation, found.id, reason)
+    click.echo(
+        json.dumps({"run": found.id, "state": "paused"}) if as_json else f"run {found.id} is paused; octofleet resume {found.id} goes on"
+    )
     return 0

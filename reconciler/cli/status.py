@@ -12,7 +12,7 @@ from reconciler.report.view import counted, duration
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
-from reconciler.store.runs import JournalRun, list_runs
+from reconciler.store.runs import JournalRun, open_runs
 from reconciler.types.observation import Absent, Observation, Proposed, Unknown
 from reconciler.types.plan import Deferred
 from reconciler.wiring import Installation
@@ -27,8 +27,8 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         known = list(sources(connection))
         differing = {str(item["name"]): load_observations(connection, open_addresses(connection, str(item["name"]))) for item in known}
         waiting = {str(item["name"]): newest_deferred(connection, str(item["name"]), str(item["commit"])) for item in known}
-        running = list_runs(connection, state="running", limit=1000)
-    stopped = {run.id for run in applying.interrupted(installation)}
+        running = open_runs(connection)
+    stopped = set() if applying.living(installation) else {run.id for run in running}
     if as_json:
         document = {
             "sources": [

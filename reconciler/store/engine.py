@@ -3,7 +3,8 @@
 SQL is plain text that SQLite from 3.35 and PostgreSQL 15 both understand: `ON CONFLICT .. DO UPDATE`, `RETURNING`, names that either of them
 reserves ("group", "commit", "row") in double quotes, `NOT settled` instead of a comparison, and text that sorts by code point
 (PostgreSQL: `COLLATE "C"`). Parameters are positional `?`, and no text holds a `?` or a `%` that is something else: a PostgreSQL connection
-replaces each `?` by `%s`. Nothing on the normal path imports SQLAlchemy or Alembic: that takes longer than planning one changed file.
+replaces each `?` by `%s`. ` FOR UPDATE` may end a query whose rows nobody else is to change until the transaction ends; SQLite, which has one
+writer at a time, leaves it out. Nothing on the normal path imports SQLAlchemy or Alembic: that takes longer than planning one changed file.
 """
 
 import sqlite3
@@ -12,11 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.errors import OctofleetError
 from reconciler.stages import count, counted
 
+T = TypeVar("T")
 BUSY_TIMEOUT_MS = 30_000
 HEAD = "0003"
 """The newest migration; a test holds it against the migrations folder."""
@@ -29,13 +31,14 @@ def sqlite_url(data_dir: Path) -> str:
     return f"sqlite:///{data_dir / 'octofleet.db'}"
 
 
+class Unavailable(OctofleetError):
+    """The database does not answer now, or somebody else was first: the same transaction may succeed when it is tried again."""
+
+
 class Connection:
     """A connection inside a transaction, which its owner ends. It belongs to one thread at a time; rows are tuples in the order of the query."""
 
     __slots__ = ("_raw",)
-
-    locking = ""
-    """What ends a query whose rows nobody else may change until the transaction ends: ` FOR UPDATE` in PostgreSQL."""
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
@@ -46,7 +49,7 @@ class Connection:
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, fetched as they are asked for, within the transaction."""
-        return counted("rows_read", self._raw.execute(sql, params))
+        return counted("rows_read", self._raw.execute(sql.removesuffix(" FOR UPDATE"), params))
 
     def row(self, sql: str, params: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
@@ -59,7 +62,7 @@ class Connection:
         found = self.row(sql, params)
         return found[0] if found else None
 
-    def rows_in(self, sql: str, values: Sequence[str], params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+    def rows_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query that ends in `IN (...)`, which stands for the values, some at a time; `params` come before them."""
         for part in chunks(values):
             yield from self.rows(_spread(sql, len(part)), (*params, *part))
@@ -68,7 +71,11 @@ class Connection:
         """Run a statement that gives no rows."""
         self._raw.execute(sql, params)
 
-    def run_in(self, sql: str, values: Sequence[str], params: Sequence[object] = ()) -> None:
+    def changed(self, sql: str, params: Sequence[object] = ()) -> int:
+        """Run a statement; gives how many rows it changed."""
+        return self._raw.execute(sql, params).rowcount
+
+    def run_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> None:
         """Run a statement that ends in `IN (...)`, which stands for the values, some at a time; `params` come before them."""
         for part in chunks(values):
             self.run(_spread(sql, len(part)), (*params, *part))
@@ -226,7 +233,7 @@ def _places(number: int) -> str:
     return ", ".join("?" * number)
 
 
-def chunks(values: Sequence[str], size: int = MOST_IN) -> Iterator[Sequence[str]]:
+def chunks(values: Sequence[T], size: int = MOST_IN) -> Iterator[Sequence[T]]:
     """Parts that fit into one `IN (...)`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -46,12 +47,40 @@ def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[D
     return ()
 
 
-def plan_location(connection: Connection, row: int) -> str:
-    """The path or URL of the repository that the plan was made from. Raises `OctofleetError` if the plan is not there."""
-    found = connection.scalar('SELECT location FROM plan WHERE "row" = ?', (row,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHead:
+    """A stored plan without its changes. `location`: the path or URL of the repository that it was made from."""
+
+    id: str
+    source: str
+    scope: str
+    commit: str
+    location: str
+
+
+def plan_head(connection: Connection, row: int) -> PlanHead:
+    """What stands in this row. Raises `OctofleetError` if the plan is not there."""
+    found = connection.row('SELECT id, source, "commit", location, body FROM plan WHERE "row" = ?', (row,))
     if found is None:
         raise _damaged(row)
-    return str(found)
+    plan_id, source, commit, location, body = found
+    return PlanHead(id=plan_id, source=source, scope=unpack(body)["scope"], commit=commit, location=location)
+
+
+def load_changes(connection: Connection, row: int, numbers: Sequence[int]) -> dict[int, Change]:
+    """Some changes of the plan in this row, by their place in it. Raises `OctofleetError` if one is not the one that was saved: its digest tells."""
+    query = "SELECT seq, digest, body FROM change WHERE plan = ? AND seq IN (...)"
+    found: dict[int, Change] = {}
+    for seq, saved, body in connection.rows_in(query, sorted(set(numbers)), (row,)):
+        try:
+            found[seq] = _revived(unpack(body))
+        except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+            raise _damaged(row) from error
+        if found[seq].digest != saved:
+            raise _damaged(row)
+    if len(found) != len(set(numbers)):
+        raise _damaged(row)
+    return found
 
 
 def load_plan(connection: Connection, row: int) -> Plan:

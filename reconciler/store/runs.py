@@ -1,9 +1,13 @@
 """The journal of runs: which steps there are, which have begun, how each change ended. Functions on a connection; the caller owns the transaction.
 
-A step is `ready`, `started` (its effects may have reached the world), `waiting` (for an operation that goes on without us) or `ended`.
+A run is `running`, or `paused` or `cancelling` by a person's word, until it ends `done`, `failed` or `cancelled`. A step is `ready`, `started` (its
+effects may have reached the world), `waiting` (for an operation that goes on without us) or `ended`. Who works on a step is told in `leases`,
+what happens to it in `journal`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +18,9 @@ from reconciler.types.change import Action
 from reconciler.types.outcome import Status
 
 RUN = ("id", "plan", "source", "state", "started_at", "ended_at", "reason")
-STEP = ("run", "seq", "wave", "driver", "state", "attempts", "operation")
+STEP = ("run", "seq", "wave", "driver", "tenant", "state", "attempts", "operation")
+LANE = ("run", "wave", "driver", "tenant", "open")
+STEPS = "SELECT seq, wave, driver, tenant, state, attempts, started_at, operation, owner, fence, due_at, note FROM step"
 RUNS = "SELECT id, plan, source, state, started_at, ended_at, reason FROM run"
 FORGET = "forget"
 """Stands for a run in the log's lines about records that were forgotten."""
@@ -34,16 +40,26 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStep:
-    """A step as the journal has it. `driver` is empty for changes of the record alone; `operation` is the handle to ask about when waiting."""
+    """A step as the journal has it: see the table. `driver` is empty for changes of the record alone; `operations` are the handles to ask about."""
 
     seq: int
     wave: int
     driver: str
+    tenant: str
     items: tuple[Item, ...]
     state: str = "ready"
     attempts: int = 0
     started_at: float | None = None
-    operation: str = ""
+    operations: tuple[str, ...] = ()
+    owner: str = ""
+    fence: int = 0
+    due_at: float = 0.0
+    note: str = ""
+
+    @property
+    def open(self) -> tuple[Item, ...]:
+        """The items that have not ended."""
+        return tuple(item for item in self.items if item.status is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +84,9 @@ def create_run(connection: Connection, made: JournalRun, steps: Sequence[Journal
     addresses = sorted({found.address for part in steps for found in part.items} | set(leaving))
     refuse_held(connection, addresses)
     connection.run(insert("run", RUN), (made.id, made.plan, made.source, made.state, made.started_at, None, made.reason))
-    connection.run_many(insert("step", STEP), [(made.id, s.seq, s.wave, s.driver, s.state, 0, "") for s in steps])
+    connection.run_many(insert("step", STEP), [(made.id, s.seq, s.wave, s.driver, s.tenant, s.state, 0, "") for s in steps])
+    lanes = Counter((step.wave, step.driver, step.tenant) for step in steps)
+    connection.run_many(insert("lane", LANE), [(made.id, *lane, number) for lane, number in sorted(lanes.items())])
     items = [(made.id, s.seq, i.address, i.change, i.action.value, "", "") for s in steps for i in s.items]
     connection.run_many(insert("item", ITEM), items)
     connection.run_many(insert("hold", ("address", "run")), [(address, made.id) for address in addresses])
@@ -96,53 +114,59 @@ def _run(row: Sequence[Any]) -> JournalRun:
     return JournalRun(id=run_id, plan=plan, source=source, state=state, started_at=started_at, ended_at=ended_at, reason=reason)
 
 
-def list_runs(connection: Connection, *, state: str | None = None, limit: int = 50) -> list[JournalRun]:
+def list_runs(connection: Connection, *, limit: int = 50) -> list[JournalRun]:
     """Runs, newest first."""
-    where, params = ("", (limit,)) if state is None else ("WHERE state = ?", (state, limit))
-    return [_run(row) for row in connection.rows(f"{RUNS} {where} ORDER BY started_at DESC, id LIMIT ?", params)]
+    return [_run(row) for row in connection.rows(f"{RUNS} ORDER BY started_at DESC, id LIMIT ?", (limit,))]
 
 
-def load_steps(connection: Connection, run_id: str) -> list[JournalStep]:
-    """The steps of a run in order, with their items."""
+def open_runs(connection: Connection) -> list[JournalRun]:
+    """Runs that have not ended, oldest first."""
+    return [_run(row) for row in connection.rows(f"{RUNS} WHERE ended_at IS NULL ORDER BY started_at, id")]
+
+
+def load_steps(connection: Connection, run_id: str, seqs: Sequence[int] | None = None) -> list[JournalStep]:
+    """The steps of a run in order, or those with these numbers, with their items."""
     items: dict[int, list[Item]] = {}
-    query = "SELECT step, address, change, action, status, error FROM item WHERE run = ? ORDER BY step, address"
-    for seq, address, change, action, status, error in connection.rows(query, (run_id,)):
+    query = "SELECT step, address, change, action, status, error FROM item WHERE run = ?"
+    for seq, address, change, action, status, error in _of_steps(connection, query, run_id, "step", seqs):
         ended = Status(status) if status else None
         items.setdefault(seq, []).append(Item(address=address, change=change, action=Action(action), status=ended, error=error))
-    query = "SELECT seq, wave, driver, state, attempts, started_at, operation FROM step WHERE run = ? ORDER BY seq"
-    return [
-        JournalStep(
-            seq=seq,
-            wave=wave,
-            driver=driver,
-            items=tuple(items.get(seq, ())),
-            state=state,
-            attempts=attempts,
-            started_at=started_at,
-            operation=operation,
-        )
-        for seq, wave, driver, state, attempts, started_at, operation in connection.rows(query, (run_id,))
-    ]
+    found = _of_steps(connection, f"{STEPS} WHERE run = ?", run_id, "seq", seqs)
+    return sorted((_step(row, items) for row in found), key=lambda step: step.seq)
 
 
-def begin_step(connection: Connection, run_id: str, seq: int, at: float) -> None:
-    """From here on the step's effects may have reached the world."""
-    query = "UPDATE step SET state = 'started', attempts = attempts + 1, started_at = coalesce(started_at, ?) WHERE run = ? AND seq = ?"
-    connection.run(query, (at, run_id, seq))
+def _of_steps(connection: Connection, query: str, run_id: str, column: str, seqs: Sequence[int] | None) -> Iterator[tuple[Any, ...]]:
+    return connection.rows(query, (run_id,)) if seqs is None else connection.rows_in(f"{query} AND {column} IN (...)", seqs, (run_id,))
 
 
-def note_operation(connection: Connection, run_id: str, seq: int, operation: str) -> None:
-    """The step waits for an operation in the world."""
-    connection.run("UPDATE step SET state = 'waiting', operation = ? WHERE run = ? AND seq = ?", (operation, run_id, seq))
+def _step(row: Sequence[Any], items: Mapping[int, list[Item]]) -> JournalStep:
+    seq, wave, driver, tenant, state, attempts, started_at, operation, owner, fence, due_at, note = row
+    return JournalStep(
+        seq=seq,
+        wave=wave,
+        driver=driver,
+        tenant=tenant,
+        items=tuple(sorted(items.get(seq, ()), key=lambda item: item.address)),
+        state=state,
+        attempts=attempts,
+        started_at=started_at,
+        operations=tuple(json.loads(operation)) if operation else (),
+        owner=owner,
+        fence=fence,
+        due_at=due_at,
+        note=note,
+    )
 
 
-def end_items(connection: Connection, run_id: str, seq: int, ended: Mapping[str, tuple[Status, str]], at: float) -> None:
-    """These changes have ended; with the last of a step, the step has."""
-    query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE run = ? AND step = ? AND address = ?"
-    connection.run_many(query, [(status.value, error, at, run_id, seq, address) for address, (status, error) in ended.items()])
-    still_open = connection.row("SELECT address FROM item WHERE run = ? AND step = ? AND status = '' LIMIT 1", (run_id, seq))
-    if still_open is None:
-        connection.run("UPDATE step SET state = 'ended' WHERE run = ? AND seq = ?", (run_id, seq))
+def ended_items(connection: Connection, run_id: str) -> dict[str, Status]:
+    """How each change of a run ended, as far as it has; of a replacement, its last part."""
+    rows = connection.rows("SELECT address, status FROM item WHERE run = ? AND status <> '' ORDER BY step", (run_id,))
+    return {address: Status(status) for address, status in rows}
+
+
+def open_drivers(connection: Connection, run_id: str) -> set[str]:
+    """The drivers that a run still needs."""
+    return {name for (name,) in connection.rows("SELECT DISTINCT driver FROM lane WHERE run = ? AND open > 0 AND driver <> ''", (run_id,))}
 
 
 def end_run(connection: Connection, run_id: str, state: str, at: float) -> None:

@@ -125,6 +125,7 @@ run = Table(
     Column("ended_at", Float),
     Column("reason", String, nullable=False),
     Column("archive", String, nullable=False, server_default=text("''")),
+    Index("run_open", "started_at", **where("ended_at IS NULL")),
 )
 """The execution of one plan: `running`, `paused`, `cancelling`, `done`, `failed` or `cancelled`. `archive` names the blob that has its log, once it does."""
 
@@ -150,7 +151,8 @@ step = Table(
 """Changes of one tenant that one driver call applies together: `ready`, `started`, `waiting` (for an operation) or `ended`.
 
 `owner` is the worker that has it on lease, or empty. `fence` grows with every lease given and taken away: who writes under an older number
-is refused. Nobody takes it before `due_at`; `note` says to a person why.
+is refused. Nobody takes it before `due_at`; `note` says to a person why. `attempts` counts the calls in a row that could only be tried again later.
+`operation` is a JSON list of the handles to ask about when waiting, or empty.
 """
 
 attempt = Table(
@@ -165,7 +167,8 @@ attempt = Table(
     Column("result", String, nullable=False),
     Column("error", String, nullable=False),
 )
-"""Each lease of a step: who had it, from when to when, and how it ended: `ended`, `waiting`, `retry`, `handed-over` or `lost`; empty until then."""
+"""Each lease of a step: who had it, from when to when, and how it ended: `ended`, `waiting`, `retry`,
+`handed-over` or `lost`; empty until then."""
 
 lane = Table(
     "lane",
@@ -238,6 +241,7 @@ item = Table(
     Column("status", String, nullable=False),
     Column("error", String, nullable=False),
     Column("ended_at", Float),
+    Index("item_by_address", "run", "address"),
 )
 """One change within a step and how it ended; `status` is empty until then. A replacement is two items in two steps."""
 

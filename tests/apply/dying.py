@@ -38,8 +38,8 @@ class DyingStore(Store):
         self.countdown = countdown
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        with super().write() as connection:
+    def write(self, *, alone: bool = True) -> Iterator[Connection]:
+        with super().write(alone=alone) as connection:
             yield connection
             self.countdown.tick()
         self.countdown.tick()

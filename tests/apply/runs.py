@@ -1,13 +1,15 @@
 """Plans and runs without Git: changes straight to steps, a store in a directory, chosen drivers."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply.execute import Execution
+from reconciler.apply.attempt import Patience
 from reconciler.apply.steps import steps_of
+from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context, Driver, Target
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.observe import observe
@@ -18,7 +20,7 @@ from reconciler.store.engine import Store, sqlite_url
 from reconciler.store.observations import save_observations
 from reconciler.store.plans import save_plan
 from reconciler.store.records import load_records, load_specs, save_specs
-from reconciler.store.runs import JournalRun, create_run, load_run
+from reconciler.store.runs import JournalRun, create_run, ended_items, load_run
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope, ResolvedHost
 from reconciler.types.outcome import Status
@@ -94,12 +96,27 @@ class Bench:
             create_run(connection, made, steps_of(plan.changes, {self.driver.info.name: self.driver.info}))
         return made
 
-    def execution(self, plan: Plan, run: JournalRun, **more: Any) -> Execution:
-        said = {"told": lambda change, status, error: self.told.append((change.address, status, error))} | more
-        return Execution(store=self.store, drivers={self.driver.info.name: self.driver}, plan=plan, run=run, context=self.context, **said)
+    @contextmanager
+    def worker(self, **more: Any) -> Iterator[Worker]:
+        said = {
+            "told": lambda change, status, error: self.told.append((change.address, status, error)),
+            "drivers": {self.driver.info.name: self.driver},
+            "terms": Terms(patience=Patience(attempts=2)),
+        } | more
+        made = Worker(store=self.store, contexts=lambda plan: self.context, here=self.path / "workers", **said)  # type: ignore[arg-type]
+        with made.working():
+            yield made
+
+    def go(self, run: str = "run-1", cancelled: Callable[[], bool] = lambda: False, **more: Any) -> dict[str, Status]:
+        """Take a run to its end; gives how each address ended."""
+        with self.worker(**more) as worker:
+            worker.work(lambda: self.state(run) not in ("running", "cancelling"), run, cancelled)
+        with self.store.read() as connection:
+            return ended_items(connection, run)
 
     def apply(self, plan: Plan, run: str = "run-1", **more: Any) -> dict[str, Status]:
-        return self.execution(plan, self.begin(plan, run), **more).go()
+        self.begin(plan, run)
+        return self.go(run, **more)
 
     def state(self, run: str = "run-1") -> str:
         with self.store.read() as connection:

@@ -1,5 +1,6 @@
 """The apply loop against a world that moves, lies, fails, stops answering and takes long."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from reconciler.apply.attempt import Patience
+from reconciler.apply.worker import Terms
 from reconciler.drivers.driver import Context, Results, Step
 from reconciler.drivers.memory import Fault, MemoryDriver
 from reconciler.errors import Permanent, Refused, Stale
+from reconciler.store.journal import Begun, Lease, Waits, write
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.records import load_records
-from reconciler.store.runs import begin_step, load_steps, note_operation
+from reconciler.store.runs import load_steps
 from reconciler.types.canonical import NOTHING
 from reconciler.types.change import Action
 from reconciler.types.observation import Present, Unknown
@@ -152,7 +156,7 @@ def raising(error: Exception) -> Any:
         (raising(ValueError("surprise")), FAILED),
         (raising(Stale("moved on")), STALE),
         (raising(Permanent("no", hint="pay")), FAILED),
-        (lambda results: {a: Pending(operation='{"step": "nobody"}', poll_after_s=0.01) for a in results}, FAILED),
+        (lambda results: {a: Pending(operation='{"step": "nobody"}', poll_after_s=0.01) for a in results}, DONE),
     ],
 )  # fmt: skip
 def test_odd_answers_never_lose_a_change(tmp_path: Path, answer: Any, status: Status) -> None:
@@ -176,7 +180,7 @@ def test_what_had_ended_before_a_failure_stays_as_it_ended(tmp_path: Path) -> No
 
 def test_an_operation_that_never_ends_expires(tmp_path: Path) -> None:
     bench = Bench(tmp_path, operation_s=60)
-    ended = bench.apply(bench.plan(host("web-01")), wait=lambda s: None, deadline_s=0.05)
+    ended = bench.apply(bench.plan(host("web-01")), terms=Terms(patience=Patience(deadline_s=0.05)))
     assert ended[MACHINE] is Status.EXPIRED and ended[CONFIG] is CANCELLED
 
 
@@ -184,9 +188,9 @@ def test_cancelled_between_steps_it_stays_open_and_goes_on(bench: Bench) -> None
     plan = bench.plan(host("web-01"))
     stop: list[bool] = []
     run = bench.begin(plan)
-    ended = bench.execution(plan, run, cancelled=lambda: bool(stop), told=lambda *_: stop.append(True)).go()
+    ended = bench.go(run.id, lambda: bool(stop), told=lambda *_: stop.append(True), terms=Terms(slots=1))
     assert ended == {MACHINE: DONE} and bench.state() == "running"
-    assert set(bench.execution(plan, run).go().values()) == {DONE}
+    assert set(bench.go(run.id).values()) == {DONE}
     assert bench.state() == "done" and len(bench.world.effects()) == 3
 
 
@@ -204,9 +208,9 @@ def test_a_step_interrupted_while_it_waited_finishes_what_its_operation_never_be
     work = Work(action=Action.CREATE, target=Target(address=MACHINE, desired=first))
     bench.driver.apply(Step(id=f"{run.id}.{step.seq}", work=(work,)), bench.context(checkpoint=handles.append))
     with bench.store.write() as connection:
-        begin_step(connection, run.id, step.seq, 1.0)
-        note_operation(connection, run.id, step.seq, handles[0])
-    assert set(bench.execution(plan, run).go().values()) == {DONE}
+        lease = Lease(run=run.id, step=step.seq, fence=step.fence)
+        assert write(connection, [Begun(lease=lease)]) == [""] and write(connection, [Waits(lease=lease, operations=(handles[0],))]) == [""]
+    assert set(bench.go(run.id).values()) == {DONE}
     assert sorted(a for _, action, a in bench.world.effects() if "machine" in a) == [MACHINE, MACHINE.replace("1", "2")]
 
 
@@ -215,10 +219,14 @@ def test_after_an_interruption_it_waits_until_a_lost_creation_would_show(tmp_pat
     plan = bench.plan(host("web-01"))
     run = bench.begin(plan)
     with bench.store.write() as connection:
-        begin_step(connection, run.id, 0, 1000.0)
-    waits: list[float] = []
-    bench.execution(plan, run, now=lambda: 1030.0, wait=waits.append).go()
-    assert waits == [70.0]
+        write(connection, [Begun(lease=Lease(run=run.id, step=0, fence=0))])
+    with bench.worker(now=lambda: time.time() + 30) as worker:
+        (attempt,) = worker.take()
+        attempt.result()
+    with bench.store.read() as connection:
+        (step,) = load_steps(connection, run.id, [0])
+        assert 60 < step.due_at - connection.now() <= 70 and step.state == "started" and step.owner == ""
+        assert "may still show up" in step.note
 
 
 def test_two_runs_never_hold_one_resource(tmp_path: Path) -> None:
@@ -233,10 +241,10 @@ def test_two_runs_never_hold_one_resource(tmp_path: Path) -> None:
 def test_a_driver_that_is_gone_is_named(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     plan = bench.plan(host("web-01"))
-    execution = replace(bench.execution(plan, bench.begin(plan)), drivers={})
-    with pytest.raises(Permanent, match="memory") as caught:
-        execution.go()
-    assert "cancel run-1" in caught.value.hint and bench.state() == "running"
+    bench.begin(plan)
+    with bench.worker(drivers={}) as worker:
+        assert worker.take() == [], "nobody begins what it cannot do"
+    assert bench.state() == "running"
 
 
 def test_an_observation_that_fails_before_a_step_changes_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from reconciler.errors import OctofleetError
 from reconciler.store.engine import Store, sqlite_url
 from reconciler.store.observations import drop_observations, load_observations, oldest, open_addresses, save_observations
-from reconciler.store.plans import find_plan, load_plan, plan_location, save_plan
+from reconciler.store.plans import find_plan, load_plan, plan_head, save_plan
 from reconciler.store.records import (
     Counts,
     applied_commit,
@@ -136,7 +136,7 @@ def test_plans_round_trip(store: Store) -> None:
         assert again == made and again.id == made.id
         assert again.changes[0].fields[1].after is MISSING and again.changes[0].fields[0].before is None
         assert find_plan(connection, made.id[:8]) == [(rows[1], made.id), (rows[0], made.id)]
-        assert find_plan(connection, "%") == [] and plan_location(connection, rows[0]) == "/repo"
+        assert find_plan(connection, "%") == [] and plan_head(connection, rows[0]).location == "/repo"
 
 
 def test_sources(store: Store) -> None:

@@ -1,5 +1,6 @@
 """leases, attempts, workers, what the loop follows, and blobs."""
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,8 @@ def upgrade() -> None:
     op.add_column("step", sa.Column("due_at", sa.Float(), nullable=False, server_default="0"))
     columns = ["run", "wave", "driver", "tenant", "due_at", "seq"]
     op.create_index("step_free", "step", columns, **where("owner = '' AND state <> 'ended'"))
+    op.create_index("item_by_address", "item", ["run", "address"])
+    op.create_index("run_open", "run", ["started_at"], **where("ended_at IS NULL"))
     op.create_index("step_owned", "step", ["owner", "driver", "tenant"], **where("owner <> ''"))
     op.create_table(
         "attempt",
@@ -49,6 +52,7 @@ def upgrade() -> None:
     )
     op.create_index("lane_open", "lane", ["run", "wave"], **where("open > 0"))
     op.execute(LANES)
+    _list_operations()
     op.create_table(
         "worker",
         sa.Column("id", sa.String(), nullable=False),
@@ -89,6 +93,13 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("name"),
     )
+
+
+def _list_operations() -> None:
+    """Handles of operations become lists of them."""
+    step = sa.table("step", *map(sa.column, ("run", "seq", "operation")))
+    for run, seq, operation in op.get_bind().execute(sa.select(step).where(step.c.operation != "")).all():
+        op.execute(sa.update(step).where(step.c.run == run, step.c.seq == seq).values(operation=json.dumps([operation])))
 
 
 def where(condition: str) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""What a step needs to be done: its changes, what they lead to, what is recorded, and how far that goes which they need. Read from the store for
+many steps at once, so that a worker never holds a whole plan."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reconciler.drivers.driver import Target, Work
+from reconciler.errors import Permanent
+from reconciler.plan.fields import patched
+from reconciler.store.engine import Connection
+from reconciler.store.journal import Lease
+from reconciler.store.observations import load_observations
+from reconciler.store.plans import PlanHead, load_changes
+from reconciler.store.records import load_records, load_specs
+from reconciler.store.runs import Item, JournalStep
+from reconciler.types.canonical import NOTHING, digest
+from reconciler.types.change import Action, Change
+from reconciler.types.observation import Observation
+from reconciler.types.outcome import Status
+from reconciler.types.resource import Recorded, Resource
+from reconciler.types.values import Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A step under lease. By address: `items` that are open, their `changes`, and `work` for the driver; `needs`: how what they depend on ended, None
+    if it has not; `seen`: for changes of the record alone, what was last seen; `recorded`: what there is a record of. `specs`: specifications that
+    the store has not yet, by digest."""
+
+    lease: Lease
+    plan: PlanHead
+    step: JournalStep
+    items: Mapping[str, Item]
+    changes: Mapping[str, Change]
+    work: Mapping[str, Work]
+    needs: "Mapping[Need, Status | None]"
+    seen: Mapping[str, Observation]
+    recorded: Mapping[str, Recorded]
+    specs: Mapping[str, Spec]
+
+    def unmet(self, address: str) -> tuple[str, Status | None] | None:
+        """The first that this change needs and that is not done, and how it ended."""
+        found = ((need[0], self.needs[need]) for need in _needed(self.items[address], self.changes[address]))
+        return next(((where, status) for where, status in found if status is not Status.DONE), None)
+
+
+Need: TypeAlias = tuple[str, Action | None]
+"""An address that must be done first; only one action on it, if that is named."""
+
+
+def _needed(item: Item, change: Change) -> list[Need]:
+    deleted: list[Need] = [(item.address, Action.DELETE)] if item.action is Action.CREATE and change.action is Action.REPLACE else []
+    return [*((address, None) for address in change.depends_on), *deleted]
+
+
+def load_tasks(connection: Connection, run: str, plan: tuple[int, PlanHead], steps: Sequence[JournalStep]) -> list[Task]:
+    """The tasks of some steps of a run. Raises `OctofleetError` if what is stored of the plan is damaged or incomplete."""
+    row, head = plan
+    numbers = load_changes(connection, row, [item.change for step in steps for item in step.open])
+    ended = _ended(connection, run, {n for step in steps for item in step.open for n in _needed(item, numbers[item.change])})
+    world = [step for step in steps if step.driver]
+    olds = {moved for item in numbers.values() if (moved := item.moved_from)}
+    recorded = load_records(connection, sorted(olds.union(item.address for step in steps for item in step.open)))
+    wanted = {numbers[item.change].desired_digest for step in world for item in step.open}
+    specs = load_specs(connection, (wanted | {record.digest for record in recorded.values()}) - {NOTHING})
+    seen = load_observations(connection, sorted({item.address for step in steps if not step.driver for item in step.open}))
+    return [_task(run, head, step, numbers, ended, recorded, specs, seen) for step in steps]
+
+
+def _task(
+    run: str,
+    head: PlanHead,
+    step: JournalStep,
+    numbers: Mapping[int, Change],
+    ended: Mapping[Need, Status | None],
+    recorded: Mapping[str, Recorded],
+    specs: Mapping[str, Spec],
+    seen: Mapping[str, Observation],
+) -> Task:
+    items = {item.address: item for item in step.open}
+    changes = {address: numbers[item.change] for address, item in items.items()}
+    work = {a: _work(item, changes[a], recorded, specs) for a, item in items.items()} if step.driver else {}
+    desired = {w.target.desired.digest: w.target.desired.spec for w in work.values() if w.target.desired is not None}
+    return Task(
+        lease=Lease(run=run, step=step.seq, fence=step.fence),
+        plan=head,
+        step=step,
+        items=items,
+        changes=changes,
+        work=work,
+        needs={need: ended[need] for a, item in items.items() for need in _needed(item, changes[a])},
+        seen={a: found for a in items if (found := seen.get(a)) is not None},
+        recorded={a: record for a in items if (record := recorded.get(a)) is not None},
+        specs={known: spec for known, spec in desired.items() if known not in specs},
+    )
+
+
+def _work(item: Item, change: Change, recorded: Mapping[str, Recorded], specs: Mapping[str, Spec]) -> Work:
+    old = recorded.get(change.moved_from or item.address)
+    old_spec = specs.get(old.digest) if old else None
+    desired = None if item.action is Action.DELETE else _resource(change, specs, old_spec)
+    if change.moved_from is None:
+        return Work(action=item.action, target=Target(address=item.address, desired=desired, recorded=old, recorded_spec=old_spec))
+    moved = Target(address=change.moved_from, desired=desired, recorded=old, recorded_spec=old_spec)
+    return Work(action=item.action, target=Target(address=item.address, desired=desired), moved_from=moved)
+
+
+def _ended(connection: Connection, run: str, needs: Collection[Need]) -> dict[Need, Status | None]:
+    """How these ended. A replacement is two changes of one address: both have to be done."""
+    found: dict[str, list[tuple[Action, str]]] = {}
+    query = "SELECT address, action, status FROM item WHERE run = ? AND address IN (...)"
+    for address, action, status in connection.rows_in(query, sorted({address for address, _ in needs}), (run,)):
+        found.setdefault(address, []).append((Action(action), status))
+    return {need: _worst([status for action, status in found.get(need[0], ()) if need[1] in (None, action)]) for need in needs}
+
+
+def _worst(statuses: Sequence[str]) -> Status | None:
+    if "" in statuses:
+        return None
+    return next((Status(status) for status in statuses if status != Status.DONE), Status.DONE)
+
+
+def _resource(change: Change, specs: Mapping[str, Spec], recorded: Spec | None) -> Resource:
+    """What the change leads to: stored with the plan, or the record's specification with the change's fields, as its digest proves."""
+    spec = specs.get(change.desired_digest)
+    if spec is None and recorded is not None:
+        made = patched(recorded, change.fields)
+        spec = made if digest(made) == change.desired_digest else None
+    if spec is None:
+        raise Permanent(f"the specification of {change.address} is not in the store", hint="make a new plan")
+    return Resource(address=change.address, spec=spec, rules=change.rules, group=change.group, origin=change.origin)

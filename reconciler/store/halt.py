@@ -1,0 +1,53 @@
+"""Stopping runs by a person's word, or because a newer commit wants something else. Functions on a connection; the caller owns the transaction."""
+
+from collections.abc import Callable, Sequence
+
+from reconciler.store.engine import Connection
+from reconciler.store.journal import Lease, close_if_over, end_steps
+from reconciler.store.runs import Item, load_steps, write_log
+from reconciler.types.outcome import Status
+
+
+def pause_run(connection: Connection, run: str, reason: str) -> None:
+    """Nothing more of the run begins until it is resumed."""
+    connection.run("UPDATE run SET state = 'paused' WHERE id = ? AND ended_at IS NULL", (run,))
+    write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
+
+
+def resume_run(connection: Connection, run: str) -> None:
+    """A paused run goes on."""
+    if connection.changed("UPDATE run SET state = 'running' WHERE id = ? AND state = 'paused'", (run,)):
+        write_log(connection, run, [(0, connection.now(), "resumed")])
+
+
+def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) -> None:
+    """Cancel what has not begun. With `give_up` also what has, as nobody works on it: how that ended is not known."""
+    connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
+    now = connection.now()
+    write_log(connection, run, [(0, now, f"cancelled: {reason}")])
+    begun = "state <> 'ended'" if give_up else "state = 'ready' AND owner = ''"
+    seqs = [seq for (seq,) in connection.rows(f"SELECT seq FROM step WHERE run = ? AND {begun} ORDER BY seq", (run,))]  # noqa: S608 - see above
+    error = "the run was cancelled"
+    query = "UPDATE item SET status = 'cancelled', error = ?, ended_at = ? WHERE run = ? AND status = '' AND step IN (...)"
+    connection.run_in(query, seqs, (error, now, run))
+    end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in seqs], now)
+    close_if_over(connection, run, now)
+
+
+def supersede(connection: Connection, run: str, kept: Callable[[Item], bool], why: str) -> int:
+    """End what has not begun of a run and is not `kept`, as a newer commit wants something else. Gives how many changes that were."""
+    connection.run("UPDATE run SET reason = reason WHERE id = ?", (run,))  # nobody takes steps of it meanwhile
+    now, number, touched = connection.now(), 0, list[int]()
+    for step in load_steps(connection, run):
+        dropped = [item for item in step.open if not kept(item)] if step.state == "ready" and not step.owner else []
+        _end_items(connection, run, step.seq, dropped, why, now)
+        number += len(dropped)
+        touched += [step.seq] if dropped else []
+    end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in touched], now)
+    return number
+
+
+def _end_items(connection: Connection, run: str, seq: int, items: Sequence[Item], why: str, now: float) -> None:
+    query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE run = ? AND step = ? AND address = ?"
+    connection.run_many(query, [(Status.SUPERSEDED.value, why, now, run, seq, item.address) for item in items])
+    write_log(connection, run, [(seq, now, f"{item.action} {item.address}: superseded: {why}") for item in items])

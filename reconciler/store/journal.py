@@ -1,0 +1,238 @@
+"""What happens to steps, written many at a time. In: entries, each under the lease of its writer. Out: the journal, records and observations, all in
+the caller's transaction.
+
+This is the one place where a step changes its state:
+
+    ready --Begun--> started --Waits--> waiting --Ended--> ended
+      |                 |  ^               |
+      +---- Ended ------+  +---- Begun ----+        `Freed` gives the lease back and leaves the state as it is
+
+Every entry can be written again, as nobody knows whether a transaction whose connection broke was committed.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from reconciler.store.engine import Connection, upsert
+from reconciler.store.observations import drop_observations, save_observations, unsettle
+from reconciler.store.plans import plan_head
+from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
+from reconciler.store.runs import end_run, write_log
+from reconciler.types.observation import Observation
+from reconciler.types.outcome import Status
+from reconciler.types.resource import Recorded
+from reconciler.types.values import Spec
+
+BACKOFF_S, BACKOFF_MOST_S = 30.0, 3600.0
+BAD = frozenset({Status.FAILED, Status.PARTIAL, Status.EXPIRED})
+"""After these the loop leaves a resource alone for a while."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Leave to work on a step, until somebody takes it away."""
+
+    run: str
+    step: int
+    fence: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Run and number of the step."""
+        return self.run, self.step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """From here on the step's effects may have reached the world."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """These operations go on in the world."""
+
+    lease: Lease
+    operations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A line of the log."""
+
+    lease: Lease
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freed:
+    """The lease is given back: `waiting` for the world, `retry` after what may work later, or `handed-over` by a worker that stops. Nobody takes the
+    step for `after_s` seconds; `note` says why."""
+
+    lease: Lease
+    result: str
+    after_s: float
+    note: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Some changes of the step have ended: how, and what that makes of records (`gone` addresses, new ones, specifications that they name), of what
+    was seen (whether it is as recorded), and of `groups` that have to be looked at again. `lines` are for the log."""
+
+    lease: Lease
+    statuses: Mapping[str, tuple[Status, str]]
+    gone: Sequence[str] = ()
+    records: Sequence[Recorded] = ()
+    specs: Sequence[Spec] = ()
+    seen: Mapping[str, Observation] = field(default_factory=dict)
+    groups: frozenset[str] = frozenset()
+    lines: Sequence[str] = ()
+
+
+Entry: TypeAlias = Begun | Waits | Said | Freed | Ended
+
+
+def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
+    """Write entries, at most one of each lease. Gives for each why it was not written: `lost` if its lease is taken away, `paused` or `cancelling` if a
+    step of such a run was to begin; empty for the others."""
+    now = connection.now()
+    standing = _standing(connection, entries)
+    states = _run_states(connection, {entry.lease.run for entry in entries if isinstance(entry, Begun)})
+    verdicts = [_verdict(entry, standing, states) for entry in entries]
+    good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict]
+    _begin(connection, [entry for entry in good if isinstance(entry, Begun)], now)
+    _wait(connection, [entry for entry in good if isinstance(entry, Waits)])
+    ended = [entry for entry in good if isinstance(entry, Ended) and standing[entry.lease.key][1] != "ended"]
+    _end(connection, ended, now)
+    _free(connection, [entry for entry in good if isinstance(entry, Freed)], now)
+    for entry in good:
+        lines = [entry.text] if isinstance(entry, Said) else entry.lines if isinstance(entry, Ended) else ()
+        write_log(connection, entry.lease.run, [(entry.lease.step, now, line) for line in lines])
+    return verdicts
+
+
+def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, int], tuple[int, str]]:
+    """Fence and state of each step, which nobody else may change now."""
+    steps: dict[str, set[int]] = {}
+    for entry in entries:
+        steps.setdefault(entry.lease.run, set()).add(entry.lease.step)
+    query = "SELECT seq, fence, state FROM step WHERE run = ? AND seq IN (...) FOR UPDATE"
+    return {
+        (run, seq): (fence, state)
+        for run, seqs in sorted(steps.items())
+        for seq, fence, state in connection.rows_in(query, sorted(seqs), (run,))
+    }
+
+
+def _run_states(connection: Connection, runs: Iterable[str]) -> dict[str, str]:
+    return dict(connection.rows_in("SELECT id, state FROM run WHERE id IN (...)", sorted(runs)))
+
+
+def _verdict(entry: Entry, standing: Mapping[tuple[str, int], tuple[int, str]], states: Mapping[str, str]) -> str:
+    fence, state = standing.get(entry.lease.key, (None, ""))
+    if fence != entry.lease.fence:
+        return "lost"
+    stopped = isinstance(entry, Begun) and state == "ready" and states[entry.lease.run] != "running"
+    return states[entry.lease.run] if stopped else ""
+
+
+def _begin(connection: Connection, entries: Sequence[Begun], now: float) -> None:
+    query = "UPDATE step SET state = 'started', started_at = coalesce(started_at, ?), note = '' WHERE run = ? AND seq = ?"
+    connection.run_many(query, [(now, *entry.lease.key) for entry in entries])
+
+
+def _wait(connection: Connection, entries: Sequence[Waits]) -> None:
+    query = "UPDATE step SET state = 'waiting', operation = ? WHERE run = ? AND seq = ?"
+    connection.run_many(query, [(json.dumps(entry.operations), *entry.lease.key) for entry in entries])
+
+
+def _free(connection: Connection, entries: Sequence[Freed], now: float) -> None:
+    connection.run_many(
+        "UPDATE step SET owner = '', due_at = ?, note = ?, attempts = CASE WHEN ? THEN attempts + 1 ELSE 0 END WHERE run = ? AND seq = ?",
+        [(now + entry.after_s, entry.note, entry.result == "retry", *entry.lease.key) for entry in entries],
+    )
+    _close_attempts(connection, [(entry.lease, entry.result, entry.error) for entry in entries], now)
+
+
+def _close_attempts(connection: Connection, ended: Sequence[tuple[Lease, str, str]], now: float) -> None:
+    query = "UPDATE attempt SET ended_at = ?, result = ?, error = ? WHERE run = ? AND step = ? AND fence = ?"
+    connection.run_many(query, [(now, result, error, lease.run, lease.step, lease.fence) for lease, result, error in ended])
+
+
+def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
+    """How changes ended, the new records and what was seen; with its last change a step ends, and with its last step a run."""
+    if not entries:
+        return
+    runs = sorted({entry.lease.run for entry in entries})
+    list(connection.rows_in("SELECT id FROM run WHERE id IN (...) FOR UPDATE", runs))  # whoever ends the last step sees that it is
+    query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE run = ? AND step = ? AND address = ? AND status = ''"
+    items = [(s.value, error, now, *e.lease.key, address) for e in entries for address, (s, error) in e.statuses.items()]
+    connection.run_many(query, items)
+    gone = [address for entry in entries for address in entry.gone]
+    drop_records(connection, gone)
+    drop_observations(connection, gone)
+    save_specs(connection, [spec for entry in entries for spec in entry.specs])
+    save_records(connection, [record for entry in entries for record in entry.records])
+    statuses = {address: ended for entry in entries for address, ended in entry.statuses.items()}
+    seen = {address: found for entry in entries for address, found in entry.seen.items()}
+    save_observations(connection, seen, {address: statuses[address][0] is Status.DONE for address in seen})
+    for group in sorted({group for entry in entries for group in entry.groups}):
+        unsettle(connection, records_of_group(connection, group))
+    _back_off(connection, statuses, now)
+    end_steps(connection, [entry.lease for entry in entries], now)
+
+
+def _back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]], now: float) -> None:
+    bad = sorted(address for address, (status, _) in statuses.items() if status in BAD)
+    known = dict(connection.rows_in("SELECT address, failures FROM backoff WHERE address IN (...)", bad))
+    rows = []
+    for address in bad:
+        failures = known.get(address, 0) + 1
+        wait_s = min(BACKOFF_S * 2.0 ** min(failures - 1, 20), BACKOFF_MOST_S) * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
+        rows.append((address, failures, now + wait_s, statuses[address][1]))
+    connection.run_many(upsert("backoff", ("address", "failures", "until", "reason")), rows)
+    good = sorted(address for address, (status, _) in statuses.items() if status is Status.DONE)
+    connection.run_in("DELETE FROM backoff WHERE address IN (...)", good)
+
+
+def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> None:
+    """End those of the steps that have no open change; then the runs that have no open step."""
+    steps: dict[str, list[int]] = {}
+    for lease in leases:
+        steps.setdefault(lease.run, []).append(lease.step)
+    for run, seqs in sorted(steps.items()):
+        query = "SELECT DISTINCT step FROM item WHERE run = ? AND status = '' AND step IN (...)"
+        still = {seq for (seq,) in connection.rows_in(query, seqs, (run,))}
+        over = sorted(set(seqs) - still)
+        lanes = Counter(
+            connection.rows_in("SELECT wave, driver, tenant FROM step WHERE run = ? AND state <> 'ended' AND seq IN (...)", over, (run,))
+        )
+        connection.run_in("UPDATE step SET state = 'ended', owner = '', note = '' WHERE run = ? AND seq IN (...)", over, (run,))
+        query = "UPDATE lane SET open = open - ? WHERE run = ? AND wave = ? AND driver = ? AND tenant = ?"
+        connection.run_many(query, [(number, run, *lane) for lane, number in sorted(lanes.items())])
+        _close_attempts(connection, [(lease, "ended", "") for lease in leases if lease.run == run and lease.step in over], now)
+        if over:
+            close_if_over(connection, run, now)
+
+
+def close_if_over(connection: Connection, run: str, now: float) -> None:
+    """End a run, which nobody else may change now, if it has no open step; and note that its source has applied the commit."""
+    if connection.row("SELECT run FROM lane WHERE run = ? AND open > 0 LIMIT 1", (run,)) is not None:
+        return
+    found = connection.row("SELECT state, plan FROM run WHERE id = ? AND ended_at IS NULL", (run,))
+    if found is None:
+        return
+    state, plan = found
+    counts = dict(connection.rows("SELECT status, count(*) FROM item WHERE run = ? GROUP BY status", (run,)))
+    done = counts.pop(Status.DONE.value, 0)
+    end_run(connection, run, "cancelled" if state == "cancelling" else "failed" if counts else "done", now)
+    head = plan_head(connection, plan)
+    if not head.scope and done:
+        save_source(connection, head.source, head.location, head.commit, now)

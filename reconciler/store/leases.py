@@ -1,0 +1,188 @@
+"""Who works on what: workers, and the leases on steps that they hold. Functions on a connection; the caller owns the transaction.
+
+A worker is one process. It moves its `until` on while it lives; when that has passed, whoever notices takes all its leases away (`sweep`). A
+lease is a step's `owner` together with a `fence`, a number that grows whenever the step is given or taken away: what is written under an
+older number is refused (`journal.write`), so that a worker which comes back from a long pause can do no harm.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from reconciler.store.engine import Connection, insert, upsert
+from reconciler.store.runs import JournalStep, load_steps
+
+WORKER = ("id", "name", "role", "version", "started_at", "until")
+ATTEMPT = ("run", "step", "fence", "worker", "at", "result", "error")
+FREE = (
+    "SELECT seq, fence FROM step WHERE run = ? AND wave = ? AND driver = ? AND tenant = ? AND owner = '' AND state <> 'ended' AND due_at <= ? "
+    "ORDER BY due_at, seq LIMIT ?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """A process that may hold leases. `name` says to a person where it runs; times are seconds since the epoch, by the database's clock."""
+
+    id: str
+    name: str
+    role: str
+    version: str
+    started_at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many steps may be taken: in all, of each driver (one that is not named takes none), and of each driver and tenant in the whole fleet
+    at once, where these are limited."""
+
+    slots: int
+    drivers: Mapping[str, int]
+    driver_limits: Mapping[str, int] = field(default_factory=dict)
+    tenant_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """The open steps of one tenant and driver in the wave that a run is at for that tenant."""
+
+    run: str
+    wave: int
+    driver: str
+    tenant: str
+    open: int
+
+
+def beat(connection: Connection, worker: WorkerRow) -> bool:
+    """Say that the worker lives until then. False if its leases have been taken away, or it is new: it holds none now."""
+    known = connection.changed("UPDATE worker SET until = ? WHERE id = ?", (worker.until, worker.id)) == 1
+    if not known:
+        row = (worker.id, worker.name, worker.role, worker.version, worker.started_at, worker.until)
+        connection.run(upsert("worker", WORKER), row)
+    return known
+
+
+def workers(connection: Connection) -> list[WorkerRow]:
+    """All workers that are known, the longest running first."""
+    rows = connection.rows("SELECT id, name, role, version, started_at, until FROM worker ORDER BY started_at, id")
+    return [
+        WorkerRow(id=of, name=name, role=role, version=version, started_at=started, until=until)
+        for of, name, role, version, started, until in rows
+    ]
+
+
+def leave(connection: Connection, worker: str) -> None:
+    """The worker ends; what it still has is free."""
+    take_away(connection, [worker], "handed-over")
+
+
+def sweep(connection: Connection, gone: Callable[[str], bool]) -> list[str]:
+    """Take away the leases of workers whose time is over, or that are known to be `gone`. Gives their ids."""
+    now = connection.now()
+    dead = [worker.id for worker in workers(connection) if worker.until < now or gone(worker.id)]
+    take_away(connection, dead, "lost")
+    return dead
+
+
+def take_away(connection: Connection, dead: Sequence[str], result: str) -> None:
+    """Free every step that these workers have, under a new fence, and forget them."""
+    now = connection.now()
+    for worker in dead:
+        query = "SELECT run, seq, fence FROM step WHERE owner = ? ORDER BY run, seq FOR UPDATE"
+        free(connection, [(run, seq, fence) for run, seq, fence in connection.rows(query, (worker,))], result, now)
+        connection.run("DELETE FROM worker WHERE id = ?", (worker,))
+
+
+def free(connection: Connection, leases: Iterable[tuple[str, int, int]], result: str, now: float) -> None:
+    """Take these leases (run, step, fence) away; whoever had them cannot write any more."""
+    taken = list(leases)
+    connection.run_many(
+        "UPDATE step SET owner = '', fence = fence + 1 WHERE run = ? AND seq = ? AND fence = ?",
+        [(run, seq, fence) for run, seq, fence in taken],
+    )
+    query = "UPDATE attempt SET ended_at = ?, result = ? WHERE run = ? AND step = ? AND fence = ?"
+    connection.run_many(query, [(now, result, run, seq, fence) for run, seq, fence in taken])
+
+
+def held(connection: Connection, worker: str) -> set[tuple[str, int, int]]:
+    """The leases (run, step, fence) of a worker."""
+    return set(connection.rows("SELECT run, seq, fence FROM step WHERE owner = ?", (worker,)))
+
+
+def claim(connection: Connection, worker: str, room: Room, run: str | None = None) -> dict[str, list[JournalStep]]:
+    """Give a worker steps that are due, by run; only of one run if it is named. Nothing to a worker that is not known.
+
+    The tenant that has the fewest steps under way comes first, so that the many of one do not keep another waiting.
+    """
+    now = connection.now()
+    if connection.row("SELECT id FROM worker WHERE id = ?", (worker,)) is None:
+        return {}
+    taken: dict[str, list[int]] = {}
+    for lane, found in _shares(connection, room, run, now):
+        leases = [(lane.run, seq, fence + 1) for seq, fence in found]
+        query = "UPDATE step SET owner = ?, fence = ? WHERE run = ? AND seq = ?"
+        connection.run_many(query, [(worker, fence, of, seq) for of, seq, fence in leases])
+        connection.run_many(insert("attempt", ATTEMPT), [(of, seq, fence, worker, now, "", "") for of, seq, fence in leases])
+        taken.setdefault(lane.run, []).extend(seq for seq, _ in found)
+    return {of: load_steps(connection, of, seqs) for of, seqs in taken.items()}
+
+
+def _shares(connection: Connection, room: Room, run: str | None, now: float) -> Iterable[tuple[Lane, list[tuple[int, int]]]]:
+    """Free steps (number, fence) by lane; whoever asks for the next has taken the former.
+
+    Runs are locked meanwhile, so that two workers never take the same step, and limits hold.
+    """
+    lanes = list(current(connection, lock=True))
+    lanes = [lane for lane in lanes if run in (None, lane.run) and room.drivers.get(lane.driver, 0) > 0]
+    query = "SELECT driver, tenant, count(*) FROM step WHERE owner <> '' GROUP BY driver, tenant"
+    under_way = {(driver, tenant): number for driver, tenant, number in connection.rows(query)}
+    tenants, drivers, own = Counter[str](), Counter[str](), Counter[str]()
+    for (driver, tenant), number in under_way.items():
+        tenants[tenant] += number
+        drivers[driver] += number
+    share = max(1, room.slots // max(1, len({lane.tenant for lane in lanes})))
+    queue = [(tenants[lane.tenant], lane.open, lane.run, number) for number, lane in enumerate(lanes)]
+    heapify(queue)
+    left = room.slots
+    while queue and left > 0:
+        *_, number = heappop(queue)
+        lane = lanes[number]
+        wanted = min(
+            share,
+            left,
+            room.drivers[lane.driver] - own[lane.driver],
+            room.driver_limits.get(lane.driver, left) - drivers[lane.driver] if lane.driver in room.driver_limits else left,
+            room.tenant_limit - tenants[lane.tenant] if room.tenant_limit is not None else left,
+        )
+        if wanted <= 0:
+            continue
+        found = [(seq, fence) for seq, fence in connection.rows(FREE, (lane.run, lane.wave, lane.driver, lane.tenant, now, wanted))]
+        if not found:
+            continue
+        yield lane, found
+        left -= len(found)
+        for counter, key in ((tenants, lane.tenant), (drivers, lane.driver), (own, lane.driver)):
+            counter[key] += len(found)
+        if len(found) == wanted:
+            heappush(queue, (tenants[lane.tenant], lane.open, lane.run, number))
+
+
+def current(connection: Connection, *, lock: bool = False) -> Iterable[Lane]:
+    """The lanes that may be worked on: of each open run that is not paused, and each tenant, those of the first wave that has open steps."""
+    query = "SELECT id FROM run WHERE ended_at IS NULL AND state <> 'paused' ORDER BY id"
+    for (run,) in list(connection.rows(f"{query} FOR UPDATE" if lock else query)):
+        first: dict[str, int] = {}
+        lanes = "SELECT wave, driver, tenant, open FROM lane WHERE run = ? AND open > 0 ORDER BY wave"
+        for wave, driver, tenant, number in connection.rows(lanes, (run,)):
+            if first.setdefault(tenant, wave) == wave:
+                yield Lane(run=run, wave=wave, driver=driver, tenant=tenant, open=number)
+
+
+def next_due(connection: Connection, run: str | None = None) -> float | None:
+    """When the next step that nobody has can be taken, in seconds since the epoch; None if there is none."""
+    query = "SELECT min(due_at) FROM step WHERE run = ? AND wave = ? AND driver = ? AND tenant = ? AND owner = '' AND state <> 'ended'"
+    lanes = [lane for lane in current(connection) if run in (None, lane.run)]
+    times = [connection.scalar(query, (lane.run, lane.wave, lane.driver, lane.tenant)) for lane in lanes]
+    return min((at for at in times if at is not None), default=None)
