@@ -1,8 +1,9 @@
-"""A plan as steps: which changes one driver call applies together, and in which wave. Pure, so that a plan always gives the same steps."""
+"""A plan as steps: which changes one driver call applies together, of one provider, and in which wave. Pure, so that a plan always gives the same steps."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
+from typing import TypeAlias
 
 from reconciler.drivers.driver import DriverInfo
 from reconciler.store.runs import Item, JournalStep
@@ -10,20 +11,22 @@ from reconciler.types.change import WORLD, Action, Change
 from reconciler.types.resource import parts
 
 RECORD_BATCH = 1000
+Entry: TypeAlias = tuple[int, str, str, str, int, Action]
+"""Wave, driver, provider, address, the change's number in the plan, and what to do."""
 
 
 def steps_of(changes: Sequence[Change], drivers: Mapping[str, DriverInfo]) -> list[JournalStep]:
     """Steps sorted by wave. A replacement is two items: its delete, and its create one wave later; plan waves are doubled to make room."""
     entries = sorted(
-        (wave, driver, address, number, action)
+        (wave, driver, change.rules.provider if driver else "", address, number, action)
         for number, change in enumerate(changes)
         for wave, driver, address, action in _entries(change)
     )
     steps: list[JournalStep] = []
-    for (wave, driver), group in groupby(entries, key=itemgetter(0, 1)):
+    for (wave, driver, _), group in groupby(entries, key=itemgetter(0, 1, 2)):
         size = drivers[driver].batch if driver else RECORD_BATCH
         for part in _chunks(list(group), size):
-            items = tuple(Item(address=address, change=number, action=action) for _, _, address, number, action in part)
+            items = tuple(Item(address=address, change=number, action=action) for *_, address, number, action in part)
             steps.append(JournalStep(seq=len(steps), wave=wave, driver=driver, items=items))
     return steps
 
@@ -38,5 +41,5 @@ def _entries(change: Change) -> list[tuple[int, str, str, Action]]:
     return [(2 * change.wave, driver, change.address, change.action)]
 
 
-def _chunks(entries: list[tuple[int, str, str, int, Action]], size: int) -> list[list[tuple[int, str, str, int, Action]]]:
+def _chunks(entries: list[Entry], size: int) -> list[list[Entry]]:
     return [entries[start : start + size] for start in range(0, len(entries), size)]
