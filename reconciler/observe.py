@@ -7,6 +7,7 @@ from threading import Semaphore
 
 from reconciler.drivers.driver import Context, Driver, Target
 from reconciler.errors import OctofleetError
+from reconciler.stages import lend
 from reconciler.types.observation import Observation, Unknown
 from reconciler.types.resource import parts
 
@@ -32,7 +33,8 @@ def observe(
         found.update(call(batches[0]))
         told(len(found))
         return found
-    with ThreadPoolExecutor(max_workers=max(1, sum(driver.info.concurrency for driver in drivers.values()))) as pool:
+    workers = max(1, sum(driver.info.concurrency for driver in drivers.values()))
+    with ThreadPoolExecutor(max_workers=workers, initializer=lend()) as pool:
         for answer in pool.map(call, batches):
             found.update(answer)
             told(len(answer))

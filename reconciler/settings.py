@@ -106,6 +106,16 @@ class Apply(Table, frozen=True):
     tenant_limit: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
 
 
+class Retry(Table, frozen=True):
+    """How often a call of a driver is tried again in place, and when a provider that fails is left alone for a while."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 4
+    budget_s: Seconds = 10.0
+    breaker_failures: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5
+    breaker_open_s: Seconds = 30.0
+    breaker_open_most_s: Seconds = 600.0
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
@@ -117,6 +127,7 @@ class Settings(Table, frozen=True):
     memory: Memory = Memory()
     observe: Observe = Observe()
     apply: Apply = Apply()
+    retry: Retry = Retry()
 
 
 def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:

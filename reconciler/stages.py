@@ -1,8 +1,9 @@
 """Where the time goes: named stages, nested, and counts of work done in them. Costs nothing where nobody asks.
 
-`timed` collects the stages of a block for `--timings`; `around` adds what else is to happen around every stage (a metric, a span). Stages are
-measured in the thread that began the block; counts are of that thread too. Imports nothing of Octofleet, so that every layer but `types` may
-count what it does: by the chunk, the query or the file, never by the row.
+`timed` collects the stages of a block for `--timings`; `around` adds what else is to happen around every stage (a metric, a span), and
+`counters` what is to hear of every count. Stages are measured in the thread that began the block; counts are of that thread too, and of those
+that it lends them to. Imports nothing of Octofleet, so that every layer but `types` may count what it does: by the chunk, the query or the
+file, never by the row.
 """
 
 import os
@@ -13,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from typing import TypeVar
 
@@ -20,6 +22,8 @@ T = TypeVar("T")
 Around = Callable[[str], AbstractContextManager[object]]
 around: list[Around] = []
 """Makers of context managers, entered with a stage's name: filled by `metrics` and `tracing` when they are in use."""
+counters: list[Callable[[str, int], None]] = []
+"""Told what was counted and how much, in whatever thread."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,10 +53,14 @@ WORK = (
     "bytes_hashed",
     "blobs_read",
     "trees_read",
+    "driver_retries",
+    "breaker_opened",
 )
 """What is counted: documents of YAML parsed; hosts resolved to their values; resources made by drivers, and asked about in the world; rows that
-the database and the index gave; bytes of the canonical form of specifications that were hashed to compare them; objects read from Git."""
+the database and the index gave; bytes of the canonical form of specifications that were hashed to compare them; objects read from Git; calls
+of drivers that were tried again in place; how often a provider was left alone from then on."""
 
+_counting = Lock()
 _current: ContextVar[Timings | None] = ContextVar("timings", default=None)
 
 
@@ -100,12 +108,26 @@ def count(what: str, number: int = 1) -> None:
     """Some work was done."""
     timings = _current.get()
     if timings is not None:
-        timings.counts[what] += number
+        with _counting:
+            timings.counts[what] += number
+    for told in counters:
+        told(what, number)
+
+
+def lend() -> Callable[[], None]:
+    """For another thread to begin with: what it counts is this block's too. Its stages are not."""
+    timings = _current.get()
+    return lambda: None if timings is None else _borrow(timings)
+
+
+def _borrow(timings: Timings) -> None:
+    root = Stage()
+    _current.set(Timings(root=root, counts=timings.counts, path=[root]))
 
 
 def counting() -> bool:
     """Whether anybody asks: for counts that are not at hand."""
-    return _current.get() is not None
+    return _current.get() is not None or bool(counters)
 
 
 def counted(what: str, items: Iterator[T]) -> Iterator[T]:

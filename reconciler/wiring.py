@@ -20,8 +20,10 @@ import schemas
 from reconciler.desired.check import Checker
 from reconciler.desired.contribution import Contract
 from reconciler.drivers.boot import BootDriver
+from reconciler.drivers.breaker import Breakers
 from reconciler.drivers.driver import Context, Driver
 from reconciler.drivers.fleet import FleetDriver
+from reconciler.drivers.retry import Retries
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError
 from reconciler.files import create_file, private_directory
@@ -61,12 +63,18 @@ class Installation:
             return Store(self.settings.database_url or sqlite_url(self.data_dir))
 
     @cached_property
-    def drivers(self) -> Mapping[str, Driver]:
+    def drivers(self) -> Mapping[str, Wrapped]:
         """Every driver by name, with what surrounds it."""
         with stage("drivers"):
             boot = BootDriver(directory=self.boot_dir, template=self.sandbox.render)
             built: list[Driver] = [FleetDriver(), boot, *load_drivers(self.settings, self.data_dir)]
-            return {driver.info.name: Wrapped(driver=driver) for driver in built}
+            return {driver.info.name: self._wrapped(driver) for driver in built}
+
+    def _wrapped(self, driver: Driver) -> Wrapped:
+        chosen = self.settings.retry
+        retries = Retries(attempts=chosen.attempts, budget_s=chosen.budget_s)
+        breakers = Breakers(failures=chosen.breaker_failures, open_s=chosen.breaker_open_s, most_s=chosen.breaker_open_most_s)
+        return Wrapped(driver=driver, retries=retries, breakers=breakers)
 
     @cached_property
     def kinds(self) -> Mapping[tuple[str, str], Kind]:

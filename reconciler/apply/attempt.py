@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.apply.journal import Halted, Journal
 from reconciler.apply.task import Task
+from reconciler.drivers.breaker import UNAVAILABLE
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target
 from reconciler.errors import OctofleetError, RetryLater, Stale
 from reconciler.plan.decide import voids
@@ -189,6 +190,8 @@ class Attempt:
         ended: dict[str, Outcome] = {}
         for address in addresses:
             found = observed.get(looked[address].address)
+            if isinstance(found, Unknown) and found.code == UNAVAILABLE:
+                raise RetryLater(found.reason, code=UNAVAILABLE)
             if found is None or isinstance(found, Unknown):
                 reason = found.reason if isinstance(found, Unknown) else "the driver gave no observation"
                 ended[address] = Outcome(status=Status.FAILED, observation=found, error=f"cannot be observed: {reason}")

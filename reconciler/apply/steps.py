@@ -1,4 +1,4 @@
-"""A plan as steps: which changes one driver call applies together, and in which wave. Pure, so that a plan always gives the same steps."""
+"""A plan as steps: which changes one driver call applies together, of one provider, and in which wave. Pure, so that a plan always gives the same steps."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -11,18 +11,20 @@ from reconciler.types.change import WORLD, Action, Change
 from reconciler.types.resource import parts
 
 RECORD_BATCH = 1000
+Entry: TypeAlias = tuple[int, str, str, str, str, int, Action]
+"""Wave, driver, tenant, provider, address, the change's number in the plan, and what to do."""
 
 
 def steps_of(changes: Sequence[Change], drivers: Mapping[str, DriverInfo]) -> list[JournalStep]:
-    """Steps sorted by wave, each of one driver and tenant. A replacement is two items: its delete, and its create one wave later; plan waves are doubled
-    to make room."""
+    """Steps sorted by wave, each of one driver, tenant and provider. A replacement is two items: its delete, and its create one wave later; plan waves are
+    doubled to make room."""
     entries = sorted(
-        (wave, driver, parts(address)[2], address, number, action)
+        (wave, driver, parts(address)[2], change.rules.provider if driver else "", address, number, action)
         for number, change in enumerate(changes)
         for wave, driver, address, action in _entries(change)
     )
     steps: list[JournalStep] = []
-    for (wave, driver, tenant), group in groupby(entries, key=itemgetter(0, 1, 2)):
+    for (wave, driver, tenant, _), group in groupby(entries, key=itemgetter(0, 1, 2, 3)):
         size = drivers[driver].batch if driver else RECORD_BATCH
         for part in _chunks(list(group), size):
             items = tuple(Item(address=address, change=number, action=action) for *_, address, number, action in part)
@@ -38,9 +40,6 @@ def _entries(change: Change) -> list[tuple[int, str, str, Action]]:
             (2 * change.wave + 1, driver, change.address, Action.CREATE),
         ]
     return [(2 * change.wave, driver, change.address, change.action)]
-
-
-Entry: TypeAlias = tuple[int, str, str, str, int, Action]
 
 
 def _chunks(entries: list[Entry], size: int) -> list[list[Entry]]:

@@ -1,57 +1,97 @@
-"""What surrounds every driver and is written in none: retries, redaction and logging. Concurrency is bounded where calls are made."""
+"""What surrounds every driver and is written in none: retries, circuit breakers, redaction and logging. Concurrency is bounded where calls are
+made.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+A call whose targets have several providers is one call for each of them, so that one which is broken does not stop the others.
+"""
 
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ParamSpec, TypeVar
+
+from reconciler.drivers.breaker import Breakers, BreakerState, Unavailable
 from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Listed, Results, Step, Target
-from reconciler.errors import OctofleetError, Permanent, RetryLater
+from reconciler.drivers.retry import Retries
+from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
 from reconciler.logs import logger
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
 from reconciler.types.observation import Absent, Observation, Present, Unknown
-from reconciler.types.outcome import Outcome
+from reconciler.types.outcome import Outcome, Pending, Status
 from reconciler.types.resource import Resource
 from reconciler.types.values import SecretRef, SecretValue
 
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
-
 T = TypeVar("T")
+P = ParamSpec("P")
+MARK = "@"
+"""What a handle begins with that names its provider: `@eu HANDLE`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapped:
-    """A driver with its surroundings; it is a driver itself. `attempts`: most calls for one request that fails with `RetryLater`."""
+    """A driver with its surroundings; it is a driver itself."""
 
     driver: Driver
-    attempts: int = 4
+    retries: Retries = field(default_factory=Retries)
+    breakers: Breakers = field(default_factory=Breakers)
 
     @property
     def info(self) -> DriverInfo:
         """The driver's own."""
         return self.driver.info
 
+    def states(self) -> Mapping[str, BreakerState]:
+        """How each provider stands that was called, by `driver/provider`; the driver alone for what has no provider."""
+        return self.breakers.states()
+
     def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:
         """Pure, so nothing surrounds it."""
         return self.driver.resources(scope, inputs)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
-        """Retried and redacted."""
-        call = _Call(self, "observe", context)
-        found = call.retried(lambda inner: self.driver.observe(targets, inner))
+        """Retried and redacted. What belongs to a provider that is left alone is `Unknown`; so is what belongs to one of several that failed."""
+        found: dict[str, Observation] = {}
+        parts = _by_provider(targets, lambda target: target)
+        for provider, part in parts.items():
+            try:
+                found |= self._looked(provider, part, context)
+            except OctofleetError as error:
+                if len(parts) == 1 and not isinstance(error, Unavailable):
+                    raise
+                unknown = Unknown(code=error.code, reason=error.message, at=time.time())
+                found |= {target.address: unknown for target in part}
+        return found
+
+    def _looked(self, provider: str, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        call = _Call(self, "observe", context, provider)
+        found = call.made(lambda inner: self.driver.observe(targets, inner))
         return {address: call.cleaned(item) for address, item in found.items()}
 
     def apply(self, step: Step, context: Context) -> Results:
-        """Retried under the same step id, which is the idempotency token; redacted."""
-        call = _Call(self, "apply", context)
-        return call.results(call.retried(lambda inner: self.driver.apply(step, inner)))
+        """Retried under the same step id, which is the idempotency token towards each provider; redacted. What one of several providers failed to
+        do has ended; a step of one provider raises.
+        """
+        results: dict[str, Outcome | Pending] = {}
+        parts = _by_provider(step.work, lambda work: work.target)
+        for provider, part in parts.items():
+            try:
+                results |= self._applied(provider, replace(step, work=tuple(part)), context)
+            except OctofleetError as error:
+                if len(parts) == 1:
+                    raise
+                status = Status.STALE if isinstance(error, Stale) else Status.FAILED
+                results |= {work.target.address: Outcome(status=status, error=str(error)) for work in part}
+        return results
+
+    def _applied(self, provider: str, step: Step, context: Context) -> Results:
+        call = _Call(self, "apply", context, provider)
+        return call.results(call.made(lambda inner: self.driver.apply(step, inner)))
 
     def poll(self, operation: str, context: Context) -> Results:
-        """Retried and redacted."""
-        call = _Call(self, "poll", context)
-        return call.results(call.retried(lambda inner: self.driver.poll(operation, inner)))
+        """Retried and redacted. The handle names the provider."""
+        provider, handle = _opened(operation)
+        call = _Call(self, "poll", context, provider)
+        return call.results(call.made(lambda inner: self.driver.poll(handle, inner)))
 
     def list(self, context: Context) -> Iterator[Listed]:
         """Streamed, so not retried as a whole."""
@@ -59,22 +99,69 @@ class Wrapped:
 
     def diff(self, target: Target, context: Context) -> str:
         """For people."""
-        call = _Call(self, "diff", context)
-        return call.redact(call.retried(lambda inner: self.driver.diff(target, inner)))
+        call = _Call(self, "diff", context, _provider(target))
+        return call.redact(call.made(lambda inner: self.driver.diff(target, inner)))
+
+
+def _provider(target: Target) -> str:
+    """Empty for what has none."""
+    known = target.desired or target.recorded
+    return known.rules.provider if known is not None else ""
+
+
+def _by_provider(items: Iterable[T], target: Callable[[T], Target]) -> dict[str, list[T]]:
+    """At least one part: a driver may be asked about nothing."""
+    parts: dict[str, list[T]] = {}
+    for item in items:
+        parts.setdefault(_provider(target(item)), []).append(item)
+    return parts or {"": []}
+
+
+def _handle(provider: str, operation: str) -> str:
+    """An operation's handle as the journal has it: it outlives this process, and so does the provider's name in it."""
+    return f"{MARK}{provider} {operation}" if provider or operation.startswith(MARK) else operation
+
+
+def _opened(handle: str) -> tuple[str, str]:
+    """The provider, and the operation as the driver gave it."""
+    if not handle.startswith(MARK):
+        return "", handle
+    provider, _, operation = handle.removeprefix(MARK).partition(" ")
+    return provider, operation
 
 
 class _Call:
     """One request: knows which secrets it was given, and keeps them out of all that comes back."""
 
-    def __init__(self, wrapped: Wrapped, what: str, context: Context) -> None:
-        self._wrapped, self._what, self._outer = wrapped, what, context
+    def __init__(self, wrapped: Wrapped, what: str, context: Context, provider: str) -> None:
+        self._wrapped, self._what, self._outer, self._provider = wrapped, what, context, provider
         self._revealed: list[SecretValue] = []
-        self._inner = replace(context, secret=self._secret, log=lambda line: context.log(self.redact(line)))
+        self._ours: list[Exception] = []
+        self._inner = replace(
+            context,
+            secret=self._own(self._secret),
+            export=self._own(context.export),
+            content=self._own(context.content),
+            checkpoint=self._own(lambda operation: context.checkpoint(_handle(provider, operation))),
+            log=lambda line: context.log(self.redact(line)),
+        )
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         value = self._outer.secret(ref, tenant)
         self._revealed.append(value)
         return value
+
+    def _own(self, function: Callable[P, T]) -> Callable[P, T]:
+        """The function; what it raises is remembered, for it says nothing of the provider."""
+
+        def called(*arguments: P.args, **named: P.kwargs) -> T:
+            try:
+                return function(*arguments, **named)
+            except Exception as error:
+                self._ours.append(error)
+                raise
+
+        return called
 
     def redact(self, text: str) -> str:
         """The text without any secret of this call."""
@@ -100,52 +187,61 @@ class _Call:
         return [self._tree(item) for item in value] if isinstance(value, list | tuple) else value
 
     def results(self, results: Results) -> Results:
-        """Outcomes without secrets in errors, outputs and observations."""
-        return {where: self._ended(item) if isinstance(item, Outcome) else item for where, item in results.items()}
+        """Outcomes without secrets in errors, outputs and observations; operations with their provider."""
+        return {where: self._ended(item) if isinstance(item, Outcome) else self._going_on(item) for where, item in results.items()}
 
     def _ended(self, item: Outcome) -> Outcome:
         seen = self.cleaned(item.observation) if item.observation is not None else None
         return replace(item, error=self.redact(item.error), outputs=self._tree(item.outputs), observation=seen)
 
-    def retried(self, call: Callable[[Context], T]) -> T:
-        """Call, again after `RetryLater`, with growing waits that end at the context's deadline."""
+    def _going_on(self, item: Pending) -> Pending:
+        return replace(item, operation=_handle(self._provider, item.operation))
+
+    def made(self, call: Callable[[Context], T]) -> T:
+        """Call, unless the provider is left alone; again after `RetryLater`, but for the one call that tries whether it answers."""
+        wrapped = self._wrapped
+        key = f"{wrapped.info.name}/{self._provider}" if self._provider else wrapped.info.name
+        once = replace(wrapped.retries, attempts=1)
+
+        def made(trial: bool) -> T:
+            return (once if trial else wrapped.retries).made(lambda: call(self._inner), self._outer, self._note)
+
         try:
-            try:
-                return call(self._inner)
-            except RetryLater as error:
-                return self._again(call, error)
+            return wrapped.breakers.call(key, made, self._blame)
         except OctofleetError as error:
             error.message, error.hint = self.redact(error.message), self.redact(error.hint)
             raise
         except Exception as error:  # noqa: BLE001 - a boundary: what a driver did not expect may hold a secret too
             raise Permanent(self.redact(f"{type(error).__name__}: {error}"), code="driver-failed") from None
 
-    def _again(self, call: Callable[[Context], T], first: RetryLater) -> T:
-        """All attempts but the first, which failed: nearly every call needs none, nor what they take to import."""
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt  # noqa: PLC0415 - see above
+    def _blame(self, error: BaseException) -> str | None:
+        """What an error says of the provider. `Permanent` and `Stale` are about one change; a secret store that is away is not the provider."""
+        causes = list(_causes(error))
+        if any(cause is own for cause in causes for own in self._ours):
+            return None
+        if isinstance(error, RetryLater):
+            return self.redact(error.message)
+        if isinstance(error, OctofleetError) or not any(map(_unreachable, causes)):
+            return None
+        return self.redact(f"{type(error).__name__}: {error}")
 
-        retrying = Retrying(
-            retry=retry_if_exception_type(RetryLater),
-            stop=stop_after_attempt(self._wrapped.attempts),
-            wait=self._pause,
-            before_sleep=self._note,
-            reraise=True,
-        )
-        failed = [first]
-
-        def attempt() -> T:
-            if failed:
-                raise failed.pop()
-            return call(self._inner)
-
-        return retrying(attempt)
-
-    def _pause(self, state: "RetryCallState") -> float:
-        error = state.outcome.exception() if state.outcome else None
-        after_s = error.after_s if isinstance(error, RetryLater) else 1.0
-        return min(after_s * 2.0 ** (state.attempt_number - 1), max(0.0, self._outer.deadline - monotonic()))
-
-    def _note(self, state: "RetryCallState") -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def _note(self, attempt: int, error: RetryLater) -> None:
         text = self.redact(str(error))
-        logger("octofleet.driver").info("retry", driver=self._wrapped.info.name, call=self._what, attempt=state.attempt_number, error=text)
+        logger("octofleet.driver").info("retry", driver=self._wrapped.info.name, call=self._what, attempt=attempt, error=text)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _unreachable(error: BaseException) -> bool:
+    """Whether it is a connection that failed or a time-out. Libraries raise their own classes from one of these."""
+    from socket import gaierror  # noqa: PLC0415 - only where something failed
+    from subprocess import TimeoutExpired  # noqa: PLC0415 - see above
+
+    return isinstance(error, ConnectionError | TimeoutError | gaierror | TimeoutExpired)

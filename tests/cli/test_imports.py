@@ -7,7 +7,6 @@ from tests.conftest import ROOT
 
 NEVER = {
     "structlog": "when something is logged",
-    "tenacity": "when a call is repeated",
     "prometheus_client": "with --metrics-out",
     "opentelemetry": "when the environment asks for traces",
     "jinja2": "in the process that renders templates",
