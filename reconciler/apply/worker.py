@@ -64,7 +64,7 @@ class Worker:
         contexts: Callable[[PlanHead], MakeContext],
         here: Path,
         terms: Terms,
-        told: Told = lambda change, status, error: None,
+        told: Told | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.id, self.terms, self.drivers = random.token_hex(8), terms, drivers
@@ -184,8 +184,12 @@ class Worker:
             patience=self.terms.patience,
             now=self._now,
             stopping=self._stopping.is_set,
-            told=lambda change, status, error: self._ended.put((change, status, error)),
+            told=self._hear,
         )
+
+    def _hear(self, change: Change, status: Status, error: str) -> None:
+        if self._told is not None:
+            self._ended.put((change, status, error))
 
     def _give_up(self, lease: Lease, step: JournalStep, error: OctofleetError) -> None:
         """A step that cannot be loaded has failed; a database that does not take this either ends the worker."""
@@ -203,6 +207,12 @@ class Worker:
         """Take nothing more. What has begun goes on to its next rest."""
         self._stopping.set()
         self.wake()
+
+    def finish(self, seconds: float) -> bool:
+        """Take nothing more, and wait that long for what has begun; whether all of it has come to a rest."""
+        self.stop()
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.running, seconds)
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -229,7 +239,7 @@ class Worker:
 
     def tell(self) -> None:
         """Tell of the changes that have ended here, in the thread that calls."""
-        while True:
+        while self._told is not None:
             try:
                 self._told(*self._ended.get_nowait())
             except Empty:

@@ -53,7 +53,7 @@ class Connection:
 
     def row(self, sql: str, params: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
-        found: tuple[Any, ...] | None = self._raw.execute(sql, params).fetchone()
+        found: tuple[Any, ...] | None = self._raw.execute(sql.removesuffix(" FOR UPDATE"), params).fetchone()
         count("rows_read", found is not None)
         return found
 

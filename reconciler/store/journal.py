@@ -11,13 +11,13 @@ Every entry can be written again, as nobody knows whether a transaction whose co
 """
 
 import json
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from reconciler.store.engine import Connection, upsert
+from reconciler.store.backoff import back_off
+from reconciler.store.engine import Connection
 from reconciler.store.observations import drop_observations, save_observations, unsettle
 from reconciler.store.plans import plan_head
 from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
@@ -26,10 +26,6 @@ from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
 from reconciler.types.resource import Recorded
 from reconciler.types.values import Spec
-
-BACKOFF_S, BACKOFF_MOST_S = 30.0, 3600.0
-BAD = frozenset({Status.FAILED, Status.PARTIAL, Status.EXPIRED})
-"""After these the loop leaves a resource alone for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,21 +181,8 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
     save_observations(connection, seen, {address: statuses[address][0] is Status.DONE for address in seen})
     for group in sorted({group for entry in entries for group in entry.groups}):
         unsettle(connection, records_of_group(connection, group))
-    _back_off(connection, statuses, now)
+    back_off(connection, statuses, now)
     end_steps(connection, [entry.lease for entry in entries], now)
-
-
-def _back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]], now: float) -> None:
-    bad = sorted(address for address, (status, _) in statuses.items() if status in BAD)
-    known = dict(connection.rows_in("SELECT address, failures FROM backoff WHERE address IN (...)", bad))
-    rows = []
-    for address in bad:
-        failures = known.get(address, 0) + 1
-        wait_s = min(BACKOFF_S * 2.0 ** min(failures - 1, 20), BACKOFF_MOST_S) * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
-        rows.append((address, failures, now + wait_s, statuses[address][1]))
-    connection.run_many(upsert("backoff", ("address", "failures", "until", "reason")), rows)
-    good = sorted(address for address, (status, _) in statuses.items() if status is Status.DONE)
-    connection.run_in("DELETE FROM backoff WHERE address IN (...)", good)
 
 
 def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> None:

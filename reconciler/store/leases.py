@@ -92,6 +92,7 @@ def take_away(connection: Connection, dead: Sequence[str], result: str) -> None:
     for worker in dead:
         query = "SELECT run, seq, fence FROM step WHERE owner = ? ORDER BY run, seq FOR UPDATE"
         free(connection, [(run, seq, fence) for run, seq, fence in connection.rows(query, (worker,))], result, now)
+        connection.run("UPDATE repository SET owner = '', fence = fence + 1 WHERE owner = ?", (worker,))
         connection.run("DELETE FROM worker WHERE id = ?", (worker,))
 
 
@@ -178,6 +179,17 @@ def current(connection: Connection, *, lock: bool = False) -> Iterable[Lane]:
         for wave, driver, tenant, number in connection.rows(lanes, (run,)):
             if first.setdefault(tenant, wave) == wave:
                 yield Lane(run=run, wave=wave, driver=driver, tenant=tenant, open=number)
+
+
+def due(connection: Connection, most: int) -> int:
+    """How many steps can be taken now; counts no further than `most`."""
+    number = 0
+    for lane in current(connection):
+        where = (lane.run, lane.wave, lane.driver, lane.tenant, connection.now(), most - number)
+        number += len(list(connection.rows(FREE, where)))
+        if number >= most:
+            break
+    return number
 
 
 def next_due(connection: Connection, run: str | None = None) -> float | None:
