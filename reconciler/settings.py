@@ -80,9 +80,10 @@ class Boot(Table, frozen=True):
 
 
 class Memory(Table, frozen=True):
-    """The simulated world: for trials and tests."""
+    """The simulated world, for trials and tests. `path`: its file, so that several installations can share it; default: `memory.db` in the data directory."""
 
     enabled: bool = False
+    path: str = ""
     operation_s: Seconds = 0.0
     settle_s: Seconds = 0.0
 

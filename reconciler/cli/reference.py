@@ -52,6 +52,7 @@ KEYS = {
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",
+    "memory.path": "The file of the simulated world. Empty: `memory.db` in the data directory.",
     "memory.enabled": "Adds the driver `memory`: simulated machines.",
     "memory.operation_s": "How long installing a simulated machine takes, in seconds.",
     "memory.settle_s": "How long a simulated creation may stay hidden after a lost reply, in seconds.",
