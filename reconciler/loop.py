@@ -21,7 +21,7 @@ from reconciler.source.mirror import is_remote
 from reconciler.source.repository import Commit
 from reconciler.store.followed import Followed, follow, give_back, take
 from reconciler.store.halt import supersede
-from reconciler.store.runs import JournalRun
+from reconciler.store.runs import JournalRun, load_run
 from reconciler.types.change import Cause, Change
 from reconciler.wiring import Installation, place
 
@@ -84,11 +84,9 @@ class Loop:
         commit = repository.commit(rules.branch or None)
         left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        if commit.id == found.planned and not late and found.asked_at is None:
-            return left
         running = unfinished(self._installation, place(repository))
-        if running and commit.id == found.planned:
-            return replace(left, note=f"run {running[0].id} is {running[0].state}")
+        if commit.id == found.planned and (running or (not late and found.asked_at is None)):
+            return replace(left, note=self._of_run(found.note, running))
         request = Request(oldest=rules.observe if late else 0, unattended=True)
         planned = make_plan(self._installation, repository, request, commit=commit)
         self._supersede(running, planned)
@@ -96,6 +94,16 @@ class Loop:
             return replace(left, note=f"{commit.id[:10]} waits for run {running[0].id}, which is {running[0].state}")
         note, settled = self._decided(planned, commit, rules)
         return replace(left, planned=commit.id if settled else found.planned, note=note, at=self._now())
+
+    def _of_run(self, note: str, running: Sequence[JournalRun]) -> str:
+        """How the run stands that was begun, or what else was said."""
+        if running:
+            return f"run {running[0].id} is {running[0].state}"
+        if not note.startswith("run "):
+            return note
+        with self._installation.store.read() as connection:
+            run = load_run(connection, note.split()[1])
+        return f"run {run.id} has ended: {run.state}" if run is not None and run.ended_at is not None else note
 
     def _supersede(self, running: Sequence[JournalRun], planned: Planned) -> None:
         """End what runs under way have not begun and the newer commit wants otherwise."""

@@ -3,6 +3,7 @@
 Its parts are threads: the worker's steps and heartbeat, the loop, and what has the worker take up work: itself, or with PostgreSQL the queue.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from threading import Event, Thread
 
 from reconciler.apply.worker import Worker
 from reconciler.applying import worker
+from reconciler.logs import logger
 from reconciler.loop import Loop
 from reconciler.settings import Followed
+from reconciler.store.engine import Unavailable
 from reconciler.wiring import Installation
 
 
@@ -25,10 +28,12 @@ class Serving:
 
 
 @contextmanager
-def serving(installation: Installation, role: str, repositories: Sequence[Followed] = ()) -> Iterator[Serving]:
-    """While it is open, this process works, and follows these repositories. At the end nothing new begins, and what has begun is waited for as long
+def serving(installation: Installation, role: str, repositories: Sequence[Followed], told: Callable[[], bool]) -> Iterator[Serving]:
+    """While it is open, this process works, and follows these repositories. It begins when the database is there, unless it is `told` to stop: then
+    `Unavailable` is raised. At the end nothing new begins, and what has begun is waited for as long
     as the setting `apply.stop_s` says; then others go on with it."""
     stop = Event()
+    _wait_for_database(installation, told)
     with worker(installation, role) as one:
         work, wake = _taking(installation, one, stop)
         loop = Loop(installation, repositories, one.id, wake) if repositories else None
@@ -46,6 +51,18 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
             wake()
             for thread in threads:
                 thread.join(5)
+
+
+def _wait_for_database(installation: Installation, told: Callable[[], bool]) -> None:
+    while True:
+        try:
+            with installation.store.write(alone=False):
+                return
+        except Unavailable as error:
+            if told():
+                raise
+            logger("octofleet.serve").warning("waiting for the database", error=error.message)
+            time.sleep(1)
 
 
 def _taking(installation: Installation, one: Worker, stop: Event) -> tuple[Callable[[], None], Callable[[], None]]:

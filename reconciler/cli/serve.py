@@ -42,7 +42,7 @@ def worker(installation: Installation, as_json: bool) -> int:
 
 def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as_json: bool) -> int:
     with told_to_stop() as stop:
-        with serving(installation, role, rules) as parts:
+        with serving(installation, role, rules, stop.is_set) as parts:
             _begun(parts, rules, as_json=as_json)
             while not stop.wait(0.5) and parts.worker.trouble is None:
                 pass

@@ -34,7 +34,7 @@ DEFAULTS = {
 SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key")
 ALONE = int.from_bytes(b"octoflt", "big")
 """The advisory lock of whoever writes alone, migrations included."""
-IDLE_MS = 60_000
+IDLE_MS = {"write": 5_000, "alone": 60_000}
 """How long a writer may do nothing before the server ends it: it may be frozen, or cut off, while others wait for what it has locked."""
 MIGRATION_WAIT_MS = 600_000
 """How long a starting process waits for another one to migrate."""
@@ -164,7 +164,7 @@ def _begin(access: Access) -> str:
         return f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL lock_timeout = {common.WAIT_MS}"
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
     waits = f"SET LOCAL lock_timeout = {common.WAIT_MS}"
-    idle = f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}"
+    idle = f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS.get(access, 0)}"
     lock = f"SELECT pg_advisory_xact_lock({ALONE})"
     match access:
         case "write":
