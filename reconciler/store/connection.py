@@ -62,7 +62,8 @@ class Connection(ABC):
     def rows_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query with an `IN (...)`, which stands for the values, some at a time; `params` come before them."""
         for part in chunks(values):
-            yield from self.rows(spread(sql, len(part)), (*params, *part))
+            text, spread_out = spread(sql, part)
+            yield from self.rows(text, (*params, *spread_out))
 
     def run(self, sql: str, params: Sequence[object] = ()) -> None:
         """Run a statement that gives no rows."""
@@ -75,7 +76,8 @@ class Connection(ABC):
     def run_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> None:
         """Run a statement with an `IN (...)`, which stands for the values, some at a time; `params` come before them."""
         for part in chunks(values):
-            self.run(spread(sql, len(part)), (*params, *part))
+            text, spread_out = spread(sql, part)
+            self.run(text, (*params, *spread_out))
 
 
 class Database(ABC):

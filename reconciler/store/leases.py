@@ -123,8 +123,8 @@ def claim(connection: Connection, worker: str, room: Room, run: str | None = Non
     taken: dict[str, list[int]] = {}
     for lane, found in _shares(connection, room, run, now):
         leases = [(lane.run, seq, fence + 1) for seq, fence in found]
-        query = "UPDATE step SET owner = ?, fence = ? WHERE run = ? AND seq = ?"
-        connection.run_many(query, [(worker, fence, of, seq) for of, seq, fence in leases])
+        query = "UPDATE step SET owner = ?, fence = fence + 1 WHERE run = ? AND seq IN (...)"
+        connection.run_in(query, [seq for seq, _ in found], (worker, lane.run))
         connection.run_many(insert("attempt", ATTEMPT), [(of, seq, fence, worker, now, "", "") for of, seq, fence in leases])
         taken.setdefault(lane.run, []).extend(seq for seq, _ in found)
     return {of: load_steps(connection, of, seqs) for of, seqs in taken.items()}

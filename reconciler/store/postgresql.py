@@ -6,6 +6,7 @@ Settings of a transaction are given when it begins and end with it (`SET LOCAL`)
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from psycopg.types.string import StrDumper
 from reconciler.errors import OctofleetError
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
+from reconciler.store.sql import keys, multiplied
 
 SCHEMES = ("postgresql://", "postgres://")
 FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -34,6 +36,8 @@ DEFAULTS = {
 SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key")
 ALONE = int.from_bytes(b"octoflt", "big")
 """The advisory lock of whoever writes alone, migrations included."""
+MOST_ROWS = 64
+"""How many rows are sent at once: psycopg remembers texts of up to 4 KiB, and would parse longer ones each time."""
 IDLE_MS = {"write": 5_000, "alone": 60_000}
 """How long a writer may do nothing before the server ends it: it may be frozen, or cut off, while others wait for what it has locked."""
 MIGRATION_WAIT_MS = 600_000
@@ -75,9 +79,19 @@ class PostgresqlConnection(Connection):
         return self._raw.execute(_placed(sql), params, binary=True)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        """Sent in one go, without waiting for each."""
-        with self._raw.cursor() as cursor:
-            cursor.executemany(_placed(sql), rows)
+        """Sent in one go, without waiting for each. Rows to insert go into one statement, many at a time: of several with one key, the last."""
+        left = iter(rows)
+        while part := list(islice(left, MOST_ROWS)):
+            if not sql.startswith("INSERT"):
+                with self._raw.cursor() as cursor:
+                    cursor.executemany(_placed(sql), part)
+                continue
+            if number := keys(sql):
+                part = list({tuple(row[:number]): row for row in part}.values())
+            while part:
+                some = 1 << (len(part).bit_length() - 1)
+                self._execute(multiplied(sql, some), [value for row in part[:some] for value in row])
+                part = part[some:]
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ rows nobody else is to change until the transaction ends; SQLite, which has one 
 
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 MOST_IN = 500
@@ -31,10 +31,35 @@ def upsert(table: str, columns: tuple[str, ...], *, key: int = 1, newer: str = "
     return f"{insert(table, columns)} ON CONFLICT ({', '.join(names[:key])}) DO UPDATE SET {changed}{condition}"
 
 
-@lru_cache(maxsize=256)
-def spread(sql: str, number: int) -> str:
-    """The text with so many places in its `IN (...)`."""
-    return sql.replace("IN (...)", f"IN ({_places(number)})")
+def spread(sql: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The text with places for the values in its `IN (...)`, and the parameters for them; a value that is a tuple stands for several columns.
+
+    The last value is repeated up to a power of two, so that there are few different texts for a database to prepare.
+    """
+    number = 1 << (len(values) - 1).bit_length()
+    padded = [*values, *[values[-1]] * (number - len(values))]
+    if isinstance(values[0], tuple):
+        return _spread(sql, number, len(values[0])), [part for value in padded for part in value]
+    return _spread(sql, number, 0), padded
+
+
+@lru_cache(maxsize=1024)
+def _spread(sql: str, number: int, columns: int) -> str:
+    places = f"VALUES {', '.join([f'({_places(columns)})'] * number)}" if columns else _places(number)
+    return sql.replace("IN (...)", f"IN ({places})")
+
+
+@lru_cache(maxsize=1024)
+def multiplied(sql: str, number: int) -> str:
+    """An `insert` or `upsert` for so many rows."""
+    head, places, tail = sql.partition(f"({sql[sql.index('VALUES (') + 8 : sql.index(')', sql.index('VALUES ('))]})")
+    return f"{head}{', '.join([places] * number)}{tail}"
+
+
+def keys(sql: str) -> int:
+    """How many columns are the key of an `upsert`; 0 for an `insert`."""
+    _, found, rest = sql.partition(" ON CONFLICT (")
+    return rest[: rest.index(")")].count(",") + 1 if found else 0
 
 
 def _places(number: int) -> str:
