@@ -31,7 +31,7 @@ ended in the journal, with its record, its observation and its line of the log. 
 50 at once need at least (two for each 50 steps). *Takeover*: `octofleet serve` is killed with SIGKILL in the middle of a run, and another process that
 shares the database and nothing else goes on: seconds from the kill to its first step; the lease is 3 s. *Push*: seconds from a commit in a followed
 repository (looked at every second) to the first step of its run. "Hosts" are steps, or hosts of the fleet. PostgreSQL is durable, on the same cores."""
-FINDINGS = """Of a step's journal on SQLite (0.5 ms of CPU) about a third is SQLite itself, a third loads what the step needs (its change, checked by its digest,
+FINDINGS = """Of a step's journal on SQLite (0.5 ms of CPU) about a third is SQLite itself, a third loads what the step needs (its change and its digest,
 its specification, its record), and the rest is threads waking each other. Waiting for the disk is shared by the steps of a group. On PostgreSQL the
 server does the same work in a process of its own, on the same two cores, and each transaction sends about twenty statements and waits for each."""
 AT_ONCE = 50
