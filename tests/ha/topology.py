@@ -54,7 +54,7 @@ class Node:
 
 
 class Cluster:
-    """A running database cluster; a context manager. `say` gets progress lines; `keep` leaves the directory behind.
+    """A database cluster; a context manager that starts and stops it. `keep` leaves the directory behind, with the logs.
 
     `start`, `restart` and `whole` raise `Late`, with what the logs say last. Methods are for one thread.
     """
