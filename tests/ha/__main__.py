@@ -9,6 +9,7 @@ import sys
 import time
 
 from reconciler.errors import OctofleetError
+from tests.ha.applying import applying
 from tests.ha.scenario import Figure, scenario
 from tests.ha.topology import PROGRAMS, Cluster
 
@@ -16,7 +17,8 @@ from tests.ha.topology import PROGRAMS, Cluster
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.ha", description=__doc__)
     arguments.add_argument("--keep", action="store_true", help="leave the directory with the logs behind")
-    keep = arguments.parse_args().keep
+    arguments.add_argument("--hosts", type=int, default=2000, help="how many simulated hosts to apply")
+    keep, hosts = (parsed := arguments.parse_args()).keep, parsed.hosts
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -29,6 +31,7 @@ def main() -> int:
             say(f"{cluster.primary()} is primary, {cluster.standby()} its synchronous standby; logs are in {cluster.directory}")
             started = Figure("until the cluster was whole", f"{time.monotonic() - began:.1f} s")
             figures = (started, *scenario(cluster, say))
+            applied = applying(cluster, say, hosts)
         say("everything stopped")
     except (OctofleetError, AssertionError) as error:
         print(f"\n{error}", *getattr(error, "__notes__", ()), "\nmake ha: FAILED", sep="\n", flush=True)
@@ -36,9 +39,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nmake ha: interrupted; everything stopped", flush=True)
         return 130
-    width = max(len(figure.what) for figure in figures)
-    print("", *(f"{figure.what:<{width}}  {figure.value}" for figure in figures), sep="\n")
-    print("\nmake ha: passed: the primary died, the standby took over, nothing that was acknowledged is lost")
+    for title, part in (("the database", figures), ("the apply", applied)):
+        width = max(len(figure.what) for figure in part)
+        print(f"\n{title}", *(f"  {figure.what:<{width}}  {figure.value}" for figure in part), sep="\n")
+    print("\nmake ha: passed: a worker, a server and the primary died; every change ended once, and nothing that was acknowledged is lost")
     return 0
 
 
