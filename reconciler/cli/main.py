@@ -30,6 +30,9 @@ COMMANDS = {
     "explain": ("explain", "Which file and line set a value of a host."),
     "render": ("render", "Render a host's boot files."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),
+    "prune": ("prune", "Let go of old runs, plans and logs."),
+    "backup": ("backup", "Write everything that is known into one file."),
+    "restore": ("backup", "Fill an empty database from such a file."),
     "doctor": ("doctor", "Check this installation and say how to fix what fails."),
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }

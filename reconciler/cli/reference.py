@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 import msgspec
@@ -34,6 +34,12 @@ KEYS = {
     "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
     "observe.at_most": "A plan whose commit reaches more hosts than that does not look at what differs: it relies on what was last seen.",
     "apply.deadline_s": "How long a run waits for one long operation, in seconds; after that the change is `expired`.",
+    "blobs.bucket": "s3: the bucket, which must exist.",
+    "blobs.directory": "directory: where the files are; an absolute path. Empty: `blobs` in the data directory.",
+    "blobs.endpoint": "s3: the URL of a server other than Amazon's.",
+    "blobs.prefix": "s3: what the keys of all objects begin with, such as `octofleet/`.",
+    "blobs.region": "s3: the region. Empty: the SDK's own choice.",
+    "blobs.store": "Empty: `directory`; with PostgreSQL `database`.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
     "database_url": "`sqlite:///PATH`. Empty: `octofleet.db` in the data directory.",
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
@@ -42,6 +48,9 @@ KEYS = {
     "memory.enabled": "Adds the driver `memory`: simulated machines.",
     "memory.operation_s": "How long installing a simulated machine takes, in seconds.",
     "memory.settle_s": "How long a simulated creation may stay hidden after a lost reply, in seconds.",
+    "retention.log_days": "So long after a run has ended its log moves to the blob store, compressed.",
+    "retention.plans_days": "So long after it was made a plan goes that has expired and that no kept run belongs to.",
+    "retention.runs_days": "So long after it has ended a run goes, with its log; the newest of each Fleet stays.",
     "secrets.stores.NAME.ca_file": "vault: the certificate authority of the server. Empty: the system's.",
     "secrets.stores.NAME.kv_version": "vault: the version of the KV mount, 1 or 2.",
     "secrets.stores.NAME.mount": "vault: the KV mount.",
@@ -136,6 +145,8 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
 def _type(of: Any) -> str:
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
+    if get_origin(of) is Literal:
+        return " or ".join(f'`"{one}"`' for one in get_args(of) if one)
     return names.get(of) or f"list of {names[get_args(of)[0]]}s"
 
 
