@@ -90,6 +90,8 @@ def load_archive(blobs: BlobStore, name: str) -> list[Line] | None:
     if body is None:
         return None
     try:
+        if not body:
+            raise EOFError("nothing in it")  # gzip takes that for an empty file
         return [Line(**msgspec.json.decode(line)) for line in gzip.decompress(body).splitlines()]
     except (OSError, EOFError, zlib.error, msgspec.DecodeError, TypeError) as error:
         raise Permanent(f"the archived log {name} is damaged", hint="restore it from a backup", code="blob") from error

@@ -1,0 +1,5 @@
+"""Operations run on every kind of database."""
+
+from tests.store.databases import database_url, kind, store
+
+__all__ = ["database_url", "kind", "store"]
