@@ -19,5 +19,9 @@ else
     echo "==> peers: installing$missing"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq || true
+    no_server=/etc/postgresql-common/createcluster.d/octofleet-tests.conf # tests start their own; the package shall make and start none
+    mkdir -p "${no_server%/*}"
+    echo 'create_main_cluster = false' >"$no_server"
+    trap 'rm -f "$no_server"' EXIT
     apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold $missing >/dev/null
 fi
