@@ -12,8 +12,8 @@ from reconciler.store import archive
 from reconciler.store.archive import Line, load_log, move_log
 from reconciler.store.blobs import DatabaseBlobs
 from reconciler.store.engine import Store
-from tests.fleets import repo
 from tests.cli.command import quick
+from tests.fleets import repo
 from tests.operations.rows import Countdown, Died, Watched, WatchedBlobs, add, add_plan, add_run, ids
 
 

@@ -62,7 +62,8 @@ def history(connection: Connection) -> None:
     add_run(connection, "fresh", 2, 6)
     for name in ("recorded", "observed"):
         add_spec(connection, name)
-    add(connection, "record", address="a", source="f", digest=digest({"is": "recorded"}), rules=b"{}", group="g", external_id="", observed_digest=digest({"is": "observed"}), commit="c")  # fmt: skip
+    names = {"digest": digest({"is": "recorded"}), "observed_digest": digest({"is": "observed"})}
+    add(connection, "record", address="a", source="f", rules=b"{}", group="g", external_id="", commit="c", **names)
     add(connection, "observation", address="a", kind="present", digest=digest({"is": "seen"}), body=b"{}", at=NOW, settled=True)
     add_spec(connection, "named by nobody")
     for age in (400, 380, 10):
