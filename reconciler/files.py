@@ -2,8 +2,10 @@
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from reconciler.errors import OctofleetError, Permanent
 
@@ -42,6 +44,32 @@ def create_file(path: Path, data: bytes, mode: int) -> None:
     finally:
         temporary.unlink()
     _flush_directory(path.parent)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, that only its owner may read. It is at `path` when the block has ended well, and never half. Raises `Permanent`, also if
+    there is something at `path` already.
+    """
+    try:
+        if path.exists():
+            raise Permanent(f"there is already a file {path}", hint="choose another name, or remove it first", code="file-exists")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".octofleet-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _flush_directory(path.parent)
+    except OSError as error:
+        hint = "free space, or choose another place, then try again"
+        raise Permanent(f"cannot write {path}: {error.strerror or error}", hint=hint, code="file") from error
 
 
 def remove_file(path: Path, until: Path) -> None:

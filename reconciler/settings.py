@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ NOT_SETTINGS = frozenset({"OCTOFLEET_DATA_DIR", "OCTOFLEET_CONFIG"})
 
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]
+
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +135,25 @@ class Followed(Table, frozen=True):
     heal: bool = True
 
 
+class Blobs(Table, frozen=True):
+    """Where archived logs and artifacts are kept. The credentials for s3 are those of the AWS SDK's own environment."""
+
+    store: Literal["", "directory", "database", "s3"] = ""
+    directory: str = ""
+    bucket: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = ""
+
+
+class Retention(Table, frozen=True):
+    """What `octofleet prune` lets go, by its age in days. What is open, or can still be applied, always stays."""
+
+    runs_days: Days = 365
+    plans_days: Days = 30
+    log_days: Days = 7
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
@@ -146,6 +167,8 @@ class Settings(Table, frozen=True):
     observe: Observe = Observe()
     apply: Apply = Apply()
     retry: Retry = Retry()
+    blobs: Blobs = Blobs()
+    retention: Retention = Retention()
 
 
 def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:

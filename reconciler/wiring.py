@@ -17,6 +17,9 @@ from functools import cached_property
 from pathlib import Path
 
 import schemas
+from reconciler.blobs.blob_store import BlobStore
+from reconciler.blobs.directory import DirectoryBlobs
+from reconciler.blobs.s3 import S3Blobs
 from reconciler.desired.check import Checker
 from reconciler.desired.contribution import Contract
 from reconciler.drivers.boot import BootDriver
@@ -37,6 +40,7 @@ from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
 from reconciler.stages import stage
+from reconciler.store.blobs import DatabaseBlobs
 from reconciler.store.engine import Store, sqlite_url
 from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
@@ -61,6 +65,18 @@ class Installation:
         """The database."""
         with stage("database"):
             return Store(self.settings.database_url or sqlite_url(self.data_dir))
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        """Where archived logs and artifacts are kept. With PostgreSQL the data directory can be made again, so they are in the database then."""
+        said = self.settings.blobs
+        match said.store or ("database" if self.settings.database_url.startswith("postgres") else "directory"):
+            case "s3":
+                return S3Blobs(bucket=said.bucket, prefix=said.prefix, endpoint=said.endpoint, region=said.region)
+            case "database":
+                return DatabaseBlobs(store=self.store)
+            case _:
+                return DirectoryBlobs(directory=Path(said.directory) if said.directory else self.data_dir / "blobs")
 
     @cached_property
     def drivers(self) -> Mapping[str, Wrapped]:
@@ -102,7 +118,7 @@ class Installation:
     @cached_property
     def key(self) -> bytes:
         """The installation's key, made at the first use: 32 random bytes in a file that only its owner reads."""
-        path = self.data_dir / "key"
+        path = self.key_file
         try:
             if not path.exists():
                 create_file(path, random.token_bytes(32), mode=0o600)
@@ -111,6 +127,11 @@ class Installation:
             raise OctofleetError(
                 f"cannot read the installation's key {path}: {error.strerror}", hint="make it readable for this user"
             ) from error
+
+    @property
+    def key_file(self) -> Path:
+        """Where the installation's key is, once it was used."""
+        return self.data_dir / "key"
 
     @property
     def boot_dir(self) -> Path:
@@ -210,8 +231,11 @@ def open_installation(data_dir: Path, config: Path | None = None) -> Installatio
         raise OctofleetError(f"there is no settings file {config}", hint="correct --config or OCTOFLEET_CONFIG", code="settings")
     settings = load_settings(config or data_dir / "octofleet.toml")
     stores_of(settings.secrets)  # a store that is described wrongly is told at once, not when its first secret is asked for
-    if settings.boot.directory and not Path(settings.boot.directory).is_absolute():
-        raise OctofleetError(f"boot.directory is {settings.boot.directory}", hint="give an absolute path", code="settings")
+    for name, path in {"boot": settings.boot.directory, "blobs": settings.blobs.directory}.items():
+        if path and not Path(path).is_absolute():
+            raise OctofleetError(f"{name}.directory is {path}", hint="give an absolute path", code="settings")
+    if settings.blobs.store == "s3" and not settings.blobs.bucket:
+        raise OctofleetError("blobs.store is s3, and blobs.bucket is empty", hint="name the bucket", code="settings")
     return Installation(data_dir=data_dir, settings=settings)
 
 

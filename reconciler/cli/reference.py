@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 import msgspec
@@ -40,6 +40,12 @@ KEYS = {
     "apply.slots": "The most steps at once in one process.",
     "apply.stop_s": "How long `serve` and `worker` wait, when told to stop, for steps that have begun, in seconds; then others take them over.",
     "apply.tenant_limit": "The most steps at once of one tenant, over all processes. 0: no limit.",
+    "blobs.bucket": "s3: the bucket, which must exist.",
+    "blobs.directory": "directory: where the files are; an absolute path. Empty: `blobs` in the data directory.",
+    "blobs.endpoint": "s3: the URL of a server other than Amazon's.",
+    "blobs.prefix": "s3: what the keys of all objects begin with, such as `octofleet/`.",
+    "blobs.region": "s3: the region. Empty: the SDK's own choice.",
+    "blobs.store": "Empty: `directory`; with PostgreSQL `database`.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
     "[repositories].apply": "Whether what is merged is applied; if not, it is planned and reported.",
     "[repositories].branch": "The branch to follow. Empty: the default branch.",
@@ -62,6 +68,9 @@ KEYS = {
     "retry.breaker_failures": "After so many failed requests in a row a provider is not asked any more for a while.",
     "retry.breaker_open_s": "How long it is left alone at first, in seconds; half of that is drawn. It doubles each time that it fails again.",
     "retry.breaker_open_most_s": "The longest that it is left alone, in seconds.",
+    "retention.log_days": "So long after a run has ended its log moves to the blob store, compressed.",
+    "retention.plans_days": "So long after it was made a plan goes that has expired and that no kept run belongs to.",
+    "retention.runs_days": "So long after it has ended a run goes, with its log; the newest of each Fleet stays.",
     "secrets.stores.NAME.ca_file": "vault: the certificate authority of the server. Empty: the system's.",
     "secrets.stores.NAME.kv_version": "vault: the version of the KV mount, 1 or 2.",
     "secrets.stores.NAME.mount": "vault: the KV mount.",
@@ -159,6 +168,8 @@ def _type(of: Any) -> str:
     of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
     if get_origin(of) is dict:
         return f"table of {_type(get_args(of)[1])}s"
+    if get_origin(of) is Literal:
+        return " or ".join(f'`"{one}"`' for one in get_args(of) if one)
     return names.get(of) or f"list of {names[get_args(of)[0]]}s"
 
 

@@ -9,6 +9,7 @@ from reconciler import applying
 from reconciler.cli.options import common
 from reconciler.errors import Refused
 from reconciler.report.text import printable
+from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, list_runs, load_steps, read_log
 from reconciler.wiring import Installation
 
@@ -76,18 +77,22 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
         return _forgotten(installation, as_json=as_json)
     found = _one(installation, run)
     with installation.store.read() as connection:
-        lines, steps = read_log(connection, found.id), load_steps(connection, found.id)
+        steps = load_steps(connection, found.id)
+    lines, missing = load_log(installation.store, installation.blobs, found.id)
+    if missing:
+        text = f"warning: the log of this run was archived as {missing}, which is not in {installation.blobs.place}"
+        click.echo(f"{text}\n  next: restore it from a backup made with --blobs, or correct [blobs] in the settings", err=True)
     if as_json:
         items = [
             {"step": s.seq, "address": i.address, "action": i.action.value, "status": i.status and i.status.value, "error": i.error}
             for s in steps
             for i in s.items
         ]
-        log = [{"step": seq, "at": at, "text": text} for seq, at, text in lines]
+        log = [{"step": line.step, "at": line.at, "text": line.text} for line in lines]
         click.echo(json.dumps(_document(found) | {"changes": items, "log": log}, indent=2))
         return 0
-    for seq, at, text in lines:
-        click.echo(f"{stamp(at)}  step {seq:<4} {printable(text)}")
+    for line in lines:
+        click.echo(f"{stamp(line.at)}  step {line.step:<4} {printable(line.text)}")
     still = sum(item.status is None for step in steps for item in step.items)
     click.echo(f"run {found.id}: {found.state}" + (f", {still} changes to go" if still else ""))
     return 0

@@ -29,6 +29,9 @@ class Connection(ABC):
 
     __slots__ = ("_raw",)
 
+    kind = "sqlite"
+    """Which database it is: for the few statements that only one of them needs."""
+
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 

@@ -70,6 +70,8 @@ class PostgresqlConnection(Connection):
 
     __slots__ = ()
 
+    kind = "postgresql"
+
     def now(self) -> float:
         """The server's clock."""
         (found,) = self._raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()

@@ -1,0 +1,1 @@
+"""Where bytes are kept that belong beside the database: archived logs and artifacts, by name."""

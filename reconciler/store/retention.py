@@ -1,0 +1,197 @@
+"""What the store lets go with time, a few rows in each transaction, so that others are never kept waiting.
+
+Never an open run or its plan, a plan that can still be applied, the newest run and the newest plan (the index and `status` ask for them), or a
+specification that a record, an observation or a change of a kept plan names. Whoever dies in the middle leaves something to do for the next time.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from reconciler.blobs.blob_store import BlobStore
+from reconciler.settings import Retention
+from reconciler.store.archive import move_log
+from reconciler.store.engine import Connection, Store, chunks
+from reconciler.store.pages import ROWS, pages
+from reconciler.store.runs import FORGET
+from reconciler.types.canonical import unpack
+
+DAY_S = 86_400.0
+LATE_S = 3_600.0
+"""So long an observation may be under way from the look at the world to the store."""
+OF_A_RUN = {
+    "log": ("id",),
+    "attempt": ("run", "step", "fence"),
+    "lane": ("run", "wave", "driver", "tenant"),
+    "item": ("run", "step", "address"),
+    "step": ("run", "seq"),
+}
+"""What belongs to a run, with its key, in the order in which it goes."""
+OLD_WORKERS = (
+    "FROM worker WHERE until < ? AND NOT EXISTS (SELECT 1 FROM step WHERE step.owner = worker.id) "
+    "AND NOT EXISTS (SELECT 1 FROM repository WHERE repository.owner = worker.id)"
+)
+OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How much of each kind went, or would go: `logs` of runs to the blob store, the rest for good. `forgets` are lines about forgotten records."""
+
+    logs: int
+    runs: int
+    plans: int
+    specs: int
+    forgets: int
+    workers: int
+    blobs: int
+
+
+def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_run: bool = False) -> Pruned:
+    """Let go of what is older than the settings say at `now` (seconds since the epoch), and of blobs that have expired. Once a day is often enough.
+
+    It reads every record, observation and kept change to find the specifications that nobody names.
+    """
+    with store.read() as connection:
+        runs = _old_runs(connection, now - keep.runs_days * DAY_S)
+        plans = _old_plans(connection, runs, now, now - keep.plans_days * DAY_S)
+        logs = [run for run in _with_log(connection, now - keep.log_days * DAY_S) if run not in runs]
+        lines = FORGET, now - keep.runs_days * DAY_S, FORGET
+        forgets = _counted(connection, OLD_LINES, lines)
+        workers = _counted(connection, OLD_WORKERS, (now - keep.log_days * DAY_S,))
+    expired = list(blobs.expired())
+    if not dry_run:
+        logs = [run for run in logs if move_log(store, blobs, run)]
+        for run_id, archive in runs.items():
+            if archive:
+                blobs.delete(archive)
+            _delete_run(store, run_id)
+        for row in plans:
+            _delete_plan(store, row)
+        _delete(store, "log", ("id",), OLD_LINES, lines)
+        _delete(store, "worker", ("id",), OLD_WORKERS, (now - keep.log_days * DAY_S,))
+        for name in expired:
+            blobs.delete(name)
+    specs = _sweep(store, plans, dry_run=dry_run)
+    return Pruned(logs=len(logs), runs=len(runs), plans=len(plans), specs=specs, forgets=forgets, workers=workers, blobs=len(expired))
+
+
+def _old_runs(connection: Connection, before: float) -> dict[str, str]:
+    """Runs that ended before a time, with the names of their archives; not the newest of a source: the index asks whether it is still there."""
+    query = (
+        "SELECT id, archive FROM run WHERE ended_at < ? "
+        "AND started_at < (SELECT max(newest.started_at) FROM run AS newest WHERE newest.source = run.source) ORDER BY ended_at, id"
+    )
+    return dict(connection.rows(query, (before,)))
+
+
+def _old_plans(connection: Connection, old_runs: Collection[str], now: float, before: float) -> list[int]:
+    """The rows of plans that were made before a time, have expired, belong to no run that stays, and that `status` does not tell of."""
+    kept = {row for run_id, row in connection.rows("SELECT id, plan FROM run") if run_id not in old_runs}
+    kept.update(_told(connection))
+    query = 'SELECT "row" FROM plan WHERE created_at < ? AND expires_at < ? AND "row" < (SELECT max("row") FROM plan) ORDER BY "row"'
+    return [row for (row,) in connection.rows(query, (before, now)) if row not in kept]
+
+
+def _told(connection: Connection) -> Iterator[int]:
+    """For each source the newest plan of the commit applied last that had no scope."""
+    for name, commit in list(connection.rows("SELECT name, applied_commit FROM source")):
+        query = 'SELECT "row" FROM plan WHERE source = ? AND "commit" = ? ORDER BY "row" DESC'
+        for (row,) in list(connection.rows(query, (name, commit))):
+            if not unpack(connection.scalar('SELECT body FROM plan WHERE "row" = ?', (row,)))["scope"]:
+                yield row
+                break
+
+
+def _with_log(connection: Connection, before: float) -> list[str]:
+    """Runs that ended before a time and of whose log the table has something."""
+    query = "SELECT id FROM run WHERE ended_at < ? AND EXISTS (SELECT 1 FROM log WHERE log.run = run.id) ORDER BY ended_at, id"
+    return [run_id for (run_id,) in connection.rows(query, (before,))]
+
+
+def _counted(connection: Connection, what: str, params: tuple[object, ...]) -> int:
+    return int(connection.scalar(f"SELECT count(*) {what}", params))
+
+
+def _delete(store: Store, table: str, key: tuple[str, ...], what: str, params: tuple[object, ...]) -> None:
+    """Delete what `FROM table WHERE ..` finds, some rows in each transaction."""
+    keys = ", ".join(key)
+    query = f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} {what} LIMIT ?) RETURNING 1"  # noqa: S608 - names from here
+    gone = ROWS
+    while gone == ROWS:
+        with store.write(alone=False) as connection:
+            gone = len(list(connection.rows(query, (*params, ROWS))))
+
+
+def _delete_run(store: Store, run_id: str) -> None:
+    for table, key in OF_A_RUN.items():
+        _delete(store, table, key, f"FROM {table} WHERE run = ?", (run_id,))
+    _delete(store, "run", ("id",), "FROM run WHERE id = ?", (run_id,))
+
+
+def _delete_plan(store: Store, row: int) -> None:
+    _delete(store, "change", ("plan", "seq"), "FROM change WHERE plan = ?", (row,))
+    _delete(store, "plan", ('"row"',), 'FROM plan WHERE "row" = ?', (row,))
+
+
+class _Names(msgspec.Struct):
+    """What a stored change says of specifications."""
+
+    before: str
+    after: str
+    desired: str
+
+
+_names = msgspec.json.Decoder(_Names).decode
+
+
+def _sweep(store: Store, gone: Collection[int], *, dry_run: bool) -> int:
+    """Delete the specifications that nobody names; `gone` are plans that do not count. How many there are."""
+    with store.read() as connection:
+        since = connection.now() - LATE_S
+        plans = _plans(connection)
+        named = _named(connection, gone)  # as hashes: of two with the same one, both are kept
+        idle = [found for part in pages(connection, "spec", ("digest",), ("digest",)) for (found,) in part if hash(found) not in named]
+    if dry_run:
+        return len(idle)
+    number = 0
+    for part in chunks(idle, ROWS):
+        with store.write(alone=False) as connection:
+            # whoever saves one of these meanwhile waits, or has been waited for: then its plan is seen here
+            query = "SELECT digest FROM spec WHERE digest IN (...) ORDER BY digest FOR UPDATE"
+            locked = list(connection.rows_in(query, part))
+            for row in sorted(_plans(connection) - plans):
+                named.update(_of_changes(connection.rows("SELECT body FROM change WHERE plan = ?", (row,))))
+                plans.add(row)
+            for found, at in connection.rows("SELECT digest, at FROM observation WHERE at >= ? ORDER BY at", (since,)):
+                named.add(hash(found))
+                since = at
+            left = [found for (found,) in locked if hash(found) not in named]
+            connection.run_in("DELETE FROM spec WHERE digest IN (...)", left)
+        number += len(left)
+    return number
+
+
+def _plans(connection: Connection) -> set[int]:
+    return {row for (row,) in connection.rows('SELECT "row" FROM plan')}
+
+
+def _named(connection: Connection, gone: Collection[int]) -> set[int]:
+    """Hashes of the digests that something names."""
+    found: set[int] = set()
+    for part in pages(connection, "record", ("address", "digest", "observed_digest"), ("address",)):
+        found.update(hash(name) for _, *names in part for name in names)
+    for part in pages(connection, "observation", ("address", "digest"), ("address",)):
+        found.update(hash(name) for _, name in part)
+    lost = set(gone)
+    for part in pages(connection, "change", ("plan", "seq", "body"), ("plan", "seq")):
+        found.update(_of_changes((body,) for plan, _, body in part if plan not in lost))
+    return found
+
+
+def _of_changes(bodies: Iterator[tuple[Any, ...]]) -> Iterator[int]:
+    for (body,) in bodies:
+        names = _names(body)
+        yield from (hash(names.before), hash(names.after), hash(names.desired))
