@@ -62,14 +62,15 @@ class Part(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
-def saved_tables() -> list[Table]:
-    """The tables of a backup, each after those that its rows refer to."""
-    return [table for table in metadata.sorted_tables if table.name not in LEFT_OUT]
+def saved_tables() -> dict[str, Table]:
+    """The tables of a backup by name, each after those that its rows refer to."""
+    return {str(table.name): table for table in metadata.sorted_tables if table.name not in LEFT_OUT}
 
 
 def columns_of(table: Table) -> tuple[str, ...]:
     """The names of a table's columns: the key, then the others."""
-    return (*(column.name for column in table.primary_key), *(column.name for column in table.columns if not column.primary_key))
+    others = (column for column in table.columns if not column.primary_key)
+    return tuple(str(column.name) for column in (*table.primary_key, *others))
 
 
 def check_head(connection: Connection) -> None:
@@ -82,12 +83,12 @@ def check_head(connection: Connection) -> None:
 
 def dump(connection: Connection) -> Iterator[Part]:
     """Every row of every saved table."""
-    for table in saved_tables():
+    for name, table in saved_tables().items():
         columns = columns_of(table)
         key = columns[: len(table.primary_key)]
-        flags = {number for number, name in enumerate(columns) if isinstance(table.columns[name].type, Boolean)}
-        for rows in pages(connection, table.name, columns, key):
-            yield Part(table.name, columns, _with_flags(rows, flags) if flags else rows)
+        flags = {number for number, column in enumerate(columns) if isinstance(table.columns[column].type, Boolean)}
+        for rows in pages(connection, name, columns, key):
+            yield Part(name, columns, _with_flags(rows, flags) if flags else rows)
 
 
 def _with_flags(rows: Iterable[tuple[Any, ...]], flags: set[int]) -> list[tuple[Any, ...]]:
@@ -105,7 +106,7 @@ def write_backup(path: Path, store: Store, key: bytes, version: str, blobs: Blob
         made_at = connection.now()
         members = _Members(tar, made_at)
         members.add(KEY, key)
-        tables = {table.name: SavedTable(columns=list(columns_of(table)), rows=0) for table in saved_tables()}
+        tables = {name: SavedTable(columns=list(columns_of(table)), rows=0) for name, table in saved_tables().items()}
         for number, part in enumerate(dump(connection)):
             members.add(f"{TABLES}{part.table}/{number:06}.msgpack", msgspec.msgpack.encode(part.rows))
             known = tables[part.table]

@@ -6,6 +6,7 @@ old one compares everything anew), nobody holds a lease, and runs that were open
 
 import gzip
 import hashlib
+import io
 import re
 import secrets as random
 import sqlite3
@@ -14,8 +15,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Boolean, Float, Integer, LargeBinary, Table
@@ -41,6 +43,7 @@ from reconciler.store.blobs import DatabaseBlobs, save_blob
 from reconciler.store.engine import HEAD, Connection, Store, insert, sqlite_url
 from reconciler.store.runs import write_log
 from reconciler.store.tables import metadata
+from reconciler.types.canonical import digest_bytes
 
 PIECE = 1 << 20
 LARGEST = 1 << 30
@@ -51,7 +54,13 @@ NEW_LEASES = (
 )
 _COLUMN = re.compile(r"[a-z_]+")
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_VALUES = list[list[str | bytes | int | float | bool | None]]
+
+
+class SavedBlob(NamedTuple):
+    """A blob of a backup."""
+
+    name: str
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +83,24 @@ def restore(path: Path, store: Store, blobs: BlobStore, key_file: Path, scratch:
         check_head(connection)
         _check_empty(connection, store.name)
     inside = isinstance(blobs, DatabaseBlobs)
-    if not inside:
-        for name, body in _blobs(path, manifest):
-            blobs.put(name, body, manifest.blobs[name])
-    with _key(key_file, key), store.write() as connection:
+    if not inside and manifest.blobs:
+        for found in _saved(path, manifest):
+            if isinstance(found, SavedBlob):
+                blobs.put(found.name, found.body, manifest.blobs[found.name])
+    with _of_today(path, manifest, scratch) as contents, _key(key_file, key), store.write() as connection:
         _check_empty(connection, store.name)
-        for part in _parts(path, manifest, scratch):
-            if part.table != "about":
-                connection.run_many(insert(part.table, part.columns), part.rows)
-        for name, body in _blobs(path, manifest) if inside else ():
-            save_blob(connection, name, body, manifest.blobs[name])
+        for found in contents:
+            if isinstance(found, Part):
+                _load(connection, found)
+            elif inside:
+                save_blob(connection, found.name, found.body, manifest.blobs[found.name])
         paused = _settle(connection, manifest)
     return Restored(manifest=manifest, paused=tuple(paused))
+
+
+def _load(connection: Connection, part: Part) -> None:
+    if part.table != "about":
+        connection.run_many(insert(part.table, part.columns), part.rows)
 
 
 def _check_key(key_file: Path, key: bytes) -> None:
@@ -128,12 +143,12 @@ def _settle(connection: Connection, manifest: Manifest) -> list[str]:
     """Make what was restored a history of its own in which nothing goes on by itself; gives the runs that were paused."""
     now = connection.now()
     if connection.locking:  # PostgreSQL counts on its own, and has to be told where to go on
-        for table in saved_tables():
+        for name, table in saved_tables().items():
             if table.autoincrement_column is not None:
                 column = table.autoincrement_column.name
-                last = connection.scalar(f'SELECT max("{column}") FROM "{table.name}"')  # noqa: S608 - names from this package
+                last = connection.scalar(f'SELECT max("{column}") FROM "{name}"')  # noqa: S608 - names from this package
                 if last is not None:
-                    connection.row(f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column}'), ?)", (last,))
+                    connection.row(f"SELECT setval(pg_get_serial_sequence('{name}', '{column}'), ?)", (last,))
     for statement in NEW_LEASES:
         connection.run(statement)
     connection.run("UPDATE attempt SET ended_at = ?, result = 'lost', error = 'restored from a backup' WHERE ended_at IS NULL", (now,))
@@ -153,15 +168,7 @@ def verify(path: Path) -> tuple[Manifest, bytes]:
     for name, member in _members(path):
         if name in digests or MANIFEST in digests:
             raise _damaged(path, f"{name} should not be there")
-        digest = hashlib.sha256()
-        kept = b""
-        while piece := member.read(PIECE):
-            digest.update(piece)
-            if name in (MANIFEST, KEY):
-                kept += piece
-                if len(kept) > LARGEST:
-                    raise _damaged(path, f"{name} is too large")
-        digests[name] = digest.hexdigest()
+        digests[name], kept = _digest(path, member, keep=name in (MANIFEST, KEY))
         found |= {name: kept} if kept else {}
     if MANIFEST not in found:
         raise _damaged(path, "its end is missing")
@@ -172,6 +179,17 @@ def verify(path: Path) -> tuple[Manifest, bytes]:
         raise _damaged(path, f"{wrong} is not what the manifest says")
     _check_members(path, manifest)
     return manifest, found.get(KEY, b"")
+
+
+def _digest(path: Path, member: IO[bytes], *, keep: bool) -> tuple[str, bytes]:
+    """The SHA-256 of a member, and if it is asked for what it holds."""
+    digest, kept = hashlib.sha256(), io.BytesIO()
+    with _reading(path):
+        while piece := member.read(PIECE):
+            digest.update(piece)
+            if keep and kept.write(piece) and kept.tell() > LARGEST:
+                raise _damaged(path, "a member is too large")
+    return digest.hexdigest(), kept.getvalue()
 
 
 def _manifest(path: Path, text: bytes) -> Manifest:
@@ -193,7 +211,7 @@ def _manifest(path: Path, text: bytes) -> Manifest:
 
 def _check_members(path: Path, manifest: Manifest) -> None:
     """Every member has its place, and those of today's tables have their columns."""
-    tables = {table.name: table for table in saved_tables()}
+    tables = saved_tables()
     for name, saved in manifest.tables.items():
         known = manifest.head != HEAD or (name in tables and tuple(saved.columns) == columns_of(tables[name]))
         if not known or not all(map(_COLUMN.fullmatch, [name, *saved.columns])):
@@ -215,64 +233,67 @@ def _check_members(path: Path, manifest: Manifest) -> None:
         raise _damaged(path, error.message) from error
 
 
-def _parts(path: Path, manifest: Manifest, scratch: Path) -> Iterator[Part]:
-    """The rows of all tables, in today's shape."""
+@contextmanager
+def _of_today(path: Path, manifest: Manifest, scratch: Path) -> Iterator[Iterator[Part | SavedBlob]]:
+    """What is in a backup, its rows in today's shape; what an older one needs for that is done before the block."""
     if manifest.head == HEAD:
-        yield from _saved(path, manifest)
+        yield _saved(path, manifest)
         return
     _shape(path, scratch, manifest.head)
     with closing(sqlite3.connect(scratch / "octofleet.db")) as raw:
         for part in _saved(path, manifest):
-            if part.table != "about":
+            if isinstance(part, Part) and part.table != "about":
                 try:
                     raw.executemany(insert(part.table, part.columns), part.rows)
                 except (sqlite3.Error, OverflowError) as error:
                     raise _damaged(path, f"its rows of {part.table} do not fit: {error}") from error
         raw.commit()
-    store = Store(sqlite_url(scratch))
-    with closing(store), store.read() as connection:
-        yield from dump(connection)
+    with closing(Store(sqlite_url(scratch))) as store, store.read() as connection:
+        yield chain(dump(connection), (found for found in _saved(path, manifest) if isinstance(found, SavedBlob)))
 
 
 def _shape(path: Path, scratch: Path, head: str) -> None:
     """A new SQLite database in a directory, as an older migration left it."""
     from alembic import command  # noqa: PLC0415 - only for an older backup
     from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
     from sqlalchemy import create_engine  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", "reconciler:store/migrations")
+    if head not in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}:
+        raise _damaged(path, f"nobody knows its migration {head}")
     engine = create_engine(sqlite_url(scratch))
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, head)
-    except CommandError as error:
-        raise _damaged(path, f"nobody knows its migration {head}") from error
     finally:
         engine.dispose()
 
 
-def _saved(path: Path, manifest: Manifest) -> Iterator[Part]:
-    """The rows as they were saved."""
+def _saved(path: Path, manifest: Manifest) -> Iterator[Part | SavedBlob]:
+    """Rows and blobs as they were saved."""
     decoders = _decoders() if manifest.head == HEAD else {}
     numbers = dict.fromkeys(manifest.tables, 0)
-    for name, body in _bodies(path, manifest, TABLES):
+    for name, body in _bodies(path, manifest):
+        if name.startswith(BLOBS):
+            yield SavedBlob(name.removeprefix(BLOBS), body)
+        if not name.startswith(TABLES):
+            continue
         table = name.split("/")[1]
-        columns = tuple(manifest.tables[table].columns)
         try:
-            rows: Any = decoders[table].decode(body) if decoders else msgspec.msgpack.decode(body, type=_VALUES)
+            rows: Any = decoders[table].decode(body) if decoders else msgspec.msgpack.decode(body, type=list[list[Any]])
         except msgspec.DecodeError as error:
             raise _damaged(path, f"{name} holds no rows of {table}") from error
         numbers[table] += len(rows)
-        yield Part(table, columns, rows)
+        yield Part(table, tuple(manifest.tables[table].columns), rows)
     if numbers != {table: saved.rows for table, saved in manifest.tables.items()}:
         raise _damaged(path, "it has not as many rows as its manifest says")
 
 
 def _decoders() -> Mapping[str, "msgspec.msgpack.Decoder[Any]"]:
-    return {table.name: msgspec.msgpack.Decoder(list[_row(table)]) for table in saved_tables()}  # type: ignore[misc]
+    return {name: msgspec.msgpack.Decoder(list[_row(table)]) for name, table in saved_tables().items()}  # type: ignore[misc]
 
 
 def _row(table: Table) -> Any:
@@ -292,32 +313,35 @@ def _row(table: Table) -> Any:
     return tuple[tuple(types)]  # type: ignore[misc]
 
 
-def _blobs(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    return ((name.removeprefix(BLOBS), body) for name, body in _bodies(path, manifest, BLOBS)) if manifest.blobs else iter(())
-
-
-def _bodies(path: Path, manifest: Manifest, below: str) -> Iterator[tuple[str, bytes]]:
-    """The members below a name. Raises `Permanent` if one is not what was verified: somebody changes the file meanwhile."""
+def _bodies(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    """Every member but the manifest. Raises `Permanent` if one is not what was verified: somebody changes the file meanwhile."""
     for name, member in _members(path):
-        if name.startswith(below):
+        with _reading(path):
             body = member.read(LARGEST + 1)
-            if len(body) > LARGEST or hashlib.sha256(body).hexdigest() != manifest.members.get(name):
+        if name != MANIFEST:
+            if len(body) > LARGEST or digest_bytes(body) != manifest.members.get(name):
                 raise _damaged(path, f"{name} is not what the manifest says")
             yield name, body
 
 
 def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Name and content of each member, which is read before the next one is asked for. Nothing is written anywhere. Raises `Permanent`."""
+    with _reading(path), gzip.open(path) as whole:
+        with tarfile.open(fileobj=whole, mode="r|") as tar:
+            for info in tar:
+                member = tar.extractfile(info) if info.isreg() else None
+                if member is None:
+                    raise _damaged(path, f"{info.name} is no file")
+                yield info.name, member
+        while whole.read(PIECE):  # to the end, where the checksum is
+            pass
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What may go wrong in reading a backup, in our words."""
     try:
-        with gzip.open(path) as whole:
-            with tarfile.open(fileobj=whole, mode="r|") as tar:
-                for info in tar:
-                    member = tar.extractfile(info) if info.isreg() else None
-                    if member is None:
-                        raise _damaged(path, f"{info.name} is no file")
-                    yield info.name, member
-            while whole.read(PIECE):  # to the end, where the checksum is
-                pass
+        yield
     except gzip.BadGzipFile as error:
         raise _foreign(path) from error
     except (tarfile.TarError, EOFError, zlib.error) as error:
