@@ -1,68 +1,92 @@
-"""`octofleet doctor`."""
+"""`octofleet doctor`: what an installation needs, looked at one by one."""
 
 import json
 import os
+import secrets as random
 import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import click
 
+from reconciler.blobs.blob_store import BlobStore
+from reconciler.cli.doctor_database import NAME, database_findings
+from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError
-from reconciler.files import remove_file, replace_file
+from reconciler.files import private_directory, remove_file, replace_file
+from reconciler.report.text import printable
+from reconciler.source.errors import strip_credentials
+from reconciler.source.repository import Repository
 from reconciler.wiring import Installation
 
-
-class Finding(NamedTuple):
-    """One thing that was checked: `ok`, what was found, and how to mend it."""
-
-    name: str
-    ok: bool
-    found: str
-    hint: str = ""
-    needed: bool = True
+COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red"}
+PROGRAM_S, HOUR_S = 30, 3600.0
+KEY_BYTES = 32
 
 
 @click.command()
 @common
 def doctor(installation: Installation, as_json: bool) -> int:
-    """Check the data directory, the database, every configured peer and program; say how to fix what fails."""
+    """Check the data directory, the database, the blob store, and every configured peer and program; say how to fix what fails."""
     findings = list(_findings(installation))
     if as_json:
-        click.echo(json.dumps({"findings": [finding._asdict() for finding in findings]}, indent=2))
+        said = [asdict(finding) | ({"ok": True, "hint": ""} if finding.status == OK else {"ok": False}) for finding in findings]
+        click.echo(json.dumps({"findings": said}, indent=2))
     for finding in () if as_json else findings:
-        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red") if finding.needed else "none"
-        click.echo(f"{mark} {finding.name}: {finding.found}")
-        if not finding.ok and finding.hint:
-            click.echo(f"       next: {finding.hint}")
-    return 0 if all(finding.ok or not finding.needed for finding in findings) else 1
+        click.echo(f"{click.style(f'{finding.status:<7}', fg=COLOURS[finding.status])} {finding.name}: {printable(finding.found)}")
+        if finding.status != OK and finding.hint:
+            click.echo(f"          next: {finding.hint}")
+    return 1 if any(finding.status == FAILED for finding in findings) else 0
 
 
 def _findings(installation: Installation) -> Iterator[Finding]:
-    yield Finding("python", sys.version_info >= (3, 11), sys.version.split()[0], "use Python 3.11 or newer")
-    yield _tried("data directory", lambda: _writable(installation.data_dir))
-    yield _tried("database", lambda: installation.store.name)
-    yield _tried("boot directory", lambda: _writable(installation.boot_dir))
-    yield _tried("plugins and drivers", lambda: ", ".join(sorted(installation.drivers)))
-    yield _program("git", "only needed for remote repositories: apt-get install git")
-    yield _program("ansible-playbook", "only needed for Roles with ansible: pip install 'octofleet[ansible]'")
-    yield _program("ssh", "only needed for Roles with ansible: apt-get install openssh-client")
-    settings = installation.settings.ansible
+    python = sys.version.split()[0]
+    yield Finding("python", OK if sys.version_info >= (3, 11) else FAILED, python, "use Python 3.11 or newer")
+    yield tried("data directory", lambda: _private(installation.data_dir))
+    yield tried("key", lambda: _key(installation))
+    yield tried("index directory", lambda: _writable(private_directory(installation.data_dir / "index")))
+    opened = tried(NAME, lambda: installation.store.name)
+    yield from database_findings(installation.store) if opened.status == OK else [opened]
+    yield tried("blob store", lambda: _blobs(installation.blobs))
+    yield tried("boot directory", lambda: _writable(installation.boot_dir))
+    yield tried("plugins and drivers", lambda: ", ".join(sorted(installation.drivers)))
+    yield from _repositories(installation)
+    yield _program("git", "needed for remote repositories: apt-get install git")
+    yield _program("ansible-playbook", "needed for Roles with ansible: pip install 'octofleet[ansible]'")
+    yield _program("ssh", "needed for Roles with ansible: apt-get install openssh-client")
     for name in ("private_key_file", "known_hosts_file"):
-        if path := getattr(settings, name):
-            yield _tried(f"ansible.{name}", lambda path=path: _readable(Path(path)))  # type: ignore[misc]
-    yield _tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
+        if path := getattr(installation.settings.ansible, name):
+            yield tried(f"ansible.{name}", lambda path=path: _readable(Path(path)))  # type: ignore[misc]
+    yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
 
 
-def _tried(name: str, check: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, True, check())
-    except OctofleetError as error:
-        return Finding(name, False, error.message, error.hint)
+def _private(directory: Path) -> str | Finding:
+    """It can be written, and nobody else may look into it."""
+    found = _writable(directory)
+    if directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        text = f"{directory} can be entered by others, and holds the installation's key"
+        return Finding("data directory", WARNING, text, f"chmod 700 {directory}")
+    return found
+
+
+def _key(installation: Installation) -> str | Finding:
+    path = installation.key_file
+    if not path.exists():
+        return "made when the first secret is used"
+    size = len(installation.key)
+    if size != KEY_BYTES:
+        text = f"{path} has {size} bytes, and a key has {KEY_BYTES}"
+        return Finding("key", FAILED, text, "restore it from a backup; if there is none, remove it: every secret counts as changed then")
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding("key", WARNING, f"{path} can be read by others", f"chmod 600 {path}")
+    return str(path)
 
 
 def _writable(directory: Path) -> str:
@@ -70,6 +94,33 @@ def _writable(directory: Path) -> str:
     replace_file(probe, b"")
     remove_file(probe, directory)
     return str(directory)
+
+
+def _blobs(blobs: BlobStore) -> str | Finding:
+    """A blob goes in, comes back and goes; whatever happens, it expires."""
+    name, body = f"doctor/{random.token_hex(8)}", random.token_bytes(64)
+    blobs.put(name, body, time.time() + HOUR_S)
+    found = blobs.get(name)
+    blobs.delete(name)
+    if found != body or blobs.get(name) is not None:
+        text = f"{blobs.place} does not give back what was put there, or keeps what was deleted"
+        return Finding("blob store", FAILED, text, "use a store that is consistent: check the server, or choose another blobs.store")
+    return blobs.place
+
+
+def _repositories(installation: Installation) -> Iterator[Finding]:
+    """Every repository that the settings follow, if they can name any."""
+    said: Any = getattr(installation.settings, "repositories", None) or ()
+    named = said.items() if isinstance(said, Mapping) else enumerate(said, 1)
+    for name, entry in named:
+        location = entry if isinstance(entry, str) else next((str(v) for k in ("location", "url") if (v := getattr(entry, k, ""))), "")
+        yield tried(f"repository {name}", lambda location=location: _reached(installation, location))  # type: ignore[misc]
+
+
+def _reached(installation: Installation, location: str) -> str:
+    """Its newest commit, as far as this machine sees; a mirror is brought up to date."""
+    repository: Repository = installation.repository(location)
+    return f"{strip_credentials(location)} at {repository.commit(None).id[:12]}"
 
 
 def _readable(path: Path) -> str:
@@ -83,10 +134,15 @@ def _readable(path: Path) -> str:
 
 
 def _program(name: str, hint: str) -> Finding:
+    """A program that not every installation needs: without it is a warning, one that does not run a failure."""
     beside = str(Path(sys.executable).parent)
     path = shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}")
     if path is None:
-        return Finding(name, False, "not found", hint, needed=False)
+        return Finding(name, WARNING, "not found", hint)
     flag = "-V" if name == "ssh" else "--version"
-    answer = subprocess.run([path, flag], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - the program is the one found
-    return Finding(name, answer.returncode == 0, ((answer.stdout or answer.stderr).splitlines() or [path])[0].strip(), hint)
+    try:
+        answer = subprocess.run([path, flag], capture_output=True, text=True, check=False, timeout=PROGRAM_S)  # noqa: S603 - the program is the one found
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(name, FAILED, f"{path} does not run: {error}", f"install it anew ({hint})")
+    said = ((answer.stdout or answer.stderr).splitlines() or [path])[0].strip()
+    return Finding(name, OK if answer.returncode == 0 else FAILED, said, f"install it anew ({hint})")

@@ -1,76 +1,23 @@
-"""The backup of an installation: one file with everything that the database knows, the installation's key, and perhaps the blobs.
+"""Writing a backup: one file with everything that the database knows, the installation's key, and perhaps the blobs."""
 
-It is a tar file, compressed by gzip. Each table is cut into members `tables/NAME/NUMBER.msgpack`, a list of rows each, in an order in which they
-can be inserted; blobs are `blobs/NAME`. `manifest.json` comes last and says how many rows there are and the SHA-256 of every other member: without
-it a backup is not whole. Values are alike whichever database they come from, so that a backup of one can be restored into the other.
-"""
-
+import gzip
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
 import msgspec
-from sqlalchemy import Boolean, Table
+from sqlalchemy import Boolean
 
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.errors import Permanent
 from reconciler.files import new_file
+from reconciler.store.backup_file import BLOBS, FORMAT, KEY, MANIFEST, PRODUCT, TABLES, Manifest, Part, SavedTable, columns_of, saved_tables
 from reconciler.store.engine import HEAD, Connection, Store
 from reconciler.store.pages import pages
-from reconciler.store.tables import metadata
 from reconciler.types.canonical import digest_bytes
-
-PRODUCT, FORMAT = "octofleet", 1
-MANIFEST, KEY, TABLES, BLOBS = "manifest.json", "key", "tables/", "blobs/"
-LEFT_OUT = frozenset({"worker", "blob"})
-"""Tables that are not saved: processes of the moment, and blobs, which are saved wherever they are kept, or not at all."""
-
-
-class SavedTable(msgspec.Struct, frozen=True):
-    """What the manifest says of a table."""
-
-    columns: list[str]
-    rows: int
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup holds. `head` is the migration of its tables, `members` the SHA-256 of every other member, `blobs` until when each is kept."""
-
-    product: str
-    format: int
-    version: str
-    head: str
-    made_at: float
-    tables: dict[str, SavedTable]
-    blobs: dict[str, float | None]
-    with_blobs: bool
-    members: dict[str, str]
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are in all tables."""
-        return sum(table.rows for table in self.tables.values())
-
-
-class Part(NamedTuple):
-    """Some rows of a table."""
-
-    table: str
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-
-def saved_tables() -> dict[str, Table]:
-    """The tables of a backup by name, each after those that its rows refer to."""
-    return {str(table.name): table for table in metadata.sorted_tables if table.name not in LEFT_OUT}
-
-
-def columns_of(table: Table) -> tuple[str, ...]:
-    """The names of a table's columns: the key, then the others."""
-    others = (column for column in table.columns if not column.primary_key)
-    return tuple(str(column.name) for column in (*table.primary_key, *others))
 
 
 def check_head(connection: Connection) -> None:
@@ -101,7 +48,7 @@ def write_backup(path: Path, store: Store, key: bytes, version: str, blobs: Blob
 
     Raises `OctofleetError`; then there is no file.
     """
-    with new_file(path) as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as tar, store.read() as connection:
+    with new_file(path) as file, _tar(file) as tar, store.read() as connection:
         check_head(connection)
         made_at = connection.now()
         members = _Members(tar, made_at)
@@ -125,6 +72,13 @@ def write_backup(path: Path, store: Store, key: bytes, version: str, blobs: Blob
         )
         members.add(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     return manifest
+
+
+@contextmanager
+def _tar(file: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """A compressed tar file; of the temporary file's name nothing is in it."""
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+        yield tar
 
 
 def _add_blobs(members: "_Members", blobs: BlobStore) -> Iterator[tuple[str, float | None]]:

@@ -4,63 +4,28 @@ What is restored is not what it was when the backup was made: the world has move
 old one compares everything anew), nobody holds a lease, and runs that were open are paused until somebody has looked.
 """
 
-import gzip
-import hashlib
-import io
-import re
 import secrets as random
 import sqlite3
-import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Annotated, Any, NamedTuple
 
-import msgspec
-from sqlalchemy import Boolean, Float, Integer, LargeBinary, Table
-
-from reconciler.blobs.blob_store import BlobStore, check_name
-from reconciler.errors import OctofleetError, Permanent, Refused
+from reconciler.blobs.blob_store import BlobStore
+from reconciler.errors import Permanent, Refused
 from reconciler.files import create_file
-from reconciler.store.backup import (
-    BLOBS,
-    FORMAT,
-    KEY,
-    MANIFEST,
-    PRODUCT,
-    TABLES,
-    Manifest,
-    Part,
-    check_head,
-    columns_of,
-    dump,
-    saved_tables,
-)
+from reconciler.store.backup import check_head, dump
+from reconciler.store.backup_file import Manifest, Part, SavedBlob, contents, damaged, saved_tables, verify
 from reconciler.store.blobs import DatabaseBlobs, save_blob
 from reconciler.store.engine import HEAD, Connection, Store, insert, sqlite_url
 from reconciler.store.runs import write_log
 from reconciler.store.tables import metadata
-from reconciler.types.canonical import digest_bytes
 
-PIECE = 1 << 20
-LARGEST = 1 << 30
-"""The most bytes of a member that is held in memory."""
 NEW_LEASES = (
     "UPDATE step SET owner = '', fence = fence + 1",
     "UPDATE repository SET owner = '', fence = fence + 1",
 )
-_COLUMN = re.compile(r"[a-z_]+")
-_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class SavedBlob(NamedTuple):
-    """A blob of a backup."""
-
-    name: str
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +49,22 @@ def restore(path: Path, store: Store, blobs: BlobStore, key_file: Path, scratch:
         _check_empty(connection, store.name)
     inside = isinstance(blobs, DatabaseBlobs)
     if not inside and manifest.blobs:
-        for found in _saved(path, manifest):
-            if isinstance(found, SavedBlob):
-                blobs.put(found.name, found.body, manifest.blobs[found.name])
-    with _of_today(path, manifest, scratch) as contents, _key(key_file, key), store.write() as connection:
+        _put(path, manifest, blobs)
+    with _of_today(path, manifest, scratch) as found, _key(key_file, key), store.write() as connection:
         _check_empty(connection, store.name)
-        for found in contents:
-            if isinstance(found, Part):
-                _load(connection, found)
+        for item in found:
+            if isinstance(item, Part):
+                _load(connection, item)
             elif inside:
-                save_blob(connection, found.name, found.body, manifest.blobs[found.name])
+                save_blob(connection, item.name, item.body, manifest.blobs[item.name])
         paused = _settle(connection, manifest)
     return Restored(manifest=manifest, paused=tuple(paused))
+
+
+def _put(path: Path, manifest: Manifest, blobs: BlobStore) -> None:
+    for item in contents(path, manifest):
+        if isinstance(item, SavedBlob):
+            blobs.put(item.name, item.body, manifest.blobs[item.name])
 
 
 def _load(connection: Connection, part: Part) -> None:
@@ -161,95 +130,23 @@ def _settle(connection: Connection, manifest: Manifest) -> list[str]:
     return [run_id for run_id, _ in runs]
 
 
-def verify(path: Path) -> tuple[Manifest, bytes]:
-    """The manifest and the key of a backup that is whole and of a format and tables that are known. Raises `Permanent`."""
-    digests: dict[str, str] = {}
-    found: dict[str, bytes] = {}
-    for name, member in _members(path):
-        if name in digests or MANIFEST in digests:
-            raise _damaged(path, f"{name} should not be there")
-        digests[name], kept = _digest(path, member, keep=name in (MANIFEST, KEY))
-        found |= {name: kept} if kept else {}
-    if MANIFEST not in found:
-        raise _damaged(path, "its end is missing")
-    manifest = _manifest(path, found[MANIFEST])
-    del digests[MANIFEST]
-    if digests != manifest.members:
-        wrong = min(name for name in {*digests, *manifest.members} if digests.get(name) != manifest.members.get(name))
-        raise _damaged(path, f"{wrong} is not what the manifest says")
-    _check_members(path, manifest)
-    return manifest, found.get(KEY, b"")
-
-
-def _digest(path: Path, member: IO[bytes], *, keep: bool) -> tuple[str, bytes]:
-    """The SHA-256 of a member, and if it is asked for what it holds."""
-    digest, kept = hashlib.sha256(), io.BytesIO()
-    with _reading(path):
-        while piece := member.read(PIECE):
-            digest.update(piece)
-            if keep and kept.write(piece) and kept.tell() > LARGEST:
-                raise _damaged(path, "a member is too large")
-    return digest.hexdigest(), kept.getvalue()
-
-
-def _manifest(path: Path, text: bytes) -> Manifest:
-    """Raises `Permanent` if it is of something else, of something newer, or cannot be read."""
-    try:
-        head = msgspec.json.decode(text)
-        if not isinstance(head, dict) or head.get("product") != PRODUCT:
-            raise _foreign(path)
-        made_by = f"{path} was made by a newer Octofleet ({head.get('version')})"
-        if head.get("format") != FORMAT:
-            raise Permanent(made_by, hint="restore it with that version", code="restore")
-        manifest = msgspec.convert(head, Manifest)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise _damaged(path, "its manifest cannot be read") from error
-    if manifest.head > HEAD:
-        raise Permanent(made_by, hint=f"restore it with that version: its tables are at migration {manifest.head}", code="restore")
-    return manifest
-
-
-def _check_members(path: Path, manifest: Manifest) -> None:
-    """Every member has its place, and those of today's tables have their columns."""
-    tables = saved_tables()
-    for name, saved in manifest.tables.items():
-        known = manifest.head != HEAD or (name in tables and tuple(saved.columns) == columns_of(tables[name]))
-        if not known or not all(map(_COLUMN.fullmatch, [name, *saved.columns])):
-            raise _damaged(path, f"it has a table {name} that there is not")
-    if manifest.head == HEAD and manifest.tables.keys() != tables.keys():
-        raise _damaged(path, "a table is missing")
-    for name in manifest.members:
-        kind, _, rest = name.partition("/")
-        if not (
-            name == KEY or (kind == "tables" and rest.partition("/")[0] in manifest.tables) or (kind == "blobs" and rest in manifest.blobs)
-        ):
-            raise _damaged(path, f"{name} should not be there")
-    if KEY not in manifest.members or {BLOBS + name for name in manifest.blobs} - manifest.members.keys():
-        raise _damaged(path, "something that the manifest names is missing")
-    try:
-        for name in manifest.blobs:
-            check_name(name)
-    except Permanent as error:
-        raise _damaged(path, error.message) from error
-
-
 @contextmanager
 def _of_today(path: Path, manifest: Manifest, scratch: Path) -> Iterator[Iterator[Part | SavedBlob]]:
     """What is in a backup, its rows in today's shape; what an older one needs for that is done before the block."""
     if manifest.head == HEAD:
-        yield _saved(path, manifest)
+        yield contents(path, manifest)
         return
     _shape(path, scratch, manifest.head)
     with closing(sqlite3.connect(scratch / "octofleet.db")) as raw:
-        for part in _saved(path, manifest):
+        for part in contents(path, manifest):
             if isinstance(part, Part) and part.table != "about":
                 try:
                     raw.executemany(insert(part.table, part.columns), part.rows)
                 except (sqlite3.Error, OverflowError) as error:
-                    raise _damaged(path, f"its rows of {part.table} do not fit: {error}") from error
+                    raise damaged(path, f"its rows of {part.table} do not fit: {error}") from error
         raw.commit()
     with closing(Store(sqlite_url(scratch))) as store, store.read() as connection:
-        yield chain(dump(connection), (found for found in _saved(path, manifest) if isinstance(found, SavedBlob)))
+        yield chain(dump(connection), (found for found in contents(path, manifest) if isinstance(found, SavedBlob)))
 
 
 def _shape(path: Path, scratch: Path, head: str) -> None:
@@ -262,7 +159,7 @@ def _shape(path: Path, scratch: Path, head: str) -> None:
     config = Config()
     config.set_main_option("script_location", "reconciler:store/migrations")
     if head not in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}:
-        raise _damaged(path, f"nobody knows its migration {head}")
+        raise damaged(path, f"nobody knows its migration {head}")
     engine = create_engine(sqlite_url(scratch))
     try:
         with engine.begin() as connection:
@@ -270,91 +167,3 @@ def _shape(path: Path, scratch: Path, head: str) -> None:
             command.upgrade(config, head)
     finally:
         engine.dispose()
-
-
-def _saved(path: Path, manifest: Manifest) -> Iterator[Part | SavedBlob]:
-    """Rows and blobs as they were saved."""
-    decoders = _decoders() if manifest.head == HEAD else {}
-    numbers = dict.fromkeys(manifest.tables, 0)
-    for name, body in _bodies(path, manifest):
-        if name.startswith(BLOBS):
-            yield SavedBlob(name.removeprefix(BLOBS), body)
-        if not name.startswith(TABLES):
-            continue
-        table = name.split("/")[1]
-        try:
-            rows: Any = decoders[table].decode(body) if decoders else msgspec.msgpack.decode(body, type=list[list[Any]])
-        except msgspec.DecodeError as error:
-            raise _damaged(path, f"{name} holds no rows of {table}") from error
-        numbers[table] += len(rows)
-        yield Part(table, tuple(manifest.tables[table].columns), rows)
-    if numbers != {table: saved.rows for table, saved in manifest.tables.items()}:
-        raise _damaged(path, "it has not as many rows as its manifest says")
-
-
-def _decoders() -> Mapping[str, "msgspec.msgpack.Decoder[Any]"]:
-    return {name: msgspec.msgpack.Decoder(list[_row(table)]) for name, table in saved_tables().items()}  # type: ignore[misc]
-
-
-def _row(table: Table) -> Any:
-    """The type of a row: a tuple with the type of each column."""
-    types: list[Any] = []
-    for name in columns_of(table):
-        column = table.columns[name]
-        found = next(
-            (
-                made
-                for kind, made in ((Boolean, bool), (Float, float), (Integer, _Whole), (LargeBinary, bytes))
-                if isinstance(column.type, kind)
-            ),
-            str,
-        )
-        types.append(found | None if column.nullable else found)
-    return tuple[tuple(types)]  # type: ignore[misc]
-
-
-def _bodies(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    """Every member but the manifest. Raises `Permanent` if one is not what was verified: somebody changes the file meanwhile."""
-    for name, member in _members(path):
-        with _reading(path):
-            body = member.read(LARGEST + 1)
-        if name != MANIFEST:
-            if len(body) > LARGEST or digest_bytes(body) != manifest.members.get(name):
-                raise _damaged(path, f"{name} is not what the manifest says")
-            yield name, body
-
-
-def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each member, which is read before the next one is asked for. Nothing is written anywhere. Raises `Permanent`."""
-    with _reading(path), gzip.open(path) as whole:
-        with tarfile.open(fileobj=whole, mode="r|") as tar:
-            for info in tar:
-                member = tar.extractfile(info) if info.isreg() else None
-                if member is None:
-                    raise _damaged(path, f"{info.name} is no file")
-                yield info.name, member
-        while whole.read(PIECE):  # to the end, where the checksum is
-            pass
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """What may go wrong in reading a backup, in our words."""
-    try:
-        yield
-    except gzip.BadGzipFile as error:
-        raise _foreign(path) from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise _damaged(path, str(error) or "it cannot be read") from error
-    except OSError as error:
-        raise Permanent(f"cannot read {path}: {error.strerror or error}", hint="check its name and mode", code="restore") from error
-
-
-def _foreign(path: Path) -> OctofleetError:
-    return Permanent(f"{path} is no backup of Octofleet", hint="octofleet backup FILE makes one", code="restore")
-
-
-def _damaged(path: Path, what: str) -> OctofleetError:
-    return Permanent(
-        f"the backup {path} is damaged: {what}", hint="take another copy or an older backup; nothing was written", code="restore"
-    )

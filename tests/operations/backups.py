@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.store.backup import MANIFEST
+from reconciler.store.backup_file import MANIFEST
 from reconciler.types.canonical import digest_bytes
 
 

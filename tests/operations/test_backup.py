@@ -1,16 +1,11 @@
 """A backup of either kind of database, restored into either: everything is there again, or nothing is."""
 
 import json
-import os
 import shutil
-import signal
 import sqlite3
 import stat
-import subprocess
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,112 +15,20 @@ from alembic import command
 from sqlalchemy import create_engine
 
 from reconciler.blobs.directory import DirectoryBlobs
-from reconciler.errors import OctofleetError, Permanent, Refused
+from reconciler.errors import Permanent, Refused
 from reconciler.store import backup as backups
-from reconciler.store import restore as restoring
-from reconciler.store.backup import KEY, MANIFEST, Manifest, write_backup
+from reconciler.store.backup import write_backup
+from reconciler.store.backup_file import KEY, MANIFEST, Manifest, verify
 from reconciler.store.blobs import DatabaseBlobs
 from reconciler.store.engine import HEAD, Store, insert, sqlite_url
 from reconciler.store.pages import pages
-from reconciler.store.restore import Restored, restore, verify
 from tests.cli.command import quick
-from tests.conftest import missing
 from tests.fleets import host, repo
-from tests.operations.backups import manifest, members, packed, sealed, unzipped
-from tests.operations.rows import NOW, TABLES, add, add_plan, add_run, everything
-from tests.operations.test_retention import history
+from tests.operations.backups import manifest, members, sealed
+from tests.operations.places import SECRET, Place, filled, place, refused
+from tests.operations.rows import TABLES, add, add_plan, add_run, everything
 from tests.store.databases import KINDS, database
 from tests.store.test_migration import config
-
-SECRET = bytes(range(32))
-VALUES = ["", "ä€😀", "\r\n\t\x7f\x85", "a'b\"c%?", "x" * 10_000]
-NUMBERS = [0.0, -1.5, 1e-300, 1.7976931348623157e308, 0.1 + 0.2, NOW]
-
-
-def filled(store: Store) -> None:
-    """Rows in every table, some at the ends of what a column takes."""
-    with store.write() as connection:
-        history(connection)
-        for number, (text, at) in enumerate(zip([*VALUES, "more"], NUMBERS, strict=True)):
-            add(
-                connection,
-                "observation",
-                address=f"v{number}",
-                kind="absent",
-                digest=text,
-                body=text.encode(),
-                at=at,
-                settled=number % 2 == 0,
-            )
-        add(connection, "touched", source="f", group="g", seq=2**31 - 1)
-        add(connection, "mark", source="f", seq=1)
-        add(
-            connection,
-            "repository",
-            location="l",
-            head="h",
-            planned="p",
-            due_at=1.0,
-            asked_at=None,
-            owner="w",
-            fence=7,
-            failures=0,
-            note="n",
-            at=None,
-        )
-        add(connection, "backoff", address="a", failures=1, until=NOW, reason="r")
-        add(connection, "blob", name="b", body=b"\x00\xff", at=NOW, expires_at=None)
-    assert all(everything(store).values())
-
-
-class Place:
-    """Where something is restored: a database, a key, blobs."""
-
-    def __init__(self, url: str, directory: Path) -> None:
-        directory.mkdir(exist_ok=True)
-        self.url, self.directory, self.store = url, directory, Store(url)
-        self.blobs = DirectoryBlobs(directory=directory / "blobs")
-        self.key = directory / "key"
-
-    def restore(self, path: Path, blobs: Any = None) -> Restored:
-        scratch = self.directory / "scratch"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        return restore(path, self.store, blobs or self.blobs, self.key, scratch)
-
-    def untouched(self) -> bool:
-        rows = everything(self.store)
-        return [name for name in rows if rows[name]] == ["about"] and not self.key.exists() and list(self.blobs.names()) == []
-
-
-@contextmanager
-def place(kind: str, directory: Path) -> Iterator[Place]:
-    directory.mkdir(exist_ok=True)
-    with database(kind, directory) as url:
-        made = Place(url, directory)
-        try:
-            yield made
-        finally:
-            made.store.close()
-
-
-@pytest.fixture
-def target(kind: str, tmp_path: Path) -> Iterator[Place]:
-    """An empty installation of either kind."""
-    with place(kind, tmp_path / "target") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A backup with something of everything, blobs included."""
-    directory = tmp_path_factory.mktemp("whole")
-    store, blobs = Store(sqlite_url(directory)), DirectoryBlobs(directory=directory / "blobs")
-    filled(store)
-    blobs.put("runs/a.log.gz", b"a")
-    write_backup(directory / "backup", store, SECRET, "0.1.0", blobs)
-    store.close()
-    return directory / "backup"
 
 
 @pytest.mark.parametrize("into", KINDS)
@@ -158,6 +61,15 @@ def test_what_is_restored_is_what_was_saved(tmp_path: Path, monkeypatch: pytest.
             number = connection.scalar(f'{insert("plan", TABLES["plan"][1:])} RETURNING "row"', ("i", "f", "c", 1.0, 1.0, True, "l", b""))
             assert number == 11
             add(connection, "log", run="r", step=0, at=1.0, text="t")
+
+
+def test_a_text_that_postgresql_cannot_hold(tmp_path: Path) -> None:
+    with place("sqlite", tmp_path / "of") as one, place("postgresql", tmp_path / "into") as other:
+        with one.store.write() as connection:
+            add(connection, "log", run="r", step=0, at=1.0, text="a\0b")
+        write_backup(tmp_path / "backup", one.store, SECRET, "0.1.0")
+        other.restore(tmp_path / "backup")
+        assert everything(other.store)["log"][0][-1] == "a\ufffdb"
 
 
 def test_the_file_is_private_and_says_what_it_holds(store: Store, tmp_path: Path) -> None:
@@ -273,153 +185,6 @@ def test_the_key_is_private(target: Place, whole: Path) -> None:
     assert stat.S_IMODE(target.key.stat().st_mode) == 0o600
 
 
-def refused(target: Place, path: Path, data: bytes, match: str | None = None) -> OctofleetError:
-    path.write_bytes(data)
-    with pytest.raises(OctofleetError, match=match) as caught:
-        target.restore(path)
-    assert caught.value.hint and target.untouched()
-    return caught.value
-
-
-@pytest.fixture
-def sqlite_target(tmp_path: Path) -> Iterator[Place]:
-    with place("sqlite", tmp_path / "target") as made:
-        yield made
-
-
-def test_a_truncated_backup(sqlite_target: Place, whole: Path, tmp_path: Path) -> None:
-    data = whole.read_bytes()
-    for length in [*range(0, len(data) - 1, max(1, len(data) // 60)), *range(len(data) - 12, len(data))]:
-        assert refused(sqlite_target, tmp_path / "b", data[:length]).code == "restore", length
-
-
-def test_a_backup_that_ends_between_two_members(sqlite_target: Place, whole: Path, tmp_path: Path) -> None:
-    found = members(whole)
-    for number in range(len(found)):
-        refused(sqlite_target, tmp_path / "b", packed(dict(list(found.items())[:number])))
-
-
-def test_a_flipped_byte_anywhere(sqlite_target: Place, whole: Path, tmp_path: Path) -> None:
-    """In the compressed file, and in what it holds: headers, bodies, padding."""
-    data, plain = whole.read_bytes(), unzipped(whole)
-    for place_ in range(10, len(data), max(1, len(data) // 80)):  # the first ten bytes say when it was made, and with what
-        refused(sqlite_target, tmp_path / "b", data[:place_] + bytes([data[place_] ^ 0x10]) + data[place_ + 1 :])
-    import gzip
-
-    for place_ in range(0, len(plain) - 10_240, max(1, len(plain) // 80)):
-        changed = gzip.compress(plain[:place_] + bytes([plain[place_] ^ 0x01]) + plain[place_ + 1 :], 1)
-        (tmp_path / "b").write_bytes(changed)
-        try:
-            found, key = verify(tmp_path / "b")
-        except OctofleetError:
-            continue
-        assert (found, key) == verify(whole), "what is not told changes nothing: padding, owners and modes of members"
-
-
-FOREIGN: dict[str, Callable[[Path], bytes]] = {
-    "nothing": lambda path: b"",
-    "text": lambda path: b"#!/bin/sh\necho hello\n" * 100,
-    "the database": lambda path: b"SQLite format 3\x00" + bytes(4096),
-    "text in gzip": lambda path: __import__("gzip").compress(b"hello\n" * 1000),
-    "nothing in gzip": lambda path: __import__("gzip").compress(b""),
-    "an empty tar": lambda path: packed({}),
-    "another tar": lambda path: packed({"etc/passwd": b"root"}),
-    "another manifest": lambda path: packed({MANIFEST: b'{"product": "other", "format": 1}'}),
-    "a list": lambda path: packed({MANIFEST: b"[]"}),
-    "not json": lambda path: packed({MANIFEST: b"\xff{"}),
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_foreign_file(sqlite_target: Place, tmp_path: Path, name: str) -> None:
-    assert refused(sqlite_target, tmp_path / "b", FOREIGN[name](tmp_path)).code == "restore"
-
-
-def test_a_zip_and_a_directory_and_nothing(sqlite_target: Place, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "z", "w") as file:
-        file.writestr("a", "b")
-    for path in (tmp_path / "z", tmp_path, tmp_path / "nothing"):
-        with pytest.raises(Permanent) as caught:
-            sqlite_target.restore(path)
-        assert caught.value.code == "restore" and caught.value.hint and sqlite_target.untouched()
-
-
-def linked(parts: dict[str, bytes]) -> bytes:
-    link = tarfile.TarInfo("tables/record/9.msgpack")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    return packed([(link, b""), *((tarfile.TarInfo(name), body) for name, body in parts.items())])
-
-
-def rows(parts: dict[str, bytes], table: str, change: Callable[[list[list[Any]]], Any]) -> dict[str, bytes]:
-    """With other rows in a table's first member."""
-    name = next(name for name in parts if name.startswith(f"tables/{table}/"))
-    return parts | {name: msgspec.msgpack.encode(change(msgspec.msgpack.decode(parts[name])))}
-
-
-def said(parts: dict[str, bytes], **more: Any) -> dict[str, Any]:
-    """A part of the manifest, changed."""
-    found = json.loads(parts[MANIFEST])
-    return {name: found[name] | value for name, value in more.items()}
-
-
-TAMPERED: dict[str, Callable[[dict[str, bytes]], bytes]] = {
-    "a member changed": lambda p: packed(rows(p, "record", lambda r: [[*r[0][:-1], "other"]])),
-    "a member more": lambda p: packed({"tables/record/7.msgpack": p[MANIFEST], **p}),
-    "a member behind the manifest": lambda p: packed({**p, "key2": b""}),
-    "a member less": lambda p: packed({name: body for name, body in p.items() if name != KEY}),
-    "a member twice": lambda p: packed([(tarfile.TarInfo(name), body) for name, body in [*list(p.items())[:1], *p.items()]]),
-    "a link": linked,
-    "no key": lambda p: sealed({name: body for name, body in p.items() if name != KEY}),
-    "a foreign member": lambda p: sealed({"boot/x": b"", **p}),
-    "a foreign table": lambda p: sealed({"tables/other/0.msgpack": b"\x90", **p}),
-    "a table that there is not": lambda p: sealed(p, **said(p, tables={'x"; DROP TABLE plan; --': {"columns": ["a"], "rows": 0}})),
-    "a column that there is not": lambda p: sealed(p, **said(p, tables={"record": {"columns": ["address", "x"], "rows": 1}})),
-    "a table less": lambda p: sealed(p, tables={n: t for n, t in json.loads(p[MANIFEST])["tables"].items() if n != "backoff"}),
-    "more rows said": lambda p: sealed(p, **said(p, tables={"mark": {"columns": ["source", "seq"], "rows": 2}})),
-    "a row less": lambda p: sealed(rows(p, "log", lambda r: r[1:])),
-    "a value less": lambda p: sealed(rows(p, "record", lambda r: [r[0][1:]])),
-    "a number for a text": lambda p: sealed(rows(p, "mark", lambda r: [[1, 1]])),
-    "a text for bytes": lambda p: sealed(rows(p, "spec", lambda r: [[r[0][0], "text"], *r[1:]])),
-    "nothing where something must be": lambda p: sealed(rows(p, "mark", lambda r: [[None, 1]])),
-    "a number too large": lambda p: sealed(rows(p, "mark", lambda r: [["f", 2**63]])),
-    "the same row twice": lambda p: sealed(rows(p, "log", lambda r: [r[1], *r[1:]])),
-    "a run without its plan": lambda p: sealed(rows(p, "run", lambda r: [[r[0][0], 999, *r[0][2:]], *r[1:]])),
-    "rows that are none": lambda p: sealed(rows(p, "log", lambda r: 5)),
-    "not MessagePack": lambda p: sealed(p | {next(n for n in p if n.startswith("tables/log/")): b"\xc1"}),
-    "a blob without a name": lambda p: sealed({"blobs/../x": b"", **p}, blobs={"../x": None}),
-    "a blob that is not there": lambda p: sealed(p, **said(p, blobs={"c": None})),
-    "types": lambda p: sealed(p, tables=[]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TAMPERED)
-def test_a_tampered_backup(target: Place, whole: Path, tmp_path: Path, name: str) -> None:
-    data = TAMPERED[name](members(whole))
-    kept_outside = {"more rows said", "a row less", "a value less", "a number for a text", "a text for bytes", "nothing where something must be",
-                    "a number too large", "the same row twice", "a run without its plan", "rows that are none", "not MessagePack"}  # fmt: skip
-    (tmp_path / "b").write_bytes(data)
-    with pytest.raises(OctofleetError) as caught:
-        target.restore(tmp_path / "b", DatabaseBlobs(store=target.store) if name in kept_outside else None)
-    assert caught.value.hint and target.untouched()
-
-
-def test_sealing_alone_is_no_damage(sqlite_target: Place, whole: Path, tmp_path: Path) -> None:
-    """So that the cases above fail for what they are about."""
-    (tmp_path / "b").write_bytes(sealed(members(whole)))
-    sqlite_target.restore(tmp_path / "b")
-
-
-@pytest.mark.parametrize("more", [{"format": 2}, {"head": "9999"}, {"format": 2, "members": 5, "new": {}}, {"head": "9999", "new": 1}])
-def test_a_backup_of_a_newer_octofleet(sqlite_target: Place, whole: Path, tmp_path: Path, more: dict[str, Any]) -> None:
-    error = refused(sqlite_target, tmp_path / "b", sealed(members(whole), version="7.8.9", **more), "newer Octofleet")
-    assert "7.8.9" in error.message and "that version" in error.hint
-
-
-def test_a_backup_with_more_said_is_read(sqlite_target: Place, whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "b").write_bytes(sealed(members(whole), note="a later version may say more"))
-    sqlite_target.restore(tmp_path / "b")
-
-
 def older(directory: Path, head: str) -> bytes:
     """A backup as it would have been at an older migration."""
     engine = create_engine(sqlite_url(directory))
@@ -487,88 +252,6 @@ def test_a_migration_that_nobody_knows(sqlite_target: Place, tmp_path: Path, hea
     data = older(tmp_path, "0002")
     (tmp_path / "b").write_bytes(data)
     refused(sqlite_target, tmp_path / "b", sealed(members(tmp_path / "b"), head=head))
-
-
-def killed_at(target: Place, path: Path, n: int) -> int:
-    """Restore in a child that is killed at its n-th step; how it ended."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        count = 0
-
-        def tick() -> None:
-            nonlocal count
-            count += 1
-            if count == n:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def ticking(function: Any) -> Any:
-            def run(*args: Any, **more: Any) -> Any:
-                tick()
-                found = function(*args, **more)
-                tick()
-                return found
-
-            return run
-
-        for name in ("insert", "save_blob", "create_file", "_settle", "_check_empty"):
-            setattr(restoring, name, ticking(getattr(restoring, name)))
-        target.store = Store(target.url)
-        target.restore(path, DatabaseBlobs(store=target.store))
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def test_killed_in_the_middle_there_is_nothing(target: Place, whole: Path) -> None:
-    n = 1
-    while (code := killed_at(target, whole, n)) != 0:
-        assert code == -signal.SIGKILL
-        rows = everything(target.store)
-        assert [name for name in rows if rows[name]] == ["about"], n
-        n += 1
-    assert n > 30 and everything(target.store)["record"], "the last one was not killed, and found what those before had left no trouble"
-    assert target.key.read_bytes() == SECRET
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A file system in memory that is soon full."""
-    path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True, check=False)
-    if done.returncode:
-        missing("tmpfs", "run as root where mounts are allowed")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
-def test_a_full_disk_leaves_no_backup(store: Store, tmp_path: Path) -> None:
-    with store.write() as connection:
-        for number in range(60):
-            add(connection, "spec", digest=f"{number}", body=os.urandom(50_000))
-    with small_disk(tmp_path / "small", "1m") as directory:
-        with pytest.raises(Permanent, match="No space left"):
-            write_backup(directory / "backup", store, SECRET, "0.1.0")
-        assert list(directory.iterdir()) == []
-
-
-def test_a_full_disk_leaves_an_empty_database(tmp_path: Path) -> None:
-    source = Store(sqlite_url(tmp_path))
-    with source.write() as connection:
-        for number in range(60):
-            add(connection, "spec", digest=f"{number}", body=os.urandom(50_000))
-    write_backup(tmp_path / "backup", source, SECRET, "0.1.0")
-    source.close()
-    with small_disk(tmp_path / "small", "2m") as directory, place("sqlite", directory / "data") as target:
-        with pytest.raises(OctofleetError) as caught:
-            target.restore(tmp_path / "backup")
-        assert "free space" in caught.value.hint and target.untouched()
-        subprocess.run(["mount", "-o", "remount,size=20m", directory], check=True)
-        target.restore(tmp_path / "backup")
-        assert len(everything(target.store)["spec"]) == 60
 
 
 @pytest.mark.parametrize("into", [("postgresql", "sqlite"), ("sqlite", "postgresql")], ids="-".join)

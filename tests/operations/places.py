@@ -1,0 +1,96 @@
+"""Where backups come from and go to: a database of either kind, a key, blobs."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.blobs.directory import DirectoryBlobs
+from reconciler.errors import OctofleetError
+from reconciler.store.engine import Store
+from reconciler.store.restore import Restored, restore
+from tests.operations.rows import NOW, add, everything
+from tests.operations.test_retention import history
+from tests.store.databases import database
+
+SECRET = bytes(range(32))
+VALUES = ["", "ä€😀", "\r\n\t\x7f\x85", "a'b\"c%?", "x" * 10_000]
+NUMBERS = [0.0, -1.5, 1e-300, 1.7976931348623157e308, 0.1 + 0.2, NOW]
+
+
+def filled(store: Store) -> None:
+    """Rows in every table, some at the ends of what a column takes."""
+    with store.write() as connection:
+        history(connection)
+        for number, (text, at) in enumerate(zip([*VALUES, "more"], NUMBERS, strict=True)):
+            add(
+                connection,
+                "observation",
+                address=f"v{number}",
+                kind="absent",
+                digest=text,
+                body=text.encode(),
+                at=at,
+                settled=number % 2 == 0,
+            )
+        add(connection, "touched", source="f", group="g", seq=2**31 - 1)
+        add(connection, "mark", source="f", seq=1)
+        add(
+            connection,
+            "repository",
+            location="l",
+            head="h",
+            planned="p",
+            due_at=1.0,
+            asked_at=None,
+            owner="w",
+            fence=7,
+            failures=0,
+            note="n",
+            at=None,
+        )
+        add(connection, "backoff", address="a", failures=1, until=NOW, reason="r")
+        add(connection, "blob", name="b", body=b"\x00\xff", at=NOW, expires_at=None)
+    assert all(everything(store).values())
+
+
+class Place:
+    """Where something is restored: a database, a key, blobs."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+        self.url, self.directory, self.store = url, directory, Store(url)
+        self.blobs = DirectoryBlobs(directory=directory / "blobs")
+        self.key = directory / "key"
+
+    def restore(self, path: Path, blobs: Any = None) -> Restored:
+        scratch = self.directory / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        return restore(path, self.store, blobs or self.blobs, self.key, scratch)
+
+    def untouched(self) -> bool:
+        rows = everything(self.store)
+        return [name for name in rows if rows[name]] == ["about"] and not self.key.exists() and list(self.blobs.names()) == []
+
+
+@contextmanager
+def place(kind: str, directory: Path) -> Iterator[Place]:
+    directory.mkdir(exist_ok=True)
+    with database(kind, directory) as url:
+        made = Place(url, directory)
+        try:
+            yield made
+        finally:
+            made.store.close()
+
+
+def refused(target: Place, path: Path, data: bytes, match: str | None = None) -> OctofleetError:
+    path.write_bytes(data)
+    with pytest.raises(OctofleetError, match=match) as caught:
+        target.restore(path)
+    assert caught.value.hint and target.untouched()
+    return caught.value
