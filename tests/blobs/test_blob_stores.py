@@ -15,9 +15,10 @@ from reconciler.blobs.s3 import S3Blobs
 from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.settings import Blobs, Settings
 from reconciler.store.blobs import DatabaseBlobs
-from reconciler.store.engine import Store, sqlite_url
+from reconciler.store.engine import Store
 from reconciler.wiring import Installation, open_installation
 from tests.blobs.s3_server import CREDENTIALS, server
+from tests.store.databases import KINDS, database
 
 EVERY = bytes(range(256))
 LATER = 4_000_000_000.25
@@ -40,16 +41,17 @@ def bucket(url: str, name: str) -> S3Blobs:
     return made
 
 
-@pytest.fixture(params=["directory", "database", "s3"])
+@pytest.fixture(params=["directory", "s3", *KINDS])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
     if request.param == "directory":
         yield DirectoryBlobs(directory=tmp_path / "blobs")
     elif request.param == "s3":
         yield bucket(request.getfixturevalue("s3"), f"b{time.monotonic_ns()}")
     else:
-        store = Store(sqlite_url(tmp_path))
-        yield DatabaseBlobs(store=store)
-        store.close()
+        with database(request.param, tmp_path) as url:
+            store = Store(url)
+            yield DatabaseBlobs(store=store)
+            store.close()
 
 
 @pytest.mark.parametrize("body", [b"", b"\n", EVERY, EVERY * 4096], ids=["empty", "line", "every byte", "a megabyte"])
