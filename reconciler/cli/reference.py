@@ -41,7 +41,8 @@ KEYS = {
     "blobs.region": "s3: the region. Empty: the SDK's own choice.",
     "blobs.store": "Empty: `directory`; with PostgreSQL `database`.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
-    "database_url": "`sqlite:///PATH`. Empty: `octofleet.db` in the data directory.",
+    "database_url": "`sqlite:///PATH`, or `postgresql://USER:PASSWORD@HOST/DATABASE` as libpq reads it (15 or newer, UTF-8, the extra `postgresql`): "
+    "several hosts with commas between, `?sslmode=verify-full`, `?passfile=PATH`. Empty: `octofleet.db` in the data directory.",
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",

@@ -31,7 +31,7 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
 
 def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     """Row and id of every plan whose id begins so, newest first."""
-    pattern = re.sub(r"([/%_])", r"/\1", prefix) + "%"
+    pattern = re.sub(r"([/%_])", r"/\1", prefix.lower()) + "%"  # SQLite does not tell the cases apart, PostgreSQL does
     rows = connection.rows("""SELECT "row", id FROM plan WHERE id LIKE ? ESCAPE '/' ORDER BY "row" DESC""", (pattern,))
     return [(row, found) for row, found in rows]
 
