@@ -27,7 +27,7 @@ def save_observations(connection: Connection, found: Mapping[str, Observation], 
             item.at,
             settled[address],
         )
-        for address, item in found.items()
+        for address, item in sorted(found.items(), key=lambda seen: seen[0])
     )
     connection.run_many(upsert("observation", COLUMNS, newer="at"), rows)
 

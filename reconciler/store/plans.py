@@ -40,7 +40,7 @@ def same_plan(connection: Connection, made: Plan) -> int | None:
 
 def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     """Row and id of every plan whose id begins so, newest first."""
-    pattern = re.sub(r"([/%_])", r"/\1", prefix) + "%"
+    pattern = re.sub(r"([/%_])", r"/\1", prefix.lower()) + "%"  # SQLite does not tell the cases apart, PostgreSQL does
     rows = connection.rows("""SELECT "row", id FROM plan WHERE id LIKE ? ESCAPE '/' ORDER BY "row" DESC""", (pattern,))
     return [(row, found) for row, found in rows]
 

@@ -54,7 +54,7 @@ def save_records(connection: Connection, records: Iterable[Recorded]) -> None:
             item.observed_digest,
             item.commit,
         )
-        for item in records
+        for item in sorted(records, key=lambda item: item.address)
     ]
     touched = _groups_at(connection, [row[0] for row in rows]) | {(row[1], row[4]) for row in rows}
     connection.run_many(upsert("record", COLUMNS), rows)
@@ -63,7 +63,7 @@ def save_records(connection: Connection, records: Iterable[Recorded]) -> None:
 
 def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
     """Forget these records. Touches their groups."""
-    touched = _groups_at(connection, addresses)
+    touched = _groups_at(connection, sorted(addresses))
     connection.run_in("DELETE FROM record WHERE address IN (...)", addresses)
     _touch(connection, touched)
 
@@ -151,7 +151,7 @@ class Counts(Mapping[tuple[str, str], int]):
 
 def save_specs(connection: Connection, specs: Iterable[Spec]) -> None:
     """Store specifications under their digests; one that is there already is replaced, so that its references to secrets are the newest."""
-    connection.run_many(upsert("spec", ("digest", "body")), {digest(item): pack(item) for item in specs}.items())
+    connection.run_many(upsert("spec", ("digest", "body")), sorted({digest(item): pack(item) for item in specs}.items()))
 
 
 def load_specs(connection: Connection, digests: Iterable[str]) -> dict[str, Spec]:

@@ -107,7 +107,7 @@ class Watched(Store):
 
     def __init__(self, url: str, countdown: Countdown) -> None:
         super().__init__(url)
-        self.countdown, self.most, self.after = countdown, 0, lambda: None
+        self.countdown, self.most = countdown, 0
 
     @contextmanager
     def write(self, *, alone: bool = True) -> Iterator[Connection]:

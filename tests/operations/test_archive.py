@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from reconciler.errors import Permanent
 from reconciler.store import archive
 from reconciler.store.archive import Line, load_log, move_log
 from reconciler.store.blobs import DatabaseBlobs
-from reconciler.store.engine import Store
+from reconciler.store.engine import Connection, Store
 from tests.cli.command import quick
 from tests.fleets import repo
 from tests.operations.rows import Countdown, Died, Watched, WatchedBlobs, add, add_plan, add_run, ids
@@ -80,6 +82,33 @@ def test_the_table_gives_a_number_again_and_no_line_is_taken_for_another(store: 
     move_log(store, blobs, "r")
     assert len(load_log(store, blobs, "r").lines) == len(lines) + 1
     assert [line.text for line in load_log(store, blobs, "open").lines] == ["of another run"]
+
+
+def test_a_number_that_is_given_again_while_rows_go(database_url: str, blobs: DirectoryBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two transactions another process ends the work, and a running run gets a number that is still to be deleted."""
+    monkeypatch.setattr(archive, "ROWS", 5)
+    other = Store(database_url)
+    lines = filled(other)
+
+    class Slow(Store):
+        first = True
+
+        @contextmanager
+        def write(self, *, alone: bool = True) -> Iterator[Connection]:
+            with super().write(alone=alone) as connection:
+                yield connection
+            if self.first:
+                self.first = False
+                move_log(other, blobs, "r")
+                with other.write() as connection:
+                    add(connection, "log", id=lines[-1].id, run="open", step=9, at=99.0, text="of another run")
+
+    store = Slow(database_url)
+    move_log(store, blobs, "r")
+    assert load_log(other, blobs, "r").lines == lines
+    assert "of another run" in [line.text for line in load_log(other, blobs, "open").lines]
+    store.close()
+    other.close()
 
 
 @pytest.mark.parametrize("kept_in", ["directory", "database"])

@@ -309,3 +309,18 @@ def test_an_open_run_is_paused_and_does_not_go_on(tmp_path: Path) -> None:
 def test_a_manifest_is_told_as_it_was_written(whole: Path) -> None:
     found, key = verify(whole)
     assert isinstance(found, Manifest) and key == SECRET and found.blobs == {"runs/a.log.gz": None} and found.with_blobs
+
+
+def test_the_commands_say_what_they_did_and_what_is_next(tmp_path: Path) -> None:
+    assert quick(tmp_path / "one", "status").code == 0
+    done = quick(tmp_path / "one", "backup", str(tmp_path / "b"))
+    assert done.code == 0 and "wrote" in done.out and "as secret as the data directory" in done.out
+    again = quick(tmp_path / "one", "backup", str(tmp_path / "b"), "--json")
+    assert again.code == 1 and again.json["error"]["code"] == "file-exists" and again.json["error"]["hint"]
+    done = quick(tmp_path / "two", "restore", str(tmp_path / "b"))
+    assert done.code == 0 and "without --blobs" in done.out and "next: octofleet plan --refresh" in done.out
+    made = repo(tmp_path / "repo")
+    assert quick(tmp_path / "two", "apply", "--approve", "--repo", str(made.path)).code == 0
+    refused = quick(tmp_path / "two", "restore", str(tmp_path / "b"), "--json")
+    assert refused.code == 1 and refused.json["error"]["code"] == "restore" and refused.json["error"]["hint"]
+    assert list((tmp_path / "two" / "scratch").iterdir()) == []

@@ -14,6 +14,8 @@ from reconciler.store.records import load_specs, save_specs
 from reconciler.store.retention import Pruned, prune
 from reconciler.store.runs import FORGET
 from reconciler.types.canonical import digest, pack
+from tests.cli.command import quick
+from tests.fleets import host, repo
 from tests.operations.rows import (
     DAY,
     NOW,
@@ -234,3 +236,16 @@ def test_sqlite_finds_what_belongs_to_a_run_by_its_key(tmp_path: Path) -> None:
             steps = [row[3] for row in connection.rows(query)]
             assert not [step for step in steps if step.startswith(f"SCAN {table}")], (table, steps)
     store.close()
+
+
+def test_the_command_says_how_much_of_what(tmp_path: Path) -> None:
+    made, data = repo(tmp_path / "repo"), tmp_path / "data"
+    assert quick(data, "prune").out == "nothing is old enough to go\n"
+    for _ in range(2):
+        assert quick(data, "apply", "--approve", "--repo", str(made.path)).code == 0
+        made.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+    env = {"OCTOFLEET_RETENTION__LOG_DAYS": "0", "OCTOFLEET_RETENTION__RUNS_DAYS": "0"}
+    would = quick(data, "prune", "--dry-run", env=env).out
+    assert would == quick(data, "prune", "--dry-run", env=env).out and "runs: 1 would go" in would
+    assert quick(data, "prune", env=env).out == would.replace(" would go", "")
+    assert len(quick(data, "runs", "--json").json["runs"]) == 1 and quick(data, "plan", "--repo", str(made.path)).code == 0

@@ -19,8 +19,8 @@ def kind() -> str:
 
 @pytest.fixture
 def server() -> Iterator[peer.Server]:
-    """A server of one's own, which may be ended."""
-    with peer.server() as made:
+    """A server of one's own, which may be ended, and keeps what it has committed."""
+    with peer.server(durable=True) as made:
         yield made
 
 
