@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -120,6 +120,7 @@ class Settings(Table, frozen=True):
     """The whole file."""
 
     database_url: str = ""
+    log: Literal["console", "json"] = "console"
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
     git: Git = Git()

@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 import msgspec
@@ -44,6 +44,7 @@ KEYS = {
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",
+    "log": "How lines of the log are written to stderr: `key=value` (`console`), or one JSON object each (`json`).",
     "memory.enabled": "Adds the driver `memory`: simulated machines.",
     "memory.operation_s": "How long installing a simulated machine takes, in seconds.",
     "memory.settle_s": "How long a simulated creation may stay hidden after a lost reply, in seconds.",
@@ -146,6 +147,8 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
 def _type(of: Any) -> str:
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
+    if get_origin(of) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(of))
     return names.get(of) or f"list of {names[get_args(of)[0]]}s"
 
 
