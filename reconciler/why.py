@@ -64,6 +64,8 @@ CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every code, and what it means."""
+SEEN = frozenset({"gone", "differs", "proposed", "unknown"})
+"""Codes of what was seen: `since` is when."""
 PLAN_AGAIN = "octofleet plan shows what is left, octofleet apply does it"
 DEFERRED_NEXT = {
     "desired-unknown": "octofleet validate names what is wrong in the repository",
@@ -101,9 +103,11 @@ class Why:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWhy:
-    """An open run: its open lanes, how many of its changes stand how (`open`, or as a status), why what is open waits, and why what ended badly did."""
+    """An open run: its open lanes, how many of its changes stand how (`open`, or as a status), why what is open waits, and why what ended badly did.
+    `said`: when and why a person paused or cancelled it."""
 
     run: JournalRun
+    said: tuple[float, str] | None
     lanes: tuple[LaneRow, ...]
     changes: Mapping[str, int]
     waits: tuple[Why, ...]
@@ -162,7 +166,7 @@ def whys(
 
 
 def _together(found: Iterable[Why]) -> tuple[Why, ...]:
-    """Those with the same code, text and next step as one, the most frequent first."""
+    """Those with the same code, text and next step as one, the most frequent first; what only waits its turn last."""
     kinds: dict[tuple[str, str, str], list[Why]] = {}
     for one in found:
         kinds.setdefault((one.code, one.text, one.next), []).append(one)
@@ -179,7 +183,7 @@ def _together(found: Iterable[Why]) -> tuple[Why, ...]:
         )
         for (code, text, then), ones in kinds.items()
     ]
-    return tuple(sorted(made, key=lambda why: (-why.number, why.code, why.text)))
+    return tuple(sorted(made, key=lambda why: (why.code == "earlier-wave", -why.number, why.code, why.text)))
 
 
 def _least(times: Iterable[float | None]) -> float | None:
@@ -217,6 +221,7 @@ class _Asked:
         bad = list(ended_badly(self._connection, run.id))
         return RunWhy(
             run=run,
+            said=self._said(run),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
             waits=_together([*self._steps(run, reached), *self._lanes(run, rest, first)]),
@@ -238,17 +243,18 @@ class _Asked:
             return "under-way", f"worker {self._living[step.owner].name} is at it", f"wait; octofleet logs {run.id} shows how far it is"
         if step.owner:
             return "interrupted", "the worker that had it is gone; its lease is about to be taken away", self._resume(run)
-        blocked = self._blocked(run, step.driver, step.tenant)
+        if blocked := self._blocked(run, step.driver, step.tenant, begun=step.state != "ready"):
+            code, text, then = blocked
+            return code, f"{text}; {step.note}" if step.note else text, then
         if step.note.startswith("waits for "):
             return "needs", f"it {step.note}", "wait for that change, or see above why it waits itself"
         if step.due_at > self._now and step.attempts:
             return "retry", f"it may work later: {step.note}", "wait, or mend what the error says"
         if step.state == "waiting":
-            then = blocked[2] if blocked else f"wait; octofleet cancel {run.id} --reason WHY gives it up"
-            return "operation", step.note or CODES["operation"], then
+            return "operation", step.note or CODES["operation"], f"wait; octofleet cancel {run.id} --reason WHY gives it up"
         if step.due_at > self._now:
             return "settling", step.note or CODES["settling"], "wait"
-        return blocked or ("interrupted", CODES["interrupted"], "wait; a worker takes it up by itself")
+        return "interrupted", CODES["interrupted"], "wait; a worker takes it up by itself"
 
     def _lanes(self, run: JournalRun, lanes: Iterable[tuple[LaneRow, int]], first: Mapping[str, int]) -> Iterator[Why]:
         """Steps that have not begun, by tenant, driver and wave: they have no story of their own."""
@@ -259,15 +265,20 @@ class _Asked:
             if lane.wave != first[lane.tenant]:
                 found = ("earlier-wave", CODES["earlier-wave"], "wait; the first wave that is open says why it waits")
             else:
-                found = self._blocked(run, lane.driver, lane.tenant) or ("due", CODES["due"], "wait, or start more workers")
-            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, since=run.started_at)
+                found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
+            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number)
 
-    def _blocked(self, run: JournalRun, driver: str, tenant: str) -> tuple[str, str, str] | None:
-        """Why nobody may take a step of this driver and tenant, or None."""
-        if run.state in ("paused", "cancelling"):
-            said = last_words(self._connection, run.id, "paused: " if run.state == "paused" else "cancelled: ")
-            text = f"the run is {run.state}" + (f": {said[1].partition(': ')[2]}" if said else "")
-            return run.state, text, f"octofleet resume {run.id} goes on" if run.state == "paused" else "wait until what has begun has ended"
+    def _said(self, run: JournalRun) -> tuple[float, str] | None:
+        """The line of the log with which a person paused or cancelled it. Whoever that was is not recorded."""
+        words = {"paused": "paused: ", "cancelling": "cancelled: "}.get(run.state)
+        return last_words(self._connection, run.id, words) if words else None
+
+    def _blocked(self, run: JournalRun, driver: str, tenant: str, *, begun: bool) -> tuple[str, str, str] | None:
+        """Why nobody may take a step of this driver and tenant, or None. What has begun of a cancelled run is still brought to its end."""
+        if run.state == "paused":
+            return "paused", "the run is paused", f"octofleet resume {run.id} goes on"
+        if run.state == "cancelling" and not begun:
+            return "cancelling", "the run is cancelled", "wait until what has begun has ended"
         if not self._living:
             return "no-worker", "no worker lives", self._resume(run)
         if driver and driver not in self._known:

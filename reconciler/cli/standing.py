@@ -5,12 +5,11 @@ from typing import Any
 
 from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
-from reconciler.why import RunWhy, SourceWhy, Why, Whys
+from reconciler.why import SEEN, RunWhy, SourceWhy, Why, Whys
 
 MOST = 20
-"""How many of a kind are named."""
+"""How many of a kind are named; fewer for each reason, if there are several."""
 MOST_REASONS = 12
-INDENT = "    "
 
 
 def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
@@ -23,6 +22,9 @@ def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
     yield Line(f"  {done:,} of {counted(whole, 'change')} done{others}")
     if run.reason:
         yield Line(f"  reason: {brief(run.reason)}", "dim")
+    if found.said is not None:
+        at, text = found.said
+        yield Line(f"  {duration(now - at)} ago: {brief(text)}", "warn")
     yield from _lanes(found)
     yield from _part("waiting", found.waits, "step", now, "warn")
     yield from _part("ended badly so far", found.failed, "change", now, "bad")
@@ -73,32 +75,35 @@ def _part(title: str, reasons: Sequence[Why], noun: str, now: float, style: str,
     if not reasons:
         return
     yield Line(f"{indent}{title}: {counted(sum(why.number for why in reasons), noun)}", style)
+    most = MOST // min(len(reasons), MOST_REASONS // 2)
     for why in reasons[:MOST_REASONS]:
-        yield from _why(why, now, indent + INDENT)
+        yield from _why(why, now, indent + "  ", most)
     rest = reasons[MOST_REASONS:]
     if rest:
         yield Line(
-            f"{indent}{INDENT}and {counted(sum(why.number for why in rest), noun)} for {counted(len(rest), 'more reason')}; --json has all"
+            f"{indent}  and {counted(sum(why.number for why in rest), noun)} for {counted(len(rest), 'more reason')}; --json has all"
         )
 
 
-def _why(why: Why, now: float, indent: str) -> Iterator[Line]:
+def _why(why: Why, now: float, indent: str, most: int) -> Iterator[Line]:
     yield Line(f"{indent}{why.code} ({why.number:,}): {brief(why.text)}")
+    yield Line(f"{indent}  next: {why.next}", "change")
     times = ", ".join(_times(why, now))
     if times:
         yield Line(f"{indent}  {times}", "dim")
-    yield from (Line(f"{indent}  {printable(what)}") for what in why.what[:MOST])
-    if len(why.what) > MOST:
-        yield Line(f"{indent}  and {len(why.what) - MOST:,} more")
-    yield Line(f"{indent}  next: {why.next}", "change")
+    yield from (Line(f"{indent}    {printable(what)}") for what in why.what[:most])
+    if len(why.what) > most:
+        yield Line(f"{indent}    and {len(why.what) - most:,} more")
 
 
 def _times(why: Why, now: float) -> Iterator[str]:
     first = "the first " if why.number > 1 else ""
-    if why.since is not None:
-        yield f"{first}since {duration(now - why.since)}"
+    if why.since is not None and why.code in SEEN:
+        yield f"{first}seen {duration(now - why.since)} ago"
+    elif why.since is not None:
+        yield f"{first}for {duration(now - why.since)}"
     if why.again is not None:
-        yield f"{first}again in {duration(why.again - now)}" if why.again > now else f"{first}again now"
+        yield f"{first}tried again in {duration(why.again - now)}" if why.again > now else f"{first}tried again now"
     if why.deadline is not None:
         yield f"{first}given up in {duration(why.deadline - now)}" if why.deadline > now else f"{first}past its deadline"
 
@@ -118,6 +123,7 @@ def document(found: Whys) -> dict[str, Any]:
                 "state": one.run.state,
                 "startedAt": one.run.started_at,
                 "reason": one.run.reason,
+                "said": {"at": one.said[0], "text": one.said[1]} if one.said else None,
                 "changes": dict(one.changes),
                 "lanes": [{"wave": lane.wave, "driver": lane.driver, "tenant": lane.tenant, "open": lane.open} for lane in one.lanes],
                 "waiting": _documents(one.waits),
