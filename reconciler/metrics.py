@@ -24,8 +24,13 @@ BREAKER_STATES = ("closed", "open", "half-open")
 def enable(registry: "CollectorRegistry | None" = None) -> "CollectorRegistry":
     """Measure every stage from now on; once for each process. Gives the registry, by default one that holds nothing else. Raises ValueError if
     the registry has the histogram already."""
-    from prometheus_client import CollectorRegistry, Histogram  # noqa: PLC0415 - takes longer to import than many a plan takes
+    from prometheus_client import (  # noqa: PLC0415 - takes longer to import than many a plan takes
+        CollectorRegistry,
+        Histogram,
+        disable_created_metrics,
+    )
 
+    disable_created_metrics()  # when a series began, once more for each of them: nobody asks
     registry = registry or CollectorRegistry()
     text = "How long a stage of the work took, in seconds; stages inside others are told too."
     histogram = Histogram(NAME, text, ["stage"], buckets=BUCKETS_S, registry=registry)
