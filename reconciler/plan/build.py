@@ -5,7 +5,7 @@ Out: an immutable `Plan`. The order of the cases never matters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reconciler.plan.decide import Case, decide, voids
 from reconciler.plan.guard import GuardRules, judge
@@ -21,7 +21,7 @@ from reconciler.types.resource import parts
 class Frame:
     """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source.
     `causes`: only changes with one of these, or None for all.
-    `verdicts`: of guards that are not about changes."""
+    `verdicts`: of guards that are not about changes. `left_alone`: code and reason for addresses that are not to be changed by this plan."""
 
     source: str
     scope: str
@@ -38,6 +38,7 @@ class Frame:
     deferred: tuple[Deferred, ...] = ()
     causes: frozenset[Cause] | None = None
     verdicts: tuple[GuardVerdict, ...] = ()
+    left_alone: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -> Plan:
@@ -48,6 +49,7 @@ def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -
     decisions: dict[str, Change | Deferred | None] = {address: decide(case) for address, case in known.items()}
     decisions.update((change.address, change) for change in decided)
     _void(known, decisions, frame.kinds)
+    _leave_alone(frame, decisions)
     _narrow(frame, decisions)
     _wait_for_deferred(known, decisions)
     changes = ordered([item for item in decisions.values() if isinstance(item, Change)])
@@ -66,6 +68,13 @@ def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -
         hosts=frame.hosts,
         observed_from=frame.observed_from,
     )
+
+
+def _leave_alone(frame: Frame, decisions: dict[str, Change | Deferred | None]) -> None:
+    for address, (code, reason) in frame.left_alone.items():
+        item = decisions.get(address)
+        if isinstance(item, Change):
+            decisions[address] = Deferred(address=address, code=code, reason=reason, group=item.group)
 
 
 def _narrow(frame: Frame, decisions: dict[str, Change | Deferred | None]) -> None:

@@ -114,11 +114,12 @@ class Readiness:
                 return [Reason(code="database", text=gone)]
             with store.write(alone=False) as connection:
                 version = str(connection.scalar("SELECT version_num FROM alembic_version"))
+                readable_from = connection.scalar("SELECT value FROM about WHERE key = 'readable_from'")
                 connection.run("UPDATE about SET value = value WHERE key = ''")  # refused where nothing can be written
         except OctofleetError as error:
             return [Reason(code="database", text=str(error))]
-        if version > HEAD:
-            text = f"the database is at migration {version}, and this version of Octofleet knows {HEAD} as the newest"
+        if version > HEAD and (readable_from is None or readable_from > HEAD):
+            text = f"the database is at migration {version}, which this version of Octofleet, that knows {HEAD}, may not use"
             return [Reason(code="migration", text=text)]
         return []
 

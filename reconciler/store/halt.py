@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 from reconciler.store.engine import Connection
 from reconciler.store.journal import Lease, close_if_over, end_steps
+from reconciler.store.plans import load_changes
 from reconciler.store.runs import Item, load_steps, write_log
+from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 
 
@@ -34,12 +36,18 @@ def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) 
     close_if_over(connection, run, now)
 
 
-def supersede(connection: Connection, run: str, kept: Callable[[Item], bool], why: str) -> int:
+def supersede(connection: Connection, run: str, kept: Callable[[Change], bool], why: str) -> int:
     """End what has not begun of a run and is not `kept`, as a newer commit wants something else. Gives how many changes that were."""
-    connection.run("UPDATE run SET reason = reason WHERE id = ?", (run,))  # nobody takes steps of it meanwhile
+    plan = connection.scalar(
+        "SELECT plan FROM run WHERE id = ? AND ended_at IS NULL FOR UPDATE", (run,)
+    )  # nobody takes steps of it meanwhile
+    if plan is None:
+        return 0
     now, number, touched = connection.now(), 0, list[int]()
-    for step in load_steps(connection, run):
-        dropped = [item for item in step.open if not kept(item)] if step.state == "ready" and not step.owner else []
+    waiting = [step for step in load_steps(connection, run) if step.state == "ready" and not step.owner]
+    changes = load_changes(connection, plan, [item.change for step in waiting for item in step.open])
+    for step in waiting:
+        dropped = [item for item in step.open if not kept(changes[item.change])]
         _end_items(connection, run, step.seq, dropped, why, now)
         number += len(dropped)
         touched += [step.seq] if dropped else []

@@ -11,13 +11,13 @@ Every entry can be written again, as nobody knows whether a transaction whose co
 """
 
 import json
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from reconciler.store.engine import Connection, upsert
+from reconciler.store.backoff import back_off
+from reconciler.store.engine import Connection
 from reconciler.store.observations import drop_observations, save_observations, unsettle
 from reconciler.store.plans import plan_head
 from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
@@ -26,10 +26,6 @@ from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
 from reconciler.types.resource import Recorded
 from reconciler.types.values import Spec
-
-BACKOFF_S, BACKOFF_MOST_S = 30.0, 3600.0
-BAD = frozenset({Status.FAILED, Status.PARTIAL, Status.EXPIRED})
-"""After these the loop leaves a resource alone for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +108,17 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
     ended = [entry for entry in good if isinstance(entry, Ended) and standing[entry.lease.key][1] != "ended"]
     _end(connection, ended, now)
     _free(connection, [entry for entry in good if isinstance(entry, Freed)], now)
-    for entry in good:
-        lines = [entry.text] if isinstance(entry, Said) else entry.lines if isinstance(entry, Ended) else ()
-        write_log(connection, entry.lease.run, [(entry.lease.step, now, line) for line in lines])
+    _log(connection, good, now)
     return verdicts
+
+
+def _log(connection: Connection, entries: Sequence[Entry], now: float) -> None:
+    lines: dict[str, list[tuple[int, float, str]]] = {}
+    for entry in entries:
+        texts = [entry.text] if isinstance(entry, Said) else entry.lines if isinstance(entry, Ended) else ()
+        lines.setdefault(entry.lease.run, []).extend((entry.lease.step, now, text) for text in texts)
+    for run, found in lines.items():
+        write_log(connection, run, found)
 
 
 def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, int], tuple[int, str]]:
@@ -144,8 +147,8 @@ def _verdict(entry: Entry, standing: Mapping[tuple[str, int], tuple[int, str]], 
 
 
 def _begin(connection: Connection, entries: Sequence[Begun], now: float) -> None:
-    query = "UPDATE step SET state = 'started', started_at = coalesce(started_at, ?), note = '' WHERE run = ? AND seq = ?"
-    connection.run_many(query, [(now, *entry.lease.key) for entry in entries])
+    query = "UPDATE step SET state = 'started', started_at = coalesce(started_at, ?), note = '' WHERE (run, seq) IN (...)"
+    connection.run_in(query, [entry.lease.key for entry in entries], (now,))
 
 
 def _wait(connection: Connection, entries: Sequence[Waits]) -> None:
@@ -161,9 +164,13 @@ def _free(connection: Connection, entries: Sequence[Freed], now: float) -> None:
     _close_attempts(connection, [(entry.lease, entry.result, entry.error) for entry in entries], now)
 
 
-def _close_attempts(connection: Connection, ended: Sequence[tuple[Lease, str, str]], now: float) -> None:
-    query = "UPDATE attempt SET ended_at = ?, result = ?, error = ? WHERE run = ? AND step = ? AND fence = ?"
-    connection.run_many(query, [(now, result, error, lease.run, lease.step, lease.fence) for lease, result, error in ended])
+def _close_attempts(connection: Connection, ended: Iterable[tuple[Lease, str, str]], now: float) -> None:
+    same: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+    for lease, result, error in ended:
+        same.setdefault((result, error), []).append((lease.run, lease.step, lease.fence))
+    for (result, error), leases in same.items():
+        query = "UPDATE attempt SET ended_at = ?, result = ?, error = ? WHERE (run, step, fence) IN (...)"
+        connection.run_in(query, leases, (now, result, error))
 
 
 def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
@@ -172,9 +179,13 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
         return
     runs = sorted({entry.lease.run for entry in entries})
     list(connection.rows_in("SELECT id FROM run WHERE id IN (...) FOR UPDATE", runs))  # whoever ends the last step sees that it is
-    query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE run = ? AND step = ? AND address = ? AND status = ''"
-    items = [(s.value, error, now, *e.lease.key, address) for e in entries for address, (s, error) in e.statuses.items()]
-    connection.run_many(query, items)
+    same: dict[tuple[Status, str], list[tuple[str, int, str]]] = {}
+    for entry in entries:
+        for address, ended in entry.statuses.items():
+            same.setdefault(ended, []).append((*entry.lease.key, address))
+    for (status, error), items in same.items():
+        query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE status = '' AND (run, step, address) IN (...)"
+        connection.run_in(query, items, (status.value, error, now))
     gone = [address for entry in entries for address in entry.gone]
     drop_records(connection, gone)
     drop_observations(connection, gone)
@@ -185,21 +196,8 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
     save_observations(connection, seen, {address: statuses[address][0] is Status.DONE for address in seen})
     for group in sorted({group for entry in entries for group in entry.groups}):
         unsettle(connection, records_of_group(connection, group))
-    _back_off(connection, statuses, now)
+    back_off(connection, statuses, now)
     end_steps(connection, [entry.lease for entry in entries], now)
-
-
-def _back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]], now: float) -> None:
-    bad = sorted(address for address, (status, _) in statuses.items() if status in BAD)
-    known = dict(connection.rows_in("SELECT address, failures FROM backoff WHERE address IN (...)", bad))
-    rows = []
-    for address in bad:
-        failures = known.get(address, 0) + 1
-        wait_s = min(BACKOFF_S * 2.0 ** min(failures - 1, 20), BACKOFF_MOST_S) * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
-        rows.append((address, failures, now + wait_s, statuses[address][1]))
-    connection.run_many(upsert("backoff", ("address", "failures", "until", "reason")), rows)
-    good = sorted(address for address, (status, _) in statuses.items() if status is Status.DONE)
-    connection.run_in("DELETE FROM backoff WHERE address IN (...)", good)
 
 
 def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> None:

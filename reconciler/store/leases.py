@@ -92,6 +92,7 @@ def take_away(connection: Connection, dead: Sequence[str], result: str) -> None:
     for worker in dead:
         query = "SELECT run, seq, fence FROM step WHERE owner = ? ORDER BY run, seq FOR UPDATE"
         free(connection, [(run, seq, fence) for run, seq, fence in connection.rows(query, (worker,))], result, now)
+        connection.run("UPDATE repository SET owner = '', fence = fence + 1 WHERE owner = ?", (worker,))
         connection.run("DELETE FROM worker WHERE id = ?", (worker,))
 
 
@@ -122,8 +123,8 @@ def claim(connection: Connection, worker: str, room: Room, run: str | None = Non
     taken: dict[str, list[int]] = {}
     for lane, found in _shares(connection, room, run, now):
         leases = [(lane.run, seq, fence + 1) for seq, fence in found]
-        query = "UPDATE step SET owner = ?, fence = ? WHERE run = ? AND seq = ?"
-        connection.run_many(query, [(worker, fence, of, seq) for of, seq, fence in leases])
+        query = "UPDATE step SET owner = ?, fence = fence + 1 WHERE run = ? AND seq IN (...)"
+        connection.run_in(query, [seq for seq, _ in found], (worker, lane.run))
         connection.run_many(insert("attempt", ATTEMPT), [(of, seq, fence, worker, now, "", "") for of, seq, fence in leases])
         taken.setdefault(lane.run, []).extend(seq for seq, _ in found)
     return {of: load_steps(connection, of, seqs) for of, seqs in taken.items()}
@@ -178,6 +179,17 @@ def current(connection: Connection, *, lock: bool = False) -> Iterable[Lane]:
         for wave, driver, tenant, number in connection.rows(lanes, (run,)):
             if first.setdefault(tenant, wave) == wave:
                 yield Lane(run=run, wave=wave, driver=driver, tenant=tenant, open=number)
+
+
+def due(connection: Connection, most: int) -> int:
+    """How many steps can be taken now; counts no further than `most`."""
+    number = 0
+    for lane in current(connection):
+        where = (lane.run, lane.wave, lane.driver, lane.tenant, connection.now(), most - number)
+        number += len(list(connection.rows(FREE, where)))
+        if number >= most:
+            break
+    return number
 
 
 def next_due(connection: Connection, run: str | None = None) -> float | None:

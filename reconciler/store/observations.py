@@ -83,6 +83,15 @@ def oldest(connection: Connection, source: str) -> float | None:
     return found
 
 
+def seen_longest_ago(connection: Connection, source: str, number: int) -> dict[str, str]:
+    """The groups of so many recorded resources of a source, by address: those whose latest observation is the oldest."""
+    query = (
+        'SELECT record.address, record."group" FROM observation CROSS JOIN record '
+        "WHERE record.address = observation.address AND record.source = ? ORDER BY observation.at LIMIT ?"
+    )
+    return dict(connection.rows(query, (source, number)))
+
+
 def unseen(connection: Connection, addresses: Sequence[str]) -> set[str]:
     """Those of the addresses that were never observed."""
     seen = connection.rows_in("SELECT address FROM observation WHERE address IN (...)", addresses)

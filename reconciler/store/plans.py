@@ -30,6 +30,14 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
     return row
 
 
+def same_plan(connection: Connection, made: Plan) -> int | None:
+    """The row of a plan that is stored already: of the same commit, saying the same, and to live for half its time yet."""
+    until = made.created_at + (made.expires_at - made.created_at) / 2
+    query = 'SELECT max("row") FROM plan WHERE id = ? AND "commit" = ? AND expires_at > ?'
+    found: int | None = connection.scalar(query, (made.id, made.commit, until))
+    return found
+
+
 def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     """Row and id of every plan whose id begins so, newest first."""
     pattern = re.sub(r"([/%_])", r"/\1", prefix) + "%"

@@ -69,8 +69,9 @@ def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
 
 
 def _groups_at(connection: Connection, addresses: Sequence[str]) -> set[tuple[str, str]]:
-    """Source and group of the records at these addresses."""
-    return set(connection.rows_in('SELECT DISTINCT source, "group" FROM record WHERE address IN (...)', addresses))
+    """Source and group of the records at these addresses, which nobody else changes from now on."""
+    query = 'SELECT source, "group" FROM record WHERE address IN (...) ORDER BY address FOR UPDATE'
+    return set(connection.rows_in(query, addresses))
 
 
 def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:

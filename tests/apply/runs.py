@@ -32,11 +32,11 @@ from tests.drivers.contract import NoInputs
 class Bench:
     """One driver, one store: `plan` and `apply` as the edges of the product do, without a repository."""
 
-    def __init__(self, path: Path, driver: Driver | None = None, **memory: Any) -> None:
+    def __init__(self, path: Path, driver: Driver | None = None, url: str | None = None, **memory: Any) -> None:
         self.path = path
         self.world = World(str(path / "memory.db"))
         self.driver: Driver = driver or MemoryDriver(world=self.world, **memory)
-        self.store = Store(sqlite_url(path))
+        self.store = Store(url or sqlite_url(path))
         self.told: list[tuple[str, Status, str]] = []
 
     def context(self, log: Any = lambda line: None, checkpoint: Any = lambda operation: None) -> Context:

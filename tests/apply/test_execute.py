@@ -1,7 +1,7 @@
 """The apply loop against a world that moves, lies, fails, stops answering and takes long."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from reconciler.types.observation import Present, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
 from tests.apply.runs import Bench
 from tests.drivers.contract import host
+from tests.store.databases import database
 
 MACHINE, CONFIG, ROLE = "memory/machine/shop/web-01", "memory/config/shop/web-01", "memory/role/shop/web-01.web"
 DONE, FAILED, PARTIAL, STALE, CANCELLED = Status.DONE, Status.FAILED, Status.PARTIAL, Status.STALE, Status.CANCELLED
 
 
-@pytest.fixture(params=[0.0, 0.03], ids=["at once", "operations"])
-def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Bench:
-    return Bench(tmp_path, operation_s=request.param)
+@pytest.fixture(params=[("sqlite", 0.0), ("sqlite", 0.03), ("postgresql", 0.0), ("postgresql", 0.03)], ids=str)
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    kind, operation_s = request.param
+    with database(kind, tmp_path) as url:
+        yield Bench(tmp_path, url=url, operation_s=operation_s)
 
 
 def test_a_plan_after_a_successful_apply_is_empty(bench: Bench) -> None:

@@ -19,5 +19,19 @@ else
     echo "==> peers: installing$missing"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq || true
+    # Tests start servers of their own: the packages shall make and start none, neither now nor at the next boot.
+    ours=/etc/postgresql-common/createcluster.d/octofleet-tests.conf
+    mkdir -p "${ours%/*}"
+    echo 'create_main_cluster = false' >"$ours"
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        ours="$ours $policy"
+    fi
+    trap 'rm -f $ours' EXIT
     apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold $missing >/dev/null
+    for service in etcd-server:etcd haproxy:haproxy patroni:patroni; do
+        case " $missing " in *" ${service%:*} "*) systemctl --quiet disable "${service#*:}" 2>/dev/null || true ;; esac
+    done
 fi

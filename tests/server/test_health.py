@@ -107,6 +107,9 @@ def test_a_database_of_a_newer_octofleet_is_not_ready(store: Store) -> None:
     with serving(Process(store=store)) as served:
         with store.write() as connection:
             connection.run("UPDATE alembic_version SET version_num = '9999'")
+        assert served.reasons("/readyz") == [], "that migration says that older code may go on"
+        with store.write() as connection:
+            connection.run("UPDATE about SET value = '9998' WHERE key = 'readable_from'")
         ((code, text),) = served.reasons("/readyz")
         assert code == "migration" and "9999" in text
 

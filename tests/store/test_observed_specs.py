@@ -1,11 +1,6 @@
 """Observed specifications are not held twice: one that the table `spec` has is found there by its digest."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from reconciler.store.engine import Connection, Store, sqlite_url
+from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations, save_observations
 from reconciler.store.records import save_specs
 from reconciler.types.canonical import digest, unpack
@@ -14,12 +9,6 @@ from reconciler.types.values import Secret, SecretRef
 
 SPEC = {"p": Secret(ref=SecretRef(store="s", key="k"), token="t" * 64), "text": "long " * 100}
 WHERE = "m/k/shop/a"
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    with Store(sqlite_url(tmp_path)).write() as made:
-        yield made
 
 
 def present(at: float = 1.0) -> Present:

@@ -37,17 +37,12 @@ from tests.store.made import RULES, record
 SECRET = Secret(ref=SecretRef(store="s", key="k/1"), token="t" * 64)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(sqlite_url(tmp_path))
-
-
-def test_many_processes_may_be_the_first(tmp_path: Path) -> None:
+def test_many_processes_may_be_the_first(empty_url: str) -> None:
     failed: list[BaseException] = []
 
     def first() -> None:
         try:
-            Store(sqlite_url(tmp_path)).close()
+            Store(empty_url).close()
         except BaseException as error:  # noqa: BLE001 - told below
             failed.append(error)
 
@@ -136,7 +131,11 @@ def test_plans_round_trip(store: Store) -> None:
         assert again == made and again.id == made.id
         assert again.changes[0].fields[1].after is MISSING and again.changes[0].fields[0].before is None
         assert find_plan(connection, made.id[:8]) == [(rows[1], made.id), (rows[0], made.id)]
-        assert find_plan(connection, "%") == [] and plan_head(connection, rows[0]).location == "/repo"
+        assert (
+            find_plan(connection, "%") == []
+            and find_plan(connection, "_" * len(made.id)) == []
+            and plan_head(connection, rows[0]).location == "/repo"
+        )
 
 
 def test_sources(store: Store) -> None:
@@ -168,21 +167,18 @@ def test_errors_say_what_to_do(tmp_path: Path, damage: str) -> None:
         Store(sqlite_url(tmp_path)).close()
         with sqlite3.connect(path) as database:
             database.execute("update alembic_version set version_num = '9999'")
+            database.execute("update about set value = '9999' where key = 'readable_from'")
     where = tmp_path / "gone" if damage == "missing directory" else tmp_path
     with pytest.raises(OctofleetError) as caught:
         Store(sqlite_url(where))
     assert caught.value.hint and caught.value.code == "store"
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://user:hunter2@host/db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql:///x", "/a/path", ""]
-)
-def test_only_an_sqlite_file_is_taken(url: str) -> None:
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql://user:hunter2@host/db", "/a/path", ""])
+def test_only_an_sqlite_file_or_postgresql_is_taken(url: str) -> None:
     with pytest.raises(OctofleetError) as caught:
         Store(url)
-    assert (
-        caught.value.code == "settings" and "sqlite:///PATH" in caught.value.hint and "PostgreSQL is not supported yet" in caught.value.hint
-    )
+    assert caught.value.code == "settings" and "sqlite:///PATH" in caught.value.hint and "postgresql://" in caught.value.hint
     assert "hunter2" not in str(caught.value)
 
 

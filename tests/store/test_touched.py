@@ -1,12 +1,11 @@
 """What incremental planning asks of the records: which groups changed since, what a group holds, how many there are, what is open or old."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from reconciler.store.engine import Connection, Store, sqlite_url
+from reconciler.store.engine import Connection, Store
 from reconciler.store.observations import drop_observations, oldest, open_addresses, open_groups, save_observations, unsettle
 from reconciler.store.records import (
     Counts,
@@ -21,37 +20,27 @@ from reconciler.store.records import (
 )
 from reconciler.types.canonical import pack
 from reconciler.types.observation import Absent
+from tests.store.databases import database
 from tests.store.made import RULES, record
 
 A, B = "host/shop/a", "host/shop/b"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(sqlite_url(tmp_path))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def connection(store: Store) -> Iterator[Connection]:
-    with store.write() as made:
-        yield made
 
 
 def seq(connection: Connection, source: str = "f") -> int:
     return mark(connection, source)[1]
 
 
-def test_a_database_has_an_id_of_its_own(store: Store, tmp_path: Path) -> None:
+def test_a_database_has_an_id_of_its_own(store: Store, kind: str, tmp_path: Path) -> None:
     with store.read() as connection:
         mine, none = mark(connection, "f")
     assert none == 0 and len(mine) == 32 and int(mine, 16) >= 0
     (tmp_path / "other").mkdir()
-    with Store(sqlite_url(tmp_path / "other")).read() as connection:
-        assert mark(connection, "f")[0] != mine
-    with Store(sqlite_url(tmp_path)).read() as connection:
-        assert mark(connection, "f")[0] == mine
+    with database(kind, tmp_path / "other", empty=True) as url:
+        for where, same in ((url, False), (store.url, True)):
+            again = Store(where)
+            with again.read() as connection:
+                assert (mark(connection, "f")[0] == mine) == same
+            again.close()
 
 
 def test_every_call_touches_its_groups_under_one_new_number(connection: Connection) -> None:
@@ -151,6 +140,10 @@ INDEXED = {
 }
 
 
+sqlite_alone = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+
+
+@sqlite_alone
 @pytest.mark.parametrize("name", INDEXED)
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_indexes_are_used(connection: Connection, name: str, analyzed: bool) -> None:
@@ -169,6 +162,7 @@ def test_indexes_are_used(connection: Connection, name: str, analyzed: bool) -> 
     assert re.findall(r"(SCAN|SEARCH)(?: TABLE)? (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", plan) == steps
 
 
+@sqlite_alone
 def test_the_oldest_is_found_without_looking_at_the_others(connection: Connection) -> None:
     many = [record(f"m/k/shop/n{n}") for n in range(3000)]
     save_records(connection, many)

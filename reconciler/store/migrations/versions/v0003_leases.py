@@ -10,6 +10,8 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+READABLE_FROM = "0003"
+"""The least migration whose code may use the database after this one."""
 
 LANES = (
     "INSERT INTO lane (run, wave, driver, tenant, open) "

@@ -1,0 +1,103 @@
+"""`octofleet serve`, `octofleet worker`, `octofleet reconcile`."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+
+import click
+
+from reconciler.cli.options import common
+from reconciler.errors import Refused
+from reconciler.loop import where
+from reconciler.serving import Serving, serving
+from reconciler.settings import Followed
+from reconciler.store.followed import ask, followed
+from reconciler.wiring import Installation
+
+
+@click.command()
+@click.option(
+    "--repo", "repos", multiple=True, metavar="R", help="Follow this repository too, as the settings' [[repositories]] would by default."
+)
+@common
+def serve(installation: Installation, as_json: bool, repos: tuple[str, ...]) -> int:
+    """Follow repositories, apply what is merged, and heal drift, until told to stop."""
+    rules = [*installation.settings.repositories, *(Followed(location=location) for location in repos)]
+    if not rules:
+        hint = "name one with --repo, or in the settings: [[repositories]] location = ..."
+        raise Refused("there is no repository to follow", hint=hint, code="usage")
+    return _run(installation, "serve", rules, as_json=as_json)
+
+
+@click.command()
+@common
+def worker(installation: Installation, as_json: bool) -> int:
+    """Work on runs that others begin, until told to stop."""
+    return _run(installation, "worker", (), as_json=as_json)
+
+
+def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as_json: bool) -> int:
+    with told_to_stop() as stop:
+        with serving(installation, role, rules, stop.is_set) as parts:
+            _begun(parts, rules, as_json=as_json)
+            while not stop.wait(0.5) and parts.worker.trouble is None:
+                pass
+            trouble, left = parts.worker.trouble, len(parts.worker.running)
+            if left:
+                click.echo(f"stopping: waiting for {left} steps that have begun", err=True)
+        still = len(parts.worker.running)
+    if trouble is not None:
+        raise trouble
+    click.echo("stopped" + (f"; {still} steps are left for others to finish" if still else ""), err=True)
+    if still:
+        sys.stdout.flush()
+        os._exit(0)  # threads in calls that do not end would keep the process
+    return 0
+
+
+def _begun(parts: Serving, rules: Sequence[Followed], *, as_json: bool) -> None:
+    row = parts.worker.row
+    if as_json:
+        click.echo(json.dumps({"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules]}))
+        return
+    for rule in rules:
+        click.echo(f"following {rule.location}{f' ({rule.branch})' if rule.branch else ''}", err=True)
+    click.echo(f"{row.role} {row.name} is ready; Ctrl-C or SIGTERM stops it in order", err=True)
+
+
+@contextmanager
+def told_to_stop() -> Iterator[Event]:
+    """While it is open, Ctrl-C and SIGTERM set the event; a second one ends the process at once."""
+    stop = Event()
+
+    def hear(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.command()
+@click.argument("repositories", nargs=-1, metavar="[REPO]...")
+@common
+def reconcile(installation: Installation, as_json: bool, repositories: tuple[str, ...]) -> int:
+    """Have `octofleet serve` look at repositories now; without any, at all that it follows."""
+    with installation.store.write() as connection:
+        known = [found.location for found in followed(connection)]
+        wanted = [where(location) for location in repositories] or known
+        for location in wanted:
+            if not ask(connection, location):
+                raise Refused(f"nobody follows {location}", hint="octofleet serve --repo follows it", code="not-followed")
+    said = "\n".join(f"asked to look at {location}" for location in wanted)
+    click.echo(json.dumps({"asked": wanted}) if as_json else said or "nothing is followed yet")
+    return 0

@@ -1,0 +1,152 @@
+"""The loop: follows repositories, plans when a branch moves, on an interval, and on request, and begins runs of what may be applied.
+
+In: the settings' repositories. Out: runs in the journal, for workers to take up, and a note for each repository that says in words how it stands.
+Any number of processes may run it: each repository is looked at by one of them at a time.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+from reconciler.applying import begin, check_applyable, note_applied, unfinished
+from reconciler.errors import OctofleetError, Refused
+from reconciler.logs import logger
+from reconciler.planning import LEFT_ALONE, Planned, Request, make_plan
+from reconciler.report.text import brief
+from reconciler.settings import Followed as Rules
+from reconciler.source.mirror import is_remote
+from reconciler.source.repository import Commit
+from reconciler.store.followed import Followed, follow, give_back, take
+from reconciler.store.halt import supersede
+from reconciler.store.runs import JournalRun, load_run
+from reconciler.types.change import Cause, Change
+from reconciler.wiring import Installation, place
+
+TICK_S = 0.5
+FAILED_S, FAILED_MOST_S = 5.0, 600.0
+
+
+class Loop:
+    """`worker` is the id under which this process is known; `wake` tells workers that there may be something to do. `moved_at`: when it last went round,
+    in seconds of `time.monotonic()`."""
+
+    def __init__(self, installation: Installation, rules: Sequence[Rules], worker: str, wake: Callable[[], None]) -> None:
+        self._installation, self._worker, self._wake = installation, worker, wake
+        self._rules = {where(rule.location): rule for rule in rules}
+        self._followed = False
+        self.moved_at = time.monotonic()
+
+    def run(self, stop: Event) -> None:
+        """Go round until told to stop. A database that is away is waited for."""
+        while not stop.is_set():
+            try:
+                self.once(stop)
+            except OctofleetError as error:
+                logger("octofleet.loop").warning("could not look", error=error.message)
+            self.moved_at = time.monotonic()
+            stop.wait(TICK_S)
+
+    def once(self, stop: Event | None = None) -> None:
+        """Look at every repository that is due."""
+        store = self._installation.store
+        if not self._followed:
+            with store.write() as connection:
+                for location in self._rules:
+                    follow(connection, location)
+            self._followed = True
+        for location, rules in self._rules.items():
+            if stop is not None and stop.is_set():
+                return
+            with store.write(alone=False) as connection:
+                found = take(connection, location, self._worker)
+            if found is None:
+                continue
+            left = self._look(found, rules)
+            with store.write(alone=False) as connection:
+                give_back(connection, left)
+            self.moved_at = time.monotonic()
+
+    def _look(self, found: Followed, rules: Rules) -> Followed:
+        """See where the branch is, and plan if need be; gives what to remember. Whatever goes wrong is told and tried again later."""
+        try:
+            return self._reconciled(found, rules)
+        except OctofleetError as error:
+            failures = found.failures + 1
+            wait_s = min(FAILED_S * 2.0 ** min(failures - 1, 20), FAILED_MOST_S)
+            logger("octofleet.loop").warning("could not reconcile", repository=found.location, error=error.message)
+            return replace(found, failures=failures, note=brief(error.message), due_at=self._in(wait_s))
+
+    def _reconciled(self, found: Followed, rules: Rules) -> Followed:
+        repository = self._installation.repository(found.location)
+        commit = repository.commit(rules.branch or None)
+        left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
+        late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        running = unfinished(self._installation, place(repository))
+        if commit.id == found.planned and (running or (not late and found.asked_at is None)):
+            return replace(left, note=self._of_run(found.note, running))
+        request = Request(oldest=rules.observe if late else 0, unattended=True)
+        planned = make_plan(self._installation, repository, request, commit=commit)
+        self._supersede(running, planned)
+        if running and unfinished(self._installation, place(repository)):
+            return replace(left, note=f"{commit.id[:10]} waits for run {running[0].id}, which is {running[0].state}")
+        note, settled = self._decided(planned, commit, rules)
+        return replace(left, planned=commit.id if settled else found.planned, note=note, at=self._now())
+
+    def _of_run(self, note: str, running: Sequence[JournalRun]) -> str:
+        """How the run stands that was begun, or what else was said."""
+        if running:
+            return f"run {running[0].id} is {running[0].state}"
+        if not note.startswith("run "):
+            return note
+        with self._installation.store.read() as connection:
+            run = load_run(connection, note.split()[1])
+        return f"run {run.id} has ended: {run.state}" if run is not None and run.ended_at is not None else note
+
+    def _supersede(self, running: Sequence[JournalRun], planned: Planned) -> None:
+        """End what runs under way have not begun and the newer commit wants otherwise."""
+        wanted = {(change.address, change.desired_digest) for change in planned.plan.changes}
+        alone = {item.address for item in planned.plan.deferred if item.code in LEFT_ALONE}
+
+        def kept(change: Change) -> bool:
+            return change.address in alone or (change.address, change.desired_digest) in wanted
+
+        for run in running:
+            with self._installation.store.write() as connection:
+                number = supersede(connection, run.id, kept, f"commit {planned.commit.id[:10]} wants something else")
+            if number:
+                logger("octofleet.loop").info("superseded", run=run.id, changes=number)
+
+    def _decided(self, planned: Planned, commit: Commit, rules: Rules) -> tuple[str, bool]:
+        """Begin a run of the plan if it may be; in words what was decided, and whether nothing is left to do for this commit."""
+        plan, name = planned.plan, f"plan {planned.plan.id[:12]}"
+        rest = f"; {len(plan.deferred)} put off" if plan.deferred else ""
+        if not plan.changes:
+            note_applied(self._installation, planned.row, plan)
+            return f"nothing to do{rest}", True
+        if not rules.apply:
+            return f"{name} has {len(plan.changes)} changes, and is only reported{rest}", True
+        if not rules.heal and all(change.causes <= {Cause.DRIFT} for change in plan.changes):
+            return f"{len(plan.changes)} resources were changed by hand, which is only reported{rest}", True
+        try:
+            check_applyable(plan, approved=False, now=self._now())
+            run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
+        except Refused as error:
+            return f"{brief(error.message)}: {error.hint}", error.code != "held"
+        logger("octofleet.loop").info("run begun", run=run, commit=commit.id, changes=len(plan.changes))
+        self._wake()
+        return f"run {run} applies {len(plan.changes)} changes{rest}", True
+
+    def _now(self) -> float:
+        with self._installation.store.read() as connection:
+            return connection.now()
+
+    def _in(self, seconds: float) -> float:
+        return self._now() + seconds
+
+
+def where(location: str) -> str:
+    """A repository as it is remembered: its URL, or its absolute path."""
+    return location if is_remote(location) else str(Path(location).expanduser().resolve())

@@ -1,0 +1,75 @@
+"""A process that goes on by itself: works on runs, and follows repositories if it serves. Stops in order when it is told to.
+
+Its parts are threads: the worker's steps and heartbeat, the loop, and what has the worker take up work: itself, or with PostgreSQL the queue.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+from reconciler.apply.worker import Worker
+from reconciler.applying import worker
+from reconciler.logs import logger
+from reconciler.loop import Loop
+from reconciler.settings import Followed
+from reconciler.store.engine import Unavailable
+from reconciler.wiring import Installation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """The parts of a process that serves; `loop` is None in one that only works."""
+
+    installation: Installation
+    worker: Worker
+    loop: Loop | None
+
+
+@contextmanager
+def serving(installation: Installation, role: str, repositories: Sequence[Followed], told: Callable[[], bool]) -> Iterator[Serving]:
+    """While it is open, this process works, and follows these repositories. It begins when the database is there, unless it is `told` to stop: then
+    `Unavailable` is raised. At the end nothing new begins, and what has begun is waited for as long
+    as the setting `apply.stop_s` says; then others go on with it."""
+    stop = Event()
+    _wait_for_database(installation, told)
+    with worker(installation, role) as one:
+        work, wake = _taking(installation, one, stop)
+        loop = Loop(installation, repositories, one.id, wake) if repositories else None
+        threads = [Thread(target=work, name="work", daemon=True)]
+        if loop is not None:
+            threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            yield Serving(installation=installation, worker=one, loop=loop)
+        finally:
+            one.stop()
+            stop.set()
+            one.finish(installation.settings.apply.stop_s)
+            wake()
+            for thread in threads:
+                thread.join(5)
+
+
+def _wait_for_database(installation: Installation, told: Callable[[], bool]) -> None:
+    while True:
+        try:
+            with installation.store.write(alone=False):
+                return
+        except Unavailable as error:
+            if told():
+                raise
+            logger("octofleet.serve").warning("waiting for the database", error=error.message)
+            time.sleep(1)
+
+
+def _taking(installation: Installation, one: Worker, stop: Event) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What has the worker take up work, as a thread's work, and what wakes it."""
+    if not installation.store.url.startswith("postgresql"):
+        return lambda: one.work(stop.is_set), one.wake
+    from reconciler.jobs import Jobs  # noqa: PLC0415 - an optional extra
+
+    jobs = Jobs(installation.store, one)
+    return lambda: jobs.run(stop), jobs.wake

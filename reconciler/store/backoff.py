@@ -1,0 +1,35 @@
+"""Resources whose changes failed, and until when a plan that nobody looks on leaves them alone. Functions on a connection; the caller owns the
+transaction."""
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+
+from reconciler.store.engine import Connection, upsert
+from reconciler.types.outcome import Status
+
+FIRST_S, MOST_S = 30.0, 3600.0
+BAD = frozenset({Status.FAILED, Status.PARTIAL, Status.EXPIRED})
+
+
+def back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]], now: float) -> None:
+    """Note how changes ended, by address: a failed one is left alone for a time that doubles with each failure, one that is done no longer."""
+    bad = sorted(address for address, (status, _) in statuses.items() if status in BAD)
+    known = dict(connection.rows_in("SELECT address, failures FROM backoff WHERE address IN (...)", bad))
+    rows = []
+    for address in bad:
+        failures = known.get(address, 0) + 1
+        wait_s = min(FIRST_S * 2.0 ** min(failures - 1, 20), MOST_S) * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
+        rows.append((address, failures, now + wait_s, statuses[address][1]))
+    connection.run_many(upsert("backoff", ("address", "failures", "until", "reason")), rows)
+    good = sorted(address for address, (status, _) in statuses.items() if status is Status.DONE)
+    connection.run_in("DELETE FROM backoff WHERE address IN (...)", good)
+
+
+def backing_off(connection: Connection) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Address, code and reason of everything that is to be left alone now."""
+    query = "SELECT address, failures, until, reason FROM backoff WHERE until > ? ORDER BY address"
+    for address, failures, until, reason in connection.rows(query, (connection.now(),)):
+        when = time.strftime("%H:%M:%S", time.localtime(until))
+        times = "once" if failures == 1 else f"{failures} times in a row"
+        yield address, ("backing-off", f"it failed {times}, and is tried again after {when}: {reason}")

@@ -1,0 +1,63 @@
+"""What the loop follows: one row for each repository, and a lease on it, so that of many processes one at a time looks. Functions on a connection; the
+caller owns the transaction."""
+
+from dataclasses import dataclass
+
+from reconciler.store.engine import Connection, insert
+
+FOLLOWED = ("location", "head", "planned", "due_at", "asked_at", "owner", "fence", "failures", "note", "at")
+ALL = "SELECT location, head, planned, due_at, asked_at, owner, fence, failures, note, at FROM repository"
+COLUMNS = "location, head, planned, due_at, asked_at, owner, fence, failures, note, at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A repository as the loop left it: the commit last seen at its branch, the one last planned to its end, when to look again, when somebody asked for
+    that, how often in a row that failed, and in words how it stands; `at`: when it was last planned. Times are seconds since the epoch."""
+
+    location: str
+    head: str
+    planned: str
+    due_at: float
+    asked_at: float | None
+    owner: str
+    fence: int
+    failures: int
+    note: str
+    at: float | None
+
+
+def follow(connection: Connection, location: str) -> None:
+    """Begin to follow a repository, if it is not followed yet; it is due at once."""
+    if connection.row("SELECT location FROM repository WHERE location = ?", (location,)) is None:
+        query = f"{insert('repository', FOLLOWED)} ON CONFLICT (location) DO NOTHING"
+        connection.run(query, (location, "", "", 0.0, None, "", 0, 0, "", None))
+
+
+def followed(connection: Connection) -> list[Followed]:
+    """All of them, by location."""
+    rows = connection.rows(f"{ALL} ORDER BY location")
+    return [Followed(**dict(zip(FOLLOWED, row, strict=True))) for row in rows]
+
+
+def take(connection: Connection, location: str, worker: str) -> Followed | None:
+    """The repository on lease, if it is due and nobody has it; the worker must be known."""
+    due = "location = ? AND owner = '' AND (due_at <= ? OR asked_at IS NOT NULL) AND EXISTS (SELECT 1 FROM worker WHERE id = ?)"
+    query = "UPDATE repository SET owner = ?, fence = fence + 1 WHERE "
+    row = connection.row(f"{query}{due} RETURNING {COLUMNS}", (worker, location, connection.now(), worker))
+    return Followed(**dict(zip(FOLLOWED, row, strict=True))) if row else None
+
+
+def give_back(connection: Connection, left: Followed) -> bool:
+    """End the lease and leave it so; False if the lease was taken away. A request that came meanwhile stays."""
+    query = (
+        "UPDATE repository SET owner = '', head = ?, planned = ?, due_at = ?, failures = ?, note = ?, at = ?, "
+        "asked_at = CASE WHEN asked_at = ? THEN NULL ELSE asked_at END WHERE location = ? AND fence = ?"
+    )
+    values = (left.head, left.planned, left.due_at, left.failures, left.note, left.at, left.asked_at, left.location, left.fence)
+    return connection.changed(query, values) == 1
+
+
+def ask(connection: Connection, location: str) -> bool:
+    """Have the repository looked at now. False if nobody follows it."""
+    return connection.changed("UPDATE repository SET asked_at = ? WHERE location = ?", (connection.now(), location)) == 1

@@ -1,0 +1,72 @@
+"""SQL as text: the statements that repeat, and lists of values.
+
+SQL is plain text that SQLite from 3.35 and PostgreSQL 15 both understand: `ON CONFLICT .. DO UPDATE`, `RETURNING`, names that either of them
+reserves ("group", "commit", "row") in double quotes, `NOT settled` instead of a comparison, and text that sorts by code point. Parameters are
+positional `?`, and no text holds a `?` or a `%` that is something else: for PostgreSQL each `?` becomes `%s`. ` FOR UPDATE` may end a query whose
+rows nobody else is to change until the transaction ends; SQLite, which has one writer at a time, leaves it out.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MOST_IN = 500
+"""How many values go into one `IN (...)`."""
+
+
+@cache
+def insert(table: str, columns: tuple[str, ...]) -> str:
+    """SQL that inserts a row; its parameters are in the order of the columns."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f'INSERT INTO "{table}" ({names}) VALUES ({_places(len(columns))})'  # noqa: S608 - names from this package
+
+
+@cache
+def upsert(table: str, columns: tuple[str, ...], *, key: int = 1, newer: str = "") -> str:
+    """SQL that inserts a row or replaces the one with the same key, the first `key` columns; with `newer`, only where that column is not less."""
+    names = [f'"{name}"' for name in columns]
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names[key:])
+    condition = f' WHERE excluded."{newer}" >= "{table}"."{newer}"' if newer else ""
+    return f"{insert(table, columns)} ON CONFLICT ({', '.join(names[:key])}) DO UPDATE SET {changed}{condition}"
+
+
+def spread(sql: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The text with places for the values in its `IN (...)`, and the parameters for them; a value that is a tuple stands for several columns.
+
+    The last value is repeated up to a power of two, so that there are few different texts for a database to prepare.
+    """
+    number = 1 << (len(values) - 1).bit_length()
+    padded = [*values, *[values[-1]] * (number - len(values))]
+    if isinstance(values[0], tuple):
+        return _spread(sql, number, len(values[0])), [part for value in padded for part in value]
+    return _spread(sql, number, 0), padded
+
+
+@lru_cache(maxsize=1024)
+def _spread(sql: str, number: int, columns: int) -> str:
+    places = f"VALUES {', '.join([f'({_places(columns)})'] * number)}" if columns else _places(number)
+    return sql.replace("IN (...)", f"IN ({places})")
+
+
+@lru_cache(maxsize=1024)
+def multiplied(sql: str, number: int) -> str:
+    """An `insert` or `upsert` for so many rows."""
+    head, places, tail = sql.partition(f"({sql[sql.index('VALUES (') + 8 : sql.index(')', sql.index('VALUES ('))]})")
+    return f"{head}{', '.join([places] * number)}{tail}"
+
+
+def keys(sql: str) -> int:
+    """How many columns are the key of an `upsert`; 0 for an `insert`."""
+    _, found, rest = sql.partition(" ON CONFLICT (")
+    return rest[: rest.index(")")].count(",") + 1 if found else 0
+
+
+def _places(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+def chunks(values: Sequence[T], size: int = MOST_IN) -> Iterator[Sequence[T]]:
+    """Parts that fit into one `IN (...)`."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

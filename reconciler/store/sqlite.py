@@ -1,0 +1,114 @@
+"""A store in a file of SQLite: one writer at a time, readers beside it."""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import OctofleetError
+from reconciler.store import connection as common
+from reconciler.store.connection import Access, Connection, Database, Unavailable
+
+BEGIN = {"read": "BEGIN", "write": "BEGIN IMMEDIATE", "alone": "BEGIN IMMEDIATE", "migration": "BEGIN EXCLUSIVE"}
+
+
+class SqliteConnection(Connection):
+    """On Python's sqlite3. The machine's clock is everybody's."""
+
+    __slots__ = ()
+
+    def now(self) -> float:
+        """This machine's clock."""
+        return time.time()
+
+    def _execute(self, sql: str, params: Sequence[object]) -> Any:
+        return self._raw.execute(sql.removesuffix(" FOR UPDATE"), params)
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """One after the other."""
+        self._raw.executemany(sql, rows)
+
+
+class Sqlite(Database):
+    """The database in a file."""
+
+    another = "another data directory"
+    engine = "sqlite://"
+    errors = sqlite3.DatabaseError
+
+    def __init__(self, url: str) -> None:
+        scheme, _, path = url.partition(":///")
+        if scheme != "sqlite" or path in ("", ":memory:"):
+            hint = "write it as sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
+            raise OctofleetError("the setting database_url cannot be used: it names no SQLite file", hint=hint, code="settings")
+        self.name, self._path = url, Path(path).absolute()
+
+    def connect(self) -> sqlite3.Connection:
+        """With a journal beside the file, so that readers and a writer do not wait for each other."""
+        raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in (f"busy_timeout={common.WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                raw.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            self.close(raw)
+            raise
+        return raw
+
+    def begin(self, raw: sqlite3.Connection, access: Access) -> Connection:
+        """Every writer is alone."""
+        raw.execute(BEGIN[access])
+        return SqliteConnection(raw)
+
+    def commit(self, raw: sqlite3.Connection) -> None:
+        """On the disk when it returns."""
+        raw.execute("COMMIT")
+
+    def undo(self, raw: sqlite3.Connection) -> bool:
+        """Also while a query of it is still open; the connection is not used again."""
+        with suppress(sqlite3.Error):
+            raw.rollback()
+        return False
+
+    def close(self, raw: sqlite3.Connection) -> None:
+        """Whatever state it is in."""
+        with suppress(sqlite3.Error):
+            raw.close()
+
+    def lost(self, raw: sqlite3.Connection) -> bool:
+        """A file does not go away."""
+        return False
+
+    def version(self, raw: sqlite3.Connection) -> tuple[str | None, str | None]:
+        """Raises `sqlite3.DatabaseError` if the file is something else."""
+        try:
+            found: tuple[str] | None = raw.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.DatabaseError:
+            if raw.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+                raise
+            return None, None
+        if found is None or not raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'about'").fetchone()[0]:
+            return found[0] if found else None, None
+        readable: tuple[str] | None = raw.execute("SELECT value FROM about WHERE key = 'readable_from'").fetchone()
+        return found[0], readable[0] if readable else None
+
+    def said(self, error: Exception, *, committing: bool = False) -> OctofleetError:
+        """By SQLite's text, and by its code where another process is at it."""
+        message, hint = f"cannot use the database {self.name}: {error}", _advice(str(error))
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Unavailable(message, hint=hint)
+        return OctofleetError(message, hint=hint, code="store")
+
+
+def _advice(text: str) -> str:
+    for part, advice in {
+        "full": "free space on that disk, then run the same command again: nothing was half-written",
+        "readonly": "make the data directory writable, or name another one with --data-dir",
+        "unable to open": "check that the data directory exists and is writable, or name another one with --data-dir",
+        "locked": "another octofleet process is writing; run the same command again",
+        "malformed": "the file is damaged: restore it from a backup",
+    }.items():
+        if part in text:
+            return advice
+    return "octofleet doctor checks the database"

@@ -1,0 +1,278 @@
+"""The loop, round by round: what it plans, what it begins, what it leaves to people, and what it says."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.applying import apply_plan, cancel, pause, resume, unfinished, worker
+from reconciler.drivers.memory import Fault, MemoryDriver, World
+from reconciler.loop import Loop
+from reconciler.planning import Request, make_plan
+from reconciler.settings import Followed as Rules
+from reconciler.settings import Settings
+from reconciler.store.followed import Followed, ask, followed
+from reconciler.store.leases import workers
+from reconciler.store.runs import list_runs, load_steps
+from tests.fleets import FLEET, Chosen, Repo, fleet, host, installation, repo
+from tests.store.databases import KINDS, database
+
+
+class Site:
+    """A repository, an installation that follows it, and a simulated world."""
+
+    def __init__(self, path: Path, url: str, *, operation_s: float = 0.0, **rules: Any) -> None:
+        self.repo = repo(path / "repo")
+        self.world = World(str(path / "world.db"))
+        made = installation(path / "data", MemoryDriver(world=self.world, operation_s=operation_s))
+        self.installation: Chosen = replace(made, settings=Settings(database_url=url))
+        self.rules = Rules(location=str(self.repo.path), **{"poll_s": 0.2, "interval_s": 3600} | rules)
+        self.woken = 0
+
+    @property
+    def store(self) -> Any:
+        return self.installation.store
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def round(self, *, due: bool = True) -> Followed:
+        """One round of the loop, as a process that lives for it alone; `due`: whatever the time. Gives what is remembered then."""
+        if due:
+            with self.store.write() as connection:
+                connection.run("UPDATE repository SET due_at = 0")
+        with worker(self.installation, "serve") as one:
+            Loop(self.installation, [self.rules], one.id, self.wake).once()
+        with self.store.read() as connection:
+            (found,) = followed(connection)
+        return found
+
+    def work(self) -> None:
+        """Take every open run to its end."""
+        for run in unfinished(self.installation):
+            resume(self.installation, run.id)
+
+    def runs(self) -> list[str]:
+        with self.store.read() as connection:
+            return [run.state for run in list_runs(connection)]
+
+    def settle(self) -> None:
+        """Apply what there is."""
+        self.round()
+        self.work()
+        assert self.runs()[0] == "done"
+
+
+@pytest.fixture(params=KINDS)
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
+    with database(request.param, tmp_path) as url:
+        yield tmp_path, url
+
+
+@pytest.fixture
+def site(place: tuple[Path, str]) -> Site:
+    return Site(*place)
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Site:
+    """On SQLite, where the kind of database does not matter."""
+    with database("sqlite", tmp_path) as url:
+        return Site(tmp_path, url)
+
+
+def test_a_push_begins_a_run_and_nothing_new_begins_none(site: Site) -> None:
+    first = site.round()
+    assert "applies" in first.note and site.woken == 1 and first.planned == first.head
+    site.work()
+    assert site.runs() == ["done"]
+    second = site.round()
+    assert second.at == first.at and second.note.endswith("has ended: done"), "nothing new, nothing planned"
+    head = site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+    again = site.round()
+    assert again.head == again.planned == head and site.runs()[0] == "running"
+    site.work()
+    assert site.runs() == ["done", "done"] and "htop" in str(site.world.things()["memory/config/shop/web-01"])
+
+
+def test_it_is_not_looked_at_before_it_is_due_unless_somebody_asks(site: Site) -> None:
+    site.settle()
+    with site.store.write() as connection:
+        connection.run("UPDATE repository SET due_at = ?", (connection.now() + 1000,))
+    head = site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+    assert site.round(due=False).head != head
+    with site.store.write() as connection:
+        assert ask(connection, str(site.repo.path)) and not ask(connection, "/somewhere/else")
+    found = site.round(due=False)
+    assert found.head == head and found.asked_at is None
+
+
+def test_one_process_at_a_time_looks(site: Site) -> None:
+    site.round()
+    with worker(site.installation, "serve") as other:
+        with site.store.write() as connection:
+            connection.run("UPDATE repository SET owner = ?, due_at = 0", (other.id,))
+        head = site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+        assert site.round().head != head, "the other has it"
+    assert site.round().head == head, "who leaves gives it back"
+
+
+def test_a_destructive_plan_waits_for_a_person_and_goes_on_when_approved(site: Site) -> None:
+    site.settle()
+    site.repo.commit({"host-1.yaml": None})
+    said = site.round().note
+    assert "destroys" in said and "--approve" in said and site.runs() == ["done"]
+    assert site.round().note == said
+    with site.store.read() as connection:
+        rows = list(connection.rows("SELECT DISTINCT id FROM plan"))
+        assert connection.scalar("SELECT count(*) FROM plan") == len(rows), "the same plan is not stored again"
+        row = connection.scalar('SELECT max("row") FROM plan')
+    assert apply_plan(site.installation, row, approved=True).done
+
+
+def test_drift_is_healed_or_only_reported(quiet: Site) -> None:
+    quiet.settle()
+    where = "memory/config/shop/web-01"
+    quiet.world.put(where, {"values": {"by": "hand"}})
+    quiet.rules = Rules(location=quiet.rules.location, interval_s=1, heal=False, observe=1000)
+    with quiet.store.write() as connection:
+        connection.run("UPDATE repository SET at = 0")
+    assert "changed by hand, which is only reported" in quiet.round().note
+    assert quiet.world.things()[where][0] == {"values": {"by": "hand"}}
+    quiet.rules = Rules(location=quiet.rules.location, interval_s=1, observe=1000)
+    with quiet.store.write() as connection:
+        connection.run("UPDATE repository SET at = 0")
+    assert "applies 1 changes" in quiet.round().note
+    quiet.work()
+    assert quiet.world.things()[where][0] != {"values": {"by": "hand"}}
+
+
+def test_an_interval_looks_at_no_more_than_its_budget_and_comes_round(quiet: Site) -> None:
+    quiet.settle()
+    quiet.rules = Rules(location=quiet.rules.location, interval_s=1, observe=5)
+    with quiet.store.read() as connection:
+        total = connection.scalar("SELECT count(*) FROM observation")
+        before = dict(connection.rows("SELECT address, at FROM observation"))
+    rounds = 0
+    while True:
+        with quiet.store.write() as connection:
+            connection.run("UPDATE repository SET at = 0")
+        quiet.round()
+        rounds += 1
+        with quiet.store.read() as connection:
+            now = dict(connection.rows("SELECT address, at FROM observation"))
+        seen = [address for address, at in now.items() if at != before[address]]
+        assert len(seen) <= 5 * rounds, "no more than the budget"
+        if len(seen) == total:
+            break
+        assert rounds <= total, "those seen longest ago come first"
+    assert rounds == -(-total // 5)
+
+
+def test_only_reported_where_the_rules_or_the_fleet_say_so(quiet: Site) -> None:
+    quiet.rules = Rules(location=quiet.rules.location, apply=False)
+    assert "is only reported" in quiet.round().note and quiet.runs() == []
+    quiet.rules = Rules(location=quiet.rules.location)
+    quiet.repo.commit({"fleet.yaml": f"{FLEET}  reportOnly: [host/shop/web-02]\n"})
+    quiet.settle()
+    assert "memory/machine/shop/web-02" in quiet.world.things(), "the rules in force are the recorded ones: there were none yet"
+    quiet.repo.commit({f"host-{n}.yaml": host(f"web-{n:02d}", n, spec="  packages: [htop]\n") for n in (1, 2)})
+    found = quiet.round()
+    assert "put off" in found.note
+    quiet.work()
+    packages = {n: "htop" in str(quiet.world.things()[f"memory/config/shop/web-{n:02d}"]) for n in (1, 2)}
+    assert packages == {1: True, 2: False}
+    planned = make_plan(quiet.installation, quiet.installation.repository(str(quiet.repo.path)), Request())
+    assert {change.address for change in planned.plan.changes} >= {"memory/config/shop/web-02"}, "a person's plan has it"
+
+
+def test_what_fails_is_left_alone_for_a_while_and_tried_again(quiet: Site) -> None:
+    quiet.settle()
+    where = "memory/config/shop/web-01"
+    quiet.world.fail(where, Fault.PARTIAL)
+    quiet.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+    quiet.round()
+    quiet.work()
+    assert quiet.runs()[0] == "failed"
+    quiet.world.heal()
+    with quiet.store.write() as connection:
+        connection.run("UPDATE repository SET at = 0")
+    assert "put off" in quiet.round().note and quiet.runs()[0] == "failed"
+    with quiet.store.write() as connection:
+        failures, until = connection.row("SELECT failures, until FROM backoff WHERE address = ?", (where,))
+        assert failures == 1 and 10 < until - connection.now() <= 30
+        connection.run("UPDATE backoff SET until = 0")
+        connection.run("UPDATE repository SET at = 0")
+    quiet.settle()
+    with quiet.store.read() as connection:
+        assert connection.row("SELECT address FROM backoff") is None
+
+
+def test_a_newer_commit_ends_what_has_not_begun_and_it_wants_otherwise(site: Site) -> None:
+    site.settle()
+    changed = {f"host-{n}.yaml": host(f"web-{n:02d}", n, spec="  packages: [htop]\n") for n in (1, 2, 3)}
+    site.repo.commit(changed)
+    site.round()
+    (run,) = unfinished(site.installation)
+    site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [strace]\n"), "host-2.yaml": host("web-02", 2)})
+    assert f"waits for run {run.id}" in site.round().note
+    with site.store.read() as connection:
+        ended = {item.address: item.status for step in load_steps(connection, run.id) for item in step.items}
+    assert ended["memory/config/shop/web-01"] == ended["memory/config/shop/web-02"] == "superseded"
+    assert ended["memory/config/shop/web-03"] is None, "the newer commit wants the same"
+    site.work()
+    assert site.runs()[0] == "failed"
+    site.settle()
+    assert {n: str(site.world.things()[f"memory/config/shop/web-{n:02d}"]) for n in (1, 2, 3)}.items()
+    things = {n: str(site.world.things()[f"memory/config/shop/web-{n:02d}"]) for n in (1, 2, 3)}
+    assert "strace" in things[1] and "htop" not in things[2] and "htop" in things[3]
+
+
+def test_a_paused_run_waits_and_a_cancelled_one_ends(site: Site) -> None:
+    site.round()
+    (run,) = unfinished(site.installation)
+    pause(site.installation, run.id, "a fair is on")
+    with worker(site.installation, "worker") as one:
+        assert one.take() == []
+    assert "is paused" in site.round().note
+    assert cancel(site.installation, run.id, "not today") == "cancelled"
+    with site.store.read() as connection:
+        assert {item.status for step in load_steps(connection, run.id) for item in step.items} == {"cancelled"}
+        assert connection.row("SELECT run FROM hold") is None
+    with site.store.write() as connection:
+        connection.run("UPDATE repository SET at = 0")
+    site.settle()
+
+
+@pytest.mark.parametrize("trouble", ["gone", "rewritten", "broken"])
+def test_what_goes_wrong_is_told_and_tried_again_later(quiet: Site, trouble: str) -> None:
+    quiet.settle()
+    moved = quiet.repo.path.with_name("elsewhere")
+    if trouble == "gone":
+        quiet.repo.path.rename(moved)
+    elif trouble == "broken":
+        quiet.repo.commit({"fleet.yaml": "kind: [\n"})
+    else:
+        other = repo(moved, fleet(hosts=2))
+        quiet.repo.path.rename(quiet.repo.path.with_name("before"))
+        moved.rename(quiet.repo.path)
+        assert isinstance(other, Repo)
+    first = quiet.round()
+    expected = {"gone": "is not there", "rewritten": "does not come after it", "broken": "fleet.yaml:"}[trouble]
+    assert expected in first.note and first.failures == 1 and quiet.runs() == ["done"]
+    with quiet.store.read() as connection:
+        assert 3 < first.due_at - connection.now() <= 6
+    assert quiet.round().failures == 2
+
+
+def test_a_worker_that_is_gone_loses_the_repository(site: Site) -> None:
+    site.round()
+    with site.store.write() as connection:
+        connection.run("INSERT INTO worker VALUES ('dead', 'x', 'serve', '', 0, 0)")
+        connection.run("UPDATE repository SET owner = 'dead'")
+    head = site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+    assert site.round().head == head
+    with site.store.read() as connection:
+        assert workers(connection) == []
