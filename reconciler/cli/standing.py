@@ -1,10 +1,12 @@
 """Reasons as lines for a terminal and as a document: `octofleet status --why`. Three of a kind or three thousand take the same few lines."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
+from reconciler.store.waiting import LaneRow
 from reconciler.why import SEEN, RunWhy, SourceWhy, Why, Whys
 
 MOST = 20
@@ -31,14 +33,28 @@ def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
 
 
 def _lanes(found: RunWhy) -> Iterator[Line]:
-    """Where the open steps are; aligned, as there may be many."""
+    """Where the open steps are; tenants are counted if there are many."""
     rows = [(f"wave {lane.wave}", lane.driver or "record", lane.tenant or "-", counted(lane.open, "open step")) for lane in found.lanes]
+    if len(rows) > MOST:
+        rows = _folded(found.lanes)
     widths = [max(map(len, column)) for column in zip(*rows[:MOST], strict=True)]
     for row in rows[:MOST]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield Line("  " + "  ".join(cells).rstrip(), "dim")
     if len(rows) > MOST:
         yield Line(f"  and {counted(len(rows) - MOST, 'more lane')}", "dim")
+
+
+def _folded(lanes: Sequence[LaneRow]) -> list[tuple[str, str, str, str]]:
+    """The lanes of a wave and driver as one."""
+    tenants, steps = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
+    for lane in lanes:
+        tenants[lane.wave, lane.driver] += 1
+        steps[lane.wave, lane.driver] += lane.open
+    return [
+        (f"wave {wave}", driver or "record", counted(number, "tenant"), counted(steps[wave, driver], "open step"))
+        for (wave, driver), number in sorted(tenants.items())
+    ]
 
 
 def source_lines(found: SourceWhy, now: float) -> Iterator[Line]:
@@ -91,17 +107,19 @@ def _why(why: Why, now: float, indent: str, most: int) -> Iterator[Line]:
     times = ", ".join(_times(why, now))
     if times:
         yield Line(f"{indent}  {times}", "dim")
+    if why.code == "earlier-wave":
+        return  # the lanes above say which
     yield from (Line(f"{indent}    {printable(what)}") for what in why.what[:most])
     if len(why.what) > most:
         yield Line(f"{indent}    and {len(why.what) - most:,} more")
 
 
 def _times(why: Why, now: float) -> Iterator[str]:
-    first = "the first " if why.number > 1 else ""
+    first, longest = ("the first ", "the longest ") if why.number > 1 else ("", "")
     if why.since is not None and why.code in SEEN:
         yield f"{first}seen {duration(now - why.since)} ago"
     elif why.since is not None:
-        yield f"{first}for {duration(now - why.since)}"
+        yield f"{longest}for {duration(now - why.since)}"
     if why.again is not None:
         yield f"{first}tried again in {duration(why.again - now)}" if why.again > now else f"{first}tried again now"
     if why.deadline is not None:

@@ -17,6 +17,7 @@ from reconciler.settings import Apply
 from reconciler.store.halt import cancel_run, pause_run
 from reconciler.store.leases import Room, WorkerRow, claim, workers
 from reconciler.store.records import save_source
+from reconciler.store.waiting import LaneRow
 from reconciler.types.plan import Deferred
 from reconciler.why import CODES, Why, Whys, _together, whys
 from tests.apply.runs import Bench
@@ -214,6 +215,13 @@ def test_many_reasons_are_counted_too(bench: Asked) -> None:
     (run,) = bench.why().runs
     told = [line.text for line in run_lines(replace(run, failed=_together(one(n, f"error {n}") for n in range(3000))), time.time())]
     assert len(told) < 80 and any("more reasons; --json has all" in line for line in told)
+
+
+def test_many_tenants_are_counted(bench: Asked) -> None:
+    (run,) = bench.why().runs
+    lanes = tuple(LaneRow(wave=wave, driver="boot", tenant=f"t{n:03}", open=2) for wave in (0, 2) for n in range(500))
+    told = [line.text.split() for line in run_lines(replace(run, lanes=lanes), time.time())]
+    assert ["wave", "0", "boot", "500", "tenants", "1,000", "open", "steps"] in told and not any("t001" in line for line in told)
 
 
 def test_the_document_has_all(bench: Asked) -> None:
