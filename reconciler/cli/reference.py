@@ -48,7 +48,8 @@ KEYS = {
     "[repositories].location": "The path or URL of the repository.",
     "[repositories].observe": "So many resources are looked at in each interval, those that were seen longest ago; what differs from its record always is.",
     "[repositories].poll_s": "How often its branch is looked at, in seconds.",
-    "database_url": "`sqlite:///PATH`. Empty: `octofleet.db` in the data directory.",
+    "database_url": "`sqlite:///PATH`, or `postgresql://USER:PASSWORD@HOST/DATABASE` as libpq reads it (15 or newer, UTF-8, the extra `postgresql`): "
+    "several hosts with commas between, `?sslmode=verify-full`, `?passfile=PATH`. Empty: `octofleet.db` in the data directory.",
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",

@@ -159,7 +159,8 @@ class Postgresql(Database):
     def said(self, error: Exception, *, committing: bool = False) -> OctofleetError:
         """By SQLSTATE; without one the connection was not made, or was lost."""
         state, what = (error.sqlstate, error.diag.message_primary) if isinstance(error, psycopg.Error) else (None, None)
-        message = f"cannot use the database {self.name}: {self._without_secrets(what or str(error))}"
+        message = f"cannot use the database {self.name}: {' '.join(self._without_secrets(what or str(error)).split())}"
+        self._clean(error)
         gone = isinstance(error, psycopg.OperationalError) and state is None
         if not (gone or state in TRANSIENT or (state or "").startswith("08")):
             return OctofleetError(message, hint=_advice(state or ""), code="store")
@@ -170,7 +171,15 @@ class Postgresql(Database):
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
-        return " ".join(text.split())
+        return text
+
+    def _clean(self, error: BaseException | None) -> None:
+        """Also what a traceback shows of it. Errors may lead round in a circle: SQLAlchemy's name the driver's as their cause."""
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            error.args = tuple(self._without_secrets(part) if isinstance(part, str) else part for part in error.args)
+            error = error.__cause__ or error.__context__
 
 
 def _begin(access: Access) -> str:

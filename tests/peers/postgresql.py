@@ -24,7 +24,7 @@ from reconciler.store.engine import Store
 from tests.conftest import missing
 
 USER, PASSWORD = "octofleet", "pass:w@rd/?#%20 x"
-QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
+QUICK = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 SETTINGS = {"listen_addresses": "127.0.0.1", "shared_buffers": "16MB", "max_connections": "60", "deadlock_timeout": "50ms"}
 ACCESS = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 PATIENCE_S = 60
@@ -47,7 +47,7 @@ def _as_user(*options: str) -> list[str]:
 
 
 class Server:
-    """A server and its data. `durable`: what it has committed outlives a crash of the machine; without, it is quicker."""
+    """A server and its data. `durable`: what it has committed outlives a crash of the machine; without, only its own. `of`: a standby of another."""
 
     def __init__(self, *, durable: bool = False, of: "Server | None" = None) -> None:
         self._programs = _programs()
@@ -75,9 +75,9 @@ class Server:
         )
         assert done.returncode == 0, done.stderr
 
-    def start(self) -> None:
-        """Begin it, and wait until it answers."""
-        settings = self._settings | {"port": str(self.port), "unix_socket_directories": str(self.directory)}
+    def start(self, **more: str) -> None:
+        """Begin it, perhaps with more settings, and wait until it answers."""
+        settings = self._settings | more | {"port": str(self.port), "unix_socket_directories": str(self.directory)}
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         until = time.monotonic() + PATIENCE_S
         with (self.directory / "log").open("ab") as log:
@@ -94,7 +94,7 @@ class Server:
                 if self._process.poll() is not None:
                     assert "pre-existing shared memory" in said or "lock file" in said, said  # children of a killed one still end
                     time.sleep(0.05)
-                    self.start()
+                    self.start(**more)
                     return
                 time.sleep(0.02)
 
@@ -144,7 +144,9 @@ class Server:
     def remove(self) -> None:
         """End it and remove its data."""
         self.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        until = time.monotonic() + PATIENCE_S
+        while self.directory.exists() and time.monotonic() < until:
+            shutil.rmtree(self.directory, ignore_errors=True)  # children of a killed one may still write
 
 
 def _quick_place() -> Path | None:
