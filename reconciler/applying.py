@@ -17,6 +17,7 @@ from reconciler.apply.steps import steps_of
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused, RetryLater
+from reconciler.events import happened, held
 from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.engine import Connection
@@ -133,6 +134,7 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
             save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)
+    happened("run-begun", run=run.id, source=run.source, plan=plan.id[:12], steps=len(steps), reason=reason)
     return run.id
 
 
@@ -255,7 +257,7 @@ def cancel(installation: Installation, run_id: str, reason: str) -> str:
     """Begin nothing more of a run; what has begun is brought to its end by whoever works on it, or given up if nobody does. Gives the run's state then.
     What it left undone shows as drift or pending. Raises `Refused`."""
     here = installation.data_dir / "workers"
-    with installation.store.write() as connection:
+    with held(), installation.store.write() as connection:
         _open(connection, run_id)
         sweep(connection, lambda worker: gone(here, worker))
         cancel_run(connection, run_id, reason, give_up=not workers(connection))

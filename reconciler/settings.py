@@ -158,6 +158,7 @@ class Settings(Table, frozen=True):
     """The whole file."""
 
     database_url: str = ""
+    log: Literal["console", "json"] = "console"
     repositories: list[Followed] = []
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()

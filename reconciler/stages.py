@@ -9,7 +9,7 @@ file, never by the row.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,9 +19,10 @@ from time import perf_counter
 from typing import TypeVar
 
 T = TypeVar("T")
-Around = Callable[[str], AbstractContextManager[object]]
+NOTHING: Mapping[str, object] = {}
+Around = Callable[[str, Mapping[str, object]], AbstractContextManager[object]]
 around: list[Around] = []
-"""Makers of context managers, entered with a stage's name: filled by `metrics` and `tracing` when they are in use."""
+"""Makers of context managers, entered with a stage's name and what is said about it: filled by `metrics` and `tracing` when they are in use."""
 counters: list[Callable[[str, int], None]] = []
 """Told what was counted and how much, in whatever thread."""
 
@@ -81,15 +82,15 @@ def timed(imports_s: float = 0.0) -> Iterator[Timings]:
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
-    """A named part of the work."""
+def stage(name: str, about: Mapping[str, object] = NOTHING) -> Iterator[None]:
+    """A named part of the work. `about`: which one it is, for a trace; what is put into it until the end counts too."""
     timings = _current.get()
     if timings is None and not around:
         yield
         return
     with ExitStack() as stack:
         for make in around:
-            stack.enter_context(make(name))
+            stack.enter_context(make(name, about))
         if timings is None:
             yield
             return

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.apply.journal import Halted, Journal
 from reconciler.apply.task import Task
+from reconciler.apply.watched import Watched
 from reconciler.drivers.breaker import UNAVAILABLE
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target
 from reconciler.errors import OctofleetError, RetryLater, Stale
@@ -50,7 +51,8 @@ class _Later(Exception):
 
 @dataclass(kw_only=True)
 class Attempt:
-    """One lease's worth of work. `stopping`: nothing more is to begin; `told` hears of every change that ends; `now` is in seconds since the epoch."""
+    """One lease's worth of work. `stopping`: nothing more is to begin; `told` hears of every change that ends; `now` is in seconds since the epoch;
+    `watched` sees it all and changes nothing."""
 
     task: Task
     drivers: Mapping[str, Driver]
@@ -60,6 +62,7 @@ class Attempt:
     now: Callable[[], float]
     stopping: Callable[[], bool] = lambda: False
     told: Told = lambda change, status, error: None
+    watched: Watched | None = None
 
     def __post_init__(self) -> None:
         self.lease, self.step = self.task.lease, self.task.step
@@ -250,6 +253,8 @@ class Attempt:
         self.left -= outcomes.keys()
         for address, outcome in sorted(outcomes.items()):
             self.told(self.task.changes[address], outcome.status, outcome.error)
+            if self.watched is not None:
+                self.watched.ended(address, self.task.items[address].action.value, outcome)
 
     def _voids(self, address: str) -> bool:
         """Whether what lives on the target went with it, so that it has to be looked at again."""
@@ -307,6 +312,8 @@ class Attempt:
 
     def _free(self, result: str, after_s: float, note: str, error: str = "") -> None:
         self.journal.write(Freed(lease=self.lease, result=result, after_s=after_s, note=note, error=error))
+        if self.watched is not None:
+            self.watched.freed(result, after_s, note)
 
     def _context(self) -> Context:
         return self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 
 from reconciler.errors import OctofleetError
+from reconciler.events import happened, held
 from reconciler.store.engine import Store, Unavailable
 from reconciler.store.journal import Entry, Lease, Said, write
 
@@ -41,9 +42,18 @@ class _Waiting:
 
 
 class Journal:
-    """The journal as the threads of one process write it. `stopped` says that it is no use to wait for the database any longer."""
+    """The journal as the threads of one process write it. `stopped` says that it is no use to wait for the database any longer; `away` hears that
+    it does not answer."""
 
-    def __init__(self, store: Store, *, wait: Callable[[float], None] = time.sleep, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        wait: Callable[[float], None] = time.sleep,
+        stopped: Callable[[], bool] = lambda: False,
+        away: Callable[[OctofleetError], None] = lambda error: None,
+    ) -> None:
+        self._away = away
         self._store, self._sleep, self._stopped = store, wait, stopped
         self._waiting: list[_Waiting] = []
         self._lock, self._writing = Lock(), False
@@ -122,9 +132,13 @@ class Journal:
     def _commit(self, entries: list[Entry]) -> list[str]:
         while True:
             try:
-                with self._store.write(alone=False) as connection:
-                    return write(connection, entries)
-            except Unavailable:
+                began = time.monotonic()
+                with held(), self._store.write(alone=False) as connection:
+                    verdicts = write(connection, entries)
+                happened("journal-committed", entries=len(entries), seconds=time.monotonic() - began)
+                return verdicts
+            except Unavailable as error:
+                self._away(error)
                 if self._stopped():
                     raise
                 self._sleep(PAUSE_S)

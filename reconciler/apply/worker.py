@@ -21,9 +21,10 @@ from reconciler.apply.alive import alive, forget, gone
 from reconciler.apply.attempt import Attempt, MakeContext, Patience, Told
 from reconciler.apply.journal import Fenced, Journal
 from reconciler.apply.task import Task, load_tasks
+from reconciler.apply.watched import Reach, Watched
 from reconciler.drivers.driver import Driver
 from reconciler.errors import OctofleetError, Permanent
-from reconciler.logs import logger
+from reconciler.events import happened
 from reconciler.store.engine import Connection, Store, Unavailable
 from reconciler.store.journal import Ended, Lease
 from reconciler.store.leases import Room, WorkerRow, beat, claim, free, held, leave, next_due, sweep
@@ -55,7 +56,8 @@ class Terms:
 
 class Worker:
     """Use it as a context: inside, it is known and lives. `contexts` gives, for the location of a repository, a maker of contexts for driver calls;
-    `here` is the directory where workers of this machine show that they live; `now` tells the time since the epoch."""
+    `here` is the directory where workers of this machine show that they live; `now` tells the time since the epoch. `pulses`: when its threads moved
+    last, in `time.monotonic()` seconds."""
 
     def __init__(
         self,
@@ -72,6 +74,8 @@ class Worker:
         self.running: dict[Lease, str] = {}
         self.trouble: OctofleetError | None = None
         self.swept = 0
+        self.reach = Reach()
+        self.pulses: dict[str, float] = {}
         self._store, self._contexts, self._here, self._told, self._now = store, contexts, here, told, now
         self._stopping, self._changed, self._news = Event(), Condition(), 0
         self._claiming = Lock()
@@ -80,7 +84,7 @@ class Worker:
         self._places = {name: driver.info.concurrency for name, driver in drivers.items()} | {"": RECORD_PLACES}
         self._plans: dict[str, tuple[int, PlanHead]] = {}
         self._pool = ThreadPoolExecutor(max_workers=terms.slots, thread_name_prefix="step")
-        self.journal = Journal(store, stopped=lambda: self._stopping.is_set() or self.trouble is not None)
+        self.journal = Journal(store, stopped=lambda: self._stopping.is_set() or self.trouble is not None, away=self.reach.away)
         self.row = WorkerRow(
             id=self.id,
             name=f"{socket.gethostname()}:{os.getpid()}",
@@ -95,6 +99,7 @@ class Worker:
         """Live: beat now and then, and leave at the end."""
         with alive(self._here, self.id):
             self.beat()
+            happened("worker-begun", worker=self.id, name=self.row.name, role=self.terms.role)
             ended = Event()
             beats = Thread(target=self._beat_until, args=(ended,), name="beat", daemon=True)
             beats.start()
@@ -106,11 +111,13 @@ class Worker:
                 beats.join()
                 self._pool.shutdown(wait=False, cancel_futures=True)
                 self._leave()
+                happened("worker-ended", worker=self.id, trouble=str(self.trouble or ""))
 
     def work(self, done: Callable[[], bool], run: str | None = None, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take steps and do them until `done`, or until cancelled or stopped: then what has begun is brought to its next rest. Raises `OctofleetError`
         if the database refuses what has to be written."""
         while not done():
+            self.pulses["work"] = time.monotonic()
             self.tell()
             if cancelled():
                 self.stop()
@@ -120,6 +127,7 @@ class Worker:
             news = self._news
             if not self.take(run):
                 self._rest(run, news)
+        self.pulses.pop("work", None)
         self.tell()
         if self.trouble is not None:
             raise self.trouble
@@ -138,7 +146,8 @@ class Worker:
             try:
                 with self._store.write(alone=False) as connection:
                     taken = claim(connection, self.id, room, run)
-            except Unavailable:
+            except Unavailable as error:
+                self.reach.away(error)
                 return []
             works = [(self._lease(of, step), step) for of, steps in taken.items() for step in steps]
             with self._changed:
@@ -168,14 +177,13 @@ class Worker:
 
     def _attempt(self, lease: Lease, step: JournalStep, task: Task | None) -> None:
         try:
-            if task is None:
-                with self._store.read() as connection:
-                    (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step])
-            self._made(task).go()
-        except Fenced:
-            pass  # somebody else has the step
-        except Unavailable as error:
-            logger("octofleet.worker").warning("a step was let go of", run=lease.run, step=lease.step, error=error.message)
+            with Watched(lease, step, self.id).going() as watched:
+                if task is None:
+                    with self._store.read() as connection:
+                        (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step])
+                self._made(task, watched).go()
+        except (Fenced, Unavailable):
+            pass  # somebody else has the step, or will have it
         except OctofleetError as error:
             self._give_up(lease, step, error)
         except Exception as error:  # noqa: BLE001 - a thread: what nobody expected ends the worker, aloud
@@ -185,7 +193,7 @@ class Worker:
                 del self.running[lease]
             self.wake()
 
-    def _made(self, task: Task) -> Attempt:
+    def _made(self, task: Task, watched: Watched) -> Attempt:
         return Attempt(
             task=task,
             drivers=self.drivers,
@@ -195,6 +203,7 @@ class Worker:
             now=self._now,
             stopping=self._stopping.is_set,
             told=self._hear,
+            watched=watched,
         )
 
     def _hear(self, change: Change, status: Status, error: str) -> None:
@@ -238,7 +247,7 @@ class Worker:
                 due = next_due(connection, run)
                 pause = IDLE_S if due is None else min(max(due - connection.now(), 0.005), IDLE_S)
         except Unavailable as error:
-            logger("octofleet.worker").warning("the database cannot be reached", error=error.message)
+            self.reach.away(error)
         with self._changed:
             self._changed.wait_for(lambda: self._news != news, pause)
 
@@ -268,18 +277,21 @@ class Worker:
                 free(connection, sorted(stray), "handed-over", now)
         for worker in dead:
             forget(self._here, worker)
-            logger("octofleet.worker").warning("took away the leases of a worker that is gone", worker=worker)
+            happened("takeover", worker=self.id, gone=worker)
+        self.reach.back()
         self.swept += len(dead)
         self.journal.flush()
         if dead or stray:
             self.wake()
 
     def _beat_until(self, ended: Event) -> None:
+        self.pulses["beat"] = time.monotonic()
         while not ended.wait(self.terms.lease_s / 3):
+            self.pulses["beat"] = time.monotonic()
             try:
                 self.beat()
             except Unavailable as error:
-                logger("octofleet.worker").warning("the database cannot be reached", error=error.message)
+                self.reach.away(error)
             except OctofleetError as error:
                 self.trouble = error
                 self.wake()
@@ -289,7 +301,7 @@ class Worker:
             with self._store.write(alone=False) as connection:
                 leave(connection, self.id)
         except OctofleetError as error:
-            logger("octofleet.worker").warning("could not say that this worker ends", error=error.message)
+            happened("worker-leave-failed", worker=self.id, error=error.message)
 
     def _room(self) -> Room:
         with self._changed:

@@ -14,7 +14,7 @@ import click
 
 from reconciler.errors import OctofleetError
 from reconciler.index.file import Damaged
-from reconciler.logs import set_level
+from reconciler.logs import choose
 from reconciler.tracing import enable_if_asked
 from reconciler.types.problem import Problem, Severity
 from reconciler.wiring import default_data_dir, open_installation
@@ -36,10 +36,11 @@ def common(command: Command) -> Command:
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
     @functools.wraps(command)
     def wrapped(data_dir: Path | None, config: Path | None, as_json: bool, debug: bool, **given: Any) -> Any:
-        set_level(debug=debug)
+        choose(level="debug" if debug else "warning", form="console")
         if warning := enable_if_asked():
             click.echo(f"warning: {warning}", err=True)
         installation = open_installation(data_dir or default_data_dir(), config)
+        choose(form=installation.settings.log)
         try:
             return command(installation=installation, as_json=as_json, **given)
         except Damaged as error:

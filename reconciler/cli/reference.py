@@ -59,6 +59,7 @@ KEYS = {
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",
+    "log": "How lines of the log are written to stderr: `key=value` (`console`), or one JSON object each (`json`).",
     "memory.path": "The file of the simulated world. Empty: `memory.db` in the data directory.",
     "memory.enabled": "Adds the driver `memory`: simulated machines.",
     "memory.operation_s": "How long installing a simulated machine takes, in seconds.",
@@ -166,6 +167,8 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
 def _type(of: Any) -> str:
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
+    if get_origin(of) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(of))
     if get_origin(of) is dict:
         return f"table of {_type(get_args(of)[1])}s"
     if get_origin(of) is Literal:

@@ -2,88 +2,106 @@
 
 import json
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
 from reconciler import applying
-from reconciler.cli.options import common
-from reconciler.report.text import brief, printable
+from reconciler.cli.options import common, show
+from reconciler.cli.standing import document, other_lines, run_lines, source_lines
+from reconciler.report.text import Line, printable
 from reconciler.report.view import counted, duration
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.runs import JournalRun, open_runs
-from reconciler.types.observation import Absent, Observation, Proposed, Unknown
+from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred
+from reconciler.why import Whys, reason, whys
 from reconciler.wiring import Installation
 
 
 @click.command()
-@click.option("--why", is_flag=True, help="Name every resource that is not as recorded, with the reason.")
+@click.option("--why", is_flag=True, help="Say for all that waits, is put off or has failed why, and what to do.")
 @common
 def status(installation: Installation, as_json: bool, why: bool) -> int:
     """How each Fleet stands: what is recorded, what was last seen otherwise, and the runs that are open."""
+    living = applying.living(installation)
     with installation.store.read() as connection:
         known = list(sources(connection))
-        differing = {str(item["name"]): load_observations(connection, open_addresses(connection, str(item["name"]))) for item in known}
+        names = [str(item["name"]) for item in known]
+        differing = {name: load_observations(connection, open_addresses(connection, name)) for name in names}
         waiting = {str(item["name"]): newest_deferred(connection, str(item["name"]), str(item["commit"])) for item in known}
         running = open_runs(connection)
-    stopped = set() if applying.living(installation) else {run.id for run in running}
+        drivers = lambda: installation.drivers  # noqa: E731 - made only if a run is open
+        found = whys(connection, settings=installation.settings.apply, living=living, drivers=drivers) if why else None
     if as_json:
-        document = {
-            "sources": [
-                dict(item)
-                | {
-                    "unsettled": {a: reason(o) for a, o in differing[str(item["name"])].items()},
-                    "deferred": {d.address: d.reason for d in waiting[str(item["name"])]},
-                }
-                for item in known
-            ],
-            "runs": [{"run": run.id, "source": run.source, "interrupted": run.id in stopped} for run in running],
-        }
-        click.echo(json.dumps(document, indent=2))
+        stopped = set() if living else {run.id for run in running}
+        click.echo(json.dumps(_document(known, differing, waiting, running, stopped, found), indent=2))
         return _code(differing, waiting, running)
     for item in known:
-        name = str(item["name"])
-        age = duration(time.time() - float(str(item["at"])))
-        click.echo(
-            f"Fleet {name}: {item['resources']} resources, commit {str(item['commit'])[:10]} applied {age} ago from {item['location']}"
-        )
-        found = differing[name]
-        click.echo(
-            "  all were last seen as recorded"
-            if not found
-            else f"  {len(found)} were last seen otherwise" + ("" if why else " (--why names them)")
-        )
-        for where in sorted(found) if why else ():
-            click.echo(f"    {where}: {printable(reason(found[where]))}")
-        put_off = waiting[name]
-        if put_off:
-            click.echo(f"  the newest plan puts off {counted(len(put_off), 'resource')}" + ("" if why else " (--why names them)"))
-        for one in put_off if why else ():
-            click.echo(f"    {one.address}: {brief(one.reason)}")
-    for run in running:
-        text = f"interrupted; octofleet apply --resume {run.id} goes on" if run.id in stopped else "a process works on it"
-        click.echo(f"run {run.id} of {run.source}: {text}")
-    if not known:
+        show(_source(item, differing[str(item["name"])], waiting[str(item["name"])], found))
+    if found is None:
+        show(_run(run, interrupted=not living) for run in running)
+    else:
+        show(line for run in found.runs for line in run_lines(run, found.now))
+        show(other_lines(found))
+    if not known and not running:
         click.echo("nothing has been applied yet; octofleet plan --repo DIR shows what would be")
     return _code(differing, waiting, running)
 
 
-def _code(differing: dict[str, dict[str, Observation]], waiting: dict[str, tuple[Deferred, ...]], running: list[JournalRun]) -> int:
+def _source(
+    item: Mapping[str, Any], differing: Mapping[str, Observation], waiting: tuple[Deferred, ...], found: Whys | None
+) -> Iterator[Line]:
+    age = duration(time.time() - item["at"])
+    place = printable(item["location"])
+    yield Line(f"Fleet {item['name']}: {item['resources']} resources, commit {item['commit'][:10]} applied {age} ago from {place}", "title")
+    if not differing:
+        yield Line("  all were last seen as recorded")
+    if found is not None:
+        for source in found.sources:
+            if source.name == item["name"]:
+                yield from source_lines(source, found.now)
+        return
+    if differing:
+        yield Line(f"  {len(differing)} were last seen otherwise (--why names them)")
+    if waiting:
+        yield Line(f"  the newest plan puts off {counted(len(waiting), 'resource')} (--why names them)")
+
+
+def _run(run: JournalRun, *, interrupted: bool) -> Line:
+    text = f"interrupted; octofleet apply --resume {run.id} goes on" if interrupted else "a process works on it"
+    if run.state == "paused":
+        text = f"paused; octofleet resume {run.id} goes on"
+    return Line(f"run {run.id} of {run.source}: {text} (--why says more)")
+
+
+def _document(
+    known: list[Mapping[str, object]],
+    differing: Mapping[str, Mapping[str, Observation]],
+    waiting: Mapping[str, tuple[Deferred, ...]],
+    running: list[JournalRun],
+    stopped: set[str],
+    found: Whys | None,
+) -> dict[str, Any]:
+    return {
+        "sources": [
+            dict(item)
+            | {
+                "unsettled": {a: reason(o) for a, o in differing[str(item["name"])].items()},
+                "deferred": {d.address: d.reason for d in waiting[str(item["name"])]},
+            }
+            for item in known
+        ],
+        "runs": [{"run": run.id, "source": run.source, "state": run.state, "interrupted": run.id in stopped} for run in running],
+    } | ({"why": document(found)} if found is not None else {})
+
+
+def _code(
+    differing: Mapping[str, Mapping[str, Observation]], waiting: Mapping[str, tuple[Deferred, ...]], running: list[JournalRun]
+) -> int:
     if running or any(waiting.values()):
         return 3
     return 2 if any(differing.values()) else 0
-
-
-def reason(seen: Observation) -> str:
-    """Why a resource is not settled, for people."""
-    match seen:
-        case Unknown():
-            return f"unknown ({seen.code}): {seen.reason}"
-        case Absent():
-            return "it is gone"
-        case Proposed():
-            return f"its engine would change {len(seen.fields)} thing{'s' if len(seen.fields) != 1 else ''}"
-        case _:
-            return "it is not as recorded"

@@ -13,7 +13,7 @@ from reconciler.drivers.breaker import Breakers, BreakerState, Unavailable
 from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Listed, Results, Step, Target
 from reconciler.drivers.retry import Retries
 from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
-from reconciler.logs import logger
+from reconciler.events import happened
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
 from reconciler.types.observation import Absent, Observation, Present, Unknown
@@ -227,7 +227,7 @@ class _Call:
 
     def _note(self, attempt: int, error: RetryLater) -> None:
         text = self.redact(str(error))
-        logger("octofleet.driver").info("retry", driver=self._wrapped.info.name, call=self._what, attempt=attempt, error=text)
+        happened("driver-retry", driver=self._wrapped.info.name, call=self._what, attempt=attempt, error=text)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.errors import Refused
+from reconciler.events import happened
 from reconciler.store.engine import Connection, insert
 from reconciler.store.observations import unsettle
 from reconciler.types.change import Action
@@ -173,6 +174,7 @@ def end_run(connection: Connection, run_id: str, state: str, at: float) -> None:
     """The run is over; its resources are free."""
     connection.run("UPDATE run SET state = ?, ended_at = ? WHERE id = ?", (state, at, run_id))
     connection.run("DELETE FROM hold WHERE run = ?", (run_id,))
+    happened("run-ended", run=run_id, state=state)
 
 
 def write_log(connection: Connection, run_id: str, lines: Iterable[tuple[int, float, str]]) -> None:

@@ -6,6 +6,7 @@ import sys
 from tests.conftest import ROOT
 
 NEVER = {
+    "aiohttp": "when a process serves",
     "structlog": "when something is logged",
     "prometheus_client": "with --metrics-out",
     "opentelemetry": "when the environment asks for traces",
@@ -41,6 +42,11 @@ with tempfile.TemporaryDirectory() as directory:
     installation.close()
 print(*sys.modules)
 """
+
+
+def test_only_the_server_knows_its_library() -> None:
+    naming = {path.relative_to(ROOT).parts[:2] for path in (ROOT / "reconciler").rglob("*.py") if "aiohttp" in path.read_text()}
+    assert naming == {("reconciler", "server")}
 
 
 def test_what_a_plan_imports_before_it_reads_anything() -> None:

@@ -113,8 +113,7 @@ def test_another_error_is_not_repeated(tmp_path: Path, inner: Context, error: ty
 def test_repeated_calls_are_logged_for_debugging(
     tmp_path: Path, inner: Context, debug: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "_chosen", {})
-    logs.set_level(debug=debug)
+    monkeypatch.setattr(logs, "_chosen", {"level": "debug" if debug else "warning", "form": "console"})
     Wrapped(driver=away(tmp_path, 2), retries=Clock().retries()).observe([], inner)
     said = capsys.readouterr()
     assert said.out == "" and "hunter2" not in said.err

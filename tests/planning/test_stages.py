@@ -13,16 +13,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler import metrics, stages, tracing
+from reconciler import events, metrics, stages, tracing
 from reconciler.stages import WORK, count, counted, lines, since_start_s, stage, timed
 from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_around() -> Iterator[None]:
-    before = list(stages.around)
+    before = list(stages.around), list(stages.counters), list(events.listeners)
     yield
-    stages.around[:] = before
+    stages.around[:], stages.counters[:], events.listeners[:] = before
 
 
 def work() -> None:

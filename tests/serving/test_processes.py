@@ -82,18 +82,18 @@ class Site:
         return found
 
     def paused(self, process: subprocess.Popen[str]) -> bool:
-        """Pause a process; where it holds the one lock of SQLite's that stops everybody, let it go on."""
+        """Pause a process; where it holds the one lock of an SQLite file that stops everybody, also that of the world, let it go on."""
         process.send_signal(signal.SIGSTOP)
-        if self.kind == "postgresql":
-            return True
-        database = sqlite3.connect(self.path / "octofleet.db", timeout=0.1, isolation_level=None)
-        try:
-            database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            process.send_signal(signal.SIGCONT)
-            return False
-        finally:
-            database.close()
+        files = [self.path / "world.db", *([] if self.kind == "postgresql" else [self.path / "octofleet.db"])]
+        for file in files:
+            database = sqlite3.connect(file, timeout=0.1, isolation_level=None)
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+                return False
+            finally:
+                database.close()
         return True
 
     def begun(self) -> bool:

@@ -93,7 +93,7 @@ def test_who_has_seen_a_number_never_learns_of_an_older_change_later(store: Stor
                     drop_records(connection, [where.rpartition("-")[0] + "-0"])
                 save_records(connection, [record(where, group=f"host/shop/{chance.randrange(6)}")])
                 if not alone:
-                    connection.run("SELECT pg_sleep(?)" if connection.locking else "SELECT ?", (chance.random() * 0.004,))
+                    connection.run("SELECT pg_sleep(?)" if connection.kind == "postgresql" else "SELECT ?", (chance.random() * 0.004,))
         left[0] -= 1
 
     def reader() -> None:
@@ -175,11 +175,11 @@ def test_a_row_that_another_writer_has_locked_for_too_long(store: Store, monkeyp
         save_records(connection, [record("m/k/shop/a")])
     query = "SELECT seq FROM mark WHERE source = 'f'"
     with store.write(alone=False) as connection:
-        connection.run(query + connection.locking)
+        list(connection.rows(f"{query} FOR UPDATE"))
         monkeypatch.setattr(common, "WAIT_MS", 50)
         with pytest.raises(Unavailable), store.write(alone=False) as other:
             assert other.scalar(query) == 1, "a reader does not wait"
-            other.run(query + other.locking)
+            list(other.rows(f"{query} FOR UPDATE"))
 
 
 @postgresql_alone

@@ -1,0 +1,60 @@
+"""What happens, by name: each event is a line of the log, and whatever else listens (metrics) hears of it too.
+
+In: `happened("lease-lost", run=..., step=...)` where it happens. Out: one structured line on stderr if its level is logged, and a call to every
+listener. Costs next to nothing where nobody listens. Events of a transaction that may not be committed are `held` until it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from reconciler.logs import enabled, logger
+
+EVENTS: Mapping[str, tuple[str, str]] = {
+    "run-begun": ("info", "A run was journaled; workers may take its steps."),
+    "run-ended": ("info", "The last step of a run ended, or the run was cancelled; `state` says how."),
+    "attempt-ended": ("info", "One lease of a step is over; `result` says how, with counts of the changes that ended in it."),
+    "change-ended": ("debug", "A change ended with `status`."),
+    "journal-committed": ("debug", "Entries of the journal became durable together."),
+    "lease-lost": ("warning", "This worker's lease of a step was taken away; what it did is not written by it."),
+    "takeover": ("warning", "This worker took away the leases of another one (`gone`) that is dead or was silent for too long."),
+    "step-let-go": ("warning", "A step was left while the database was away; its lease runs out or is given back."),
+    "worker-begun": ("info", "A worker lives and may take steps."),
+    "worker-ended": ("info", "A worker takes no more steps and has given back its leases."),
+    "worker-leave-failed": ("warning", "A worker ended and could not say so; others see that when its lease runs out."),
+    "database-away": ("warning", "The database does not answer; work waits for it."),
+    "database-back": ("info", "The database answers again, after `away_s` seconds."),
+    "driver-retry": ("info", "A call of a driver is tried again in place."),
+}
+"""Level and meaning of every event."""
+
+listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+"""Told the name and the fields of every event, in whatever thread it happens."""
+_held: ContextVar[list[tuple[str, dict[str, Any]]] | None] = ContextVar("held", default=None)
+
+
+def happened(name: str, /, **fields: Any) -> None:
+    """Something happened. Fields hold no secret. Raises KeyError for a name that is not in `EVENTS`."""
+    level, _ = EVENTS[name]
+    waiting = _held.get()
+    if waiting is not None:
+        waiting.append((name, fields))
+        return
+    for told in listeners:
+        told(name, fields)
+    if enabled(level):
+        logger("octofleet").log(level, name, **fields)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Events of this block happen when it ends; those of one that raises never do. For what counts only once it is committed."""
+    waiting: list[tuple[str, dict[str, Any]]] = []
+    token = _held.set(waiting)
+    try:
+        yield
+    finally:
+        _held.reset(token)
+    for name, fields in waiting:
+        happened(name, **fields)

@@ -1,0 +1,71 @@
+"""How all work stands, in numbers: for whoever watches from outside. Functions on a connection; the caller owns the transaction.
+
+The cost follows what is open: one pass over the steps of open runs by their index, and counts of what is unsettled or backs off. What has ended is
+never read.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.store.engine import Connection
+from reconciler.store.leases import current
+
+RUN_STATES = ("running", "paused", "cancelling")
+STEP_STATES = ("ready", "started", "waiting", "ended")
+DUE = (
+    "SELECT wave, driver, tenant, count(*), min(due_at) FROM step WHERE run = ? AND owner = '' AND state <> 'ended' AND due_at <= ? "
+    "GROUP BY wave, driver, tenant"
+)
+UNSETTLED = (
+    "SELECT record.source, count(*) FROM observation CROSS JOIN record "
+    "WHERE NOT observation.settled AND record.address = observation.address GROUP BY record.source"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """`runs` and `steps`: open runs, and the steps of these, by state. `due`: steps that a worker could take now, and for how many seconds the longest of
+    them has been due, or its run open if that is shorter. `workers`: those that live. `backing_off`: resources that are left alone for a while. By
+    source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded."""
+
+    runs: Mapping[str, int]
+    steps: Mapping[str, int]
+    due: int
+    oldest_due_s: float
+    workers: int
+    backing_off: int
+    applied_at: Mapping[str, float]
+    unsettled: Mapping[str, int]
+
+
+def standing(connection: Connection) -> Standing:
+    """How everything stands now."""
+    now = connection.now()
+    runs = list(connection.rows("SELECT id, state, started_at FROM run WHERE ended_at IS NULL ORDER BY started_at"))
+    steps = Counter[str]()
+    for run, _, _ in runs:
+        steps.update(dict(connection.rows("SELECT state, count(*) FROM step WHERE run = ? GROUP BY state", (run,))))
+    ages, due = [0.0], 0
+    lanes = {(lane.run, lane.wave, lane.driver, lane.tenant) for lane in current(connection)}
+    for run, _, started_at in runs:
+        for wave, driver, tenant, number, due_at in connection.rows(DUE, (run, now)):
+            if (run, wave, driver, tenant) in lanes:
+                due += number
+                ages.append(now - max(due_at, started_at))
+    applied_at = dict(connection.rows("SELECT name, at FROM source"))
+    return Standing(
+        runs=_each(RUN_STATES, Counter(state for _, state, _ in runs)),
+        steps=_each(STEP_STATES, steps),
+        due=due,
+        oldest_due_s=max(ages),
+        workers=connection.scalar("SELECT count(*) FROM worker WHERE until >= ?", (now,)),
+        backing_off=connection.scalar("SELECT count(*) FROM backoff WHERE until > ?", (now,)),
+        applied_at=applied_at,
+        unsettled=dict.fromkeys(applied_at, 0) | dict(connection.rows(UNSETTLED)),
+    )
+
+
+def _each(names: tuple[str, ...], found: Mapping[str, int]) -> dict[str, int]:
+    """Every name with its number, also where that is 0."""
+    return dict.fromkeys(names, 0) | dict(found)
