@@ -71,6 +71,7 @@ class Worker:
         self.running: dict[Lease, str] = {}
         self.trouble: OctofleetError | None = None
         self.swept = 0
+        self._looked_at = -1.0
         self._store, self._contexts, self._here, self._told, self._now = store, contexts, here, told, now
         self._stopping, self._changed, self._news = Event(), Condition(), 0
         self._ended: SimpleQueue[tuple[Change, Status, str]] = SimpleQueue()
@@ -107,7 +108,7 @@ class Worker:
     def work(self, done: Callable[[], bool], run: str | None = None, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take steps and do them until `done`, or until cancelled or stopped: then what has begun is brought to its next rest. Raises `OctofleetError`
         if the database refuses what has to be written."""
-        while not done():
+        while not self._is(done):
             self.tell()
             if cancelled():
                 self.stop()
@@ -120,6 +121,13 @@ class Worker:
         if self.trouble is not None:
             raise self.trouble
 
+    def _is(self, done: Callable[[], bool]) -> bool:
+        """While the database cannot be reached nobody knows, and it goes on."""
+        try:
+            return done()
+        except Unavailable:
+            return False
+
     def take(self, run: str | None = None) -> list[Future[None]]:
         """Take as many due steps as there is room for, and begin to do them."""
         with self._changed:
@@ -129,8 +137,10 @@ class Worker:
             try:
                 with self._store.write(alone=False) as connection:
                     taken = claim(connection, self.id, room, run)
+                    looked_at = connection.now()
             except Unavailable:
                 return []
+            self._looked_at = looked_at
             works = [(self._lease(of, step), step) for of, steps in taken.items() for step in steps]
             self.running.update((lease, step.driver) for lease, step in works)
         loaded = self._load(taken)
@@ -215,7 +225,7 @@ class Worker:
         pause = IDLE_S
         try:
             with self._store.read() as connection:
-                due = next_due(connection, run)
+                due = next_due(connection, run, self._looked_at) if self._room().slots > 0 else None
                 pause = IDLE_S if due is None else min(max(due - connection.now(), 0.005), IDLE_S)
         except Unavailable as error:
             logger("octofleet.worker").warning("the database cannot be reached", error=error.message)
@@ -246,7 +256,8 @@ class Worker:
                 stray = held(connection, self.id) - mine if known else set()
                 free(connection, sorted(stray), "handed-over", now)
         for worker in dead:
-            forget(self._here, worker)
+            if gone(self._here, worker):  # one that was only held up still shows by its lock when it dies
+                forget(self._here, worker)
             logger("octofleet.worker").warning("took away the leases of a worker that is gone", worker=worker)
         self.swept += len(dead)
         self.journal.flush()
