@@ -25,12 +25,16 @@ class Halted(OctofleetError):
     """The step was not begun, because its run is paused or being cancelled: `code` says which."""
 
 
+NOT_WRITTEN = Unavailable("it was not written", code="store-unavailable")
+"""Stands until the contrary is known, so that nobody takes for durable what another thread failed to write for him."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     entry: Entry
     settled: Event = field(default_factory=Event)
     verdict: str = ""
-    error: OctofleetError | None = None
+    error: Exception | None = NOT_WRITTEN
 
 
 class Journal:
@@ -73,15 +77,25 @@ class Journal:
             if not batch:
                 return
             try:
-                verdicts = self._commit([item.entry for item in batch])
-                for item, verdict in zip(batch, verdicts, strict=True):
-                    item.verdict = verdict
-            except OctofleetError as error:
-                for item in batch:
-                    item.error = error
+                self._settle(batch)
             finally:
                 for item in batch:
                     item.settled.set()
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        """Write them together; if that is refused, each alone, so that one which cannot be written does not take the others with it."""
+        try:
+            verdicts = self._commit([item.entry for item in batch])
+        except Exception as error:  # whose entry it was hears of it, in his own thread
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                for item in batch:
+                    self._settle([item])
+                return
+            for item in batch:
+                item.error = error
+            return
+        for item, verdict in zip(batch, verdicts, strict=True):
+            item.verdict, item.error = verdict, None
 
     def _commit(self, entries: list[Entry]) -> list[str]:
         while True:
