@@ -86,7 +86,7 @@ class Journal:
         """Write them together; if that is refused, each alone, so that one which cannot be written does not take the others with it."""
         try:
             verdicts = self._commit([item.entry for item in batch])
-        except Exception as error:  # whose entry it was hears of it, in his own thread
+        except Exception as error:  # noqa: BLE001 - whose entry it was hears of it, in his own thread
             if len(batch) > 1 and not isinstance(error, Unavailable):
                 for item in batch:
                     self._settle([item])

@@ -100,8 +100,8 @@ Entry: TypeAlias = Begun | Waits | Said | Freed | Ended
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
-    """Write entries, at most one of each lease. Gives for each why it was not written: `lost` if its lease is taken away, `paused` or `cancelling` if a
-    step of such a run was to begin; empty for the others."""
+    """Write entries, at most one of each lease besides what it `Said`. Gives for each why it was not written: `lost` if its lease is taken away or the
+    step has ended, `paused` or `cancelling` if a step of such a run was to begin; empty for the others."""
     now = connection.now()
     standing = _standing(connection, entries)
     states = _run_states(connection, {entry.lease.run for entry in entries if isinstance(entry, Begun)})
@@ -146,6 +146,8 @@ def _run_states(connection: Connection, runs: Iterable[str]) -> dict[str, str]:
 def _verdict(entry: Entry, standing: Mapping[tuple[str, int], _Standing], states: Mapping[str, str]) -> str:
     found = standing.get(entry.lease.key)
     if found is None or found.fence != entry.lease.fence:
+        return "lost"
+    if found.state == "ended" and isinstance(entry, Begun | Waits):
         return "lost"
     stopped = isinstance(entry, Begun) and found.state == "ready" and states[entry.lease.run] != "running"
     return states[entry.lease.run] if stopped else ""
