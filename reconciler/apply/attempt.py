@@ -146,7 +146,7 @@ class Attempt:
     def _settle(self, driver: Driver, results: Results, context: Context) -> None:
         """Journal what has ended, and come back for what has not."""
         silent = Outcome(status=Status.FAILED, error=f"the driver {driver.info.name} gave no outcome")
-        now = {address: results.get(address, silent) for address in self.left}
+        now = {address: results.get(address, silent) for address in sorted(self.left)}
         pending = {address: result for address, result in now.items() if isinstance(result, Pending)}
         ended = {address: result for address, result in now.items() if isinstance(result, Outcome)}
         if self.began_at is not None and self.now() > self.began_at + self.patience.deadline_s:

@@ -46,6 +46,8 @@ ALWAYS = {
         WHERE attempt.run = step.run AND attempt.step = step.seq AND attempt.fence = step.fence AND ended_at IS NULL AND worker = owner)""",
     "an open attempt without its lease": """SELECT run, step, fence FROM attempt WHERE ended_at IS NULL AND NOT EXISTS (SELECT * FROM step
         WHERE step.run = attempt.run AND step.seq = attempt.step AND step.fence = attempt.fence AND owner = worker)""",
+    "a lease that was lost still counts": """SELECT attempt.run, attempt.step, attempt.fence FROM attempt JOIN step
+        ON step.run = attempt.run AND step.seq = attempt.step AND step.fence <= attempt.fence WHERE result = 'lost'""",
     "a lease of nobody": "SELECT run, seq, owner FROM step WHERE owner <> '' AND owner NOT IN (SELECT id FROM worker)",
     "a step in vain more often than it was tried": """SELECT run, seq, attempts FROM step WHERE attempts > (SELECT count(*) FROM attempt
         WHERE attempt.run = step.run AND attempt.step = step.seq AND result = 'retry')""",

@@ -39,9 +39,9 @@ TROUBLE_S, CALM_S = 15.0, 900.0
 """How long faults go on, and how long all may take after that, in seconds of the simulation."""
 LEASE_S = 9.0
 FAULTS = {
-    "crash": 0.006, "hold": 0.008, "lost before commit": 0.02, "lost after commit": 0.02, "away": 0.002, "clock": 0.003, "retry": 0.06, "unknown": 0.02,
+    "crash": 0.012, "hold": 0.012, "lost before commit": 0.02, "lost after commit": 0.02, "away": 0.002, "clock": 0.003, "retry": 0.06, "unknown": 0.02,
     "silent": 0.01, "slow": 0.05, "permanent": 0.02, "lying": 0.02, "partial": 0.03, "says": 0.3, "forgot": 0.1, "op fails": 0.05, "endless": 0.1,
-    "exit": 0.003, "by hand": 0.1, "word": 0.3, "hint": 0.2,
+    "exit": 0.003, "cut": 0.1, "by hand": 0.2, "word": 0.3, "hint": 0.2,
 }  # fmt: skip
 """How often each is drawn where it may happen, in the histories that have it."""
 ALLOWED = {status.value for status in Status}
@@ -107,9 +107,11 @@ class History:
 
     def chance(self, fault: str) -> bool:
         """Whether this fault happens now. Not to people: they try again."""
-        process = self.scheduler.process
-        rate = self.rates.get(fault, 0.0)
-        return self.trouble and rate > 0.0 and process not in (None, self.scheduler.people) and self.rng.random() < rate
+        return self.scheduler.process not in (None, self.scheduler.people) and self._drawn(fault)
+
+    def _drawn(self, fault: str) -> bool:
+        rate = self.rates[fault]
+        return self.trouble and rate > 0.0 and self.rng.random() < rate
 
     def play(self) -> None:
         """From the first plan until all has ended. Raises `Violation`."""
@@ -241,15 +243,15 @@ class History:
         process = task.process
         if process in (self.scheduler.people, self.scheduler.outside) or not self.trouble:
             return
-        if self.chance("crash"):
+        if self._drawn("crash"):
             self.scheduler.kill(process)
-        elif self.chance("hold"):
+        elif self._drawn("hold"):
             process.held_until = self.scheduler.now + self.rng.choice((1.0, LEASE_S * 1.5, LEASE_S * 4))
             self.scheduler.note(f"{process.name} is held up until {process.held_until - 1_000_000:.1f}")
-        elif self.chance("away"):
+        elif self._drawn("away"):
             self.database.away_until = self.scheduler.now + self.rng.choice((0.3, 3.0, 12.0))
             self.scheduler.note("the database is away")
-        elif self.chance("clock"):
+        elif self._drawn("clock"):
             self.database.offset += self.rng.choice((-30.0, -3.0, 3.0, 30.0))
             self.world.set_at = self.scheduler.now
             self.scheduler.note(f"the database's clock is set to {self.database.offset:+g}")
@@ -333,10 +335,6 @@ class History:
                 self._begun(connection, entry.lease, state, run_state, watch)
             if isinstance(entry, Ended):
                 self._ends(connection, entry, state, owner, watch, holds)
-            if isinstance(entry, Waits):
-                for handle in entry.operations:
-                    if handle in self.world.operations:
-                        self.world.operations[handle].known = True
         return verdicts
 
     def _standing(self, connection: Connection, lease: Lease) -> tuple[int, str, str, str]:

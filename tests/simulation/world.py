@@ -181,6 +181,9 @@ class SimulatedDriver:
                 if result is not None:
                     results[work.target.address] = result
             self._pause()
+            if self.world.chance("cut"):
+                self.world.scheduler.note("the reply of the whole call is lost")
+                raise RetryLater("the line is cut", after_s=0.1)
         finally:
             self._enter(-1)
         for where in made:
