@@ -25,7 +25,7 @@ from tests.simulation.scheduler import Process, Scheduler
 
 INFOS = {
     "metal": DriverInfo(name="metal", version=1, kinds=(Kind(name="machine", order=10, replace_on=("/size",)),), concurrency=2, batch=3),
-    "cloud": DriverInfo(name="cloud", version=1, kinds=(Kind(name="volume", order=15, replace_on=("/size",)),), batch=2, settle_s=20.0),
+    "cloud": DriverInfo(name="cloud", version=1, kinds=(Kind(name="volume", order=15, replace_on=("/size",)),), batch=2, settle_s=6.0),
     "conf": DriverInfo(name="conf", version=1, kinds=(Kind(name="config", order=20, destroys=False),), concurrency=3, batch=4),
     "play": DriverInfo(name="play", version=1, kinds=(Kind(name="role", order=30, engine=True, deletable=False, destroys=False),), batch=1),
 }
