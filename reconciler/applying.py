@@ -107,6 +107,9 @@ def apply_plan(
 ) -> Applied:
     """Apply a stored plan to the end, or continue its interrupted run. Raises `Refused` before anything is changed."""
     run = begin(installation, row, approved=approved, reason=reason)
+    with installation.store.read() as connection:
+        if _ended(connection, run):  # there was nothing to do, or others have done it
+            return _applied(connection, run, load_plan(connection, row))
     return resume(installation, run, told=told, cancelled=cancelled)
 
 
@@ -155,7 +158,11 @@ def resume(installation: Installation, run_id: str, *, told: Told | None = None,
     with worker(installation, "apply", told) as one:
         one.work(lambda: _over(installation, run_id), run_id, cancelled)
     with installation.store.read() as connection:
-        return Applied(run=run_id, plan=plan, statuses=ended_items(connection, run_id), complete=_ended(connection, run_id))
+        return _applied(connection, run_id, plan)
+
+
+def _applied(connection: Connection, run_id: str, plan: Plan) -> Applied:
+    return Applied(run=run_id, plan=plan, statuses=ended_items(connection, run_id), complete=_ended(connection, run_id))
 
 
 def _over(installation: Installation, run_id: str) -> bool:

@@ -67,7 +67,9 @@ class Attempt:
     def __post_init__(self) -> None:
         self.lease, self.step = self.task.lease, self.task.step
         self.begun = self.step.state != "ready"
-        self.began_at = self.step.started_at
+        self.began_at = None if self.task.begun_s is None else self.now() - self.task.begun_s
+        self.quiet_at = None if self.task.quiet_s is None else self.now() - self.task.quiet_s
+        self.operations = set(self.step.operations)
         self.left = set(self.task.items)
 
     def go(self) -> None:
@@ -80,7 +82,7 @@ class Attempt:
             self._retry(error)
         except Halted as error:
             self._halted(error.code)
-        except Exception as error:  # the apply boundary: whatever a driver raises becomes an outcome
+        except (Exception, SystemExit) as error:  # the apply boundary: whatever a driver raises becomes an outcome
             if isinstance(error, OctofleetError) and error.code in JOURNAL_ERRORS:
                 raise
             self._failed(error)
@@ -112,36 +114,42 @@ class Attempt:
 
     def _drive(self, driver: Driver) -> None:
         context = self._context()
-        results: dict[str, Outcome | Pending] = {}
-        for operation in self.step.operations if self.step.state == "waiting" else ():
-            results |= self._poll(driver, operation)
+        results = self._poll(driver)
         rest = self.left - results.keys()
         if rest:
             results |= self._begin(driver, sorted(rest), context)
         self._settle(driver, results, context)
 
-    def _poll(self, driver: Driver, operation: str) -> Results:
-        """How an operation stands; one that cannot be asked about now is still going on."""
-        try:
-            return driver.poll(operation, self._context())
-        except RetryLater as error:
-            return dict.fromkeys(self.left, Pending(operation=operation, poll_after_s=error.after_s))
+    def _poll(self, driver: Driver) -> dict[str, Outcome | Pending]:
+        """How the operations stand. One that cannot be asked about now is still going on: whatever no other answers for may be its work."""
+        results: dict[str, Outcome | Pending] = {}
+        silent: list[Pending] = []
+        for operation in sorted(self.operations):
+            try:
+                found = driver.poll(operation, self._context())
+            except RetryLater as error:
+                silent.append(Pending(operation=operation, poll_after_s=error.after_s))
+                continue
+            results |= found
+            if not any(isinstance(result, Pending) for result in found.values()):
+                self.operations.discard(operation)
+        return results | (dict.fromkeys(self.left - results.keys(), silent[0]) if silent else {})
 
     def _begin(self, driver: Driver, addresses: Sequence[str], context: Context) -> Results:
-        """Apply what has not ended yet; after an interruption, what no operation under way answers for."""
+        """Apply what has not ended yet; after an interruption, what no operation under way answers for. The lease is looked at directly before the
+        driver is called: observing takes time, and somebody else may be at the step by now."""
         self._end(self._check(driver, addresses, context))
         work = tuple(self.task.work[address] for address in addresses if address in self.left)
         if not work:
             return {}
-        if not self.begun or self.step.state == "waiting":
-            self.journal.write(Begun(lease=self.lease))
-            self.begun, self.began_at = True, self.began_at or self.now()
+        self.journal.write(Begun(lease=self.lease))
+        self.begun, self.began_at = True, self.began_at or self.now()
         return driver.apply(Step(id=f"{self.lease.run}.{self.lease.step}", work=work), context)
 
     def _settle(self, driver: Driver, results: Results, context: Context) -> None:
         """Journal what has ended, and come back for what has not."""
         silent = Outcome(status=Status.FAILED, error=f"the driver {driver.info.name} gave no outcome")
-        now = {address: results.get(address, silent) for address in self.left}
+        now = {address: results.get(address, silent) for address in sorted(self.left)}
         pending = {address: result for address, result in now.items() if isinstance(result, Pending)}
         ended = {address: result for address, result in now.items() if isinstance(result, Outcome)}
         if self.began_at is not None and self.now() > self.began_at + self.patience.deadline_s:
@@ -150,7 +158,8 @@ class Attempt:
         self._end(self._seen(driver, ended, context))
         if not self.left:
             return
-        self.journal.write(Waits(lease=self.lease, operations=tuple(sorted({pending[a].operation for a in self.left}))))
+        self.operations |= {pending[a].operation for a in self.left}
+        self.journal.write(Waits(lease=self.lease, operations=tuple(sorted(self.operations))))
         self._free("waiting", min(pending[a].poll_after_s for a in self.left), "an operation is going on in the world")
 
     def _seen(self, driver: Driver, ended: Mapping[str, Outcome], context: Context) -> dict[str, Outcome]:
@@ -225,9 +234,9 @@ class Attempt:
         return digest_of(found) != before and not (before == NOTHING and isinstance(found, Proposed))
 
     def _wait_until_settled(self, driver: Driver) -> None:
-        """After a lost reply an absent resource may still be on its way: give it the driver's settle time."""
-        if self.began_at is not None and driver.info.settle_s:
-            left = self.began_at + driver.info.settle_s - self.now()
+        """After a lost reply an absent resource may still be on its way: give it the driver's settle time since the last call that was cut short."""
+        if self.quiet_at is not None and driver.info.settle_s:
+            left = self.quiet_at + driver.info.settle_s - self.now()
             if left > 0:
                 raise _Later(left, "what was begun may still show up in the world")
 
@@ -289,7 +298,7 @@ class Attempt:
             commit=self.task.plan.commit,
         )
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         status = Status.STALE if isinstance(error, Stale) else Status.FAILED
         text = str(error) if isinstance(error, OctofleetError) else f"{type(error).__name__}: {error}"
         observation = Unknown(code="apply-failed", reason=text, at=self.now())
@@ -319,7 +328,8 @@ class Attempt:
         return self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint)
 
     def _checkpoint(self, operation: str) -> None:
-        self.journal.write(Waits(lease=self.lease, operations=(operation,)))
+        self.operations.add(operation)
+        self.journal.write(Waits(lease=self.lease, operations=tuple(sorted(self.operations))))
 
 
 def _line(action: Action, address: str, outcome: Outcome) -> str:

@@ -6,7 +6,7 @@ would write stays valid as long as nobody has taken their leases away.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event, Lock
 
 from reconciler.errors import OctofleetError
@@ -29,16 +29,20 @@ class Halted(OctofleetError):
     """The step was not begun, because its run is paused or being cancelled: `code` says which."""
 
 
+NOT_WRITTEN = Unavailable("it was not written", hint="run the same command again")
+"""Stands until the contrary is known, so that nobody takes for durable what another thread failed to write for him."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     """`waits`: a thread waits for it, which is woken when it is settled, or when it is that thread's turn to write."""
 
     entry: Entry
+    woken: Event
     waits: bool = True
-    woken: Event = field(default_factory=Event)
     settled: bool = False
     verdict: str = ""
-    error: Exception | None = None
+    error: Exception | None = NOT_WRITTEN
 
 
 class Journal:
@@ -52,15 +56,16 @@ class Journal:
         wait: Callable[[float], None] = time.sleep,
         stopped: Callable[[], bool] = lambda: False,
         away: Callable[[OctofleetError], None] = lambda error: None,
+        event: Callable[[], Event] = Event,
     ) -> None:
-        self._away = away
+        self._away, self._event = away, event
         self._store, self._sleep, self._stopped = store, wait, stopped
         self._waiting: list[_Waiting] = []
         self._lock, self._writing = Lock(), False
 
     def write(self, entry: Entry) -> None:
         """Write one entry; it is durable when this returns. Raises `Fenced`, `Halted`, or `OctofleetError` if the database refuses."""
-        mine = _Waiting(entry)
+        mine = _Waiting(entry, self._event())
         with self._lock:
             self._waiting.append(mine)
             my_turn, self._writing = not self._writing, True
@@ -81,7 +86,7 @@ class Journal:
     def say(self, lease: Lease, text: str) -> None:
         """A line for the log; it is written with what is written next (`flush`)."""
         with self._lock:
-            self._waiting.append(_Waiting(Said(lease=lease, text=text), waits=False))
+            self._waiting.append(_Waiting(Said(lease=lease, text=text), self._event(), waits=False))
 
     def flush(self) -> None:
         """Write the lines that nobody waits for."""
@@ -97,7 +102,12 @@ class Journal:
             self._gather()
             with self._lock:
                 batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            self._settle(batch)
+            try:
+                self._settle(batch)
+            finally:
+                for item in batch:
+                    item.settled = True
+                    item.woken.set()
         finally:
             with self._lock:
                 heir = next((item for item in self._waiting if item.waits), None)
@@ -114,20 +124,19 @@ class Journal:
                 return
 
     def _settle(self, batch: list[_Waiting]) -> None:
+        """Write them together; if that is refused, each alone, so that one which cannot be written does not take the others with it."""
         try:
             verdicts = self._commit([item.entry for item in batch])
-            for item, verdict in zip(batch, verdicts, strict=True):
-                item.verdict = verdict
-        except BaseException as error:
-            why = error if isinstance(error, Exception) else OctofleetError("the thread that wrote for others was ended", code="store")
+        except Exception as error:  # noqa: BLE001 - whose entry it was hears of it, in his own thread
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                for item in batch:
+                    self._settle([item])
+                return
             for item in batch:
-                item.error = why
-            if why is not error:
-                raise
-        finally:
-            for item in batch:
-                item.settled = True
-                item.woken.set()
+                item.error = error
+            return
+        for item, verdict in zip(batch, verdicts, strict=True):
+            item.verdict, item.error = verdict, None
 
     def _commit(self, entries: list[Entry]) -> list[str]:
         while True:

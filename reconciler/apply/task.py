@@ -2,7 +2,7 @@
 many steps at once, so that a worker never holds a whole plan."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from reconciler.drivers.driver import Target, Work
@@ -26,7 +26,8 @@ from reconciler.types.values import Spec
 class Task:
     """A step under lease. By address: `items` that are open, their `changes`, and `work` for the driver; `needs`: how what they depend on ended, None
     if it has not; `seen`: for changes of the record alone, what was last seen; `recorded`: what there is a record of. `specs`: specifications that
-    the store has not yet, by digest."""
+    the store has not yet, by digest. `begun_s`: how long ago the step began, and `quiet_s`: since when no call of it that was cut short is going on,
+    both in seconds by the database's clock, as clocks differ; None for a step that has not begun."""
 
     lease: Lease
     plan: PlanHead
@@ -38,6 +39,8 @@ class Task:
     seen: Mapping[str, Observation]
     recorded: Mapping[str, Recorded]
     specs: Mapping[str, Spec]
+    begun_s: float | None = None
+    quiet_s: float | None = None
 
     def unmet(self, address: str) -> tuple[str, Status | None] | None:
         """The first that this change needs and that is not done, and how it ended."""
@@ -65,7 +68,18 @@ def load_tasks(connection: Connection, run: str, plan: tuple[int, PlanHead], ste
     wanted = {numbers[item.change].desired_digest for step in world for item in step.open}
     specs = load_specs(connection, (wanted | {record.digest for record in recorded.values()}) - {NOTHING})
     seen = load_observations(connection, sorted({item.address for step in steps if not step.driver for item in step.open}))
-    return [_task(run, head, step, numbers, ended, recorded, specs, seen) for step in steps]
+    now, cut = connection.now(), _cut_short(connection, run, steps)
+    made = [_task(run, head, step, numbers, ended, recorded, specs, seen) for step in steps]
+    return [
+        task if (at := task.step.started_at) is None else replace(task, begun_s=now - at, quiet_s=now - max(at, cut.get(task.step.seq, at)))
+        for task in made
+    ]
+
+
+def _cut_short(connection: Connection, run: str, steps: Sequence[JournalStep]) -> dict[int, float]:
+    """When the last lease of each step that has begun ended, of those whose call may not have returned. After one that ended as `waiting` it had."""
+    query = "SELECT step, ended_at FROM attempt WHERE run = ? AND result NOT IN ('', 'waiting') AND step IN (...)"
+    return dict(sorted(connection.rows_in(query, [step.seq for step in steps if step.started_at is not None], (run,))))
 
 
 def _task(

@@ -76,6 +76,7 @@ class Worker:
         self.swept = 0
         self.reach = Reach()
         self.pulses: dict[str, float] = {}
+        self._looked_at = -1.0
         self._store, self._contexts, self._here, self._told, self._now = store, contexts, here, told, now
         self._stopping, self._changed, self._news = Event(), Condition(), 0
         self._claiming = Lock()
@@ -116,14 +117,14 @@ class Worker:
     def work(self, done: Callable[[], bool], run: str | None = None, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take steps and do them until `done`, or until cancelled or stopped: then what has begun is brought to its next rest. Raises `OctofleetError`
         if the database refuses what has to be written."""
-        while not done():
+        while not self._is(done):
             self.pulses["work"] = time.monotonic()
+            self._gather()
             self.tell()
             if cancelled():
                 self.stop()
             if self.trouble is not None or (self.stopping and not self.running):
                 break
-            self._gather()
             news = self._news
             if not self.take(run):
                 self._rest(run, news)
@@ -137,6 +138,13 @@ class Worker:
         with self._changed:
             self._changed.wait_for(lambda: len(self.running) < self.terms.slots / 4, GATHER_S)
 
+    def _is(self, done: Callable[[], bool]) -> bool:
+        """While the database cannot be reached nobody knows, and it goes on."""
+        try:
+            return done()
+        except Unavailable:
+            return False
+
     def take(self, run: str | None = None) -> list[Future[None]]:
         """Take as many due steps as there is room for, and begin to do them."""
         with self._claiming:
@@ -146,9 +154,11 @@ class Worker:
             try:
                 with self._store.write(alone=False) as connection:
                     taken = claim(connection, self.id, room, run)
+                    looked_at = connection.now()
             except Unavailable as error:
                 self.reach.away(error)
                 return []
+            self._looked_at = looked_at
             works = [(self._lease(of, step), step) for of, steps in taken.items() for step in steps]
             with self._changed:
                 self.running.update((lease, step.driver) for lease, step in works)
@@ -244,7 +254,7 @@ class Worker:
         pause = IDLE_S
         try:
             with self._store.read() as connection:
-                due = next_due(connection, run)
+                due = next_due(connection, run, self._looked_at) if self._room().slots > 0 else None
                 pause = IDLE_S if due is None else min(max(due - connection.now(), 0.005), IDLE_S)
         except Unavailable as error:
             self.reach.away(error)
@@ -276,7 +286,8 @@ class Worker:
                 stray = held(connection, self.id) - mine if known else set()
                 free(connection, sorted(stray), "handed-over", now)
         for worker in dead:
-            forget(self._here, worker)
+            if gone(self._here, worker):  # one that was only held up still shows by its lock when it dies
+                forget(self._here, worker)
             happened("takeover", worker=self.id, gone=worker)
         self.reach.back()
         self.swept += len(dead)

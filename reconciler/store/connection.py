@@ -19,7 +19,7 @@ class Unavailable(OctofleetError):
     Unless `in_doubt`: the connection was lost during the commit, and nobody knows whether it took place. Who tries again then looks first.
     """
 
-    def __init__(self, message: str, *, hint: str, in_doubt: bool = False) -> None:
+    def __init__(self, message: str, *, hint: str = "", in_doubt: bool = False) -> None:
         super().__init__(message, hint=hint, code="store-unavailable")
         self.in_doubt = in_doubt
 

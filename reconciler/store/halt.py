@@ -11,9 +11,9 @@ from reconciler.types.outcome import Status
 
 
 def pause_run(connection: Connection, run: str, reason: str) -> None:
-    """Nothing more of the run begins until it is resumed."""
-    connection.run("UPDATE run SET state = 'paused' WHERE id = ? AND ended_at IS NULL", (run,))
-    write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
+    """Nothing more of the run begins until it is resumed. One that is being cancelled stays so: resumed, it would go on."""
+    if connection.changed("UPDATE run SET state = 'paused' WHERE id = ? AND state = 'running'", (run,)):
+        write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
 
 
 def resume_run(connection: Connection, run: str) -> None:

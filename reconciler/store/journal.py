@@ -96,8 +96,8 @@ Entry: TypeAlias = Begun | Waits | Said | Freed | Ended
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
-    """Write entries, at most one of each lease. Gives for each why it was not written: `lost` if its lease is taken away, `paused` or `cancelling` if a
-    step of such a run was to begin; empty for the others."""
+    """Write entries, at most one of each lease besides what it `Said`. Gives for each why it was not written: `lost` if its lease is taken away or the
+    step has ended, `paused` or `cancelling` if a step of such a run was to begin; empty for the others."""
     now = connection.now()
     standing = _standing(connection, entries)
     states = _run_states(connection, {entry.lease.run for entry in entries if isinstance(entry, Begun)})
@@ -105,10 +105,11 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
     good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict]
     _begin(connection, [entry for entry in good if isinstance(entry, Begun)], now)
     _wait(connection, [entry for entry in good if isinstance(entry, Waits)])
-    ended = [entry for entry in good if isinstance(entry, Ended) and standing[entry.lease.key][1] != "ended"]
+    ended = _open(connection, [entry for entry in good if isinstance(entry, Ended)])
     _end(connection, ended, now)
-    _free(connection, [entry for entry in good if isinstance(entry, Freed)], now)
-    _log(connection, good, now)
+    _free(connection, [entry for entry in good if isinstance(entry, Freed) and standing[entry.lease.key].owner], now)
+    new = set(map(id, ended))
+    _log(connection, [entry for entry in good if not isinstance(entry, Ended) or id(entry) in new], now)
     return verdicts
 
 
@@ -121,16 +122,23 @@ def _log(connection: Connection, entries: Sequence[Entry], now: float) -> None:
         write_log(connection, run, found)
 
 
-def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, int], tuple[int, str]]:
-    """Fence and state of each step, which nobody else may change now."""
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    fence: int
+    state: str
+    owner: str
+
+
+def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, int], _Standing]:
+    """How each step stands, which nobody else may change now."""
     steps: dict[str, set[int]] = {}
     for entry in entries:
         steps.setdefault(entry.lease.run, set()).add(entry.lease.step)
-    query = "SELECT seq, fence, state FROM step WHERE run = ? AND seq IN (...) FOR UPDATE"
+    query = "SELECT seq, fence, state, owner FROM step WHERE run = ? AND seq IN (...) FOR UPDATE"
     return {
-        (run, seq): (fence, state)
+        (run, seq): _Standing(*standing)
         for run, seqs in sorted(steps.items())
-        for seq, fence, state in connection.rows_in(query, sorted(seqs), (run,))
+        for seq, *standing in connection.rows_in(query, sorted(seqs), (run,))
     }
 
 
@@ -138,12 +146,24 @@ def _run_states(connection: Connection, runs: Iterable[str]) -> dict[str, str]:
     return dict(connection.rows_in("SELECT id, state FROM run WHERE id IN (...)", sorted(runs)))
 
 
-def _verdict(entry: Entry, standing: Mapping[tuple[str, int], tuple[int, str]], states: Mapping[str, str]) -> str:
-    fence, state = standing.get(entry.lease.key, (None, ""))
-    if fence != entry.lease.fence:
+def _verdict(entry: Entry, standing: Mapping[tuple[str, int], _Standing], states: Mapping[str, str]) -> str:
+    found = standing.get(entry.lease.key)
+    if found is None or found.fence != entry.lease.fence:
         return "lost"
-    stopped = isinstance(entry, Begun) and state == "ready" and states[entry.lease.run] != "running"
+    if found.state == "ended" and isinstance(entry, Begun | Waits):
+        return "lost"
+    stopped = isinstance(entry, Begun) and found.state == "ready" and states[entry.lease.run] != "running"
     return states[entry.lease.run] if stopped else ""
+
+
+def _open(connection: Connection, entries: Sequence[Ended]) -> list[Ended]:
+    """Those that were not written before: nobody else ends changes of a step under lease, and all of an entry end at once."""
+    steps: dict[str, list[int]] = {}
+    for entry in entries:
+        steps.setdefault(entry.lease.run, []).append(entry.lease.step)
+    query = "SELECT step, address FROM item WHERE run = ? AND status = '' AND step IN (...)"
+    left = {(run, *item) for run, seqs in sorted(steps.items()) for item in connection.rows_in(query, sorted(seqs), (run,))}
+    return [entry for entry in entries if any((*entry.lease.key, address) in left for address in entry.statuses)]
 
 
 def _begin(connection: Connection, entries: Sequence[Begun], now: float) -> None:
@@ -224,13 +244,22 @@ def close_if_over(connection: Connection, run: str, now: float) -> None:
     """End a run, which nobody else may change now, if it has no open step; and note that its source has applied the commit."""
     if connection.row("SELECT run FROM lane WHERE run = ? AND open > 0 LIMIT 1", (run,)) is not None:
         return
-    found = connection.row("SELECT state, plan FROM run WHERE id = ? AND ended_at IS NULL", (run,))
+    found = connection.row("SELECT state, plan, source, started_at FROM run WHERE id = ? AND ended_at IS NULL", (run,))
     if found is None:
         return
-    state, plan = found
+    state, plan, source, started_at = found
     counts = dict(connection.rows("SELECT status, count(*) FROM item WHERE run = ? GROUP BY status", (run,)))
     done = counts.pop(Status.DONE.value, 0)
     end_run(connection, run, "cancelled" if state == "cancelling" else "failed" if counts else "done", now)
     head = plan_head(connection, plan)
-    if not head.scope and done:
+    if not head.scope and done and not _overtaken(connection, source, started_at):
         save_source(connection, head.source, head.location, head.commit, now)
+
+
+def _overtaken(connection: Connection, source: str, started_at: float) -> bool:
+    """Whether a run of this source that began later has ended and noted its commit."""
+    query = (
+        "SELECT plan FROM run WHERE source = ? AND started_at > ? AND ended_at IS NOT NULL "
+        "AND EXISTS (SELECT 1 FROM item WHERE item.run = run.id AND item.status = 'done')"
+    )
+    return any(not plan_head(connection, plan).scope for (plan,) in list(connection.rows(query, (source, started_at))))

@@ -15,10 +15,9 @@ from reconciler.store.runs import JournalStep, load_steps
 
 WORKER = ("id", "name", "role", "version", "started_at", "until")
 ATTEMPT = ("run", "step", "fence", "worker", "at", "result", "error")
-FREE = (
-    "SELECT seq, fence FROM step WHERE run = ? AND wave = ? AND driver = ? AND tenant = ? AND owner = '' AND state <> 'ended' AND due_at <= ? "
-    "ORDER BY due_at, seq LIMIT ?"
-)
+OPEN = "FROM step WHERE run = ? AND wave = ? AND driver = ? AND tenant = ? AND owner = '' AND state <> 'ended'"
+BEGUN = " AND state <> 'ready'"
+"""Of a paused run, what has begun is brought to its end all the same: an operation goes on in the world, and its deadline passes, whatever a person says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +45,19 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """The open steps of one tenant and driver in the wave that a run is at for that tenant."""
+    """The open steps of one tenant and driver in the wave that a run is at for that tenant. `paused`: only those that have begun may be taken."""
 
     run: str
     wave: int
     driver: str
     tenant: str
     open: int
+    paused: bool = False
+
+    @property
+    def free(self) -> str:
+        """What follows the columns in a query for those that nobody has."""
+        return OPEN + (BEGUN if self.paused else "")
 
 
 def beat(connection: Connection, worker: WorkerRow) -> bool:
@@ -159,7 +164,8 @@ def _shares(connection: Connection, room: Room, run: str | None, now: float) -> 
         )
         if wanted <= 0:
             continue
-        found = [(seq, fence) for seq, fence in connection.rows(FREE, (lane.run, lane.wave, lane.driver, lane.tenant, now, wanted))]
+        free_steps = f"SELECT seq, fence {lane.free} AND due_at <= ? ORDER BY due_at, seq LIMIT ?"
+        found = [(seq, fence) for seq, fence in connection.rows(free_steps, (lane.run, lane.wave, lane.driver, lane.tenant, now, wanted))]
         if not found:
             continue
         yield lane, found
@@ -171,30 +177,31 @@ def _shares(connection: Connection, room: Room, run: str | None, now: float) -> 
 
 
 def current(connection: Connection, *, lock: bool = False) -> Iterable[Lane]:
-    """The lanes that may be worked on: of each open run that is not paused, and each tenant, those of the first wave that has open steps."""
-    query = "SELECT id FROM run WHERE ended_at IS NULL AND state <> 'paused' ORDER BY id"
-    for (run,) in list(connection.rows(f"{query} FOR UPDATE" if lock else query)):
+    """The lanes that may be worked on: of each open run and each tenant, those of the first wave that has open steps."""
+    query = "SELECT id, state FROM run WHERE ended_at IS NULL ORDER BY id"
+    for run, state in list(connection.rows(f"{query} FOR UPDATE" if lock else query)):
         first: dict[str, int] = {}
         lanes = "SELECT wave, driver, tenant, open FROM lane WHERE run = ? AND open > 0 ORDER BY wave"
         for wave, driver, tenant, number in connection.rows(lanes, (run,)):
             if first.setdefault(tenant, wave) == wave:
-                yield Lane(run=run, wave=wave, driver=driver, tenant=tenant, open=number)
+                yield Lane(run=run, wave=wave, driver=driver, tenant=tenant, open=number, paused=state == "paused")
 
 
 def due(connection: Connection, most: int) -> int:
     """How many steps can be taken now; counts no further than `most`."""
     number = 0
     for lane in current(connection):
-        where = (lane.run, lane.wave, lane.driver, lane.tenant, connection.now(), most - number)
-        number += len(list(connection.rows(FREE, where)))
+        values = (lane.run, lane.wave, lane.driver, lane.tenant, connection.now(), most - number)
+        number += len(list(connection.rows(f"SELECT seq {lane.free} AND due_at <= ? LIMIT ?", values)))
         if number >= most:
             break
     return number
 
 
-def next_due(connection: Connection, run: str | None = None) -> float | None:
-    """When the next step that nobody has can be taken, in seconds since the epoch; None if there is none."""
-    query = "SELECT min(due_at) FROM step WHERE run = ? AND wave = ? AND driver = ? AND tenant = ? AND owner = '' AND state <> 'ended'"
+def next_due(connection: Connection, run: str | None = None, after: float = -1.0) -> float | None:
+    """When the next step that nobody has can be taken, in seconds since the epoch; None if there is none. Only what is due later than `after`: what
+    somebody could not take by then, for want of a driver or of room, does not become ripe by waiting."""
     lanes = [lane for lane in current(connection) if run in (None, lane.run)]
-    times = [connection.scalar(query, (lane.run, lane.wave, lane.driver, lane.tenant)) for lane in lanes]
+    query = "SELECT min(due_at) {} AND due_at > ?"
+    times = [connection.scalar(query.format(lane.free), (lane.run, lane.wave, lane.driver, lane.tenant, after)) for lane in lanes]
     return min((at for at in times if at is not None), default=None)

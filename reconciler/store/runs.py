@@ -92,6 +92,8 @@ def create_run(connection: Connection, made: JournalRun, steps: Sequence[Journal
     connection.run_many(insert("item", ITEM), items)
     connection.run_many(insert("hold", ("address", "run")), [(address, made.id) for address in addresses])
     unsettle(connection, addresses)
+    if not steps:  # there is no last one that would end it
+        end_run(connection, made.id, "done", made.started_at)
 
 
 def refuse_held(connection: Connection, addresses: Sequence[str]) -> None:

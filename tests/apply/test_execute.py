@@ -143,7 +143,7 @@ class Odd(MemoryDriver):
         return self.answer(super().apply(step, context))  # type: ignore[no-any-return]
 
 
-def raising(error: Exception) -> Any:
+def raising(error: BaseException) -> Any:
     def answer(results: Mapping[str, object]) -> Results:
         raise error
 
@@ -157,6 +157,7 @@ def raising(error: Exception) -> Any:
         (lambda results: {"memory/other/t/x": Outcome(status=DONE)}, FAILED),
         (lambda results: results | {"memory/other/t/x": Outcome(status=DONE)}, DONE),
         (raising(ValueError("surprise")), FAILED),
+        (raising(SystemExit(3)), FAILED),
         (raising(Stale("moved on")), STALE),
         (raising(Permanent("no", hint="pay")), FAILED),
         (lambda results: {a: Pending(operation='{"step": "nobody"}', poll_after_s=0.01) for a in results}, DONE),
@@ -223,7 +224,8 @@ def test_after_an_interruption_it_waits_until_a_lost_creation_would_show(tmp_pat
     run = bench.begin(plan)
     with bench.store.write() as connection:
         write(connection, [Begun(lease=Lease(run=run.id, step=0, fence=0))])
-    with bench.worker(now=lambda: time.time() + 30) as worker:
+        connection.run("UPDATE step SET started_at = started_at - 30 WHERE seq = 0")
+    with bench.worker(now=lambda: time.time() + 5000) as worker:  # his clock is wrong; the database's counts
         (attempt,) = worker.take()
         attempt.result()
     with bench.store.read() as connection:

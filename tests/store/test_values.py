@@ -119,4 +119,4 @@ def test_the_clock_moves_within_a_transaction(connection: Connection) -> None:
 
 def test_rows_that_a_decision_rests_on_can_be_locked(connection: Connection) -> None:
     save_records(connection, [record("m/k/shop/a")])
-    assert connection.row(f"SELECT seq FROM mark WHERE source = ? FOR UPDATE", ("f",)) == (1,)
+    assert connection.row("SELECT seq FROM mark WHERE source = ? FOR UPDATE", ("f",)) == (1,)
