@@ -21,11 +21,13 @@ from reconciler.source.mirror import is_remote
 from reconciler.source.repository import Commit
 from reconciler.store.followed import Followed, follow, give_back, take
 from reconciler.store.halt import supersede
+from reconciler.store.retention import prune
 from reconciler.store.runs import JournalRun, load_run
 from reconciler.types.change import Cause, Change
 from reconciler.wiring import Installation, place
 
 TICK_S = 0.5
+DAY_S = 86_400.0
 FAILED_S, FAILED_MOST_S = 5.0, 600.0
 
 
@@ -37,6 +39,7 @@ class Loop:
         self._installation, self._worker, self._wake = installation, worker, wake
         self._rules = {where(rule.location): rule for rule in rules}
         self._followed = False
+        self._prune_at = time.monotonic() + random.uniform(600, 3600)  # noqa: S311 - jitter
         self.moved_at = time.monotonic()
 
     def run(self, stop: Event) -> None:
@@ -47,7 +50,18 @@ class Loop:
             except OctofleetError as error:
                 logger("octofleet.loop").warning("could not look", error=error.message)
             self.moved_at = time.monotonic()
+            self._prune()
             stop.wait(TICK_S)
+
+    def _prune(self) -> None:
+        """Once a day let go of what is old."""
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + DAY_S * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        try:
+            prune(self._installation.store, self._installation.blobs, self._installation.settings.retention, self._now())
+        except OctofleetError as error:
+            logger("octofleet.loop").warning("could not prune", error=error.message)
 
     def once(self, stop: Event | None = None) -> None:
         """Look at every repository that is due."""

@@ -160,6 +160,7 @@ class Settings(Table, frozen=True):
     database_url: str = ""
     log: Literal["console", "json"] = "console"
     repositories: list[Followed] = []
+    listen: str = ""
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
     git: Git = Git()

@@ -73,6 +73,7 @@ class Worker:
         self.id, self.terms, self.drivers = random.token_hex(8), terms, drivers
         self.running: dict[Lease, str] = {}
         self.trouble: OctofleetError | None = None
+        self._lives_until = 0.0
         self.swept = 0
         self.reach = Reach()
         self.pulses: dict[str, float] = {}
@@ -281,8 +282,9 @@ class Worker:
                 mine = {(lease.run, lease.step, lease.fence) for lease in self.running}
             with self._store.write(alone=False) as connection:
                 now = connection.now()
-                known = beat(connection, replace(self.row, until=now + self.terms.lease_s))
-                dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker))
+                in_time, self._lives_until = now <= self._lives_until, now + self.terms.lease_s
+                known = beat(connection, replace(self.row, until=self._lives_until))
+                dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker), overdue=in_time)
                 stray = held(connection, self.id) - mine if known else set()
                 free(connection, sorted(stray), "handed-over", now)
         for worker in dead:

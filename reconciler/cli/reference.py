@@ -59,6 +59,7 @@ KEYS = {
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",
+    "listen": "Where `serve` and `worker` answer /healthz, /readyz and /metrics over HTTP: `HOST:PORT`. Empty: nowhere.",
     "log": "How lines of the log are written to stderr: `key=value` (`console`), or one JSON object each (`json`).",
     "memory.path": "The file of the simulated world. Empty: `memory.db` in the data directory.",
     "memory.enabled": "Adds the driver `memory`: simulated machines.",

@@ -11,7 +11,8 @@ from threading import Event
 import click
 
 from reconciler.cli.options import common
-from reconciler.errors import Refused
+from reconciler.errors import OctofleetError, Refused
+from reconciler.logs import choose
 from reconciler.loop import where
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
@@ -41,9 +42,11 @@ def worker(installation: Installation, as_json: bool) -> int:
 
 
 def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as_json: bool) -> int:
+    _check_listen(installation.settings.listen)
+    choose(level="info")
     with told_to_stop() as stop:
-        with serving(installation, role, rules, stop.is_set) as parts:
-            _begun(parts, rules, as_json=as_json)
+        with serving(installation, role, rules, stop.is_set) as parts, _answering(parts, stop) as address:
+            _begun(parts, rules, address, as_json=as_json)
             while not stop.wait(0.5) and parts.worker.trouble is None:
                 pass
             trouble, left = parts.worker.trouble, len(parts.worker.running)
@@ -59,13 +62,37 @@ def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as
     return 0
 
 
-def _begun(parts: Serving, rules: Sequence[Followed], *, as_json: bool) -> None:
+@contextmanager
+def _answering(parts: Serving, stop: Event) -> Iterator[str]:
+    """Answer over HTTP, if the setting `listen` says where; gives the address."""
+    host, _, port = parts.installation.settings.listen.rpartition(":")
+    if not host:
+        yield ""
+        return
+    from reconciler.server.app import listening, make_app  # noqa: PLC0415 - aiohttp, where it is asked for
+    from reconciler.server.process import Process  # noqa: PLC0415
+
+    with listening(make_app(Process(parts=parts, stop=stop)), host.strip("[]"), int(port)) as real:
+        yield f"http://{host}:{real}"
+
+
+def _check_listen(text: str) -> None:
+    host, _, port = text.rpartition(":")
+    if text and not (host and port.isdigit() and int(port) < 65536):
+        raise OctofleetError(f"the setting listen is {text!r}", hint="write it as HOST:PORT, such as 127.0.0.1:8080", code="settings")
+
+
+def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: bool) -> None:
     row = parts.worker.row
     if as_json:
-        click.echo(json.dumps({"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules]}))
+        said = {"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules], "address": address}
+        click.echo(json.dumps(said))
+        sys.stdout.flush()
         return
     for rule in rules:
         click.echo(f"following {rule.location}{f' ({rule.branch})' if rule.branch else ''}", err=True)
+    if address:
+        click.echo(f"answering /healthz, /readyz and /metrics at {address}", err=True)
     click.echo(f"{row.role} {row.name} is ready; Ctrl-C or SIGTERM stops it in order", err=True)
 
 

@@ -83,10 +83,11 @@ def leave(connection: Connection, worker: str) -> None:
     take_away(connection, [worker], "handed-over")
 
 
-def sweep(connection: Connection, gone: Callable[[str], bool]) -> list[str]:
-    """Take away the leases of workers whose time is over, or that are known to be `gone`. Gives their ids."""
+def sweep(connection: Connection, gone: Callable[[str], bool], *, overdue: bool = True) -> list[str]:
+    """Take away the leases of workers that are known to be `gone`, and of those whose time is over if that may be judged: whoever was late himself does not
+    know whether it was the database that nobody could reach. Gives their ids."""
     now = connection.now()
-    dead = [worker.id for worker in workers(connection) if worker.until < now or gone(worker.id)]
+    dead = [worker.id for worker in workers(connection) if (overdue and worker.until < now) or gone(worker.id)]
     take_away(connection, dead, "lost")
     return dead
 

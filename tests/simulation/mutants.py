@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant("no driver limits", "store/leases.py", "        drivers[driver] += number\n", ""),
     Mutant("no tenant limit", "store/leases.py", "        tenants[tenant] += number\n", ""),
     Mutant("more calls than a driver takes", "apply/worker.py", "name: places - busy[name]", "name: places"),
-    Mutant("a lease never ends by time", "store/leases.py", "worker.until < now or gone(worker.id)", "gone(worker.id)"),
+    Mutant("a lease never ends by time", "store/leases.py", "(overdue and worker.until < now) or gone(worker.id)", "gone(worker.id)"),
     Mutant("lets go of nothing that nobody works on", "apply/worker.py", 'free(connection, sorted(stray), "handed-over", now)', "pass"),
     Mutant("does not wait for what may show up", "apply/attempt.py", "        self._wait_until_settled(driver)\n", ""),
     Mutant("the settle time counts from the first call", "apply/task.py", "max(at, cut.get(task.step.seq, at))", "at"),
