@@ -14,7 +14,7 @@ from reconciler.drivers.memory import MemoryDriver
 from reconciler.errors import RetryLater
 from reconciler.store.engine import Store, Unavailable
 from reconciler.store.journal import Begun, Lease, Waits, write
-from reconciler.store.leases import next_due, take_away
+from reconciler.store.leases import next_due, take_away, workers
 from reconciler.store.runs import load_steps
 from reconciler.types.outcome import Outcome, Pending, Status
 from tests.apply.runs import Bench
@@ -166,3 +166,19 @@ def test_waits_names_what_the_journal_knows(tmp_path: Path) -> None:
         write(connection, [Begun(lease=lease)])
         (step,) = load_steps(connection, run.id, [0])
     assert step.state == "started" and step.operations == ("a", "b"), "begun again, it still has to ask about both"
+
+
+def test_after_an_outage_nobody_is_judged_by_whoever_was_late_himself(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.begin(bench.plan(host("web-01")))
+    with bench.worker() as one, bench.worker() as other:
+        with bench.store.write() as connection:  # as if nobody had reached the database for longer than a lease
+            connection.run("UPDATE worker SET until = 1")
+        for worker in (one, other):
+            worker._lives_until = 1.0
+        one.beat()
+        with bench.store.read() as connection:
+            assert {row.id for row in workers(connection)} == {one.id, other.id}, "the other has had no chance yet"
+        one.beat()
+        with bench.store.read() as connection:
+            assert {row.id for row in workers(connection)} == {one.id}, "it did not come back"

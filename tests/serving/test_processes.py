@@ -1,11 +1,15 @@
 """Real processes: `octofleet serve` and `octofleet worker` that are killed, paused, stopped in order and started again in the middle of a run."""
 
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -199,3 +203,33 @@ def test_a_push_while_it_serves(site: Site) -> None:
         site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
         octofleet(site.home("person"), "reconcile", env=site.env)
         site.until(lambda: "htop" in str(site.world.things()["memory/config/shop/web-01"]), "the change")
+
+
+def test_it_answers_over_http_and_says_so(site: Site) -> None:
+    with site.serve("web", OCTOFLEET_LISTEN="127.0.0.1:0"):
+        said = site.until(lambda: re.search(r"at (http://127\.0\.0\.1:\d+)", (site.path / "web.log").read_text()), "the address")
+        for path in ("healthz", "readyz"):
+            site.until(lambda path=path: answered(f"{said[1]}/{path}")[0] == 200, path)
+        site.until(lambda: site.ended() == "done", "the end of the run")
+        status, text = answered(f"{said[1]}/metrics")
+    assert status == 200 and 'octofleet_changes_total{action="create",driver="memory",status="done"}' in text
+
+
+@pytest.mark.parametrize("listen", ["8080", "x", "127.0.0.1:", "127.0.0.1:99999", ":::"])
+def test_an_address_that_is_none(tmp_path: Path, listen: str) -> None:
+    told = octofleet(tmp_path / "data", "worker", env={"OCTOFLEET_LISTEN": listen})
+    assert told.code == 1 and "HOST:PORT" in told.err and "Traceback" not in told.text
+
+
+def test_an_address_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = octofleet(tmp_path / "data", "worker", env={"OCTOFLEET_LISTEN": f"127.0.0.1:{taken.getsockname()[1]}"})
+    assert told.code == 1 and "next:" in told.err and "Traceback" not in told.text, told.text
+
+
+def answered(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
