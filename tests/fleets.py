@@ -15,7 +15,7 @@ from reconciler.drivers.boot import BootDriver
 from reconciler.drivers.driver import Driver
 from reconciler.drivers.fleet import FleetDriver
 from reconciler.drivers.wrap import Wrapped
-from reconciler.settings import Settings
+from reconciler.settings import Apply, Settings
 from reconciler.wiring import Installation
 from tests.conftest import ROOT
 
@@ -157,6 +157,6 @@ class Chosen(Installation):
 
 
 def installation(data: Path, *extra: Driver) -> Chosen:
-    """An installation in a directory with chosen drivers."""
+    """An installation in a directory with chosen drivers. What may work later is not tried again in it: that takes time."""
     data.mkdir(exist_ok=True)
-    return Chosen(data_dir=data, settings=Settings(), extra=extra)
+    return Chosen(data_dir=data, settings=Settings(apply=Apply(attempts=1)), extra=extra)

@@ -20,7 +20,7 @@ from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import load_plan, newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.retention import DAY_S, prune
-from reconciler.store.runs import list_runs, load_steps
+from reconciler.store.runs import load_steps, open_runs
 from tests.fleets import Chosen
 from tests.planning.histories import Site, close
 from tests.planning.test_equivalence import REQUESTS, STEPS, do, site
@@ -60,7 +60,7 @@ def status(found: Chosen) -> Any:
         names = [(str(item["name"]), str(item["commit"])) for item in known]
         seen = {name: sorted(load_observations(connection, open_addresses(connection, name)).items()) for name, _ in names}
         deferred = {name: newest_deferred(connection, name, commit) for name, commit in names}
-        return known, seen, deferred, list_runs(connection, state="running")
+        return known, seen, deferred, open_runs(connection)
 
 
 def kept(found: Chosen, plans: list[int], runs: list[str]) -> Any:

@@ -14,7 +14,7 @@ from reconciler.drivers.driver import DriverInfo, Inputs
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.errors import InputError, OctofleetError
 from reconciler.planning import Planned, Request, make_plan
-from reconciler.settings import Observe, Secrets, Settings, Store
+from reconciler.settings import Apply, Observe, Secrets, Settings, Store
 from reconciler.types.host import FleetScope
 from reconciler.types.resource import Resource
 from tests.fleets import Chosen
@@ -97,7 +97,7 @@ class Site:
         driver = Versioned(world=World(str(place / "memory.db")), version=self.version)
         return Chosen(
             data_dir=place,
-            settings=Settings(secrets=SECRETS, observe=Observe(at_most=self.at_most)),
+            settings=Settings(secrets=SECRETS, observe=Observe(at_most=self.at_most), apply=Apply(attempts=1)),
             extra=[driver],
         )
 
