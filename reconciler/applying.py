@@ -275,11 +275,14 @@ def cancel(installation: Installation, run_id: str, reason: str) -> str:
 def pause(installation: Installation, run_id: str, reason: str) -> None:
     """Begin nothing more of a run until it is resumed. Raises `Refused`."""
     with installation.store.write() as connection:
-        _open(connection, run_id)
+        run = _open(connection, run_id)
+        if run.state == "cancelling":
+            raise Refused(f"run {run_id} is being cancelled", hint="what has begun of it is brought to its end", code="no-run")
         pause_run(connection, run_id, reason)
 
 
-def _open(connection: Connection, run_id: str) -> None:
+def _open(connection: Connection, run_id: str) -> JournalRun:
     run = load_run(connection, run_id)
     if run is None or run.ended_at is not None:
         raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
+    return run

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 import procrastinate
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from reconciler.apply.worker import MOST_AT_ONCE, Worker
 from reconciler.logs import logger
@@ -102,7 +102,7 @@ class Jobs:
         if futures:
             await asyncio.to_thread(wait, futures)
             await self._replenish()
-        else:
+        elif (await asyncio.to_thread(self._ahead))[0]:
             await self._later(time.time() + TICK_S)
 
     async def _replenish(self) -> None:
@@ -133,5 +133,6 @@ class Jobs:
         """Make jobs of processes that are gone ready again."""
         manager = self._app.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=lease_s):
-            logger("octofleet.jobs").warning("took over a job of a process that is gone", job=job.id)
-            await manager.retry_job(job, retry_at=datetime.now(UTC))
+            with contextlib.suppress(ConnectorException):  # another process was first
+                await manager.retry_job(job, retry_at=datetime.now(UTC))
+                logger("octofleet.jobs").warning("took over a job of a process that is gone", job=job.id)

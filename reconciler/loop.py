@@ -14,7 +14,7 @@ from threading import Event
 from reconciler.applying import begin, check_applyable, note_applied, unfinished
 from reconciler.errors import OctofleetError, Refused
 from reconciler.logs import logger
-from reconciler.planning import LEFT_ALONE, Planned, Request, make_plan
+from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.text import brief
 from reconciler.settings import Followed as Rules
 from reconciler.source.mirror import is_remote
@@ -28,6 +28,8 @@ from reconciler.wiring import Installation, place
 
 TICK_S = 0.5
 DAY_S = 86_400.0
+NOT_SETTLED = frozenset({"held", "superseded", "expired"})
+"""Why a run was not begun that a new plan may mend."""
 FAILED_S, FAILED_MOST_S = 5.0, 600.0
 
 
@@ -47,8 +49,8 @@ class Loop:
         while not stop.is_set():
             try:
                 self.once(stop)
-            except OctofleetError as error:
-                logger("octofleet.loop").warning("could not look", error=error.message)
+            except Exception as error:  # noqa: BLE001 - the loop goes on, whatever happened in one round
+                logger("octofleet.loop").warning("could not look", error=f"{type(error).__name__}: {error}")
             self.moved_at = time.monotonic()
             self._prune()
             stop.wait(TICK_S)
@@ -87,7 +89,9 @@ class Loop:
         """See where the branch is, and plan if need be; gives what to remember. Whatever goes wrong is told and tried again later."""
         try:
             return self._reconciled(found, rules)
-        except OctofleetError as error:
+        except Exception as unexpected:  # noqa: BLE001 - one repository's trouble is its own
+            internal = OctofleetError(f"internal error: {type(unexpected).__name__}: {unexpected}")
+            error = unexpected if isinstance(unexpected, OctofleetError) else internal
             failures = found.failures + 1
             wait_s = min(FAILED_S * 2.0 ** min(failures - 1, 20), FAILED_MOST_S)
             logger("octofleet.loop").warning("could not reconcile", repository=found.location, error=error.message)
@@ -103,7 +107,8 @@ class Loop:
             return replace(left, note=self._of_run(found.note, running))
         request = Request(oldest=rules.observe if late else 0, unattended=True)
         planned = make_plan(self._installation, repository, request, commit=commit)
-        self._supersede(running, planned)
+        if running and rules.apply and self._may_be_applied(planned):
+            self._supersede(running, planned)
         if running and unfinished(self._installation, place(repository)):
             return replace(left, note=f"{commit.id[:10]} waits for run {running[0].id}, which is {running[0].state}")
         note, settled = self._decided(planned, commit, rules)
@@ -119,10 +124,17 @@ class Loop:
             run = load_run(connection, note.split()[1])
         return f"run {run.id} has ended: {run.state}" if run is not None and run.ended_at is not None else note
 
+    def _may_be_applied(self, planned: Planned) -> bool:
+        try:
+            check_applyable(planned.plan, approved=False, now=self._now())
+        except Refused:
+            return False
+        return True
+
     def _supersede(self, running: Sequence[JournalRun], planned: Planned) -> None:
         """End what runs under way have not begun and the newer commit wants otherwise."""
         wanted = {(change.address, change.desired_digest) for change in planned.plan.changes}
-        alone = {item.address for item in planned.plan.deferred if item.code in LEFT_ALONE}
+        alone = {item.address for item in planned.plan.deferred}
 
         def kept(change: Change) -> bool:
             return change.address in alone or (change.address, change.desired_digest) in wanted
@@ -148,7 +160,7 @@ class Loop:
             check_applyable(plan, approved=False, now=self._now())
             run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
         except Refused as error:
-            return f"{brief(error.message)}: {error.hint}", error.code != "held"
+            return f"{brief(error.message)}: {error.hint}", error.code not in NOT_SETTLED
         logger("octofleet.loop").info("run begun", run=run, commit=commit.id, changes=len(plan.changes))
         self._wake()
         return f"run {run} applies {len(plan.changes)} changes{rest}", True

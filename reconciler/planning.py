@@ -46,8 +46,6 @@ from reconciler.types.values import Spec
 from reconciler.wiring import Installation, place
 
 T = TypeVar("T")
-LEFT_ALONE = frozenset({"report-only", "backing-off"})
-"""Codes of what a plan puts off because nobody looks on."""
 DEFAULT_EXPIRY_S = 24 * 3600.0
 
 

@@ -67,7 +67,7 @@ def _wait_for_database(installation: Installation, told: Callable[[], bool]) -> 
 
 def _taking(installation: Installation, one: Worker, stop: Event) -> tuple[Callable[[], None], Callable[[], None]]:
     """What has the worker take up work, as a thread's work, and what wakes it."""
-    if not installation.store.url.startswith("postgresql"):
+    if not installation.store.url.startswith("postgres"):
         return lambda: one.work(stop.is_set), one.wake
     from reconciler.jobs import Jobs  # noqa: PLC0415 - an optional extra
 

@@ -305,13 +305,14 @@ class Worker:
                 self.beat()
             except Unavailable as error:
                 self.reach.away(error)
-            except OctofleetError as error:
-                self.trouble = error
+            except Exception as error:  # noqa: BLE001 - without its heartbeat a process gets nothing to do: it has to end, aloud
+                internal = Permanent(f"internal error: {type(error).__name__}: {error}", code="internal")
+                self.trouble = error if isinstance(error, OctofleetError) else internal
                 self.wake()
 
     def _leave(self) -> None:
         try:
-            with self._store.write(alone=False) as connection:
+            with self._claiming, self._store.write(alone=False) as connection:
                 leave(connection, self.id)
         except OctofleetError as error:
             happened("worker-leave-failed", worker=self.id, error=error.message)

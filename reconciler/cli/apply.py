@@ -53,7 +53,8 @@ def apply(
             continue
         how = "is under way" if living(installation) else "was interrupted"
         click.echo(f"run {run.id} {how}; finishing it first", err=True)
-        _resumed(installation, run.id, as_json=as_json)
+        if not _resumed(installation, run.id, as_json=as_json).complete:
+            return 3
     request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
     with stage("plan"), progress(quiet=as_json) as bar:
         planned = make_plan(installation, repository, request, bar.told)

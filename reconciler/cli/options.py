@@ -1,6 +1,7 @@
 """The options that commands share, and the installation that they open."""
 
 import functools
+import os
 import signal
 import sys
 import time
@@ -142,7 +143,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            raise KeyboardInterrupt
+            click.echo("stopped at once; the same command goes on where it stopped", err=True)
+            os._exit(1)  # as if killed: nobody else may take up what a call of this process still does
         asked = True
         click.echo("stopping after the steps that have begun; once more to stop at once", err=True)
 

@@ -53,8 +53,11 @@ def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as
             if left:
                 click.echo(f"stopping: waiting for {left} steps that have begun", err=True)
         still = len(parts.worker.running)
-    if trouble is not None:
+    if trouble is not None and not still:
         raise trouble
+    if trouble is not None:
+        click.echo(f"error: {trouble.message}\n  next: {trouble.hint}", err=True)
+        os._exit(1)
     click.echo("stopped" + (f"; {still} steps are left for others to finish" if still else ""), err=True)
     if still:
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from reconciler.cli.options import common, show
 from reconciler.cli.standing import document, other_lines, run_lines, source_lines
 from reconciler.report.text import Line, printable
 from reconciler.report.view import counted, duration
+from reconciler.store.followed import Followed, followed
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
@@ -34,11 +35,13 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         differing = {name: load_observations(connection, open_addresses(connection, name)) for name in names}
         waiting = {str(item["name"]): newest_deferred(connection, str(item["name"]), str(item["commit"])) for item in known}
         running = open_runs(connection)
+        looked_at = followed(connection)
         drivers = lambda: installation.drivers  # noqa: E731 - made only if a run is open
         found = whys(connection, settings=installation.settings.apply, living=living, drivers=drivers) if why else None
     if as_json:
         stopped = set() if living else {run.id for run in running}
-        click.echo(json.dumps(_document(known, differing, waiting, running, stopped, found), indent=2))
+        said = _document(known, differing, waiting, running, stopped, found) | {"repositories": [_followed(item) for item in looked_at]}
+        click.echo(json.dumps(said, indent=2))
         return _code(differing, waiting, running)
     for item in known:
         show(_source(item, differing[str(item["name"])], waiting[str(item["name"])], found))
@@ -47,9 +50,24 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
     else:
         show(line for run in found.runs for line in run_lines(run, found.now))
         show(other_lines(found))
-    if not known and not running:
+    for one in looked_at:
+        tries = f" (failed {one.failures} times in a row)" if one.failures > 1 else ""
+        text = f"repository {printable(one.location)}: {printable(one.note or 'not looked at yet')}{tries}"
+        show([Line(text, "warn" if one.failures else "plain")])
+    if not known and not running and not looked_at:
         click.echo("nothing has been applied yet; octofleet plan --repo DIR shows what would be")
     return _code(differing, waiting, running)
+
+
+def _followed(item: Followed) -> dict[str, Any]:
+    return {
+        "location": item.location,
+        "head": item.head,
+        "planned": item.planned,
+        "note": item.note,
+        "failures": item.failures,
+        "at": item.at,
+    }
 
 
 def _source(

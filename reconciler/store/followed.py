@@ -41,10 +41,11 @@ def followed(connection: Connection) -> list[Followed]:
 
 
 def take(connection: Connection, location: str, worker: str) -> Followed | None:
-    """The repository on lease, if it is due and nobody has it; the worker must be known."""
-    due = "location = ? AND owner = '' AND (due_at <= ? OR asked_at IS NOT NULL) AND EXISTS (SELECT 1 FROM worker WHERE id = ?)"
+    """The repository on lease, if it is due and nobody else has it: what this worker has itself, it left behind when the database was away. The worker
+    must be known."""
+    due = "location = ? AND owner IN ('', ?) AND (due_at <= ? OR asked_at IS NOT NULL) AND EXISTS (SELECT 1 FROM worker WHERE id = ?)"
     query = "UPDATE repository SET owner = ?, fence = fence + 1 WHERE "
-    row = connection.row(f"{query}{due} RETURNING {COLUMNS}", (worker, location, connection.now(), worker))
+    row = connection.row(f"{query}{due} RETURNING {COLUMNS}", (worker, location, worker, connection.now(), worker))
     return Followed(**dict(zip(FOLLOWED, row, strict=True))) if row else None
 
 

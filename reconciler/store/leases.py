@@ -96,10 +96,10 @@ def take_away(connection: Connection, dead: Sequence[str], result: str) -> None:
     """Free every step that these workers have, under a new fence, and forget them."""
     now = connection.now()
     for worker in dead:
+        connection.run("DELETE FROM worker WHERE id = ?", (worker,))  # first: a claim of its own that is under way is waited for here
         query = "SELECT run, seq, fence FROM step WHERE owner = ? ORDER BY run, seq FOR UPDATE"
         free(connection, [(run, seq, fence) for run, seq, fence in connection.rows(query, (worker,))], result, now)
         connection.run("UPDATE repository SET owner = '', fence = fence + 1 WHERE owner = ?", (worker,))
-        connection.run("DELETE FROM worker WHERE id = ?", (worker,))
 
 
 def free(connection: Connection, leases: Iterable[tuple[str, int, int]], result: str, now: float) -> None:
@@ -124,7 +124,7 @@ def claim(connection: Connection, worker: str, room: Room, run: str | None = Non
     The tenant that has the fewest steps under way comes first, so that the many of one do not keep another waiting.
     """
     now = connection.now()
-    if connection.row("SELECT id FROM worker WHERE id = ?", (worker,)) is None:
+    if connection.row("SELECT id FROM worker WHERE id = ? FOR UPDATE", (worker,)) is None:
         return {}
     taken: dict[str, list[int]] = {}
     for lane, found in _shares(connection, room, run, now):

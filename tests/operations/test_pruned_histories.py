@@ -20,7 +20,7 @@ from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import load_plan, newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.retention import DAY_S, prune
-from reconciler.store.runs import load_steps, open_runs
+from reconciler.store.runs import list_runs, load_steps, open_runs
 from tests.fleets import Chosen
 from tests.planning.histories import Site, close
 from tests.planning.test_equivalence import REQUESTS, STEPS, do, site

@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant("records nothing of what is done", "apply/attempt.py", "records=[*(self._recorded(a, outcomes[a]) for a in done if a not in removed), ",
            "records=["),
     Mutant("gives leases to whom it does not know", "store/leases.py",
-           'connection.row("SELECT id FROM worker WHERE id = ?", (worker,)) is None', "False"),
+           'connection.row("SELECT id FROM worker WHERE id = ? FOR UPDATE", (worker,)) is None', "False"),
     Mutant("cancels what has begun", "store/halt.py", "\"state = 'ready' AND owner = ''\"", "\"state <> 'ended'\""),
     Mutant("supersedes what has begun", "store/halt.py", ' if step.state == "ready" and not step.owner]', "]"),
     Mutant("superseded steps stay open", "store/halt.py", "fence=0) for seq in touched], now)", "fence=0) for seq in ()], now)"),
