@@ -44,6 +44,7 @@ class Site:
             with self.store.write() as connection:
                 connection.run("UPDATE repository SET due_at = 0")
         with worker(self.installation, "serve") as one:
+            one.beat()
             Loop(self.installation, [self.rules], one.id, self.wake).once()
         with self.store.read() as connection:
             (found,) = followed(connection)
