@@ -150,6 +150,8 @@ def test_a_lease_that_is_lost_and_a_takeover_are_told(tmp_path: Path, told: Told
         connection.run("INSERT INTO worker (id, name, role, version, started_at, until) VALUES ('dead', 'n', 'worker', '1', 0, 1)")
     bench.begin(plan)
     bench.go(drivers={"memory": driver})
+    with bench.worker() as one:
+        one.beat()  # at its first word it does not judge others
     (lost,) = told.of("lease-lost")
     assert (lost["run"], lost["step"], lost["driver"]) == ("run-1", 0, "memory")
     assert told.of("attempt-ended")[0]["result"] == "lost"
