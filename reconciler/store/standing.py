@@ -47,7 +47,7 @@ def standing(connection: Connection) -> Standing:
     for run, _, _ in runs:
         steps.update(dict(connection.rows("SELECT state, count(*) FROM step WHERE run = ? GROUP BY state", (run,))))
     ages, due = [0.0], 0
-    lanes = {(lane.run, lane.wave, lane.driver, lane.tenant) for lane in current(connection)}
+    lanes = {(lane.run, lane.wave, lane.driver, lane.tenant) for lane in current(connection) if not lane.paused}
     for run, _, started_at in runs:
         for wave, driver, tenant, number, due_at in connection.rows(DUE, (run, now)):
             if (run, wave, driver, tenant) in lanes:
