@@ -72,7 +72,7 @@ def _answering(parts: Serving, stop: Event) -> Iterator[str]:
     if not host:
         yield ""
         return
-    from reconciler.server.app import listening, make_app  # noqa: PLC0415 - aiohttp, where it is asked for
+    from reconciler.server.app import listening, make_app  # noqa: PLC0415 - slow to import, and not always asked for
     from reconciler.server.process import Process  # noqa: PLC0415
 
     with listening(make_app(Process(parts=parts, stop=stop)), host.strip("[]"), int(port)) as real:

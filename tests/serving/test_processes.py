@@ -134,8 +134,10 @@ def test_killed_and_started_again_the_run_goes_on(site: Site) -> None:
             site.until(lambda n=before: (site.begun() and len(site.world.effects()) > n) or site.ended(), "the run")
             process.send_signal(signal.SIGKILL)
             process.wait()
+    ready = (site.path / "serve.log").read_text().count("is ready")
     with site.serve() as process:
         site.until(site.ended, "the end of the run")
+        site.until(lambda: (site.path / "serve.log").read_text().count("is ready") > ready, "the process, which may be late")
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
     site.check()
@@ -145,7 +147,7 @@ def test_killed_and_started_again_the_run_goes_on(site: Site) -> None:
 
 
 def test_a_worker_that_dies_is_replaced_by_the_others(site: Site) -> None:
-    with site.serve(), site.process("w1", "worker") as one, site.process("w2", "worker"):
+    with site.process("w1", "worker") as one, site.process("w2", "worker"), site.serve(OCTOFLEET_MEMORY__OPERATION_S="1"):
         site.until(
             lambda: site.rows("SELECT 1 FROM attempt JOIN worker ON worker.id = attempt.worker WHERE worker.role = 'worker'"),
             "a worker's step",
@@ -186,7 +188,7 @@ def test_told_to_stop_it_hands_over(site: Site) -> None:
 
 
 def test_cancelled_by_a_person_while_it_runs(site: Site) -> None:
-    with site.serve():
+    with site.serve(OCTOFLEET_MEMORY__OPERATION_S="3"):
         site.until(site.begun, "a step under way")
         (run,) = site.rows("SELECT id FROM run")[0]
         told = octofleet(site.home("person"), "cancel", run, "--reason", "wrong day", env=site.env)

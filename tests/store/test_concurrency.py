@@ -184,10 +184,10 @@ def test_a_row_that_another_writer_has_locked_for_too_long(store: Store, monkeyp
 
 @postgresql_alone
 def test_a_writer_that_is_frozen_does_not_stop_the_others_for_good(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "IDLE_MS", 50)
+    monkeypatch.setattr(postgresql, "IDLE_MS", {"write": 50, "alone": 50})
     with pytest.raises(Unavailable), store.write() as frozen:
         frozen.run(ADD, ("r", 0, 1.0, "x"))
-        monkeypatch.setattr(postgresql, "IDLE_MS", 60_000)
+        monkeypatch.setattr(postgresql, "IDLE_MS", {"write": 60_000, "alone": 60_000})
         with store.write() as connection:  # waits until the server has ended the other one
             connection.run(ADD, ("r", 1, 1.0, "x"))
         frozen.run(ADD, ("r", 2, 1.0, "x"))
