@@ -146,6 +146,7 @@ def test_killed_and_started_again_the_run_goes_on(site: Site) -> None:
     assert len(site.rows("SELECT id FROM run")) == 1
 
 
+@pytest.mark.parametrize("site", ["postgresql"], indirect=True)  # on SQLite the server, which wakes itself, may leave nothing to the others
 def test_a_worker_that_dies_is_replaced_by_the_others(site: Site) -> None:
     with site.process("w1", "worker") as one, site.process("w2", "worker"), site.serve(OCTOFLEET_MEMORY__OPERATION_S="1"):
         site.until(
@@ -157,6 +158,9 @@ def test_a_worker_that_dies_is_replaced_by_the_others(site: Site) -> None:
     site.check()
 
 
+@pytest.mark.parametrize(
+    "site", ["postgresql"], indirect=True
+)  # a process that is frozen while it writes stops everybody on SQLite: docs/limits.md
 def test_a_worker_that_comes_back_from_a_long_pause_writes_nothing(site: Site) -> None:
     with site.serve("sleeper", OCTOFLEET_MEMORY__OPERATION_S="0.3") as sleeper:
         site.until(lambda: site.rows("SELECT 1 FROM step WHERE owner <> ''") and site.begun(), "a step under way")
