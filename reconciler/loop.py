@@ -5,6 +5,7 @@ Any number of processes may run it: each repository is looked at by one of them 
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,6 +32,10 @@ DAY_S = 86_400.0
 NOT_SETTLED = frozenset({"held", "superseded", "expired"})
 """Why a run was not begun that a new plan may mend."""
 FAILED_S, FAILED_MOST_S = 5.0, 600.0
+
+
+_SECRET = re.compile(r"^https?://[^/]*@|^[a-z+]+://[^/@]*:[^/]*@|\?", re.IGNORECASE)
+"""A user of http(s), a password of any scheme, or a query."""
 
 
 class Loop:
@@ -174,5 +179,8 @@ class Loop:
 
 
 def where(location: str) -> str:
-    """A repository as it is remembered: its URL, or its absolute path."""
+    """A repository as it is remembered: its URL, or its absolute path. Raises `Refused` for a URL that may hold a secret: it would be kept, and shown."""
+    if is_remote(location) and _SECRET.search(location):
+        hint = "name it without; git.token_env in the settings names the variable that holds a token"
+        raise Refused("the URL of a followed repository holds a password, a token or a query", hint=hint, code="settings")
     return location if is_remote(location) else str(Path(location).expanduser().resolve())
