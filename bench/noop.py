@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ def main(url: str, steps: int, slots: int) -> None:
         return found is not None and found.ended_at is not None
 
     with tempfile.TemporaryDirectory() as here:
-        worker = Worker(store=store, drivers={"noop": driver}, contexts=lambda plan: context, here=Path(here), terms=Terms(slots=slots))
+        worker = Worker(
+            store=store, drivers={"noop": driver}, contexts=lambda plan: nullcontext(context), here=Path(here), terms=Terms(slots=slots)
+        )
         with worker.working():
             began, cpu = time.perf_counter(), time.process_time()
             worker.work(over, "bench")

@@ -188,53 +188,53 @@ def worker(installation: Installation, role: str, told: Told | None = None) -> I
         tenant_limit=settings.tenant_limit or None,
         patience=Patience(attempts=settings.attempts, deadline_s=settings.deadline_s),
     )
-    with ExitStack() as stack:
-        contexts = _Contexts(installation, stack)
-        made = Worker(
-            store=installation.store,
-            drivers=installation.drivers,
-            contexts=contexts,
-            here=installation.data_dir / "workers",
-            terms=terms,
-            told=told,
-        )
-        contexts.worker = made
-        yield stack.enter_context(made.working())
+    contexts = _Contexts(installation)
+    made = Worker(
+        store=installation.store,
+        drivers=installation.drivers,
+        contexts=contexts,
+        here=installation.data_dir / "workers",
+        terms=terms,
+        told=told,
+    )
+    contexts.worker = made
+    with made.working():
+        yield made
 
 
 class _Contexts:
-    """Makers of contexts for driver calls, one for each repository, kept until the worker ends."""
+    """Makers of contexts for driver calls, each for one attempt: what the calls leave in their scratch directories goes with it."""
 
-    def __init__(self, installation: Installation, stack: ExitStack) -> None:
-        self._installation, self._stack, self._lock = installation, stack, Lock()
-        self._made: dict[str, MakeContext] = {}
-        self._fetched: set[str] = set()
+    def __init__(self, installation: Installation) -> None:
+        self._installation, self._lock = installation, Lock()
+        self._repositories: dict[str, Repository] = {}
         self.worker: Worker | None = None
 
-    def __call__(self, plan: PlanHead) -> MakeContext:
-        def make(log: Callable[[str], None], checkpoint: Callable[[str], None]) -> Context:
-            return self._of(plan)(log, checkpoint)  # opened when it is needed, so that a repository out of reach is the step's trouble
+    @contextmanager
+    def __call__(self, plan: PlanHead) -> Iterator[MakeContext]:
+        """The repository is opened when it is needed, so that one out of reach is the step's trouble: then the maker raises `RetryLater`."""
+        made: list[MakeContext] = []
+        with ExitStack() as stack:
 
-        return make
+            def make(log: Callable[[str], None], checkpoint: Callable[[str], None]) -> Context:
+                if not made:
+                    made.append(stack.enter_context(self._installation.contexts(self._repository(plan), self._stopping)))
+                return made[0](log, checkpoint)
 
-    def _of(self, plan: PlanHead) -> MakeContext:
-        """Raises `RetryLater` if the repository cannot be reached now."""
-        with self._lock:
-            if plan.location not in self._made or plan.commit not in self._fetched:
-                repository = self._repository(plan)
-                self._fetched.add(plan.commit)
-                if plan.location not in self._made:
-                    contexts = self._installation.contexts(repository, self._stopping)
-                    self._made[plan.location] = self._stack.enter_context(contexts)
-            return self._made[plan.location]
+            yield make
 
     def _stopping(self) -> bool:
         return self.worker is not None and self.worker.stopping
 
     def _repository(self, plan: PlanHead) -> Repository:
+        """One that has the plan's commit; fetched if it has not."""
         try:
-            repository = self._installation.repository(plan.location, fetch=False)
-            return repository if has_commit(repository, plan.commit) else self._installation.repository(plan.location)
+            with self._lock:
+                found = self._repositories.get(plan.location) or self._installation.repository(plan.location, fetch=False)
+                if not has_commit(found, plan.commit):
+                    found = self._installation.repository(plan.location)
+                self._repositories[plan.location] = found
+                return found
         except Permanent as error:
             raise RetryLater(error.message, after_s=5.0, hint=error.hint, code=error.code) from error
 

@@ -14,24 +14,31 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Make `path` hold exactly `data`: written beside it, flushed to disk, renamed over it. Raises `Permanent` and leaves what was there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".octofleet-")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        _flush_directory(path.parent)
+        with _beside(path) as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
     except OSError as error:
         raise Permanent(
             f"cannot write {path}: {error.strerror}", hint="free space or make the directory writable, then try again"
         ) from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when the block has ended well, and is gone otherwise."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".octofleet-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _flush_directory(path.parent)
 
 
 def create_file(path: Path, data: bytes, mode: int) -> None:
@@ -54,19 +61,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     try:
         if path.exists():
             raise Permanent(f"there is already a file {path}", hint="choose another name, or remove it first", code="file-exists")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".octofleet-")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        _flush_directory(path.parent)
+        with _beside(path) as file:
+            yield file
     except OSError as error:
         hint = "free space, or choose another place, then try again"
         raise Permanent(f"cannot write {path}: {error.strerror or error}", hint=hint, code="file") from error

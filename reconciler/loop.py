@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from threading import Event
 
 from reconciler.applying import begin, check_applyable, note_applied, unfinished
@@ -25,7 +24,7 @@ from reconciler.store.halt import supersede
 from reconciler.store.retention import prune
 from reconciler.store.runs import JournalRun, load_run
 from reconciler.types.change import Cause, Change
-from reconciler.wiring import Installation, place
+from reconciler.wiring import Installation, place, placed
 
 TICK_S = 0.5
 DAY_S = 86_400.0
@@ -110,7 +109,8 @@ class Loop:
         running = unfinished(self._installation, place(repository))
         if commit.id == found.planned and (running or (not late and found.asked_at is None)):
             return replace(left, note=self._of_run(found.note, running))
-        request = Request(oldest=rules.observe if late else 0, unattended=True)
+        reported = frozenset[Cause]() if rules.heal else frozenset({Cause.DRIFT})
+        request = Request(oldest=rules.observe if late else 0, unattended=True, reported=reported)
         planned = make_plan(self._installation, repository, request, commit=commit)
         if running and rules.apply and self._may_be_applied(planned):
             self._supersede(running, planned)
@@ -159,8 +159,6 @@ class Loop:
             return f"nothing to do{rest}", True
         if not rules.apply:
             return f"{name} has {len(plan.changes)} changes, and is only reported{rest}", True
-        if not rules.heal and all(change.causes <= {Cause.DRIFT} for change in plan.changes):
-            return f"{len(plan.changes)} resources were changed by hand, which is only reported{rest}", True
         try:
             check_applyable(plan, approved=False, now=self._now())
             run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
@@ -183,4 +181,4 @@ def where(location: str) -> str:
     if is_remote(location) and _SECRET.search(location):
         hint = "name it without; git.token_env in the settings names the variable that holds a token"
         raise Refused("the URL of a followed repository holds a password, a token or a query", hint=hint, code="settings")
-    return location if is_remote(location) else str(Path(location).expanduser().resolve())
+    return placed(location)

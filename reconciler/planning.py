@@ -23,7 +23,7 @@ from reconciler.plan.guard import GuardRules
 from reconciler.scope import in_scope
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
 from reconciler.stages import count, stage
-from reconciler.store.backoff import backing_off
+from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
 from reconciler.store.observations import (
     load_observations,
@@ -53,7 +53,7 @@ DEFAULT_EXPIRY_S = 24 * 3600.0
 class Request:
     """What to plan. `refresh`: observe everything in scope, not only what differs. `accept_history`: go on although history was rewritten.
     `causes`: leave out changes that have none of these. `oldest`: observe so many of those that were seen longest ago too. `unattended`: nobody looks on,
-    so leave alone what is for people (the Fleet's `reportOnly`), and for a while what has failed."""
+    so leave alone what is for people (the Fleet's `reportOnly`), and for a while what has failed. `reported`: leave alone what has only these causes."""
 
     rev: str | None = None
     base: str | None = None
@@ -63,6 +63,7 @@ class Request:
     causes: frozenset[Cause] | None = None
     oldest: int = 0
     unattended: bool = False
+    reported: frozenset[Cause] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,7 +359,7 @@ class _Planning:
         """What a plan that nobody looks on leaves to people, or to time."""
         if not self.request.unattended:
             return {}
-        found = dict(backing_off(connection))
+        found = {item.address: ("backing-off", _backing_off(item)) for item in backing_off(connection)}
         for pattern in fleet.get("reportOnly", ()):
             reason = f"the Fleet's reportOnly ({pattern}) leaves it to a person: octofleet apply"
             found.update((a, ("report-only", reason)) for a in addresses if in_scope(a, pattern))
@@ -384,6 +385,7 @@ class _Planning:
             verdicts=self.verdicts,
             deferred=deferred,
             left_alone=alone,
+            reported=self.request.reported,
         )
 
     def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
@@ -438,6 +440,11 @@ def _orphaned(addresses: Iterable[str], index: Mapping[str, tuple[Fingerprint, s
 
 def _old(resources: Iterable[Resource]) -> Iterator[str]:
     return (resource.moved_from for resource in resources if resource.moved_from)
+
+
+def _backing_off(item: Backoff) -> str:
+    when, times = time.strftime("%H:%M:%S", time.localtime(item.until)), "once" if item.failures == 1 else f"{item.failures} times in a row"
+    return f"it failed {times}, and is tried again after {when}: {item.reason}"
 
 
 def _fleet_in_force(connection: Connection, source: str) -> Spec:

@@ -11,23 +11,21 @@ from types import MappingProxyType
 
 from reconciler.drivers.breaker import BreakerState, State
 from reconciler.settings import Apply
+from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
-from reconciler.store.leases import WorkerRow
+from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.runs import JournalRun, list_runs, open_runs
 from reconciler.store.waiting import (
-    Backoff,
     LaneRow,
     OpenStep,
-    backing_off,
     changes_of,
     ended_badly,
     lanes_of,
     last_words,
     open_steps,
-    under_way,
 )
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.outcome import Status
@@ -160,7 +158,7 @@ def whys(
         workers=tuple(living),
         runs=tuple(asked.run(run) for run in opened),
         sources=tuple(_source(connection, str(item["name"]), str(item["commit"]), last) for item in sources(connection)),
-        backoff=_together(_backing_off(found) for found in backing_off(connection, now)),
+        backoff=_together(_backing_off(found) for found in backing_off(connection)),
         breakers=_together(_breaker(state) for state in breakers if state.state is not State.CLOSED),
     )
 

@@ -213,7 +213,12 @@ class Installation:
 
 def place(repository: Repository) -> str:
     """Where the repository can be found again: its URL, or its absolute path."""
-    return repository.location if is_remote(repository.location) else str(Path(repository.location).expanduser().resolve())
+    return placed(repository.location)
+
+
+def placed(location: str) -> str:
+    """A location that holds in any working directory."""
+    return location if is_remote(location) else str(Path(location).expanduser().resolve())
 
 
 def _clear_dead(scratch: Path) -> None:

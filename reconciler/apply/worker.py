@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -55,8 +55,8 @@ class Terms:
 
 
 class Worker:
-    """Use it as a context: inside, it is known and lives. `contexts` gives, for the location of a repository, a maker of contexts for driver calls;
-    `here` is the directory where workers of this machine show that they live; `now` tells the time since the epoch. `pulses`: when its threads moved
+    """Use it as a context: inside, it is known and lives. `contexts` gives, for a plan, a maker of contexts for driver calls, open as long as an
+    attempt; `here` is the directory where workers of this machine show that they live; `now` tells the time since the epoch. `pulses`: when its threads moved
     last, in `time.monotonic()` seconds."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Worker:
         *,
         store: Store,
         drivers: Mapping[str, Driver],
-        contexts: Callable[[PlanHead], MakeContext],
+        contexts: Callable[[PlanHead], AbstractContextManager[MakeContext]],
         here: Path,
         terms: Terms,
         told: Told | None = None,
@@ -74,7 +74,6 @@ class Worker:
         self.running: dict[Lease, str] = {}
         self.trouble: OctofleetError | None = None
         self._lives_until = 0.0
-        self.swept = 0
         self.reach = Reach()
         self.pulses: dict[str, float] = {}
         self._looked_at = -1.0
@@ -160,14 +159,11 @@ class Worker:
                 self.reach.away(error)
                 return []
             self._looked_at = looked_at
-            works = [(self._lease(of, step), step) for of, steps in taken.items() for step in steps]
+            works = [(Lease(run=of, step=step.seq, fence=step.fence), step) for of, steps in taken.items() for step in steps]
             with self._changed:
                 self.running.update((lease, step.driver) for lease, step in works)
         loaded = self._load(taken)
         return [self._pool.submit(self._attempt, lease, step, loaded.get(lease)) for lease, step in works]
-
-    def _lease(self, run: str, step: JournalStep) -> Lease:
-        return Lease(run=run, step=step.seq, fence=step.fence)
 
     def _load(self, taken: Mapping[str, Sequence[JournalStep]]) -> dict[Lease, Task]:
         """The tasks, as far as they can be loaded at once; what cannot is looked at one by one."""
@@ -192,7 +188,8 @@ class Worker:
                 if task is None:
                     with self._store.read() as connection:
                         (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step])
-                self._made(task, watched).go()
+                with self._contexts(task.plan) as context:
+                    self._made(task, watched, context).go()
         except (Fenced, Unavailable):
             pass  # somebody else has the step, or will have it
         except OctofleetError as error:
@@ -204,12 +201,12 @@ class Worker:
                 del self.running[lease]
             self.wake()
 
-    def _made(self, task: Task, watched: Watched) -> Attempt:
+    def _made(self, task: Task, watched: Watched, context: MakeContext) -> Attempt:
         return Attempt(
             task=task,
             drivers=self.drivers,
             journal=self.journal,
-            context=self._contexts(task.plan),
+            context=context,
             patience=self.terms.patience,
             now=self._now,
             stopping=self._stopping.is_set,
@@ -292,7 +289,6 @@ class Worker:
                 forget(self._here, worker)
             happened("takeover", worker=self.id, gone=worker)
         self.reach.back()
-        self.swept += len(dead)
         self.journal.flush()
         if dead or stray:
             self.wake()

@@ -21,7 +21,8 @@ from reconciler.types.resource import parts
 class Frame:
     """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source.
     `causes`: only changes with one of these, or None for all.
-    `verdicts`: of guards that are not about changes. `left_alone`: code and reason for addresses that are not to be changed by this plan."""
+    `verdicts`: of guards that are not about changes. `left_alone`: code and reason for addresses that are not to be changed by this plan.
+    `reported`: what has only causes of these is not changed either."""
 
     source: str
     scope: str
@@ -39,6 +40,7 @@ class Frame:
     causes: frozenset[Cause] | None = None
     verdicts: tuple[GuardVerdict, ...] = ()
     left_alone: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    reported: frozenset[Cause] = frozenset()
 
 
 def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -> Plan:
@@ -71,10 +73,14 @@ def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -
 
 
 def _leave_alone(frame: Frame, decisions: dict[str, Change | Deferred | None]) -> None:
-    for address, (code, reason) in frame.left_alone.items():
+    """Put off what is for people, or for later."""
+    names = " and ".join(sorted(frame.reported))
+    only = ("report-only", f"it differs because of {names}, which the server only reports: octofleet apply puts it right")
+    for address in frame.left_alone if not frame.reported else list(decisions):
         item = decisions.get(address)
-        if isinstance(item, Change):
-            decisions[address] = Deferred(address=address, code=code, reason=reason, group=item.group)
+        found = frame.left_alone.get(address) or (only if isinstance(item, Change) and item.causes <= frame.reported else None)
+        if isinstance(item, Change) and found is not None:
+            decisions[address] = Deferred(address=address, code=found[0], reason=found[1], group=item.group)
 
 
 def _narrow(frame: Frame, decisions: dict[str, Change | Deferred | None]) -> None:

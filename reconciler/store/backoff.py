@@ -2,14 +2,24 @@
 transaction."""
 
 import random
-import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from reconciler.store.engine import Connection, upsert
 from reconciler.types.outcome import Status
 
 FIRST_S, MOST_S = 30.0, 3600.0
 BAD = frozenset({Status.FAILED, Status.PARTIAL, Status.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """A resource that failed and is left alone until then."""
+
+    address: str
+    failures: int
+    until: float
+    reason: str
 
 
 def back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]], now: float) -> None:
@@ -26,10 +36,8 @@ def back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]],
     connection.run_in("DELETE FROM backoff WHERE address IN (...)", good)
 
 
-def backing_off(connection: Connection) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Address, code and reason of everything that is to be left alone now."""
-    query = "SELECT address, failures, until, reason FROM backoff WHERE until > ? ORDER BY address"
+def backing_off(connection: Connection) -> Iterator[Backoff]:
+    """What is to be left alone now, the first to be tried again first."""
+    query = "SELECT address, failures, until, reason FROM backoff WHERE until > ? ORDER BY until, address"
     for address, failures, until, reason in connection.rows(query, (connection.now(),)):
-        when = time.strftime("%H:%M:%S", time.localtime(until))
-        times = "once" if failures == 1 else f"{failures} times in a row"
-        yield address, ("backing-off", f"it failed {times}, and is tried again after {when}: {reason}")
+        yield Backoff(address=address, failures=failures, until=until, reason=reason)

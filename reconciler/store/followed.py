@@ -1,13 +1,14 @@
 """What the loop follows: one row for each repository, and a lease on it, so that of many processes one at a time looks. Functions on a connection; the
 caller owns the transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.store.engine import Connection, insert
 
 FOLLOWED = ("location", "head", "planned", "due_at", "asked_at", "owner", "fence", "failures", "note", "at")
-ALL = "SELECT location, head, planned, due_at, asked_at, owner, fence, failures, note, at FROM repository"
-COLUMNS = "location, head, planned, due_at, asked_at, owner, fence, failures, note, at"
+COLUMNS = ", ".join(FOLLOWED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,11 @@ def follow(connection: Connection, location: str) -> None:
 
 def followed(connection: Connection) -> list[Followed]:
     """All of them, by location."""
-    rows = connection.rows(f"{ALL} ORDER BY location")
-    return [Followed(**dict(zip(FOLLOWED, row, strict=True))) for row in rows]
+    return [_followed(row) for row in connection.rows(f"SELECT {COLUMNS} FROM repository ORDER BY location")]  # noqa: S608 - names from above
+
+
+def _followed(row: Sequence[Any]) -> Followed:
+    return Followed(**dict(zip(FOLLOWED, row, strict=True)))
 
 
 def take(connection: Connection, location: str, worker: str) -> Followed | None:
@@ -46,7 +50,7 @@ def take(connection: Connection, location: str, worker: str) -> Followed | None:
     due = "location = ? AND owner IN ('', ?) AND (due_at <= ? OR asked_at IS NOT NULL) AND EXISTS (SELECT 1 FROM worker WHERE id = ?)"
     query = "UPDATE repository SET owner = ?, fence = fence + 1 WHERE "
     row = connection.row(f"{query}{due} RETURNING {COLUMNS}", (worker, location, worker, connection.now(), worker))
-    return Followed(**dict(zip(FOLLOWED, row, strict=True))) if row else None
+    return _followed(row) if row else None
 
 
 def give_back(connection: Connection, left: Followed) -> bool:

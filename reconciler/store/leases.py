@@ -143,10 +143,8 @@ def _shares(connection: Connection, room: Room, run: str | None, now: float) -> 
     """
     lanes = list(current(connection, lock=True))
     lanes = [lane for lane in lanes if run in (None, lane.run) and room.drivers.get(lane.driver, 0) > 0]
-    query = "SELECT driver, tenant, count(*) FROM step WHERE owner <> '' GROUP BY driver, tenant"
-    under_way = {(driver, tenant): number for driver, tenant, number in connection.rows(query)}
     tenants, drivers, own = Counter[str](), Counter[str](), Counter[str]()
-    for (driver, tenant), number in under_way.items():
+    for (driver, tenant), number in under_way(connection).items():
         tenants[tenant] += number
         drivers[driver] += number
     share = max(1, room.slots // max(1, len({lane.tenant for lane in lanes})))
@@ -175,6 +173,12 @@ def _shares(connection: Connection, room: Room, run: str | None, now: float) -> 
             counter[key] += len(found)
         if len(found) == wanted:
             heappush(queue, (tenants[lane.tenant], lane.open, lane.run, number))
+
+
+def under_way(connection: Connection) -> dict[tuple[str, str], int]:
+    """How many steps are on lease, by driver and tenant."""
+    query = "SELECT driver, tenant, count(*) FROM step WHERE owner <> '' GROUP BY driver, tenant"
+    return {(driver, tenant): number for driver, tenant, number in connection.rows(query)}
 
 
 def current(connection: Connection, *, lock: bool = False) -> Iterable[Lane]:

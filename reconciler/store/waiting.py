@@ -37,16 +37,6 @@ class OpenStep:
     leased_at: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
-    """A resource that failed and is left alone until then."""
-
-    address: str
-    failures: int
-    until: float
-    reason: str
-
-
 def lanes_of(connection: Connection, run: str) -> list[LaneRow]:
     """The open lanes of a run, by wave."""
     query = "SELECT wave, driver, tenant, open FROM lane WHERE run = ? AND open > 0 ORDER BY wave, tenant, driver"
@@ -78,12 +68,6 @@ def open_steps(connection: Connection, run: str) -> Iterator[OpenStep]:
         )
 
 
-def under_way(connection: Connection) -> dict[tuple[str, str], int]:
-    """How many steps are on lease, by driver and tenant."""
-    query = "SELECT driver, tenant, count(*) FROM step WHERE owner <> '' GROUP BY driver, tenant"
-    return {(driver, tenant): number for driver, tenant, number in connection.rows(query)}
-
-
 def changes_of(connection: Connection, run: str) -> dict[str, int]:
     """How many changes of a run stand how: `open`, or the status that they ended with."""
     rows = connection.rows("SELECT status, count(*) FROM item WHERE run = ? GROUP BY status ORDER BY status", (run,))
@@ -101,10 +85,3 @@ def last_words(connection: Connection, run: str, beginning: str) -> tuple[float,
     query = "SELECT at, text FROM log WHERE run = ? AND step = 0 AND text LIKE ? ORDER BY id DESC LIMIT 1"
     found: tuple[float, str] | None = connection.row(query, (run, beginning + "%"))
     return found
-
-
-def backing_off(connection: Connection, now: float) -> Iterator[Backoff]:
-    """Resources that are left alone, the first to be tried again first."""
-    query = "SELECT address, failures, until, reason FROM backoff WHERE until > ? ORDER BY until, address"
-    for address, failures, until, reason in connection.rows(query, (now,)):
-        yield Backoff(address=address, failures=failures, until=until, reason=reason)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Bench:
             "drivers": {self.driver.info.name: self.driver},
             "terms": Terms(patience=Patience(attempts=2)),
         } | more
-        made = Worker(store=self.store, contexts=lambda plan: self.context, here=self.path / "workers", **said)  # type: ignore[arg-type]
+        made = Worker(store=self.store, contexts=lambda plan: nullcontext(self.context), here=self.path / "workers", **said)  # type: ignore[arg-type]
         with made.working():
             yield made
 

@@ -140,7 +140,11 @@ def test_drift_is_healed_or_only_reported(quiet: Site) -> None:
     quiet.rules = Rules(location=quiet.rules.location, interval_s=1, heal=False, observe=1000)
     with quiet.store.write() as connection:
         connection.run("UPDATE repository SET at = 0")
-    assert "changed by hand, which is only reported" in quiet.round().note
+    assert quiet.round().note == "nothing to do; 1 put off"
+    quiet.repo.commit({"host-2.yaml": host("web-02", 2, spec="  packages: [htop]\n")})
+    assert quiet.round().note.endswith("1 put off"), "a merge elsewhere does not take it along"
+    quiet.work()
+    assert "htop" in str(quiet.world.things()["memory/config/shop/web-02"])
     assert quiet.world.things()[where][0] == {"values": {"by": "hand"}}
     quiet.rules = Rules(location=quiet.rules.location, interval_s=1, observe=1000)
     with quiet.store.write() as connection:
@@ -293,3 +297,11 @@ def test_a_url_with_a_secret_is_neither_followed_nor_shown(tmp_path: Path, url: 
 
 def test_a_user_of_ssh_is_no_secret() -> None:
     assert where("ssh://git@127.0.0.1/x.git") == "ssh://git@127.0.0.1/x.git"
+
+
+def test_what_calls_leave_in_their_scratch_directories_goes_with_the_attempt(quiet: Site) -> None:
+    quiet.round()
+    scratch = quiet.installation.data_dir / "scratch"
+    with worker(quiet.installation, "serve") as one:
+        one.work(lambda: not unfinished(quiet.installation))
+        assert quiet.world.effects() and list(scratch.iterdir()) == [], "while the process goes on"

@@ -4,7 +4,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -223,7 +223,7 @@ class History:
         store = SimulatedStore(self.database, process)
 
         def contexts(plan: object) -> Any:
-            return lambda log, checkpoint: self._context(process, log, checkpoint)
+            return nullcontext(lambda log, checkpoint: self._context(process, log, checkpoint))
 
         worker = SimulatedWorker(self.scheduler, process, store, drivers=drivers, contexts=contexts, terms=self.terms)
         self.workers[name] = worker
