@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reconciler.drivers.memory import World
+from reconciler.drivers.memory import Fault, World
 from tests.conftest import ROOT
 from tests.fleets import fleet, host, octofleet, repo
 from tests.store.databases import KINDS, database
@@ -103,6 +103,10 @@ class Site:
     def begun(self) -> bool:
         return bool(self.rows("SELECT 1 FROM step WHERE state IN ('started', 'waiting') LIMIT 1"))
 
+    def calling(self) -> set[str]:
+        """The workers that are in a call, or died in one."""
+        return {owner for (owner,) in self.rows("SELECT owner FROM step WHERE owner <> '' AND state = 'started'")}
+
     def ended(self) -> str:
         found = self.rows("SELECT state FROM run WHERE ended_at IS NOT NULL")
         return str(found[0][0]) if found else ""
@@ -128,10 +132,11 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 def test_killed_and_started_again_the_run_goes_on(site: Site) -> None:
+    site.world.fail("memory/config/*", Fault.SLOW, 0.5)  # calls that are under way when the process dies
+    killed: set[str] = set()
     for _ in range(3):
-        before = len(site.world.effects())
         with site.serve() as process:
-            site.until(lambda n=before: (site.begun() and len(site.world.effects()) > n) or site.ended(), "the run")
+            killed |= site.until(lambda dead=frozenset(killed): site.calling() - dead, "a call under way")
             process.send_signal(signal.SIGKILL)
             process.wait()
     ready = (site.path / "serve.log").read_text().count("is ready")
