@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from reconciler import wal
 from reconciler.comparing import Fingerprint, count_made, fingerprint
 from reconciler.comparing import resources as made
 from reconciler.desired.desired import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
-from reconciler.index.file import Damaged, Index, cannot_use, is_busy, is_of_the_disk
+from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
 from reconciler.plan.guard import GuardRules
@@ -97,7 +98,7 @@ def _with_index(installation: Installation, repository: Repository, work: Callab
     try:
         return work(index)
     except sqlite3.OperationalError as error:
-        if is_busy(error):
+        if wal.is_busy(error):
             return work(Index(None, installation.checked_by))  # another process makes it, and takes long
         if is_of_the_disk(error):
             raise cannot_use(index, error) from error

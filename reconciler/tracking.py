@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from reconciler import wal
 from reconciler.bulk import Bulk
 from reconciler.comparing import Comparison
 from reconciler.desired.compile import compile_tree, settle
@@ -19,7 +20,7 @@ from reconciler.desired.desired import Desired
 from reconciler.desired.difference import Changed
 from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
-from reconciler.index.file import Index, is_busy
+from reconciler.index.file import Index
 from reconciler.index.state import State
 from reconciler.plan.alike import Alike
 from reconciler.source.repository import Commit, Repository
@@ -253,7 +254,7 @@ class Tracker:
         try:
             self._settle(CommitTree.of(self.repository, tree))
         except sqlite3.OperationalError as error:
-            if not is_busy(error):
+            if not wal.is_busy(error):
                 raise
 
     def _settle(self, tree: CommitTree) -> None:

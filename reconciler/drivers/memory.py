@@ -16,6 +16,7 @@ from enum import StrEnum
 from threading import RLock
 from typing import Any
 
+from reconciler import wal
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Step, Target, Work
 from reconciler.errors import RetryLater
 from reconciler.plan.fields import Versions, field_changes
@@ -56,8 +57,7 @@ class World:
 
     def __init__(self, path: str = ":memory:") -> None:
         self._lock = RLock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._database.execute("pragma journal_mode=wal")
+        self._database = wal.opened(path, 30)
         self._database.executescript(TABLES)
 
     @contextmanager

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from reconciler import wal
 from reconciler.errors import OctofleetError
 from reconciler.files import private_directory
 from reconciler.index.tables import FORMAT, TABLES
@@ -226,11 +227,6 @@ def cannot_use(index: Index, error: Exception) -> OctofleetError:
     return OctofleetError(f"cannot use the index {index.path}: {error}", hint=hint, code="index")
 
 
-def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another process holds the file."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
 def is_of_the_disk(error: sqlite3.Error) -> bool:
     """Whether the file system is the reason, and not what is in the file."""
     codes = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
@@ -242,9 +238,9 @@ def _connect(path: Path | None) -> sqlite3.Connection:
         private_directory(path.parent)
         _check_ours(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-    connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = wal.opened(path or ":memory:", BUSY_MS / 1000)
     try:
-        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL", "cache_size=-6000", "temp_store=MEMORY"):
+        for pragma in ("synchronous=NORMAL", "cache_size=-6000", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         _prepare(connection)
     except BaseException:

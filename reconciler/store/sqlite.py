@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reconciler import wal
 from reconciler.errors import OctofleetError
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
@@ -47,10 +48,10 @@ class Sqlite(Database):
 
     def connect(self) -> sqlite3.Connection:
         """With a journal beside the file, so that readers and a writer do not wait for each other."""
-        raw = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        raw = wal.opened(self._path, common.WAIT_MS / 1000)
         try:
-            for pragma in (f"busy_timeout={common.WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                raw.execute(f"PRAGMA {pragma}")
+            raw.execute("PRAGMA synchronous=FULL")
+            raw.execute("PRAGMA foreign_keys=ON")
         except BaseException:
             self.close(raw)
             raise
@@ -96,7 +97,7 @@ class Sqlite(Database):
     def said(self, error: Exception, *, committing: bool = False) -> OctofleetError:
         """By SQLite's text, and by its code where another process is at it."""
         message, hint = f"cannot use the database {self.name}: {error}", _advice(str(error))
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if wal.is_busy(error):
             return Unavailable(message, hint=hint)
         return OctofleetError(message, hint=hint, code="store")
 

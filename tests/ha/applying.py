@@ -7,7 +7,7 @@ over, and that one looks first.
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -17,7 +17,7 @@ import psycopg
 
 from reconciler.drivers.memory import World
 from tests.fleets import fleet, host, octofleet, repo
-from tests.ha.kept import until
+from tests.ha.kept import Late, until
 from tests.ha.replicas import OCTOFLEET, Replica
 from tests.ha.scenario import Figure, Say
 from tests.ha.topology import Cluster
@@ -32,6 +32,7 @@ def applying(cluster: Cluster, say: Say, hosts: int) -> tuple[Figure, ...]:
     began = time.monotonic()
     with ExitStack() as stack:
         replicas = {name: stack.enter_context(place.replica(name, kind)) for name, kind in PROCESSES.items()}
+        stack.enter_context(place.telling(replicas))
         say(f"{len(replicas)} processes started, {hosts} hosts in the repository")
         until(place.begun, "the first step", within_s=WITHIN_S)
         watch = stack.enter_context(_watching(cluster.url))
@@ -55,6 +56,16 @@ def applying(cluster: Cluster, say: Say, hosts: int) -> tuple[Figure, ...]:
         cluster.whole()
     return place.judged(watch, hosts, took, promoted_s)
 
+
+STANDING = (
+    "SELECT id, state, reason, ended_at FROM run",
+    "SELECT status, count(*) FROM item GROUP BY 1",
+    "SELECT * FROM step WHERE state <> 'ended' ORDER BY wave, seq LIMIT 5",
+    "SELECT * FROM lane WHERE open <> 0",
+    "SELECT * FROM worker",
+    "SELECT id, status, queue_name, lock, worker_id, attempts FROM procrastinate_jobs WHERE status NOT IN ('succeeded') LIMIT 20",
+)
+"""What tells why an apply does not go on."""
 
 PROCESSES = {"serve-1": "serve", "serve-2": "serve", "serve-3": "serve", "worker-1": "worker", "worker-2": "worker"}
 
@@ -88,6 +99,18 @@ class _Place:
                 return connection.execute(query.encode()).fetchall()
         except psycopg.Error:
             return []
+
+    @contextmanager
+    def telling(self, replicas: Mapping[str, Replica]) -> Iterator[None]:
+        """What is too late says how things stand."""
+        try:
+            yield
+        except Late as error:
+            for query in STANDING:
+                error.add_note(f"{query}: {self.rows(query)}")
+            for name, replica in replicas.items():
+                error.add_note(f"--- {name}{'' if replica.alive else ' (ended)'}\n{replica.tail()}")
+            raise
 
     def begun(self) -> bool:
         return bool(self.rows("SELECT 1 FROM attempt LIMIT 1"))
