@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from concurrent.futures import wait
 from datetime import UTC, datetime
 from threading import Event
 
@@ -16,9 +15,11 @@ import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from reconciler.apply.worker import MOST_AT_ONCE, Worker
+from reconciler.errors import OctofleetError
 from reconciler.logs import logger
 from reconciler.store.engine import Store
 from reconciler.store.leases import due, next_due
+from reconciler.store.postgresql import settings_of
 
 NOW, LATER = "octofleet-now", "octofleet-later"
 MOST_JOBS = 32
@@ -30,7 +31,8 @@ class Jobs:
 
     def __init__(self, store: Store, worker: Worker, *, concurrency: int = 4) -> None:
         self._store, self._worker, self._concurrency = store, worker, concurrency
-        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=store.url, min_size=1, max_size=4, timeout=5.0))
+        pool = {"kwargs": settings_of(store.url), "min_size": 1, "max_size": 4, "timeout": 5.0}
+        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector(**pool))
         self._app.task(name="octofleet.take", queue=NOW)(self._take)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
@@ -97,10 +99,15 @@ class Jobs:
         woken.clear()
 
     async def _take(self) -> None:
-        """One job: take a batch and see it to its rest. Without room for one, the job is put off, for anybody who has."""
-        futures = await asyncio.to_thread(self._worker.take)
+        """One job: take a batch, and see the first of its steps to its rest, as there is room then for the next. Without room for one, the job is
+        put off, for anybody who has."""
+        try:
+            futures = await asyncio.to_thread(self._worker.take)
+        except OctofleetError as error:
+            self._worker.fail(error)
+            return
         if futures:
-            await asyncio.to_thread(wait, futures)
+            await asyncio.wait(map(asyncio.wrap_future, futures), return_when=asyncio.FIRST_COMPLETED)
             await self._replenish()
         elif (await asyncio.to_thread(self._ahead))[0]:
             await self._later(time.time() + TICK_S)

@@ -109,7 +109,7 @@ class Postgresql(Database):
     errors = psycopg.Error
 
     def __init__(self, url: str) -> None:
-        self._settings = DEFAULTS | _parsed(url)
+        self._settings = settings_of(url)
         self._secrets = [self._settings[name] for name in SECRETS if self._settings.get(name)]
         self.name = _shown(self._settings)
 
@@ -198,6 +198,11 @@ def _begin(access: Access) -> str:
             return "; ".join((begin, waits, idle, lock))
         case "migration":
             return "; ".join((begin, f"SET LOCAL lock_timeout = {MIGRATION_WAIT_MS}", lock, waits))
+
+
+def settings_of(url: str) -> dict[str, str]:
+    """How to connect, by libpq's names: what the URL says, and where it says nothing, `DEFAULTS`. Raises `OctofleetError`."""
+    return DEFAULTS | _parsed(url)
 
 
 def _parsed(url: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from reconciler.drivers.memory import World
+from reconciler.drivers.memory import Fault, World
 from tests.fleets import fleet, host, octofleet, repo
 from tests.ha.kept import Late, until
 from tests.ha.replicas import OCTOFLEET, Replica
@@ -24,6 +24,7 @@ from tests.ha.topology import Cluster
 
 LEASE_S = 5.0
 WITHIN_S = 600.0
+SLOW_S = 0.3
 
 
 def applying(cluster: Cluster, say: Say, hosts: int) -> tuple[Figure, ...]:
@@ -80,6 +81,8 @@ class _Place:
         files["network.yaml"] = files["network.yaml"].replace("192.0.2.0/24", "10.0.0.0/8").replace("192.0.2.1", "10.0.0.1")
         self.repo = repo(self.directory / "repo", files)
         self.world = World(str(self.directory / "world.db"))
+        for late in ("memory/config/*", "memory/role/*"):  # so that even on a quick machine enough is left when the primary dies
+            self.world.fail(late, Fault.SLOW, SLOW_S)
         self.env = {
             "OCTOFLEET_DATABASE_URL": self.url,
             "OCTOFLEET_MEMORY__ENABLED": "true",

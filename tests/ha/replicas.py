@@ -68,8 +68,12 @@ class Replica:
         try:
             return until(ready, f"{self.name} ready at {url}", within_s=within_s)
         except AssertionError as error:
-            error.add_note(self._running.tail())
+            error.add_note(self.tail())
             raise
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self._running.tail()
 
     def kill(self) -> None:
         """SIGKILL to it and all that it started, at once, paused or not. Harmless if it has ended."""
