@@ -6,6 +6,7 @@ The edge around `apply`. A run belongs to nobody: this process works on it as a 
 
 import secrets as random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -107,32 +108,29 @@ def apply_plan(
 ) -> Applied:
     """Apply a stored plan to the end, or continue its interrupted run. Raises `Refused` before anything is changed."""
     run = begin(installation, row, approved=approved, reason=reason)
-    with installation.store.read() as connection:
-        if _ended(connection, run):  # there was nothing to do, or others have done it
-            return _applied(connection, run, load_plan(connection, row))
-    return resume(installation, run, told=told, cancelled=cancelled)
+    return _taken_to_its_end(installation, run, told, cancelled)
 
 
 def begin(installation: Installation, row: int, *, approved: bool, reason: str = "") -> str:
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
-        open_run = next((run for run in open_runs(connection) if run.plan == row), None)
-    if open_run is not None:
-        return open_run.id
-    now = time.time()
-    check_applyable(plan, approved=approved, now=now)
-    run = JournalRun(
-        id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),
-        plan=row,
-        source=plan.source,
-        state="running",
-        started_at=now,
-        ended_at=None,
-        reason=reason,
-    )
     steps = steps_of(plan.changes, {name: driver.info for name, driver in installation.drivers.items()})
     with installation.store.write() as connection:
+        open_run = next((run for run in open_runs(connection) if run.plan == row), None)
+        if open_run is not None:
+            return open_run.id
+        now = connection.now()
+        check_applyable(plan, approved=approved, now=now)
+        run = JournalRun(
+            id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),
+            plan=row,
+            source=plan.source,
+            state="running",
+            started_at=now,
+            ended_at=None,
+            reason=reason,
+        )
         create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
@@ -143,17 +141,27 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
 
 def resume(installation: Installation, run_id: str, *, told: Told | None = None, cancelled: Callable[[], bool] = lambda: False) -> Applied:
     """Take a run to its end, together with whoever else works on it. Raises `Refused` if it has ended."""
-    with installation.store.write() as connection:
+    with installation.store.read() as connection:
         run = load_run(connection, run_id)
         if run is None:
             raise Refused(f"there is no run {run_id}", hint="octofleet runs lists them", code="no-run")
         if run.ended_at is not None:
             raise Refused(f"run {run_id} has ended ({run.state})", hint="make a new plan", code="run-ended")
-        resume_run(connection, run_id)
+    return _taken_to_its_end(installation, run_id, told, cancelled)
+
+
+def _taken_to_its_end(installation: Installation, run_id: str, told: Told | None, cancelled: Callable[[], bool]) -> Applied:
+    with installation.store.write() as connection:
+        run = load_run(connection, run_id)
+        if run is None:
+            raise Permanent(f"run {run_id} was removed meanwhile", hint="octofleet runs lists what there is", code="no-run")
         plan = load_plan(connection, run.plan)
+        if run.ended_at is not None:  # there was nothing to do, or others have done it
+            return _applied(connection, run_id, plan)
+        resume_run(connection, run_id)
         needed = open_drivers(connection, run_id) - installation.drivers.keys()
     if needed:
-        hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {run_id} --reason WHY"
+        hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {run_id} --reason WHY --give-up"
         raise Permanent(f"run {run_id} needs the driver {min(needed)}, which is not here", hint=hint, code="driver-missing")
     with worker(installation, "apply", told) as one:
         one.work(lambda: _over(installation, run_id), run_id, cancelled)
@@ -206,7 +214,8 @@ class _Contexts:
     """Makers of contexts for driver calls, each for one attempt: what the calls leave in their scratch directories goes with it."""
 
     def __init__(self, installation: Installation) -> None:
-        self._installation, self._lock = installation, Lock()
+        self._installation = installation
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         self._repositories: dict[str, Repository] = {}
         self.worker: Worker | None = None
 
@@ -229,7 +238,7 @@ class _Contexts:
     def _repository(self, plan: PlanHead) -> Repository:
         """One that has the plan's commit; fetched if it has not."""
         try:
-            with self._lock:
+            with self._locks[plan.location]:  # others of this repository wait while it is fetched
                 found = self._repositories.get(plan.location) or self._installation.repository(plan.location, fetch=False)
                 if not has_commit(found, plan.commit):
                     found = self._installation.repository(plan.location)
@@ -260,14 +269,16 @@ def living(installation: Installation) -> list[WorkerRow]:
         return [worker for worker in workers(connection) if worker.until >= now and not gone(here, worker.id)]
 
 
-def cancel(installation: Installation, run_id: str, reason: str) -> str:
-    """Begin nothing more of a run; what has begun is brought to its end by whoever works on it, or given up if nobody does. Gives the run's state then.
-    What it left undone shows as drift or pending. Raises `Refused`."""
+def cancel(installation: Installation, run_id: str, reason: str, *, give_up: bool = False) -> str:
+    """Begin nothing more of a run; what has begun is brought to its end by whoever works on it. It is given up if nobody is left who could, or with
+    `give_up`. Gives the run's state then. What it left undone shows as drift or pending. Raises `Refused`.
+
+    A worker that is overdue is not judged by this process: perhaps nobody could reach the database."""
     here = installation.data_dir / "workers"
     with held(), installation.store.write() as connection:
         _open(connection, run_id)
-        sweep(connection, lambda worker: gone(here, worker))
-        cancel_run(connection, run_id, reason, give_up=not workers(connection))
+        sweep(connection, lambda worker: gone(here, worker), overdue=False)
+        cancel_run(connection, run_id, reason, give_up=give_up or not workers(connection))
         run = load_run(connection, run_id)
     return run.state if run else ""
 

@@ -15,7 +15,6 @@ import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from reconciler.apply.worker import MOST_AT_ONCE, Worker
-from reconciler.errors import OctofleetError
 from reconciler.logs import logger
 from reconciler.store.engine import Store
 from reconciler.store.leases import due, next_due
@@ -31,8 +30,8 @@ class Jobs:
 
     def __init__(self, store: Store, worker: Worker, *, concurrency: int = 4) -> None:
         self._store, self._worker, self._concurrency = store, worker, concurrency
-        pool = {"kwargs": settings_of(store.url), "min_size": 1, "max_size": 4, "timeout": 5.0}
-        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector(**pool))
+        connector = procrastinate.PsycopgConnector(kwargs=settings_of(store.url), min_size=1, max_size=4, timeout=5.0)
+        self._app = procrastinate.App(connector=connector)
         self._app.task(name="octofleet.take", queue=NOW)(self._take)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
@@ -101,11 +100,7 @@ class Jobs:
     async def _take(self) -> None:
         """One job: take a batch, and see the first of its steps to its rest, as there is room then for the next. Without room for one, the job is
         put off, for anybody who has."""
-        try:
-            futures = await asyncio.to_thread(self._worker.take)
-        except OctofleetError as error:
-            self._worker.fail(error)
-            return
+        futures = await asyncio.to_thread(self._worker.take)
         if futures:
             await asyncio.wait(map(asyncio.wrap_future, futures), return_when=asyncio.FIRST_COMPLETED)
             await self._replenish()

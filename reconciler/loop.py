@@ -107,7 +107,10 @@ class Loop:
         left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         running = unfinished(self._installation, place(repository))
-        if commit.id == found.planned and (running or (not late and found.asked_at is None)):
+        if commit.id == found.planned and running:
+            at = found.at if found.asked_at is None else None  # what somebody asks for meanwhile is done when the run has ended
+            return replace(left, note=self._of_run(found.note, running), at=at)
+        if commit.id == found.planned and not late and found.asked_at is None:
             return replace(left, note=self._of_run(found.note, running))
         reported = frozenset[Cause]() if rules.heal else frozenset({Cause.DRIFT})
         request = Request(oldest=rules.observe if late else 0, unattended=True, reported=reported)

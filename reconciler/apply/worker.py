@@ -158,6 +158,9 @@ class Worker:
             except Unavailable as error:
                 self.reach.away(error)
                 return []
+            except Exception as error:  # noqa: BLE001 - whoever calls may be a queue that drops it
+                self._in_trouble(error)
+                return []
             self._looked_at = looked_at
             works = [(Lease(run=of, step=step.seq, fence=step.fence), step) for of, steps in taken.items() for step in steps]
             with self._changed:
@@ -194,8 +197,8 @@ class Worker:
             pass  # somebody else has the step, or will have it
         except OctofleetError as error:
             self._give_up(lease, step, error)
-        except Exception as error:  # noqa: BLE001 - a thread: what nobody expected ends the worker, aloud
-            self.trouble = Permanent(f"internal error: {type(error).__name__}: {error}", code="internal")
+        except Exception as error:  # noqa: BLE001 - a thread
+            self._in_trouble(error)
         finally:
             with self._changed:
                 del self.running[lease]
@@ -274,24 +277,33 @@ class Worker:
 
     def beat(self) -> None:
         """Say that this worker lives, and take away the leases of those that do not; let go of leases that nobody here works on."""
-        with self._claiming:
-            with self._changed:
-                mine = {(lease.run, lease.step, lease.fence) for lease in self.running}
-            with self._store.write(alone=False) as connection:
-                now = connection.now()
-                in_time, self._lives_until = now <= self._lives_until, now + self.terms.lease_s
-                known = beat(connection, replace(self.row, until=self._lives_until))
-                dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker), overdue=in_time)
-                stray = held(connection, self.id) - mine if known else set()
-                free(connection, sorted(stray), "handed-over", now)
+        with self._store.write(alone=False) as connection:
+            now = connection.now()
+            in_time, self._lives_until = now <= self._lives_until, now + self.terms.lease_s
+            beat(connection, replace(self.row, until=self._lives_until))
+            dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker), overdue=in_time)
         for worker in dead:
             if gone(self._here, worker):  # one that was only held up still shows by its lock when it dies
                 forget(self._here, worker)
             happened("takeover", worker=self.id, gone=worker)
         self.reach.back()
         self.journal.flush()
-        if dead or stray:
+        if self._let_go_of_strays() or dead:
             self.wake()
+
+    def _let_go_of_strays(self) -> bool:
+        """Free the leases that this worker has and does not know of, as the answer to a claim was lost. Not while it claims: that may take long."""
+        if not self._claiming.acquire(blocking=False):
+            return False
+        try:
+            with self._changed:
+                mine = {(lease.run, lease.step, lease.fence) for lease in self.running}
+            with self._store.write(alone=False) as connection:
+                stray = sorted(held(connection, self.id) - mine)
+                free(connection, stray, "handed-over", connection.now())
+            return bool(stray)
+        finally:
+            self._claiming.release()
 
     def _beat_until(self, ended: Event) -> None:
         self.pulses["beat"] = time.monotonic()
@@ -301,10 +313,14 @@ class Worker:
                 self.beat()
             except Unavailable as error:
                 self.reach.away(error)
-            except Exception as error:  # noqa: BLE001 - without its heartbeat a process gets nothing to do: it has to end, aloud
-                internal = Permanent(f"internal error: {type(error).__name__}: {error}", code="internal")
-                self.trouble = error if isinstance(error, OctofleetError) else internal
-                self.wake()
+            except Exception as error:  # noqa: BLE001 - without its heartbeat a process gets nothing to do
+                self._in_trouble(error)
+
+    def _in_trouble(self, error: Exception) -> None:
+        """What nobody expected, or what the database refuses, ends the worker, aloud."""
+        internal = Permanent(f"internal error: {type(error).__name__}: {error}", code="internal")
+        self.trouble = error if isinstance(error, OctofleetError) else internal
+        self.wake()
 
     def _leave(self) -> None:
         try:

@@ -101,11 +101,12 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 @click.command()
 @click.argument("run")
 @click.option("--reason", required=True, help="Why; recorded.")
+@click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
 @common
-def cancel(installation: Installation, as_json: bool, run: str, reason: str) -> int:
+def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = _one(installation, run)
-    state = applying.cancel(installation, found.id, reason)
+    state = applying.cancel(installation, found.id, reason, give_up=give_up)
     text = "is cancelled" if state == "cancelled" else "is being cancelled: what has begun is brought to its end"
     click.echo(json.dumps({"run": found.id, "state": state}) if as_json else f"run {found.id} {text}")
     return 0

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from reconciler.store.engine import Connection
 from reconciler.store.journal import Lease, close_if_over, end_steps
+from reconciler.store.leases import free
 from reconciler.store.plans import load_changes
-from reconciler.store.runs import Item, load_steps, write_log
+from reconciler.store.runs import Item, JournalStep, load_steps, write_log
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 
@@ -23,10 +24,13 @@ def resume_run(connection: Connection, run: str) -> None:
 
 
 def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) -> None:
-    """Cancel what has not begun. With `give_up` also what has, as nobody works on it: how that ended is not known."""
+    """Cancel what has not begun. With `give_up` also what has, though how that ends is not known: whoever works on it cannot write it any more."""
     connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
     now = connection.now()
     write_log(connection, run, [(0, now, f"cancelled: {reason}")])
+    if give_up:
+        leases = connection.rows("SELECT run, seq, fence FROM step WHERE run = ? AND owner <> '' ORDER BY seq", (run,))
+        free(connection, [(of, seq, fence) for of, seq, fence in leases], "lost", now)
     begun = "state <> 'ended'" if give_up else "state = 'ready' AND owner = ''"
     seqs = [seq for (seq,) in connection.rows(f"SELECT seq FROM step WHERE run = ? AND {begun} ORDER BY seq", (run,))]  # noqa: S608 - see above
     error = "the run was cancelled"
@@ -38,21 +42,23 @@ def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) 
 
 def supersede(connection: Connection, run: str, kept: Callable[[Change], bool], why: str) -> int:
     """End what has not begun of a run and is not `kept`, as a newer commit wants something else. Gives how many changes that were."""
-    plan = connection.scalar(
-        "SELECT plan FROM run WHERE id = ? AND ended_at IS NULL FOR UPDATE", (run,)
-    )  # nobody takes steps of it meanwhile
-    if plan is None:
+    plan = connection.scalar("SELECT plan FROM run WHERE id = ?", (run,))
+    changes = load_changes(connection, plan, [item.change for step in _not_begun(connection, run) for item in step.open])
+    unwanted = {number for number, change in changes.items() if not kept(change)}
+    if connection.row("SELECT id FROM run WHERE id = ? AND ended_at IS NULL FOR UPDATE", (run,)) is None:
         return 0
     now, number, touched = connection.now(), 0, list[int]()
-    waiting = [step for step in load_steps(connection, run) if step.state == "ready" and not step.owner]
-    changes = load_changes(connection, plan, [item.change for step in waiting for item in step.open])
-    for step in waiting:
-        dropped = [item for item in step.open if not kept(changes[item.change])]
+    for step in _not_begun(connection, run):  # nobody takes any of them from here on
+        dropped = [item for item in step.open if item.change in unwanted]
         _end_items(connection, run, step.seq, dropped, why, now)
         number += len(dropped)
         touched += [step.seq] if dropped else []
     end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in touched], now)
     return number
+
+
+def _not_begun(connection: Connection, run: str) -> list[JournalStep]:
+    return [step for step in load_steps(connection, run) if step.state == "ready" and not step.owner]
 
 
 def _end_items(connection: Connection, run: str, seq: int, items: Sequence[Item], why: str, now: float) -> None:

@@ -124,7 +124,7 @@ def claim(connection: Connection, worker: str, room: Room, run: str | None = Non
     The tenant that has the fewest steps under way comes first, so that the many of one do not keep another waiting.
     """
     now = connection.now()
-    if connection.row("SELECT id FROM worker WHERE id = ? FOR UPDATE", (worker,)) is None:
+    if connection.row("SELECT id FROM worker WHERE id = ? FOR KEY SHARE", (worker,)) is None:
         return {}
     taken: dict[str, list[int]] = {}
     for lane, found in _shares(connection, room, run, now):

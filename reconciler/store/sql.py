@@ -3,7 +3,8 @@
 SQL is plain text that SQLite from 3.35 and PostgreSQL 15 both understand: `ON CONFLICT .. DO UPDATE`, `RETURNING`, names that either of them
 reserves ("group", "commit", "row") in double quotes, `NOT settled` instead of a comparison, and text that sorts by code point. Parameters are
 positional `?`, and no text holds a `?` or a `%` that is something else: for PostgreSQL each `?` becomes `%s`. ` FOR UPDATE` may end a query whose
-rows nobody else is to change until the transaction ends; SQLite, which has one writer at a time, leaves it out.
+rows nobody else is to change until the transaction ends, and ` FOR KEY SHARE` one whose rows nobody else is to delete; SQLite, which has one writer at
+a time, leaves them out.
 """
 
 from collections.abc import Iterator, Sequence

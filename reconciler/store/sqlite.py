@@ -25,7 +25,7 @@ class SqliteConnection(Connection):
         return time.time()
 
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
-        return self._raw.execute(sql.removesuffix(" FOR UPDATE"), params)
+        return self._raw.execute(sql.removesuffix(" FOR UPDATE").removesuffix(" FOR KEY SHARE"), params)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """One after the other."""

@@ -190,6 +190,16 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._taken = False
 
+    def acquire(self, *, blocking: bool) -> bool:
+        """Take it if nobody has it."""
+        assert not blocking
+        taken, self._taken = self._taken, True
+        return not taken
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._taken = False
+
 
 class Condition(Lock):
     """As `threading.Condition`, as far as the worker needs it."""
