@@ -107,7 +107,8 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
     """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = _one(installation, run)
     state = applying.cancel(installation, found.id, reason, give_up=give_up)
-    text = "is cancelled" if state == "cancelled" else "is being cancelled: what has begun is brought to its end"
+    going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
+    text = "is cancelled" if state == "cancelled" else going_on
     click.echo(json.dumps({"run": found.id, "state": state}) if as_json else f"run {found.id} {text}")
     return 0
 

@@ -13,7 +13,7 @@ from reconciler.loop import Loop, where
 from reconciler.planning import Request, make_plan
 from reconciler.settings import Followed as Rules
 from reconciler.settings import Settings
-from reconciler.store.followed import Followed, ask, followed
+from reconciler.store.followed import Followed, ask, followed, take
 from reconciler.store.leases import workers
 from reconciler.store.runs import list_runs, load_steps
 from tests.fleets import FLEET, Chosen, Repo, fleet, host, installation, octofleet, repo
@@ -108,6 +108,21 @@ def test_it_is_not_looked_at_before_it_is_due_unless_somebody_asks(site: Site) -
         assert ask(connection, str(site.repo.path)) and not ask(connection, "/somewhere/else")
     found = site.round(due=False)
     assert found.head == head and found.asked_at is None
+
+
+def test_what_is_asked_for_during_a_run_is_done_after_it(quiet: Site) -> None:
+    quiet.settle()
+    quiet.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+    quiet.round()
+    planned_at = quiet.round().at
+    with quiet.store.write() as connection:
+        ask(connection, str(quiet.repo.path))
+    assert "is running" in quiet.round(due=False).note
+    with worker(quiet.installation, "serve") as one, quiet.store.write() as connection:
+        assert take(connection, str(quiet.repo.path), one.id) is None, "the request does not have it looked at again and again"
+    quiet.work()
+    again = quiet.round().at
+    assert planned_at is not None and again is not None and again > planned_at, "planned anew, though no commit is new"
 
 
 def test_one_process_at_a_time_looks(site: Site) -> None:
@@ -230,7 +245,6 @@ def test_a_newer_commit_ends_what_has_not_begun_and_it_wants_otherwise(site: Sit
     site.work()
     assert site.runs()[0] == "failed"
     site.settle()
-    assert {n: str(site.world.things()[f"memory/config/shop/web-{n:02d}"]) for n in (1, 2, 3)}.items()
     things = {n: str(site.world.things()[f"memory/config/shop/web-{n:02d}"]) for n in (1, 2, 3)}
     assert "strace" in things[1] and "htop" not in things[2] and "htop" in things[3]
 
