@@ -6,7 +6,7 @@ from reconciler.desired.clash import clashes
 from reconciler.desired.compiler import Compiler, chunks
 from reconciler.desired.contribution import SourceFile
 from reconciler.desired.declared import Declarations, Members, place_of, places
-from reconciler.desired.desired import WHOLE, fleet_of
+from reconciler.desired.desired import fleet_of
 from reconciler.desired.difference import ignored
 from reconciler.desired.findings import Findings, packed
 from reconciler.desired.foreign import Owner, Owners, owner_rows, projects
@@ -18,6 +18,7 @@ from reconciler.desired.resolve import Resolution, Resolver
 from reconciler.desired.visitor import Visited, Visitor
 from reconciler.index.state import HostRow, Place
 from reconciler.stages import count, stage
+from reconciler.types.rule import WHOLE
 
 
 class Build:

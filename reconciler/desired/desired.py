@@ -12,9 +12,7 @@ from reconciler.stages import count
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
-
-WHOLE = ("Fleet", "Tenant")
-"""Kinds besides Host that resources are made of."""
+from reconciler.types.rule import RULES, WHOLE, Rule
 
 
 class Hosts(Mapping[str, Manifest]):
@@ -65,14 +63,17 @@ class Desired:
         return fleet_of(self.catalog)
 
     def scopes(self, groups: Collection[str] | None = None) -> Iterator[FleetScope]:
-        """What drivers make resources from, for everything or for some groups: the Fleet and its tenants, then host after host, each resolved
+        """What drivers make resources from, for everything or for some groups: the Fleet, its tenants and rules, then host after host, each resolved
         once for all drivers and then let go.
         """
         name = self.fleet.name if self.fleet else ""
         whole = None if groups is None else {group for group in groups if not group.startswith("host/")}
         if self.fleet and (whole is None or whole):
             tenants = tuple(_tenant(m) for m in self.catalog.of("Tenant") if whole is None or m.key in whole)
-            yield FleetScope(fleet=name, fleet_spec=self.fleet.spec, fleet_origin=self.fleet.origin, whole=True, tenants=tenants)
+            rules = tuple(_rule(m) for kind in RULES for m in self.catalog.of(kind) if whole is None or m.key in whole)
+            yield FleetScope(
+                fleet=name, fleet_spec=self.fleet.spec, fleet_origin=self.fleet.origin, whole=True, tenants=tenants, rules=rules
+            )
         for group in self.hosts if groups is None else sorted(groups):
             host = self.host(group)
             if host is not None:
@@ -90,7 +91,7 @@ class Desired:
         return locate(manifest.path, self.text(manifest.path), manifest.index, pointer)
 
     def whole(self) -> list[str]:
-        """The groups of the Fleet and its tenants."""
+        """The groups of the Fleet, its tenants and its rules."""
         return [manifest.key for kind in WHOLE for manifest in self.catalog.of(kind)]
 
     def count(self) -> int:
@@ -102,6 +103,17 @@ def fleet_of(catalog: Catalog) -> Manifest | None:
     """The Fleet, if there is one and no other."""
     fleets = catalog.of("Fleet")
     return fleets[0] if len(fleets) == 1 else None
+
+
+def _rule(manifest: Manifest) -> Rule:
+    return Rule(
+        kind=manifest.kind,
+        tenant=manifest.tenant,
+        name=manifest.name,
+        spec=manifest.spec,
+        origin=manifest.origin,
+        on_delete=manifest.on_delete,
+    )
 
 
 def _tenant(manifest: Manifest) -> ResolvedTenant:

@@ -15,7 +15,6 @@ from reconciler.index.state import Place, State
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem
 
-SHARED = ("Fleet", "Tenant", "Network", "Profile", "Role")
 CONTENT = "path:"
 """Begins the name of an input that is a file or directory of the commit."""
 

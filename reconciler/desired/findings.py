@@ -16,10 +16,11 @@ from reconciler.desired.reader import Positions, positions
 from reconciler.index.file import Damaged
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
+from reconciler.types.rule import RULES
 
 SHARED = ""
 _decode = msgspec.msgpack.Decoder(tuple[str, int, int, str, str, str, Severity]).decode
-KINDS = ("Fleet", "Tenant", "Network", "Profile", "Role", "HostSet")
+KINDS = ("Fleet", "Tenant", "Network", "Profile", "Role", "HostSet", *RULES)
 
 
 class Findings:
@@ -89,7 +90,7 @@ class Findings:
                 chain(self.catalog, profile)
             except Unresolved as found:
                 self.unresolved(SHARED, found)
-        for kind in ("Network", "Profile", "Role"):
+        for kind in ("Network", "Profile", "Role", *RULES):
             for manifest in self.catalog.of(kind):
                 if manifest.tenant and not self.catalog.is_unknown("Tenant", "", manifest.tenant):
                     try:

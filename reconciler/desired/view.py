@@ -17,6 +17,7 @@ from reconciler.desired.resolve import SECRET, Resolution, Resolver
 from reconciler.desired.visitor import SILENT, Changed, Visited, Visitor
 from reconciler.index.state import HostRow, Place
 from reconciler.stages import count, stage
+from reconciler.types.rule import is_whole
 
 NOT_ALIKE = frozenset({"interfaces", "domain", "fqdn", "disk", "protect", "templates"})
 """Values that a host's own are combined with, or that decide more than themselves."""
@@ -89,7 +90,7 @@ class View:
         problems.update(problem for items in self.findings.by_owner.values() for problem in items)
         blocked = {group: why for group, why in known.items() if group not in reached and self.declared.places(group)} | self.blocked
         blocked |= {show(ref): "its document has problems" for ref in self.catalog.unknown if ref[0] == "Host"}
-        whole = {key for key in found.sides if key.startswith(("fleet/", "tenant/"))}
+        whole = {key for key in found.sides if is_whole(key)}
         return Desired(
             catalog=self.catalog,
             declarations=self.declared,

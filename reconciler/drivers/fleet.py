@@ -1,7 +1,7 @@
-"""The built-in driver of what is Octofleet's own: the Fleet's rules, tenants, and the register of hosts.
+"""The built-in driver of what is Octofleet's own: the Fleet, tenants, rules for people, and the register of hosts.
 
-Its world is the record itself, so observing is reading the record and applying is writing it. Rules that are in force (guards) are the
-recorded ones: a commit that loosens a rule takes effect for the plans after it was applied.
+Its world is the record itself, so observing is reading the record and applying is writing it. Rules that are in force (guards, windows, policies)
+are the recorded ones: a commit that loosens a rule takes effect for the plans after it was applied.
 """
 
 import time
@@ -15,6 +15,7 @@ from reconciler.types.kind import Kind
 from reconciler.types.observation import Absent, Observation, Present
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address
+from reconciler.types.rule import RULES
 
 FLEET_FIELDS = ("guards", "reportOnly")
 HOST_FIELDS = ("labels", "profile", "roles", "os", "interfaces", "install")
@@ -30,13 +31,14 @@ class FleetDriver:
         kinds=(
             Kind(name="fleet", order=ORDER, destroys=False),
             Kind(name="tenant", order=ORDER),
+            *(Kind(name=kind.lower(), order=ORDER, destroys=False) for kind in RULES),
             Kind(name="host", order=ORDER, copies=True, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
         ),
         batch=1000,
     )
 
     def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource | str]:
-        """The Fleet, its tenants and its hosts."""
+        """The Fleet, its tenants, its rules and its hosts."""
         del inputs
         if scope.whole and scope.fleet:
             yield Resource(
@@ -53,6 +55,15 @@ class FleetDriver:
                 rules=Rules(tenant=tenant.name, order=ORDER, protect=tenant.protect, on_delete=tenant.on_delete),
                 group=f"tenant/{tenant.name}",
                 origin=tenant.origin,
+            )
+        for rule in scope.rules:
+            needs = (Dependency(address=address("fleet", "tenant", "", rule.tenant)),) if rule.tenant else ()
+            yield Resource(
+                address=address("fleet", rule.kind.lower(), rule.tenant, rule.name),
+                spec=rule.spec,
+                rules=Rules(tenant=rule.tenant, order=ORDER, on_delete=rule.on_delete, depends_on=needs),
+                group=rule.group,
+                origin=rule.origin,
             )
         same = scope.changed is not None and scope.changed.isdisjoint(HOST_FIELDS)
         for host in scope.hosts:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reconciler.index.file import Index
 from reconciler.index.tables import OF_A_TREE
+from reconciler.types.rule import is_whole
 
 NO_MEMBER = -1
 _PART = 500
@@ -110,8 +111,8 @@ class State:
         return [ref for (ref,) in self._rows("SELECT ref FROM manifest WHERE open = 1 UNION SELECT ref FROM orphan")]
 
     def whole(self) -> list[str]:
-        """The Fleets and Tenants that may differ from the record."""
-        return [ref for ref in self.open() if ref.startswith(("fleet/", "tenant/"))]
+        """The Fleets, Tenants and rules that may differ from the record."""
+        return [ref for ref in self.open() if is_whole(ref)]
 
     def orphans(self) -> list[str]:
         """Groups that have a record and no manifest."""

@@ -80,6 +80,15 @@ def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
     connection.run_many(query, [(of, group, seqs[of]) for of, group in sorted(touched)])
 
 
+def in_force(connection: Connection, source: str, kind: str) -> dict[str, Spec]:
+    """The rules of a kind (`policy`) of a source as last applied, by address: `fleet/policy/-/no-friday`, or with a tenant for the dash."""
+    begin = f"fleet/{kind}/"
+    query = "SELECT address, digest FROM record WHERE source = ? AND address >= ? AND address < ? ORDER BY address"
+    digests = dict(connection.rows(query, (source, begin, begin[:-1] + "0")))  # the character after the slash
+    specs = load_specs(connection, digests.values())
+    return {where: specs[of] for where, of in digests.items() if of in specs}
+
+
 def mark(connection: Connection, source: str) -> tuple[str, int]:
     """Which database this is (32 hexadecimal digits, drawn when it was made), and the number of the last change of a source's records; 0 before any."""
     store_id = connection.scalar("SELECT value FROM about WHERE key = 'store_id'")

@@ -245,6 +245,78 @@ item = Table(
 )
 """One change within a step and how it ended; `status` is empty until then. A replacement is two items in two steps."""
 
+phase = Table(
+    "phase",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("tenant", String, primary_key=True),
+    Column("track", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("title", String, nullable=False),
+    Column("first_wave", Integer, nullable=False),
+    Column("last_wave", Integer, nullable=False),
+    Column("hosts", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("soak_s", Float, nullable=False),
+    Column("promote", Boolean, nullable=False),
+    Column("max_failures", Integer, nullable=False),
+    Column("opens_at", Float),
+    Column("note", String, nullable=False),
+)
+"""A part of a rollout within a run, in its order: `waiting` (for the one before), `soaking` (until `opens_at`), `held` (for a person's promotion), `open`,
+`stopped` (too many hosts of the track have failed: for a person) or `ended`. It is made of the run's waves from first to last."""
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("plan", String, nullable=False, index=True),
+    Column("identity", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("run", String, nullable=False),
+    Column("revoked_at", Float),
+)
+"""Somebody's word for the changes in `approved`; `plan` is the id of the plan that showed them, `run` the one that it served, or empty."""
+
+approved = Table(
+    "approved",
+    metadata,
+    Column("approval", String, primary_key=True),
+    Column("change", String, primary_key=True),
+    Index("approved_by_change", "change"),
+)
+"""The digests of the changes that an approval saw."""
+
+pause = Table(
+    "pause",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("ended_at", Float),
+)
+"""Nothing begins in a scope until then, by a person's word. An empty source: in every fleet."""
+
+override = Table(
+    "override",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("window", String, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("ended_at", Float),
+)
+"""A maintenance window (an address) that does not count until then, by a person's word."""
+
 hold = Table(
     "hold",
     metadata,

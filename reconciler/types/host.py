@@ -6,6 +6,7 @@ from typing import Any
 
 from reconciler.types.origin import Origin
 from reconciler.types.resource import OnDelete
+from reconciler.types.rule import Rule
 from reconciler.types.values import Spec
 
 
@@ -50,7 +51,7 @@ class ResolvedTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetScope:
-    """What `resources` works on: some hosts; and the Fleet and its tenants where `whole` says that they are asked for too.
+    """What `resources` works on: some hosts; and the Fleet, its tenants and its rules where `whole` says that they are asked for too.
 
     `changed`: the top-level names of values that may differ from when the same was asked for last, None: any. A driver that knows that a resource
     depends on none of them may yield its address in place of the resource.
@@ -61,5 +62,6 @@ class FleetScope:
     fleet_origin: Origin = field(default_factory=lambda: Origin(path=""))
     whole: bool = True
     tenants: tuple[ResolvedTenant, ...] = ()
+    rules: tuple[Rule, ...] = ()
     hosts: Iterable[ResolvedHost] = ()
     changed: frozenset[str] | None = None

@@ -195,7 +195,7 @@ EXPAND = """for name in ("record", "observation", "plan", "run", "step", "spec",
     op.execute("INSERT INTO later SELECT address FROM record")"""
 
 
-def later(directory: Path, body: str, constant: str = "", revision: str = "0004", before: str = HEAD) -> str:
+def later(directory: Path, body: str, constant: str = "", revision: str = "9004", before: str = HEAD) -> str:
     """Where Octofleet's migrations are, and one more."""
     folder = directory / "migrations"
     if not folder.exists():
@@ -231,22 +231,22 @@ def test_an_expanded_database_serves_the_code_before_and_a_contracted_one_does_n
         assert mark(connection, "f")[1] == 2
     again.close()
 
-    migration.migrate(_database(database_url), later(tmp_path, "op.drop_column('run', 'archive')", revision="0005", before="0004"))
-    assert said(database_url) == "0005"
+    migration.migrate(_database(database_url), later(tmp_path, "op.drop_column('run', 'archive')", revision="9005", before="9004"))
+    assert said(database_url) == "9005"
     with pytest.raises(OctofleetError) as caught:
         Store(database_url)
     assert "made by a newer Octofleet" in caught.value.message and "use that version, or another" in caught.value.hint
 
-    careless = later(tmp_path, "pass", f'READABLE_FROM = "{HEAD}"', revision="0006", before="0005")
+    careless = later(tmp_path, "pass", f'READABLE_FROM = "{HEAD}"', revision="9006", before="9005")
     migration.migrate(_database(database_url), careless)
-    assert said(database_url) == "0005", "what is gone does not come back"
+    assert said(database_url) == "9005", "what is gone does not come back"
     store.close()
 
 
 def test_one_that_does_not_say_who_may_use_it_is_for_its_own_code(database_url: str) -> None:
     Store(database_url).close()
     with unopened(database_url) as connection:
-        connection.run("UPDATE alembic_version SET version_num = '0004'")
+        connection.run("UPDATE alembic_version SET version_num = '9004'")
         connection.run("DELETE FROM about WHERE key = 'readable_from'")
     with pytest.raises(OctofleetError, match="made by a newer Octofleet"):
         Store(database_url)
@@ -258,8 +258,8 @@ def test_a_newer_process_that_migrates_first_is_noticed(empty_url: str, tmp_path
     migration.migrate(_database(empty_url), folder)
     migration.migrate(_database(empty_url))
     with unopened(empty_url) as connection:
-        assert connection.scalar("SELECT version_num FROM alembic_version") == "0004"
-    assert said(empty_url) == "0004"
+        assert connection.scalar("SELECT version_num FROM alembic_version") == "9004"
+    assert said(empty_url) == "9004"
 
 
 def test_an_open_store_goes_on_while_another_process_migrates(database_url: str, tmp_path: Path) -> None:
@@ -280,5 +280,5 @@ def test_an_open_store_goes_on_while_another_process_migrates(database_url: str,
             assert mark(connection, "f")[1] == done == len(touched_since(connection, "f", 0))
     assert other.returncode == 0
     with store.read() as connection:
-        assert connection.scalar("SELECT version_num FROM alembic_version") == "0004"
+        assert connection.scalar("SELECT version_num FROM alembic_version") == "9004"
     store.close()

@@ -1,0 +1,77 @@
+"""what stands between a plan and a machine: phases of rollouts, approvals, pauses, overrides."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+READABLE_FROM = "0004"
+"""The least migration whose code may use the database after this one: code before would begin what a gate keeps."""
+
+
+def upgrade() -> None:
+    """Expand."""
+    op.create_table(
+        "phase",
+        sa.Column("run", sa.String(), nullable=False),
+        sa.Column("tenant", sa.String(), nullable=False),
+        sa.Column("track", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("title", sa.String(), nullable=False),
+        sa.Column("first_wave", sa.Integer(), nullable=False),
+        sa.Column("last_wave", sa.Integer(), nullable=False),
+        sa.Column("hosts", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("soak_s", sa.Float(), nullable=False),
+        sa.Column("promote", sa.Boolean(), nullable=False),
+        sa.Column("max_failures", sa.Integer(), nullable=False),
+        sa.Column("opens_at", sa.Float(), nullable=True),
+        sa.Column("note", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "tenant", "track", "number"),
+    )
+    op.create_table(
+        "approval",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("plan", sa.String(), nullable=False),
+        sa.Column("identity", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("run", sa.String(), nullable=False),
+        sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_approval_plan", "approval", ["plan"])
+    op.create_table(
+        "approved",
+        sa.Column("approval", sa.String(), nullable=False),
+        sa.Column("change", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("approval", "change"),
+    )
+    op.create_index("approved_by_change", "approved", ["change"])
+    op.create_table(
+        "pause",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("identity", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "override",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("window", sa.String(), nullable=False),
+        sa.Column("identity", sa.String(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("until", sa.Float(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
