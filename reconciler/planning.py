@@ -6,7 +6,7 @@ The edge around the pure core. Resources that are as recorded and were last seen
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from reconciler.desired.desired import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
+from reconciler.gate.rollout import RolledOut, is_rolled_out, phases
 from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
@@ -36,9 +37,10 @@ from reconciler.store.observations import (
     unseen,
 )
 from reconciler.store.plans import same_plan, save_plan
-from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, save_specs
+from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, rollouts, save_specs
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
-from reconciler.types.change import Cause, Change
+from reconciler.types.change import Action, Cause, Change
+from reconciler.types.duration import seconds_of
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
@@ -48,6 +50,7 @@ from reconciler.wiring import Installation, place
 
 T = TypeVar("T")
 DEFAULT_EXPIRY_S = 24 * 3600.0
+HOST = "fleet/host/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +357,19 @@ class _Planning:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
             fleet = _fleet_in_force(connection, self.source)
             alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
-            return build(self._frame(connection, deferred, fleet, alone), cases, decided)
+            plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
+            return replace(plan, phases=phases(self._rolled_out(connection, plan)))
+
+    def _rolled_out(self, connection: Connection, plan: Plan) -> Iterator[RolledOut]:
+        """The hosts that something changes for in the world, with the rollout in force: the recorded one, for a host that is new the desired one."""
+        groups = {change.group for change in plan.changes if is_rolled_out(change)}
+        new = {c.group for c in plan.changes if c.action is Action.CREATE and c.address.startswith(HOST)}
+        found = rollouts(connection, self.source, sorted(groups - new))
+        for group in sorted(groups):
+            host = self.desired.host(group) if group in new else None
+            spec = host.values if host is not None else found.get(group, {})
+            _, tenant, _ = group.split("/", 2)
+            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec.get("rollout"))
 
     def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What a plan that nobody looks on leaves to people, or to time."""
@@ -458,4 +473,4 @@ def _fleet_in_force(connection: Connection, source: str) -> Spec:
 def expiry_s(desired: Desired) -> float:
     """How long a plan of this Fleet lives, in seconds."""
     text = desired.fleet.spec.get("planExpiry") if desired.fleet else None
-    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]] if text else DEFAULT_EXPIRY_S
+    return seconds_of(text) if text else DEFAULT_EXPIRY_S

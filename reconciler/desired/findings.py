@@ -13,9 +13,11 @@ from reconciler.desired.layers import Unresolved, chain, follow
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules
 from reconciler.desired.reader import Positions, positions
+from reconciler.gate.windows import window_of
 from reconciler.index.file import Damaged
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
+from reconciler.types.resource import address
 from reconciler.types.rule import RULES
 
 SHARED = ""
@@ -72,6 +74,7 @@ class Findings:
         self._fleets(files, unknown_fleet=unknown_fleet)
         self._references()
         self._networks()
+        self._windows()
 
     def _fleets(self, files: Callable[[], bool], *, unknown_fleet: bool) -> None:
         fleets = sorted(self.catalog.of("Fleet"), key=lambda manifest: manifest.origin)
@@ -109,6 +112,15 @@ class Findings:
             if gateway is not None and ip_address(gateway) not in cidr:
                 message = f"the gateway {gateway} is not in {cidr}"
                 self.add(SHARED, network, "/spec/gateway", "network", message, "correct one of the two")
+
+    def _windows(self) -> None:
+        """A window's times must be understood."""
+        for window in self.catalog.of("MaintenanceWindow"):
+            try:
+                window_of(address("fleet", "maintenancewindow", window.tenant, window.name), window.spec)
+            except ValueError as error:
+                hint = "times are local times of a zone of the IANA database, rules are those of RFC 5545"
+                self.add(SHARED, window, "/spec/times", "window", f"a time of this window cannot be understood: {error}", hint)
 
     def hostset(self, hosts: Manifest, rules: Rules) -> None:
         """The addresses that a HostSet counts through must not run out."""

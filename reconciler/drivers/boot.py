@@ -179,7 +179,7 @@ def file_spec(host: ResolvedHost, renderer: Renderer, inputs: Inputs) -> dict[st
     """What one file is made from. A user's template may read every value, ours say what they read."""
     path = host.values.get("templates", {}).get(renderer.format)
     if path is not None:
-        values = {name: value for name, value in host.values.items() if name != "templates"}
+        values = {name: value for name, value in host.values.items() if name not in ("templates", "rollout")}
         return {"values": values, "template": {"path": path, "content": inputs.content(path)}}
     values = {name: host.values[name] for name in renderer.uses if name in host.values}
     return {"values": values, "renderer": {"name": renderer.format, "version": renderer.version}}

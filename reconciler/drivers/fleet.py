@@ -18,6 +18,7 @@ from reconciler.types.resource import Dependency, Resource, Rules, address
 from reconciler.types.rule import RULES
 
 FLEET_FIELDS = ("guards", "reportOnly")
+ROLLOUT_FIELDS = ("labels", "rollout")
 HOST_FIELDS = ("labels", "profile", "roles", "os", "interfaces", "install")
 ORDER = 0
 
@@ -33,6 +34,7 @@ class FleetDriver:
             Kind(name="tenant", order=ORDER),
             *(Kind(name=kind.lower(), order=ORDER, destroys=False) for kind in RULES),
             Kind(name="host", order=ORDER, copies=True, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
+            Kind(name="rollout", order=ORDER, copies=True, destroys=False),
         ),
         batch=1000,
     )
@@ -66,8 +68,11 @@ class FleetDriver:
                 origin=rule.origin,
             )
         same = scope.changed is not None and scope.changed.isdisjoint(HOST_FIELDS)
+        same_rollout = scope.changed is not None and scope.changed.isdisjoint(ROLLOUT_FIELDS)
         for host in scope.hosts:
             yield address("fleet", "host", host.tenant, host.name) if same else _host(host)
+            if host.values.get("rollout"):
+                yield address("fleet", "rollout", host.tenant, host.name) if same_rollout else _rollout(host)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         """What is recorded."""
@@ -117,6 +122,19 @@ def _host(host: ResolvedHost) -> Resource:
         group=host.group,
         origin=host.origin,
         moved_from=address("fleet", "host", *host.moved_from) if host.moved_from else None,
+    )
+
+
+def _rollout(host: ResolvedHost) -> Resource:
+    """How changes to the host go out: a resource of its own, so that a fleet without rollouts pays nothing for them."""
+    where = address("fleet", "host", host.tenant, host.name)
+    return Resource(
+        address=address("fleet", "rollout", host.tenant, host.name),
+        spec={name: host.values[name] for name in ROLLOUT_FIELDS if name in host.values},
+        rules=Rules(tenant=host.tenant, order=ORDER, on_delete=host.on_delete, depends_on=(Dependency(address=where),)),
+        group=host.group,
+        origin=host.origin,
+        moved_from=address("fleet", "rollout", *host.moved_from) if host.moved_from else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.report.view import View, redacted
 from reconciler.types.change import MISSING, Change, FieldChange
+from reconciler.types.plan import Phase
 from reconciler.types.problem import Problem
 
 
@@ -31,7 +32,22 @@ def plan_document(view: View) -> dict[str, Any]:
             {"guard": item.guard, "refuses": item.refuses, "message": item.message, "hint": item.hint, "addresses": list(item.addresses)}
             for item in plan.guards
         ],
+        "phases": [_phase(item) for item in plan.phases],
         "problems": [problem_document(item) for item in plan.problems],
+    }
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    return {
+        "tenant": phase.tenant,
+        "track": phase.track,
+        "number": phase.number,
+        "title": phase.title,
+        "hosts": list(phase.groups),
+        "soakSeconds": phase.soak_s,
+        "promote": phase.promote,
+        "check": phase.check,
+        "maxFailures": phase.max_failures,
     }
 
 

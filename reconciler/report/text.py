@@ -1,6 +1,7 @@
 """A plan as lines of text for a terminal. Each line has a style, which the caller may colour or drop."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration
@@ -32,8 +33,28 @@ def plan_lines(view: View) -> Iterator[Line]:
         yield Line("")
         yield from _fold(view, fold)
     yield from _deferred(view)
+    yield from _phases(view)
     yield Line("")
     yield from summary_lines(view)
+
+
+def _phases(view: View) -> Iterator[Line]:
+    """How hosts go out, track by track."""
+    for (tenant, track), phases in groupby(view.plan.phases, key=lambda phase: (phase.tenant, phase.track)):
+        parts = list(phases)
+        hosts = len({group for phase in parts for group in phase.groups})
+        stop = f"it stops when more than {counted(parts[0].max_failures, 'host')} {'has' if parts[0].max_failures == 1 else 'have'} failed"
+        yield Line("")
+        yield Line(
+            f"ROLLOUT {track} of {tenant}: {counted(hosts, 'host')} in {counted(sum(not p.check for p in parts), 'part')}; {stop}", "title"
+        )
+        for number, phase in enumerate(parts, 1):
+            names = ", ".join(group.rpartition("/")[2] for group in phase.groups[:MOST_NAMES])
+            rest = f" and {len(phase.groups) - MOST_NAMES} more" if len(phase.groups) > MOST_NAMES else ""
+            waits = [f"after {duration(phase.soak_s)}"] if phase.soak_s else []
+            waits += ["when a person promotes it"] if phase.promote else []
+            what = "looks at" if phase.check else ""
+            yield Line(f"  {number}. {phase.title}{', ' if waits else ''}{', '.join(waits)}: {what}{' ' if what else ''}{names}{rest}")
 
 
 def _header(view: View) -> Iterator[Line]:

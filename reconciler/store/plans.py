@@ -12,7 +12,7 @@ from reconciler.store.engine import Connection, insert
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
-from reconciler.types.plan import Deferred, GuardVerdict, Plan
+from reconciler.types.plan import Deferred, GuardVerdict, Phase, Plan
 from reconciler.types.problem import Problem, Severity
 from reconciler.types.resource import Rules
 
@@ -125,6 +125,7 @@ def _loaded(head: Mapping[str, Any], bodies: Sequence[bytes]) -> Plan:
         guards=tuple(GuardVerdict(**(item | {"addresses": tuple(item["addresses"])})) for item in head["guards"]),
         hosts=head["hosts"],
         observed_from=head["observedFrom"],
+        phases=tuple(Phase(**(item | {"groups": tuple(item["groups"])})) for item in head.get("phases", ())),
     )
 
 
@@ -141,6 +142,7 @@ def _head(made: Plan) -> dict[str, Any]:
         "guards": [msgspec.to_builtins(item) for item in made.guards],
         "hosts": made.hosts,
         "observedFrom": made.observed_from,
+        "phases": [msgspec.to_builtins(item) for item in made.phases],
     }
 
 

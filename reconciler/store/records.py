@@ -80,6 +80,16 @@ def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
     connection.run_many(query, [(of, group, seqs[of]) for of, group in sorted(touched)])
 
 
+def rollouts(connection: Connection, source: str, groups: Sequence[str]) -> dict[str, Spec]:
+    """The labels and the rollout of hosts that have one on record, by group."""
+    if connection.row("SELECT address FROM record WHERE address >= 'fleet/rollout/' AND address < 'fleet/rollout0' LIMIT 1") is None:
+        return {}
+    where = {f"fleet/rollout/{group.removeprefix('host/')}": group for group in groups if group.startswith("host/")}
+    digests = {a: record.digest for a, record in load_records(connection, sorted(where)).items() if record.source == source}
+    specs = load_specs(connection, digests.values())
+    return {where[a]: specs[of] for a, of in digests.items() if of in specs}
+
+
 def in_force(connection: Connection, source: str, kind: str) -> dict[str, Spec]:
     """The rules of a kind (`policy`) of a source as last applied, by address: `fleet/policy/-/no-friday`, or with a tenant for the dash."""
     begin = f"fleet/{kind}/"

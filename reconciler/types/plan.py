@@ -29,9 +29,32 @@ class GuardVerdict:
     addresses: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of a rollout: hosts (`groups`) of one tenant that go out together, after the phase before in their track. `soak_s`: how long it waits then;
+    `promote`: it waits for a person, too; `check`: it changes nothing, and looks whether those hosts are as desired. With more than `max_failures` hosts
+    of the track failed, nothing more of it begins."""
+
+    tenant: str
+    track: str
+    number: int
+    title: str
+    groups: tuple[str, ...]
+    soak_s: float = 0.0
+    promote: bool = False
+    check: bool = False
+    max_failures: int = 0
+
+    def stated(self) -> list[object]:
+        """What a plan's id covers."""
+        return [self.tenant, self.track, self.number, list(self.groups), self.soak_s, self.promote, self.check, self.max_failures]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """`source` is the Fleet's name; `scope` a pattern or empty; `base` the commit that causes are told against. Times are seconds since the epoch.
+
+    `phases`: how hosts that have a rollout go out; the others go out at once.
 
     `observed_from` is the age limit of what the plan relied on: the time of the oldest observation it used, or None.
     """
@@ -48,12 +71,15 @@ class Plan:
     guards: tuple[GuardVerdict, ...] = ()
     hosts: int = 0
     observed_from: float | None = None
+    phases: tuple[Phase, ...] = ()
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 over source, scope, sorted change digests, deferrals and guard verdicts: not commit, base, origin or time."""
+        """SHA-256 over source, scope, sorted change digests, deferrals, guard verdicts and phases: not commit, base, origin or time."""
+        rollout = {"phases": [phase.stated() for phase in self.phases]} if self.phases else {}
         return digest(
-            {
+            rollout
+            | {
                 "source": self.source,
                 "scope": self.scope,
                 "changes": sorted(change.digest for change in self.changes),

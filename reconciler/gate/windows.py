@@ -1,0 +1,177 @@
+"""Maintenance windows: when what they are about may begin. Pure.
+
+Times are RFC 5545: a local start in a time zone, repeated by a rule, lasting a real time. A local time that a change of the clocks leaves out is taken
+with the offset before the change; one that comes twice is its first (RFC 5545, 3.3.5). Windows across midnight, and the days of a leap year, are
+nothing special then.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dateutil.rrule import rrulestr
+
+from reconciler.scope import in_scope
+from reconciler.types.change import Risk
+from reconciler.types.duration import seconds_of
+from reconciler.types.resource import parts
+from reconciler.types.values import Spec
+
+DISORDER_S = 7200.0
+"""By how much local times may be out of order where clocks are changed."""
+FAR_S = 400 * 86_400.0
+"""How far ahead an opening is looked for; what opens later is looked for again then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a gate is asked about: one change of a step. `group` is its manifest (`host/shop/web-01`); `labels` those of its host."""
+
+    address: str
+    group: str
+    risk: frozenset[Risk] = frozenset()
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A span of time, once or again and again. `start` is local, without a zone; the length in seconds."""
+
+    start: datetime
+    length_s: float
+    zone: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A MaintenanceWindow. `name` is how people call it: `shop/database-nights`; `tenant` is empty for one that is about all."""
+
+    address: str
+    tenant: str
+    name: str
+    freeze: bool
+    times: tuple[Time, ...]
+    scopes: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    risks: frozenset[Risk] = frozenset()
+
+    def is_about(self, subject: Subject) -> bool:
+        """Whether it has a say in a change."""
+        return (
+            (not self.tenant or parts(subject.address)[2] == self.tenant)
+            and (not self.scopes or any(in_scope(subject.address, s) or in_scope(subject.group, s) for s in self.scopes))
+            and (not self.labels or self.labels_match(subject.labels or {}))
+            and (not self.risks or not self.risks.isdisjoint(subject.risk))
+        )
+
+    def labels_match(self, labels: Mapping[str, str]) -> bool:
+        """Whether these are the labels of a host that it is about."""
+        return all(labels.get(key) == value for key, value in self.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """Why something may not begin: `until` when, in seconds since the epoch, that has to be asked again. `by` names the gate, `next` who or what moves it."""
+
+    by: str
+    reason: str
+    next: str
+    until: float
+
+
+def window_of(address: str, spec: Spec) -> Window:
+    """A window as its manifest says it. Raises `ValueError` for a rule or a time zone that cannot be understood."""
+    *_, tenant, name = parts(address)
+    owner = "" if tenant == "-" else tenant
+    made = Window(
+        address=address,
+        tenant=owner,
+        name="/".join(filter(None, (owner, name))),
+        freeze=spec.get("mode", "open") == "freeze",
+        times=tuple(
+            Time(
+                datetime.fromisoformat(time["start"]),
+                seconds_of(time["duration"]),
+                time.get("timezone", "Etc/UTC"),
+                time.get("recurrence", ""),
+            )
+            for time in spec["times"]
+        ),
+        scopes=tuple(spec.get("scopes", ())),
+        labels=tuple(sorted(spec.get("labels", {}).items())),
+        risks=frozenset(map(Risk, spec.get("risks", ()))),
+    )
+    for time in made.times:
+        try:
+            next(_spans(time, 0.0), None)
+        except ZoneInfoNotFoundError:
+            raise ValueError(f"there is no time zone {time.zone}") from None
+    return made
+
+
+def closed(windows: Sequence[Window], subject: Subject, now: float, overridden: Iterable[str] = ()) -> Closed | None:
+    """Why a change may not begin now as far as windows go; None if it may. `overridden`: addresses of windows that do not count."""
+    without = frozenset(overridden)
+    mine = [window for window in windows if window.is_about(subject)]
+    for window in mine:
+        if window.freeze and window.address not in without and (span := _span(window, now)) is not None:
+            return _closed(window, f"the freeze {window.name} is on", span[1])
+    opening = [window for window in mine if not window.freeze]
+    if not opening or any(window.address in without or _span(window, now) for window in opening):
+        return None
+    first, begins = min(((window, _next(window, now)) for window in opening), key=lambda found: found[1])
+    rest = ", and no time of it is left" if begins >= now + FAR_S else ""
+    return _closed(first, f"the maintenance window {first.name} is closed{rest}", begins)
+
+
+def _closed(window: Window, reason: str, until: float) -> Closed:
+    then = f"it goes on by itself at {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC; sooner: octofleet override {window.name} --for 1h --reason WHY"
+    return Closed(by=window.address, reason=reason, next=then, until=until)
+
+
+def _span(window: Window, now: float) -> tuple[float, float] | None:
+    """The span that is on now: begin and end; of several, the one that ends last."""
+    found = [span for time in window.times for span in _near(time, now) if span[0] <= now < span[1]]
+    return max(found, key=lambda span: span[1], default=None)
+
+
+def _next(window: Window, now: float) -> float:
+    """When the next one begins; `FAR_S` from now if there is none before that."""
+    begins = (next((begin for begin, _ in _spans(time, now) if begin > now), now + FAR_S) for time in window.times)
+    return min(now + FAR_S, *begins)
+
+
+@lru_cache(maxsize=1024)
+def _around(time: Time, hour: int) -> tuple[tuple[float, float], ...]:
+    """The spans that touch an hour since the epoch."""
+    begin, end = hour * 3600.0, (hour + 1) * 3600.0
+    found = []
+    for span in _spans(time, begin - time.length_s):
+        if span[0] >= end + DISORDER_S:
+            break
+        if span[1] > begin and span[0] < end:
+            found.append(span)
+    return tuple(found)
+
+
+def _near(time: Time, now: float) -> tuple[tuple[float, float], ...]:
+    return _around(time, int(now // 3600))
+
+
+def _spans(time: Time, after: float) -> Iterator[tuple[float, float]]:
+    """Begin and end of each span that begins after a time, or at most a day before it, in their order."""
+    zone = ZoneInfo(time.zone)
+    for local in _starts(time, datetime.fromtimestamp(after, zone).replace(tzinfo=None) - timedelta(days=1)):
+        begin = local.replace(tzinfo=zone).timestamp()
+        yield begin, begin + time.length_s
+
+
+def _starts(time: Time, after: datetime) -> Iterator[datetime]:
+    if not time.rule:
+        yield from (time.start,) if time.start >= after else ()
+        return
+    rule = rrulestr(time.rule, dtstart=time.start)
+    yield from rule.xafter(after, inc=True)

@@ -1,0 +1,10 @@
+"""Durations as manifests and commands write them: `90s`, `30m`, `4h`, `7d`."""
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def seconds_of(text: str) -> float:
+    """The seconds that a duration lasts. Raises `ValueError`."""
+    if len(text) < 2 or text[-1] not in _SECONDS or not text[:-1].isdecimal():
+        raise ValueError(f"{text!r} is no duration such as 90m, 24h or 7d")
+    return float(text[:-1]) * _SECONDS[text[-1]]
