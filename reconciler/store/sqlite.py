@@ -1,5 +1,6 @@
 """A store in a file of SQLite: one writer at a time, readers beside it."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from reconciler.errors import OctofleetError
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
 
+_LOCK = re.compile(" FOR (UPDATE|SHARE|KEY SHARE)$")
 BEGIN = {"read": "BEGIN", "write": "BEGIN IMMEDIATE", "alone": "BEGIN IMMEDIATE", "migration": "BEGIN EXCLUSIVE"}
 
 
@@ -25,7 +27,7 @@ class SqliteConnection(Connection):
         return time.time()
 
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
-        return self._raw.execute(sql.removesuffix(" FOR UPDATE").removesuffix(" FOR KEY SHARE"), params)
+        return self._raw.execute(_LOCK.sub("", sql), params)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """One after the other."""

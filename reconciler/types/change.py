@@ -23,6 +23,8 @@ class Action(StrEnum):
     ADOPT = "adopt"
     FORGET = "forget"
     RECORD = "record"
+    CHECK = "check"
+    """Looked at once more, after a soak: only a run has it, no plan."""
 
 
 class Cause(StrEnum):

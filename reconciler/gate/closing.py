@@ -1,0 +1,54 @@
+"""Whether a step may begin: pauses by a person's word, and maintenance windows. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.gate.windows import Closed, Subject, Window, closed
+from reconciler.scope import in_scope
+from reconciler.types.change import WORLD, Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Nothing begins in a scope for a while. `source` is empty for every fleet; times are seconds since the epoch."""
+
+    id: str
+    source: str
+    scope: str
+    identity: str
+    at: float
+    until: float
+    reason: str
+
+    def is_about(self, source: str, subject: Subject) -> bool:
+        """Whether it has a say in a change of a source."""
+        scope = "" if self.scope == "fleet" else self.scope
+        return self.source in ("", source) and (in_scope(subject.address, scope) or in_scope(subject.group, scope))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """All that is in force: `windows` by source; `overridden`: source and address of windows that do not count, with the time until when."""
+
+    windows: Mapping[str, Sequence[Window]]
+    pauses: Sequence[Pause] = ()
+    overridden: Mapping[tuple[str, str], float] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is ever closed."""
+        return not self.pauses and not any(self.windows.values())
+
+    def closed(self, source: str, subject: Subject, now: float) -> Closed | None:
+        """Why a change of a source may not begin now; None if it may."""
+        for pause in self.pauses:
+            if now < pause.until and pause.is_about(source, subject):
+                reason = f"{pause.scope} is paused by {pause.identity}: {pause.reason}"
+                return Closed(by=f"pause/{pause.id}", reason=reason, next=f"octofleet resume {pause.id}", until=pause.until)
+        without = [address for (of, address), until in (self.overridden or {}).items() if of == source and now < until]
+        return closed(self.windows.get(source, ()), subject, now, without)
+
+
+def is_gated(change: Change) -> bool:
+    """Whether gates of steps have a say in it: not in what is Octofleet's own or changes the record alone, as no machine notices."""
+    return change.action in WORLD and not change.address.startswith("fleet/")

@@ -1,0 +1,156 @@
+"""Phases of rollouts within runs: which may begin, and what ends or stops one. Functions on a connection; the caller owns the transaction, and
+has locked the run.
+
+    waiting --(the one before has ended)--> due --(soaked, promoted)--> ended
+       a phase that is due, or waits, is `stopped` when more hosts of its track have failed than may: until a person promotes it
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.store.engine import Connection, insert
+from reconciler.types.resource import parts
+
+PHASE = (
+    "run",
+    "tenant",
+    "track",
+    "number",
+    "title",
+    "first_wave",
+    "last_wave",
+    "hosts",
+    "state",
+    "soak_s",
+    "promote",
+    "max_failures",
+    "opens_at",
+    "note",
+)
+READ = PHASE[1:]
+BAD = ("failed", "partial", "stale", "expired")
+"""How a change ends that counts against its host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseRow:
+    """See the table. `opens_at`: when it has soaked, in seconds since the epoch, once the phase before has ended."""
+
+    tenant: str
+    track: str
+    number: int
+    title: str
+    first_wave: int
+    last_wave: int
+    hosts: int
+    state: str = "waiting"
+    soak_s: float = 0.0
+    promote: bool = False
+    max_failures: int = 0
+    opens_at: float | None = None
+    note: str = ""
+
+    def is_open(self, now: float) -> bool:
+        """Whether its steps may begin."""
+        return self.state == "due" and not self.promote and (self.opens_at is None or self.opens_at <= now)
+
+
+def save_phases(connection: Connection, run: str, rows: Iterable[PhaseRow]) -> None:
+    """Write the phases of a new run; the first of each track is due."""
+    made = [(run, *(getattr(row, name) for name in READ)) for row in rows]
+    connection.run_many(insert("phase", PHASE), made)
+    if made:
+        first = "number = (SELECT min(number) FROM phase AS other WHERE other.run = phase.run AND other.tenant = phase.tenant AND other.track = phase.track)"
+        connection.run(f"UPDATE phase SET state = 'due' WHERE run = ? AND {first}", (run,))  # noqa: S608 - from above
+
+
+def load_phases(connection: Connection, run: str) -> list[PhaseRow]:
+    """The phases of a run, track by track in their order."""
+    query = f"SELECT {', '.join(READ)} FROM phase WHERE run = ? ORDER BY tenant, track, number"  # noqa: S608 - names from above
+    return [PhaseRow(**dict(zip(READ, row, strict=True))) for row in connection.rows(query, (run,))]
+
+
+def barred(phases: Sequence[PhaseRow], now: float) -> list[tuple[int, int]]:
+    """The waves (from, to) that nothing may begin in now."""
+    return [(phase.first_wave, phase.last_wave) for phase in phases if phase.state != "ended" and not phase.is_open(now)]
+
+
+def advance(connection: Connection, run: str, now: float) -> None:
+    """After changes have ended: end phases that have no open step, have the next ones soak, and stop tracks that have too many failures."""
+    phases = load_phases(connection, run)
+    if not phases:
+        return
+    open_waves = {wave for (wave,) in connection.rows("SELECT DISTINCT wave FROM lane WHERE run = ? AND open > 0", (run,))}
+    tracks: dict[tuple[str, str], list[PhaseRow]] = {}
+    for phase in phases:
+        tracks.setdefault((phase.tenant, phase.track), []).append(phase)
+    for track in tracks.values():
+        _advance(connection, run, track, open_waves, now)
+
+
+def _advance(connection: Connection, run: str, track: Sequence[PhaseRow], open_waves: set[int], now: float) -> None:
+    before: PhaseRow | None = None
+    for phase in track:
+        if phase.state == "ended":
+            before = phase
+            continue
+        over = not any(phase.first_wave <= wave <= phase.last_wave for wave in open_waves)
+        first = before is None or before.state == "ended"
+        if first and phase.state == "waiting":
+            _set(connection, run, phase, "due", opens_at=now + phase.soak_s)
+        if not (first and over):
+            break
+        _set(connection, run, phase, "ended")
+        before = replace(phase, state="ended")
+    left = [phase for phase in track if phase.state not in ("ended", "stopped")]
+    if not left:
+        return
+    failed = failed_hosts(connection, run, track)
+    if len(failed) > track[0].max_failures:
+        note = f"{len(failed)} hosts have failed, and {track[0].max_failures} may: {', '.join(sorted(failed)[:5])}"
+        connection.run(
+            "UPDATE phase SET state = 'stopped', note = ? WHERE run = ? AND tenant = ? AND track = ? AND state IN ('due', 'waiting')",
+            (note, run, track[0].tenant, track[0].track),
+        )
+
+
+def _set(connection: Connection, run: str, phase: PhaseRow, state: str, opens_at: float | None = None) -> None:
+    query = "UPDATE phase SET state = ?, opens_at = coalesce(?, opens_at) WHERE run = ? AND tenant = ? AND track = ? AND number = ?"
+    connection.run(query, (state, opens_at, run, phase.tenant, phase.track, phase.number))
+
+
+def failed_hosts(connection: Connection, run: str, track: Sequence[PhaseRow]) -> set[str]:
+    """The hosts of a track of which a change has failed."""
+    first, last = min(phase.first_wave for phase in track), max(phase.last_wave for phase in track)
+    query = (
+        "SELECT DISTINCT item.address FROM item JOIN step ON step.run = item.run AND step.seq = item.step "
+        "WHERE item.run = ? AND step.tenant = ? AND step.wave BETWEEN ? AND ? AND item.status IN (...)"
+    )
+    rows = connection.rows_in(query, BAD, (run, track[0].tenant, first, last))
+    return {parts(address)[3].partition(".")[0] for (address,) in rows}
+
+
+def promote(
+    connection: Connection, run: str, now: float, *, soaked: bool, tenant: str | None = None, track: str | None = None
+) -> list[PhaseRow]:
+    """A person says that tracks go on: what waits for that, or was stopped, need not any more; with `soaked` it does not wait out its soak either.
+    Failures so far count no more: as many as may can come again. Gives the phases that were moved."""
+    moved = []
+    tracks: dict[tuple[str, str], list[PhaseRow]] = {}
+    for phase in load_phases(connection, run):
+        if tenant in (None, phase.tenant) and track in (None, phase.track):
+            tracks.setdefault((phase.tenant, phase.track), []).append(phase)
+    for (of_tenant, of_track), phases in tracks.items():
+        at = next((phase for phase in phases if phase.state != "ended"), None)
+        if at is None or at.state == "waiting" or at.is_open(now):
+            continue
+        if at.state == "stopped":
+            most = len(failed_hosts(connection, run, phases)) + at.max_failures
+            rest = "WHERE run = ? AND tenant = ? AND track = ?"
+            connection.run(f"UPDATE phase SET max_failures = ?, note = '' {rest}", (most, run, of_tenant, of_track))  # noqa: S608 - from above
+            connection.run(f"UPDATE phase SET state = 'waiting' {rest} AND state = 'stopped'", (run, of_tenant, of_track))  # noqa: S608 - from above
+        opens_at = now if soaked or at.opens_at is None else at.opens_at
+        query = "UPDATE phase SET state = 'due', promote = ?, opens_at = ? WHERE run = ? AND tenant = ? AND track = ? AND number = ?"
+        connection.run(query, (False, opens_at, run, of_tenant, of_track, at.number))
+        moved.append(at)
+    return moved
