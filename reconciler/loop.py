@@ -5,7 +5,6 @@ Any number of processes may run it: each repository is looked at by one of them 
 """
 
 import random
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,24 +16,19 @@ from reconciler.logs import logger
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.text import brief
 from reconciler.settings import Followed as Rules
-from reconciler.source.mirror import is_remote
 from reconciler.source.repository import Commit
 from reconciler.store.followed import Followed, follow, give_back, take
 from reconciler.store.halt import supersede
 from reconciler.store.retention import prune
 from reconciler.store.runs import JournalRun, load_run
 from reconciler.types.change import Cause, Change
-from reconciler.wiring import Installation, place, placed
+from reconciler.wiring import Installation, place, where
 
 TICK_S = 0.5
 DAY_S = 86_400.0
 NOT_SETTLED = frozenset({"held", "superseded", "expired"})
 """Why a run was not begun that a new plan may mend."""
 FAILED_S, FAILED_MOST_S = 5.0, 600.0
-
-
-_SECRET = re.compile(r"^https?://[^/]*@|^[a-z+]+://[^/@]*:[^/]*@|\?", re.IGNORECASE)
-"""A user of http(s), a password of any scheme, or a query."""
 
 
 class Loop:
@@ -174,11 +168,3 @@ class Loop:
 
     def _in(self, seconds: float) -> float:
         return self._now() + seconds
-
-
-def where(location: str) -> str:
-    """A repository as it is remembered: its URL, or its absolute path. Raises `Refused` for a URL that may hold a secret: it would be kept, and shown."""
-    if is_remote(location) and _SECRET.search(location):
-        hint = "name it without; git.token_env in the settings names the variable that holds a token"
-        raise Refused("the URL of a followed repository holds a password, a token or a query", hint=hint, code="settings")
-    return placed(location)

@@ -13,11 +13,10 @@ import click
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError, Refused
 from reconciler.logs import choose
-from reconciler.loop import where
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
 from reconciler.store.followed import ask, followed
-from reconciler.wiring import Installation
+from reconciler.wiring import Installation, same_place, where
 
 
 @click.command()
@@ -28,6 +27,10 @@ from reconciler.wiring import Installation
 def serve(installation: Installation, as_json: bool, repos: tuple[str, ...]) -> int:
     """Follow repositories, apply what is merged, and heal drift, until told to stop."""
     rules = [*installation.settings.repositories, *(Followed(location=location) for location in repos)]
+    for rule in rules:
+        if sum(same_place(other.location) == same_place(rule.location) for other in rules) > 1:
+            hint = "leave out --repo for what the settings follow; a repository is followed once, at one branch"
+            raise Refused(f"the repository {where(rule.location)} is named twice", hint=hint, code="usage")
     if not rules:
         hint = "name one with --repo, or in the settings: [[repositories]] location = ..."
         raise Refused("there is no repository to follow", hint=hint, code="usage")

@@ -12,6 +12,8 @@ from reconciler.errors import OctofleetError
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
 
+SCHEME = "sqlite:///"
+FORM = "sqlite:///PATH, with an absolute path, or postgresql://USER:PASSWORD@HOST/DATABASE"
 BEGIN = {"read": "BEGIN", "write": "BEGIN IMMEDIATE", "alone": "BEGIN IMMEDIATE", "migration": "BEGIN EXCLUSIVE"}
 
 
@@ -32,6 +34,23 @@ class SqliteConnection(Connection):
         self._raw.executemany(sql, rows)
 
 
+def url_problem(url: str) -> str:
+    """What is wrong with the URL of a file before it is tried, or nothing. Shows no part that may be a password."""
+    if not url.startswith(SCHEME):
+        scheme, mark, _ = url.partition("://")
+        return (
+            f"begins with {scheme}://, and must be {FORM}"
+            if mark and scheme not in ("", "sqlite")
+            else f"is no URL of a database: it must be {FORM}"
+        )
+    path = url.removeprefix(SCHEME)
+    if path in ("", ":memory:"):
+        return "names no file"
+    if not Path(path).is_absolute():
+        return f"names {path}, which would be another file in each working directory: write {SCHEME}{Path(path).absolute()}"
+    return ""
+
+
 class Sqlite(Database):
     """The database in a file."""
 
@@ -40,11 +59,9 @@ class Sqlite(Database):
     errors = sqlite3.DatabaseError
 
     def __init__(self, url: str) -> None:
-        scheme, _, path = url.partition(":///")
-        if scheme != "sqlite" or path in ("", ":memory:"):
-            hint = "write it as sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
-            raise OctofleetError("the setting database_url cannot be used: it names no SQLite file", hint=hint, code="settings")
-        self.name, self._path = url, Path(path).absolute()
+        if problem := url_problem(url):
+            raise OctofleetError(f"database_url {problem}", hint=f"write it as {FORM}", code="settings")
+        self.name, self._path = url, Path(url.removeprefix(SCHEME))
 
     def connect(self) -> sqlite3.Connection:
         """With a journal beside the file, so that readers and a writer do not wait for each other."""

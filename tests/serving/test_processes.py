@@ -125,6 +125,14 @@ class Site:
         return effects - Counter(set(effects))
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture(params=KINDS)
 def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     with database(request.param, tmp_path) as url:
@@ -216,9 +224,12 @@ def test_a_push_while_it_serves(site: Site) -> None:
         site.until(lambda: "htop" in str(site.world.things()["memory/config/shop/web-01"]), "the change")
 
 
-def test_it_answers_over_http_and_says_so(site: Site) -> None:
-    with site.serve("web", OCTOFLEET_LISTEN="127.0.0.1:0"):
-        said = site.until(lambda: re.search(r"at (http://127\.0\.0\.1:\d+)", (site.path / "web.log").read_text()), "the address")
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", pytest.param("[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 here"))]
+)
+def test_it_answers_over_http_and_says_so(site: Site, host: str) -> None:
+    with site.serve("web", OCTOFLEET_LISTEN=f"{host}:0"):
+        said = site.until(lambda: re.search(rf"at (http://{re.escape(host)}:\d+)", (site.path / "web.log").read_text()), "the address")
         for path in ("healthz", "readyz"):
             site.until(lambda path=path: answered(f"{said[1]}/{path}")[0] == 200, path)
         site.until(lambda: site.ended() == "done", "the end of the run")
