@@ -124,7 +124,7 @@ def test_lines(place: tuple[str | int, ...], line: int | None) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[[repositories]]\nlocation = "/a/b"\n[[repositories]]\nlocation = "/a/../a/b/"\n', ":4: repositories 2: location is the repository of repositories 1"),
+        ('[[repositories]]\nlocation = "/a/b"\n[[repositories]]\nlocation = "/a/../a/b/"\n', ":4: repositories 2: location is the repository of"),
         ('[[repositories]]\nlocation = "https://H/a.git"\n[[repositories]]\nlocation = "https://h/a/"\n', ":4: repositories 2: location is the repository of"),
         ('[[repositories]]\nlocation = "https://h/a?token=hunter2"\n', ":2: repositories 1: location cannot be followed: the URL https://h/a holds"),
         ('[[repositories]]\nlocation = "https://u:hunter2@h/a"\n', ":2: repositories 1: location cannot be followed: the URL https://h/a holds"),
