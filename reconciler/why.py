@@ -23,6 +23,7 @@ from reconciler.store.waiting import (
     OpenStep,
     changes_of,
     ended_badly,
+    first_words,
     lanes_of,
     last_words,
     open_steps,
@@ -62,6 +63,8 @@ CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every code, and what it means."""
+SAID = {"paused": "paused: ", "cancelling": "cancelled: "}
+"""How the line begins with which a person brought a run into a state."""
 SEEN = frozenset({"gone", "differs", "proposed", "unknown"})
 """Codes of what was seen: `since` is when."""
 PLAN_AGAIN = "octofleet plan shows what is left, octofleet apply does it"
@@ -102,9 +105,10 @@ class Why:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWhy:
     """An open run: its open lanes, how many of its changes stand how (`open`, or as a status), why what is open waits, and why what ended badly did.
-    `said`: when and why a person paused or cancelled it."""
+    `since` when it stands so; `said`: when and why a person paused or cancelled it."""
 
     run: JournalRun
+    since: float
     said: tuple[float, str] | None
     lanes: tuple[LaneRow, ...]
     changes: Mapping[str, int]
@@ -219,6 +223,7 @@ class _Asked:
         bad = list(ended_badly(self._connection, run.id))
         return RunWhy(
             run=run,
+            since=self._since(run),
             said=self._said(run),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
@@ -266,9 +271,14 @@ class _Asked:
                 found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
             yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number)
 
+    def _since(self, run: JournalRun) -> float:
+        """Since when a person has it paused or cancelled, or when it began."""
+        words = SAID.get(run.state)
+        return (first_words(self._connection, run.id, words, "resumed") if words else None) or run.started_at
+
     def _said(self, run: JournalRun) -> tuple[float, str] | None:
         """The line of the log with which a person paused or cancelled it. Whoever that was is not recorded."""
-        words = {"paused": "paused: ", "cancelling": "cancelled: "}.get(run.state)
+        words = SAID.get(run.state)
         return last_words(self._connection, run.id, words) if words else None
 
     def _blocked(self, run: JournalRun, driver: str, tenant: str, *, begun: bool) -> tuple[str, str, str] | None:

@@ -20,7 +20,7 @@ def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
     whole, done = sum(changes.values()), changes.pop("done", 0)
     changes.pop("open", None)
     others = "".join(f", {number:,} {status}" for status, number in sorted(changes.items()))
-    yield Line(f"run {run.id} of {printable(run.source)}: {run.state} for {duration(now - run.started_at)}", "title")
+    yield Line(f"run {run.id} of {printable(run.source)}: {run.state} for {duration(now - found.since)}", "title")
     yield Line(f"  {done:,} of {counted(whole, 'change')} done{others}")
     if run.reason:
         yield Line(f"  reason: {brief(run.reason)}", "dim")
@@ -140,6 +140,7 @@ def document(found: Whys) -> dict[str, Any]:
                 "source": one.run.source,
                 "state": one.run.state,
                 "startedAt": one.run.started_at,
+                "since": one.since,
                 "reason": one.run.reason,
                 "said": {"at": one.said[0], "text": one.said[1]} if one.said else None,
                 "changes": dict(one.changes),

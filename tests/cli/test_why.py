@@ -14,7 +14,7 @@ from reconciler.cli.standing import MOST, document, other_lines, run_lines, sour
 from reconciler.drivers.breaker import BreakerState, State
 from reconciler.drivers.memory import Fault
 from reconciler.settings import Apply
-from reconciler.store.halt import cancel_run, pause_run
+from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import Room, WorkerRow, claim, workers
 from reconciler.store.records import save_source
 from reconciler.store.waiting import LaneRow
@@ -149,6 +149,21 @@ def test_paused_with_the_reason(bench: Asked) -> None:
     assert run.said is not None and run.said[1] == "paused: the window is over"
     assert {why.code for why in run.waits} == {"paused", "earlier-wave"}
     assert any("the window is over" in line.text for line in run_lines(run, time.time()))
+
+
+def test_a_second_reason_replaces_the_first_and_the_time_is_that_of_the_pause(bench: Asked) -> None:
+    with bench.store.write() as connection:
+        connection.run("UPDATE run SET started_at = ? WHERE id = ?", (time.time() - 7200, RUN))
+        pause_run(connection, RUN, "before")
+        resume_run(connection, RUN)
+        connection.run("UPDATE log SET at = at - 3600")
+        pause_run(connection, RUN, "one")
+        connection.run("UPDATE log SET at = at - 330")
+        pause_run(connection, RUN, "two")
+    (run,) = bench.why().runs
+    assert run.said is not None and run.said[1] == "paused: two"
+    assert 329 < time.time() - run.since < 3000, "since the first of both, and not since the run began or was paused before"
+    assert "paused for 5 min" in next(run_lines(run, time.time())).text
 
 
 def test_cancelling_with_the_reason(bench: Asked) -> None:
