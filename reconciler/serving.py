@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 from reconciler.apply.worker import Worker
 from reconciler.applying import worker
+from reconciler.errors import OctofleetError
 from reconciler.logs import logger
 from reconciler.loop import Loop
 from reconciler.settings import Followed
@@ -37,7 +38,7 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
     with worker(installation, role) as one:
         work, wake = _taking(installation, one, stop)
         loop = Loop(installation, repositories, one.id, wake) if repositories else None
-        threads = [Thread(target=work, name="work", daemon=True)]
+        threads = [Thread(target=_told(work, one), name="work", daemon=True)]
         if loop is not None:
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
         for thread in threads:
@@ -51,6 +52,19 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
             wake()
             for thread in threads:
                 thread.join(5)
+
+
+def _told(work: Callable[[], None], one: Worker) -> Callable[[], None]:
+    """The work of a thread; what ends it before its time is the worker's trouble, which ends the process."""
+
+    def working() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            internal = OctofleetError(f"internal error: {type(error).__name__}: {error}", code="internal")
+            one.trouble = one.trouble or (error if isinstance(error, OctofleetError) else internal)
+
+    return working
 
 
 def _wait_for_database(installation: Installation, told: Callable[[], bool]) -> None:
