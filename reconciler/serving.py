@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
+from reconciler.apply.watched import Reach
 from reconciler.apply.worker import Worker
 from reconciler.applying import worker
 from reconciler.errors import OctofleetError
-from reconciler.logs import logger
 from reconciler.loop import Loop
 from reconciler.settings import Followed
 from reconciler.store.engine import Unavailable
@@ -37,7 +37,7 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
     _wait_for_database(installation, told)
     with worker(installation, role) as one:
         work, wake = _taking(installation, one, stop)
-        loop = Loop(installation, repositories, one.id, wake) if repositories else None
+        loop = Loop(installation, repositories, one.id, wake, one.reach) if repositories else None
         threads = [Thread(target=_told(work, one), name="work", daemon=True)]
         if loop is not None:
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
@@ -68,15 +68,17 @@ def _told(work: Callable[[], None], one: Worker) -> Callable[[], None]:
 
 
 def _wait_for_database(installation: Installation, told: Callable[[], bool]) -> None:
+    reach = Reach()
     while True:
         try:
             with installation.store.write(alone=False):
-                return
+                break
         except Unavailable as error:
             if told():
                 raise
-            logger("octofleet.serve").warning("waiting for the database", error=error.message)
+            reach.away(error)
             time.sleep(1)
+    reach.back()
 
 
 def _taking(installation: Installation, one: Worker, stop: Event) -> tuple[Callable[[], None], Callable[[], None]]:

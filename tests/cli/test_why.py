@@ -205,8 +205,9 @@ def test_only_breakers_that_are_not_closed(bench: Asked) -> None:
 
 def test_every_code_is_explained_and_made_somewhere() -> None:
     from reconciler import why
+    from reconciler.store import followed as store_followed
 
-    source = Path(why.__file__).read_text()
+    source = Path(why.__file__).read_text() + Path(store_followed.__file__).read_text()
     statuses = {"failed", "partial", "stale", "expired", "cancelled", "superseded"}
     assert {code for code in CODES.keys() - statuses if source.count(f'"{code}"') < 2} == set()
 
