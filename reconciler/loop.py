@@ -130,7 +130,8 @@ class Loop:
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         running = unfinished(self._installation, place(repository))
         if commit.id == found.planned and running:
-            return replace(left, **_standing(BEGUN, running[0].id, f"run {running[0].id} was begun"))
+            at = found.at if found.asked_at is None else None  # what somebody asks for meanwhile is done when the run has ended
+            return replace(left, at=at, **_standing(BEGUN, running[0].id, f"run {running[0].id} was begun"))
         if commit.id == found.planned and not late and found.asked_at is None and not found.failures:
             return left
         reported = frozenset[Cause]() if rules.heal else frozenset({Cause.DRIFT})

@@ -274,6 +274,16 @@ def test_a_paused_run_waits_and_a_cancelled_one_ends(site: Site) -> None:
     site.settle()
 
 
+def test_what_is_asked_for_during_a_run_is_done_when_it_has_ended(quiet: Site) -> None:
+    quiet.round()
+    with quiet.store.write() as connection:
+        assert ask(connection, quiet.rules.location)
+    during = quiet.round()
+    assert during.asked_at is None and during.code == "begun"
+    quiet.work()
+    assert quiet.round().code == "settled", "it was planned again"
+
+
 @pytest.mark.parametrize("trouble", ["gone", "rewritten", "broken"])
 def test_what_goes_wrong_is_told_and_tried_again_later(quiet: Site, trouble: str) -> None:
     quiet.settle()
