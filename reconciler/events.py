@@ -4,6 +4,7 @@ In: `happened("lease-lost", run=..., step=...)` where it happens. Out: one struc
 listener. Costs next to nothing where nobody listens. Events of a transaction that may not be committed are `held` until it is.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,10 +26,22 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "worker-leave-failed": ("warning", "A worker ended and could not say so; others see that when its lease runs out."),
     "database-away": ("warning", "The database does not answer; work waits for it."),
     "database-back": ("info", "The database answers again, after `away_s` seconds."),
+    "database-still-away": ("warning", "Once a minute while the database does not answer; `away_s` seconds by now."),
+    "repository-failed": ("warning", "A followed repository could not be looked at or planned; it is tried again later."),
+    "plan-waits": ("warning", "The plan of a followed repository waits for approval; `next` gives it."),
+    "plan-refused": ("warning", "The plan of a followed repository may not be applied; `next` says what to do."),
+    "changes-superseded": ("info", "A newer commit wants otherwise what a run had not begun; that has ended."),
+    "round-failed": ("warning", "The loop could not go round; it goes on. Once, and then once a minute."),
+    "prune-failed": ("warning", "What is old could not be let go; it is tried again tomorrow."),
+    "index-reset": ("warning", "An index was damaged, and is made anew."),
+    "queue-away": ("warning", "PostgreSQL's queue of jobs cannot be used. Once, and then once a minute."),
+    "job-taken-over": ("warning", "A job of a process that is gone was made ready again."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""
 
+AGAIN_S = 60.0
+"""How often it is told that something goes on."""
 listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
 """Told the name and the fields of every event, in whatever thread it happens."""
 _held: ContextVar[list[tuple[str, dict[str, Any]]] | None] = ContextVar("held", default=None)
@@ -58,3 +71,18 @@ def held() -> Iterator[None]:
         _held.reset(token)
     for name, fields in waiting:
         happened(name, **fields)
+
+
+class Repeated:
+    """Tells what happens again and again when it changes, and otherwise once a minute."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, dict[str, Any]] | None = None
+        self._at = 0.0
+
+    def happened(self, name: str, /, **fields: Any) -> None:
+        """It happened, perhaps again."""
+        now = time.monotonic()
+        if self._last != (name, fields) or now - self._at >= AGAIN_S:
+            self._last, self._at = (name, fields), now
+            happened(name, **fields)

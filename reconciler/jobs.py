@@ -15,7 +15,7 @@ import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from reconciler.apply.worker import MOST_AT_ONCE, Worker
-from reconciler.logs import logger
+from reconciler.events import Repeated, happened
 from reconciler.store.engine import Store
 from reconciler.store.leases import due, next_due
 from reconciler.store.postgresql import settings_of
@@ -33,6 +33,7 @@ class Jobs:
         connector = procrastinate.PsycopgConnector(kwargs=settings_of(store.url), min_size=1, max_size=4, timeout=5.0)
         self._app = procrastinate.App(connector=connector)
         self._app.task(name="octofleet.take", queue=NOW)(self._take)
+        self._trouble = Repeated()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
 
@@ -56,7 +57,7 @@ class Jobs:
                     await self._schema()
                     await self._work(stop)
             except Exception as error:  # noqa: BLE001 - whatever the queue meets, the journal is what counts: go on
-                logger("octofleet.jobs").warning("the queue cannot be reached", error=type(error).__name__)
+                self._trouble.happened("queue-away", error=type(error).__name__)
                 await asyncio.sleep(TICK_S)
 
     async def _schema(self) -> None:
@@ -137,4 +138,4 @@ class Jobs:
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=lease_s):
             with contextlib.suppress(ConnectorException):  # another process was first
                 await manager.retry_job(job, retry_at=datetime.now(UTC))
-                logger("octofleet.jobs").warning("took over a job of a process that is gone", job=job.id)
+                happened("job-taken-over", job=job.id)

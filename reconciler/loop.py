@@ -5,44 +5,57 @@ Any number of processes may run it: each repository is looked at by one of them 
 """
 
 import random
-import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Event
+from typing import TypedDict
 
+from reconciler.apply.watched import Reach
 from reconciler.applying import begin, check_applyable, note_applied, unfinished
-from reconciler.errors import OctofleetError, Refused
-from reconciler.logs import logger
+from reconciler.errors import InputError, OctofleetError, Refused
+from reconciler.events import Repeated, happened
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.text import brief
+from reconciler.report.view import counted
 from reconciler.settings import Followed as Rules
-from reconciler.source.mirror import is_remote
 from reconciler.source.repository import Commit
-from reconciler.store.followed import Followed, follow, give_back, take
+from reconciler.store.engine import Unavailable
+from reconciler.store.followed import APPROVAL, BEGUN, BEHIND, FAILING, REFUSED, REPORTED, SETTLED, Followed, follow, give_back, take
 from reconciler.store.halt import supersede
 from reconciler.store.retention import prune
-from reconciler.store.runs import JournalRun, load_run
+from reconciler.store.runs import JournalRun
 from reconciler.types.change import Cause, Change
-from reconciler.wiring import Installation, place, placed
+from reconciler.wiring import Installation, place, where
 
 TICK_S = 0.5
 DAY_S = 86_400.0
 NOT_SETTLED = frozenset({"held", "superseded", "expired"})
 """Why a run was not begun that a new plan may mend."""
 FAILED_S, FAILED_MOST_S = 5.0, 600.0
+EVENTS_OF = {APPROVAL: "plan-waits", REFUSED: "plan-refused"}
 
 
-_SECRET = re.compile(r"^https?://[^/]*@|^[a-z+]+://[^/@]*:[^/]*@|\?", re.IGNORECASE)
-"""A user of http(s), a password of any scheme, or a query."""
+class Standing(TypedDict):
+    """How a repository stands, as `Followed` has it."""
+
+    code: str
+    about: str
+    note: str
+    next: str
 
 
 class Loop:
-    """`worker` is the id under which this process is known; `wake` tells workers that there may be something to do. `moved_at`: when it last went round,
+    """`worker` is the id under which this process is known; `wake` tells workers that there may be something to do; `reach` is told when the database
+    is away. `moved_at`: when it last went round,
     in seconds of `time.monotonic()`."""
 
-    def __init__(self, installation: Installation, rules: Sequence[Rules], worker: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, installation: Installation, rules: Sequence[Rules], worker: str, wake: Callable[[], None], reach: Reach | None = None
+    ) -> None:
         self._installation, self._worker, self._wake = installation, worker, wake
+        self._reach, self._trouble = reach or Reach(), Repeated()
         self._rules = {where(rule.location): rule for rule in rules}
         self._followed = False
         self._prune_at = time.monotonic() + random.uniform(600, 3600)  # noqa: S311 - jitter
@@ -53,8 +66,10 @@ class Loop:
         while not stop.is_set():
             try:
                 self.once(stop)
+            except Unavailable as error:
+                self._reach.away(error)
             except Exception as error:  # noqa: BLE001 - the loop goes on, whatever happened in one round
-                logger("octofleet.loop").warning("could not look", error=f"{type(error).__name__}: {error}")
+                self._trouble.happened("round-failed", error=f"{type(error).__name__}: {error}")
             self.moved_at = time.monotonic()
             self._prune()
             stop.wait(TICK_S)
@@ -67,7 +82,7 @@ class Loop:
         try:
             prune(self._installation.store, self._installation.blobs, self._installation.settings.retention, self._now())
         except OctofleetError as error:
-            logger("octofleet.loop").warning("could not prune", error=error.message)
+            happened("prune-failed", error=error.message)
 
     def once(self, stop: Event | None = None) -> None:
         """Look at every repository that is due."""
@@ -92,14 +107,21 @@ class Loop:
     def _look(self, found: Followed, rules: Rules) -> Followed:
         """See where the branch is, and plan if need be; gives what to remember. Whatever goes wrong is told and tried again later."""
         try:
-            return self._reconciled(found, rules)
+            left = self._reconciled(found, rules)
+        except Unavailable:
+            raise
         except Exception as unexpected:  # noqa: BLE001 - one repository's trouble is its own
             internal = OctofleetError(f"internal error: {type(unexpected).__name__}: {unexpected}")
             error = unexpected if isinstance(unexpected, OctofleetError) else internal
             failures = found.failures + 1
             wait_s = min(FAILED_S * 2.0 ** min(failures - 1, 20), FAILED_MOST_S)
-            logger("octofleet.loop").warning("could not reconcile", repository=found.location, error=error.message)
-            return replace(found, failures=failures, note=brief(error.message), due_at=self._in(wait_s))
+            then = _next_after(error, found.location, rules)
+            happened("repository-failed", repository=found.location, error=brief(error.message), failures=failures, next=then)
+            note, due_at = brief(error.message), self._in(wait_s)
+            return replace(found, failures=failures, note=note, due_at=due_at, code=FAILING, about="", next=then)
+        if left.code in EVENTS_OF and (left.code, left.about) != (found.code, found.about):
+            happened(EVENTS_OF[left.code], repository=left.location, plan=left.about[:12], commit=left.head, why=left.note, next=left.next)
+        return left
 
     def _reconciled(self, found: Followed, rules: Rules) -> Followed:
         repository = self._installation.repository(found.location)
@@ -109,28 +131,19 @@ class Loop:
         running = unfinished(self._installation, place(repository))
         if commit.id == found.planned and running:
             at = found.at if found.asked_at is None else None  # what somebody asks for meanwhile is done when the run has ended
-            return replace(left, note=self._of_run(found.note, running), at=at)
-        if commit.id == found.planned and not late and found.asked_at is None:
-            return replace(left, note=self._of_run(found.note, running))
+            return replace(left, at=at, **_standing(BEGUN, running[0].id, f"run {running[0].id} was begun"))
+        if commit.id == found.planned and not late and found.asked_at is None and not found.failures:
+            return left
         reported = frozenset[Cause]() if rules.heal else frozenset({Cause.DRIFT})
         request = Request(oldest=rules.observe if late else 0, unattended=True, reported=reported)
         planned = make_plan(self._installation, repository, request, commit=commit)
         if running and rules.apply and self._may_be_applied(planned):
             self._supersede(running, planned)
         if running and unfinished(self._installation, place(repository)):
-            return replace(left, note=f"{commit.id[:10]} waits for run {running[0].id}, which is {running[0].state}")
-        note, settled = self._decided(planned, commit, rules)
-        return replace(left, planned=commit.id if settled else found.planned, note=note, at=self._now())
-
-    def _of_run(self, note: str, running: Sequence[JournalRun]) -> str:
-        """How the run stands that was begun, or what else was said."""
-        if running:
-            return f"run {running[0].id} is {running[0].state}"
-        if not note.startswith("run "):
-            return note
-        with self._installation.store.read() as connection:
-            run = load_run(connection, note.split()[1])
-        return f"run {run.id} has ended: {run.state}" if run is not None and run.ended_at is not None else note
+            then = f"octofleet status --why tells what run {running[0].id} waits for"
+            return replace(left, **_standing(BEHIND, running[0].id, f"{commit.id[:10]} waits for run {running[0].id}", then))
+        stands, settled = self._decided(planned, commit, rules)
+        return replace(left, planned=commit.id if settled else found.planned, at=self._now(), **stands)
 
     def _may_be_applied(self, planned: Planned) -> bool:
         try:
@@ -151,25 +164,31 @@ class Loop:
             with self._installation.store.write() as connection:
                 number = supersede(connection, run.id, kept, f"commit {planned.commit.id[:10]} wants something else")
             if number:
-                logger("octofleet.loop").info("superseded", run=run.id, changes=number)
+                happened("changes-superseded", run=run.id, changes=number)
 
-    def _decided(self, planned: Planned, commit: Commit, rules: Rules) -> tuple[str, bool]:
-        """Begin a run of the plan if it may be; in words what was decided, and whether nothing is left to do for this commit."""
+    def _decided(self, planned: Planned, commit: Commit, rules: Rules) -> tuple[Standing, bool]:
+        """Begin a run of the plan if it may be; what was decided, and whether nothing is left to do for this commit."""
         plan, name = planned.plan, f"plan {planned.plan.id[:12]}"
         rest = f"; {len(plan.deferred)} put off" if plan.deferred else ""
         if not plan.changes:
             note_applied(self._installation, planned.row, plan)
-            return f"nothing to do{rest}", True
+            return _standing(SETTLED, "", f"nothing to do{rest}"), True
         if not rules.apply:
-            return f"{name} has {len(plan.changes)} changes, and is only reported{rest}", True
+            then = f"octofleet apply {plan.id[:12]}{'' if self._may_be_applied(planned) else ' --approve'}"
+            return _standing(
+                REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then
+            ), True
         try:
             check_applyable(plan, approved=False, now=self._now())
             run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
         except Refused as error:
-            return f"{brief(error.message)}: {error.hint}", error.code not in NOT_SETTLED
-        logger("octofleet.loop").info("run begun", run=run, commit=commit.id, changes=len(plan.changes))
+            if error.code == "approval":
+                stands = _standing(APPROVAL, plan.id, brief(error.message), f"octofleet apply {plan.id[:12]} --approve")
+            else:
+                stands = _standing(REFUSED, plan.id, brief(error.message), error.hint)
+            return stands, error.code not in NOT_SETTLED
         self._wake()
-        return f"run {run} applies {len(plan.changes)} changes{rest}", True
+        return _standing(BEGUN, run, f"run {run} applies {counted(len(plan.changes), 'change')}{rest}"), True
 
     def _now(self) -> float:
         with self._installation.store.read() as connection:
@@ -179,9 +198,15 @@ class Loop:
         return self._now() + seconds
 
 
-def where(location: str) -> str:
-    """A repository as it is remembered: its URL, or its absolute path. Raises `Refused` for a URL that may hold a secret: it would be kept, and shown."""
-    if is_remote(location) and _SECRET.search(location):
-        hint = "name it without; git.token_env in the settings names the variable that holds a token"
-        raise Refused("the URL of a followed repository holds a password, a token or a query", hint=hint, code="settings")
-    return placed(location)
+def _standing(code: str, about: str, note: str, then: str = "") -> Standing:
+    return {"code": code, "about": about, "note": note, "next": then}
+
+
+def _next_after(error: OctofleetError, location: str, rules: Rules) -> str:
+    """What a person is to do about a repository that cannot be looked at or planned."""
+    at = f"--repo {shlex.quote(location)}" + (f" --rev {shlex.quote(rules.branch)}" if rules.branch else "")
+    if error.code == "history-rewritten":
+        return f"octofleet plan {at} --accept-history shows what would change, octofleet apply {at} --accept-history --approve does it"
+    if isinstance(error, InputError):
+        return f"octofleet validate {at} names every problem"
+    return error.hint or f"octofleet plan {at} tries it at once"

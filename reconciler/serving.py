@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
+from reconciler.apply.watched import Reach
 from reconciler.apply.worker import Worker
 from reconciler.applying import worker
-from reconciler.logs import logger
+from reconciler.errors import OctofleetError
 from reconciler.loop import Loop
 from reconciler.settings import Followed
 from reconciler.store.engine import Unavailable
@@ -36,8 +37,8 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
     _wait_for_database(installation, told)
     with worker(installation, role) as one:
         work, wake = _taking(installation, one, stop)
-        loop = Loop(installation, repositories, one.id, wake) if repositories else None
-        threads = [Thread(target=work, name="work", daemon=True)]
+        loop = Loop(installation, repositories, one.id, wake, one.reach) if repositories else None
+        threads = [Thread(target=_told(work, one), name="work", daemon=True)]
         if loop is not None:
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
         for thread in threads:
@@ -53,16 +54,31 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
                 thread.join(5)
 
 
+def _told(work: Callable[[], None], one: Worker) -> Callable[[], None]:
+    """The work of a thread; what ends it before its time is the worker's trouble, which ends the process."""
+
+    def working() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            internal = OctofleetError(f"internal error: {type(error).__name__}: {error}", code="internal")
+            one.trouble = one.trouble or (error if isinstance(error, OctofleetError) else internal)
+
+    return working
+
+
 def _wait_for_database(installation: Installation, told: Callable[[], bool]) -> None:
+    reach = Reach()
     while True:
         try:
             with installation.store.write(alone=False):
-                return
+                break
         except Unavailable as error:
             if told():
                 raise
-            logger("octofleet.serve").warning("waiting for the database", error=error.message)
+            reach.away(error)
             time.sleep(1)
+    reach.back()
 
 
 def _taking(installation: Installation, one: Worker, stop: Event) -> tuple[Callable[[], None], Callable[[], None]]:

@@ -5,13 +5,14 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 
 from reconciler.errors import OctofleetError
+from reconciler.settings_checked import Place, Problem, line_of, named, problems, type_at
 
 PREFIX = "OCTOFLEET_"
 NOT_SETTINGS = frozenset({"OCTOFLEET_DATA_DIR", "OCTOFLEET_CONFIG"})
@@ -126,7 +127,7 @@ class Followed(Table, frozen=True):
     reported; `heal`: whether what was changed by hand is put right. It looks for commits every `poll_s` seconds, and plans every `interval_s` seconds
     even without one; then it looks at `observe` of the resources too, those that were seen longest ago."""
 
-    location: str
+    location: Annotated[str, msgspec.Meta(min_length=1)]
     branch: str = ""
     poll_s: Annotated[float, msgspec.Meta(ge=0.2, le=86_400)] = 10.0
     interval_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
@@ -173,34 +174,55 @@ class Settings(Table, frozen=True):
     retention: Retention = Retention()
 
 
-def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of a file (which need not exist) and the environment. Raises `OctofleetError` naming the key that is wrong."""
+def load_settings(
+    path: Path, environment: Mapping[str, str] = os.environ, more: Callable[[Settings], Iterable[Problem]] = lambda settings: ()
+) -> Settings:
+    """The settings of a file (which need not exist) and the environment. Raises `OctofleetError` that names everything that is wrong, and where it is
+    said; `more` finds what the types do not tell."""
     try:
-        read = tomllib.loads(path.read_text()) if path.exists() else {}
+        text = path.read_text() if path.exists() else ""
+        read = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OctofleetError(f"cannot read the settings {path}: {error}", hint="correct the file", code="settings") from error
-    for name, text in sorted(environment.items()):
-        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
-            _override(read, name, text)
-    try:
-        return msgspec.convert(read, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        hint = "docs/reference/settings.md lists every setting"
-        raise OctofleetError(f"{path} (with OCTOFLEET_* of the environment): {error}", hint=hint, code="settings") from error
+    variables = dict(_override(read, name, value) for name, value in sorted(environment.items()) if _is_setting(name))
+    found = list(problems(read, Settings))
+    if not found:
+        settings = msgspec.convert(read, Settings, strict=False)
+        found = list(more(settings))
+    if found:
+        said = [f"{_origin(place, variables, path, text)}: {named(place)} {what}" for place, what in found]
+        raise OctofleetError("\n".join(said), hint="docs/reference/settings.md lists every setting", code="settings")
+    return settings
 
 
-def _override(settings: dict[str, Any], name: str, text: str) -> None:
-    *tables, key = name.removeprefix(PREFIX).lower().split("__")
-    for table in tables:
-        settings = settings.setdefault(table, {})
+def _is_setting(name: str) -> bool:
+    return name.startswith(PREFIX) and name not in NOT_SETTINGS
+
+
+def _override(settings: dict[str, Any], name: str, text: str) -> tuple[Place, str]:
+    """Set what a variable of the environment says; gives the place of the setting, and the variable."""
+    place: Place = tuple(name.removeprefix(PREFIX).lower().split("__"))
+    for table in place[:-1]:
+        settings = settings.setdefault(str(table), {})
         if not isinstance(settings, dict):
             raise OctofleetError(f"{name}: {table} is not a table of settings", hint="docs/reference/settings.md", code="settings")
-    settings[key] = _list(name, text) if text.lstrip().startswith("[") else text
+    settings[str(place[-1])] = _value(name, text) if get_origin(type_at(Settings, place)) in (list, dict) else text
+    return place, name
 
 
-def _list(name: str, text: str) -> object:
-    """A list is written in the environment as in the file."""
+def _value(name: str, text: str) -> object:
+    """A list or a table is written in the environment as in the file."""
     try:
-        return tomllib.loads(f"list = {text}")["list"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError as error:
-        raise OctofleetError(f"{name} is not a list as TOML writes it: {error}", hint='for example ["a", "b"]', code="settings") from error
+        hint = 'for example ["a", "b"], or {a = 1, b = 2}'
+        raise OctofleetError(f"{name} is not a list or table as TOML writes it: {error}", hint=hint, code="settings") from error
+
+
+def _origin(place: Place, variables: Mapping[Place, str], path: Path, text: str) -> str:
+    """The variable or the line that sets this, or the file in which it is missing."""
+    for said, name in variables.items():
+        if place[: len(said)] == said or said[: len(place)] == place:
+            return name
+    line = line_of(text, place)
+    return f"{path}:{line}" if line else str(path)

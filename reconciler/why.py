@@ -13,16 +13,18 @@ from reconciler.drivers.breaker import BreakerState, State
 from reconciler.settings import Apply
 from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
+from reconciler.store.followed import BEGUN, BEHIND, FAILING, NEW, SETTLED, Followed, followed, run_about
 from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
-from reconciler.store.runs import JournalRun, list_runs, open_runs
+from reconciler.store.runs import JournalRun, list_runs, load_run, open_runs
 from reconciler.store.waiting import (
     LaneRow,
     OpenStep,
     changes_of,
     ended_badly,
+    first_words,
     lanes_of,
     last_words,
     open_steps,
@@ -58,10 +60,18 @@ CODES: Mapping[str, str] = MappingProxyType(
         "proposed": "its engine would change something",
         "unknown": "it could not be looked at",
         "deferred": "the newest plan puts it off",
+        "failing": "a followed repository cannot be looked at or planned",
+        "approval": "the plan of a followed repository waits for a person",
+        "refused": "the plan of a followed repository may not be applied",
+        "reported": "the changes of a followed repository are only reported, as its settings say",
+        "behind": "a newer commit of a followed repository waits for a run",
+        "no-server": "repositories are followed, and no server runs",
         "breaker-open": "its provider has failed too often and is left alone for a while",
     }
 )
 """Every code, and what it means."""
+SAID = {"paused": "paused: ", "cancelling": "cancelled: "}
+"""How the line begins with which a person brought a run into a state."""
 SEEN = frozenset({"gone", "differs", "proposed", "unknown"})
 """Codes of what was seen: `since` is when."""
 PLAN_AGAIN = "octofleet plan shows what is left, octofleet apply does it"
@@ -102,9 +112,10 @@ class Why:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWhy:
     """An open run: its open lanes, how many of its changes stand how (`open`, or as a status), why what is open waits, and why what ended badly did.
-    `said`: when and why a person paused or cancelled it."""
+    `since` when it stands so; `said`: when and why a person paused or cancelled it."""
 
     run: JournalRun
+    since: float
     said: tuple[float, str] | None
     lanes: tuple[LaneRow, ...]
     changes: Mapping[str, int]
@@ -121,6 +132,16 @@ class SourceWhy:
     failed: tuple[Why, ...]
     unsettled: tuple[Why, ...]
     deferred: tuple[Why, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryWhy:
+    """A followed repository. `text`: how it stands now; `why`: what has to be done, None if nothing has. `run`: the one that this is about, or None."""
+
+    followed: Followed
+    text: str
+    run: JournalRun | None
+    why: Why | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +182,32 @@ def whys(
         backoff=_together(_backing_off(found) for found in backing_off(connection)),
         breakers=_together(_breaker(state) for state in breakers if state.state is not State.CLOSED),
     )
+
+
+def repository_why(connection: Connection, found: Followed) -> RepositoryWhy:
+    """How a repository stands: what the loop left, and what has become since of the run that this is about."""
+    about = run_about(connection, found)
+    run = load_run(connection, about) if about else None
+    if run is not None and run.ended_at is not None:
+        return RepositoryWhy(followed=found, text=f"run {run.id} has ended: {run.state}", run=run, why=None)
+    if run is not None and found.code != BEHIND:
+        return RepositoryWhy(followed=found, text=f"run {run.id} is {run.state}", run=run, why=None)
+    text = (found.note or "not looked at yet") + (f", which is {run.state}" if run is not None else "")
+    if found.code in (NEW, SETTLED, BEGUN):
+        return RepositoryWhy(followed=found, text=text, run=run, why=None)
+    tries = f" (failed {found.failures} times in a row)" if found.failures > 1 else ""
+    again = found.due_at if found.code == FAILING else None
+    why = Why(code=found.code, text=text + tries, next=found.next, what=(found.location,), number=1, since=found.at, again=again)
+    return RepositoryWhy(followed=found, text=text + tries, run=run, why=why)
+
+
+def unserved(connection: Connection, living: Sequence[WorkerRow]) -> Why | None:
+    """Why no repository is looked at, or None if a server runs or nothing is followed."""
+    locations = tuple(found.location for found in followed(connection))
+    if not locations or any(worker.role == "serve" for worker in living):
+        return None
+    then = "octofleet serve looks at those of the settings, and with --repo at others"
+    return Why(code="no-server", text="no server runs: nobody looks at the repositories", next=then, what=locations, number=len(locations))
 
 
 def _together(found: Iterable[Why]) -> tuple[Why, ...]:
@@ -219,6 +266,7 @@ class _Asked:
         bad = list(ended_badly(self._connection, run.id))
         return RunWhy(
             run=run,
+            since=self._since(run),
             said=self._said(run),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
@@ -266,9 +314,14 @@ class _Asked:
                 found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
             yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number)
 
+    def _since(self, run: JournalRun) -> float:
+        """Since when a person has it paused or cancelled, or when it began."""
+        words = SAID.get(run.state)
+        return (first_words(self._connection, run.id, words, "resumed") if words else None) or run.started_at
+
     def _said(self, run: JournalRun) -> tuple[float, str] | None:
         """The line of the log with which a person paused or cancelled it. Whoever that was is not recorded."""
-        words = {"paused": "paused: ", "cancelling": "cancelled: "}.get(run.state)
+        words = SAID.get(run.state)
         return last_words(self._connection, run.id, words) if words else None
 
     def _blocked(self, run: JournalRun, driver: str, tenant: str, *, begun: bool) -> tuple[str, str, str] | None:

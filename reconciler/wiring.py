@@ -36,12 +36,14 @@ from reconciler.sandbox import Sandbox
 from reconciler.secrets.configured import configured, stores_of
 from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings
+from reconciler.settings_checked import Place
+from reconciler.source.errors import strip_credentials, url_with_secret
 from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
 from reconciler.stages import stage
 from reconciler.store.blobs import DatabaseBlobs
-from reconciler.store.engine import Store, sqlite_url
+from reconciler.store.engine import Store, sqlite_url, url_problem
 from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
 from reconciler.types.values import UNKNOWN, SecretRef, SecretValue
@@ -221,6 +223,24 @@ def placed(location: str) -> str:
     return location if is_remote(location) else str(Path(location).expanduser().resolve())
 
 
+def where(location: str) -> str:
+    """A repository as it is followed: its URL, or its absolute path. Raises `OctofleetError` for a URL that may hold a secret: it would be kept, and
+    shown."""
+    if is_remote(location) and strip_credentials(location) != location:
+        raise url_with_secret(location, "a password, a token or a query")
+    return placed(location)
+
+
+def same_place(location: str) -> str:
+    """Equal for two ways to write one location."""
+    found = where(location)
+    if not is_remote(found):
+        return found
+    scheme, _, rest = found.rpartition("://")
+    host, _, path = rest.partition("/")
+    return f"{scheme.lower()}://{host.lower()}/{path.rstrip('/').removesuffix('.git')}"
+
+
 def _clear_dead(scratch: Path) -> None:
     """Remove what processes that are gone left behind: it may hold secrets."""
     for left in scratch.iterdir():
@@ -234,14 +254,32 @@ def open_installation(data_dir: Path, config: Path | None = None) -> Installatio
     private_directory(data_dir)
     if config is not None and not config.exists():
         raise OctofleetError(f"there is no settings file {config}", hint="correct --config or OCTOFLEET_CONFIG", code="settings")
-    settings = load_settings(config or data_dir / "octofleet.toml")
+    settings = load_settings(config or data_dir / "octofleet.toml", more=_wrong)
     stores_of(settings.secrets)  # a store that is described wrongly is told at once, not when its first secret is asked for
+    return Installation(data_dir=data_dir, settings=settings)
+
+
+def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
+    """What is wrong with settings though each is of its type."""
     for name, path in {"boot": settings.boot.directory, "blobs": settings.blobs.directory}.items():
         if path and not Path(path).is_absolute():
-            raise OctofleetError(f"{name}.directory is {path}", hint="give an absolute path", code="settings")
+            yield (name, "directory"), f"is {path}, and must be an absolute path"
     if settings.blobs.store == "s3" and not settings.blobs.bucket:
-        raise OctofleetError("blobs.store is s3, and blobs.bucket is empty", hint="name the bucket", code="settings")
-    return Installation(data_dir=data_dir, settings=settings)
+        yield ("blobs", "bucket"), "is empty, and blobs.store is s3: name the bucket"
+    url = settings.database_url
+    if url and not url.startswith("postgres") and (problem := url_problem(url)):
+        yield ("database_url",), problem
+    places: list[str] = []
+    for number, followed in enumerate(settings.repositories):
+        location = ("repositories", number, "location")
+        try:
+            places.append(same_place(followed.location))
+        except OctofleetError as error:
+            yield location, f"cannot be followed: {error.message}; {error.hint}"
+            continue
+        if places.index(places[-1]) < number:
+            first = places.index(places[-1]) + 1
+            yield location, f"is the repository of repositories {first} too: a repository is followed once, at one branch"
 
 
 def default_data_dir() -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.apply.journal import Fenced
 from reconciler.errors import OctofleetError
-from reconciler.events import happened
+from reconciler.events import AGAIN_S, happened
 from reconciler.logs import bound
 from reconciler.stages import stage
 from reconciler.store.engine import Unavailable
@@ -81,18 +81,24 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 class Reach:
-    """Whether the database answers, as this process found last; tells when that changes. Safe for threads."""
+    """Whether the database answers, as this process found last; tells when that changes, and once a minute while it does not. Safe for threads."""
 
     def __init__(self) -> None:
         self.away_since: float | None = None
+        self._told_at = 0.0
         self._lock = Lock()
 
     def away(self, error: OctofleetError) -> None:
         """It did not answer."""
+        now = time.time()
         with self._lock:
-            new, self.away_since = self.away_since is None, self.away_since or time.time()
+            new, since = self.away_since is None, self.away_since or now
+            again = not new and not 0 <= now - self._told_at < AGAIN_S
+            self.away_since, self._told_at = since, now if new or again else self._told_at
         if new:
             happened("database-away", error=error.message)
+        elif again:
+            happened("database-still-away", error=error.message, away_s=round(now - since, 3))
 
     def back(self) -> None:
         """It answered."""

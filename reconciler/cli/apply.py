@@ -10,6 +10,7 @@ from reconciler import applying
 from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
 from reconciler.cli.plan import planning_options
+from reconciler.cli.runs import run_named
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
 from reconciler.planning import Planned, Request, make_plan
@@ -25,7 +26,7 @@ from reconciler.wiring import Installation, place
 @repository_options
 @planning_options
 @click.option("--approve", is_flag=True, help="Apply without asking, destructive changes too: you have seen the plan.")
-@click.option("--resume", "resume_run", metavar="RUN", help="Take an interrupted run to its end.")
+@click.option("--resume", "resume_run", metavar="RUN", help="Take an interrupted run to its end, as octofleet resume does.")
 @click.option("--reason", default="", help="Why; recorded with the run.")
 @common
 def apply(
@@ -42,6 +43,8 @@ def apply(
     reason: str,
 ) -> int:
     """Apply a stored plan. Without an id: finish what was interrupted, plan, store, ask, apply."""
+    if resume_run is not None and plan_id is not None:
+        raise click.UsageError("a plan and --resume: give one of them")
     if resume_run is not None:
         return _finished(installation, _resumed(installation, resume_run, as_json=as_json), as_json=as_json)
     if plan_id is not None:
@@ -99,7 +102,7 @@ def _applied(installation: Installation, row: int, *, approved: bool, reason: st
 
 def _resumed(installation: Installation, run: str, *, as_json: bool) -> Applied:
     with interruptible() as cancelled:
-        return applying.resume(installation, run, told=_teller(as_json), cancelled=cancelled)
+        return applying.resume(installation, run_named(installation, run).id, told=_teller(as_json), cancelled=cancelled)
 
 
 def _teller(quiet: bool) -> Callable[[Change, Status, str], None]:

@@ -8,10 +8,10 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,8 +22,7 @@ from reconciler.cli.options import common
 from reconciler.errors import OctofleetError
 from reconciler.files import private_directory, remove_file, replace_file
 from reconciler.report.text import printable
-from reconciler.source.errors import strip_credentials
-from reconciler.source.repository import Repository
+from reconciler.settings import Followed
 from reconciler.wiring import Installation
 
 COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red"}
@@ -109,18 +108,17 @@ def _blobs(blobs: BlobStore) -> str | Finding:
 
 
 def _repositories(installation: Installation) -> Iterator[Finding]:
-    """Every repository that the settings follow, if they can name any."""
-    said: Any = getattr(installation.settings, "repositories", None) or ()
-    named = said.items() if isinstance(said, Mapping) else enumerate(said, 1)
-    for name, entry in named:
-        location = entry if isinstance(entry, str) else next((str(v) for k in ("location", "url") if (v := getattr(entry, k, ""))), "")
-        yield tried(f"repository {name}", lambda location=location: _reached(installation, location))  # type: ignore[misc]
+    """Every repository that the settings follow."""
+    for number, rules in enumerate(installation.settings.repositories, 1):
+        yield tried(f"repository {number}", partial(_reached, installation, rules))
 
 
-def _reached(installation: Installation, location: str) -> str:
-    """Its newest commit, as far as this machine sees; a mirror is brought up to date."""
-    repository: Repository = installation.repository(location)
-    return f"{strip_credentials(location)} at {repository.commit(None).id[:12]}"
+def _reached(installation: Installation, rules: Followed) -> str:
+    """The newest commit of its branch, as far as this machine sees; a mirror is brought up to date, and the commit can be read."""
+    repository = installation.repository(rules.location)
+    commit = repository.commit(rules.branch or None)
+    repository.entries(commit.tree)
+    return f"{repository.location} at {commit.id[:12]}" + (f" of {rules.branch}" if rules.branch else "")
 
 
 def _readable(path: Path) -> str:

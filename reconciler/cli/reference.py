@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import click
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from reconciler.cli.main import cli
 from reconciler.files import replace_file
 from reconciler.settings import PREFIX, Settings
+from reconciler.settings_checked import described
 
 MADE = "<!-- Made by `make docs` from the code. Do not edit. -->\n"
 
@@ -140,7 +141,7 @@ def _settings_lines() -> Iterator[str]:
     yield "The settings are the installation's. They are read from `octofleet.toml` in the data directory, or from the file that"
     yield "`--config` or `OCTOFLEET_CONFIG` names; never from the working directory and never from the repository of manifests."
     yield "A key that is not listed here is an error. The environment overrides the file, with two underscores for each table:"
-    yield '`OCTOFLEET_ANSIBLE__FORKS=20` sets `forks` of `[ansible]`. A list is written as in the file: `["shop"]`.'
+    yield '`OCTOFLEET_ANSIBLE__FORKS=20` sets `forks` of `[ansible]`. A list or a table is written as in the file: `["shop"]`, `{ansible = 8}`.'
     yield "`OCTOFLEET_DATA_DIR` is the data directory itself, and no setting."
     yield from _tables(Settings, "")
 
@@ -157,7 +158,7 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
             place = {dict: f"{where}.NAME", list: f"[{where}]"}.get(get_origin(field.type), where)
             below.append((inner, place))
         else:
-            rows.append((f"`{field.name}`", _type(field.type), _toml(field), _variable(where), KEYS[where]))
+            rows.append((f"`{field.name}`", described(field.type), _toml(field), _variable(where), KEYS[where]))
     if rows:
         yield ""
         yield from _table(("key", "type", "default", "environment", "meaning"), rows)
@@ -165,22 +166,11 @@ def _tables(table: type[msgspec.Struct], path: str) -> Iterator[str]:
         yield from _tables(inner, where)
 
 
-def _type(of: Any) -> str:
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    of = get_args(of)[0] if get_origin(of) is Annotated else of  # with its limits
-    if get_origin(of) is Literal:
-        return " or ".join(f"`{choice}`" for choice in get_args(of))
-    if get_origin(of) is dict:
-        return f"table of {_type(get_args(of)[1])}s"
-    if get_origin(of) is Literal:
-        return " or ".join(f'`"{one}"`' for one in get_args(of) if one)
-    return names.get(of) or f"list of {names[get_args(of)[0]]}s"
-
-
 def _toml(field: msgspec.structs.FieldInfo) -> str:
-    if field.default is msgspec.NODEFAULT:
+    if field.required:
         return "required"
-    return f"`{str(field.default).lower()}`" if not isinstance(field.default, str) else f'`"{field.default}"`'
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return f"`{str(default).lower()}`" if not isinstance(default, str) else f'`"{default}"`'
 
 
 def _variable(where: str) -> str:

@@ -10,10 +10,8 @@ from reconciler.cli.options import common
 from reconciler.errors import Refused
 from reconciler.report.text import printable
 from reconciler.store.archive import load_log
-from reconciler.store.runs import FORGET, JournalRun, list_runs, load_steps, read_log
+from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
 from reconciler.wiring import Installation
-
-"""Where `octofleet forget` writes its reasons."""
 
 
 def stamp(at: float) -> str:
@@ -49,11 +47,12 @@ def _document(run: JournalRun) -> dict[str, object]:
     }
 
 
-def _one(installation: Installation, prefix: str) -> JournalRun:
+def run_named(installation: Installation, prefix: str) -> JournalRun:
+    """The run that a command names by its id, or by how that begins. Raises `Refused` if there is none, or several."""
     with installation.store.read() as connection:
-        found = [run for run in list_runs(connection, limit=10_000) if run.id.startswith(prefix)]
+        found = find_runs(connection, prefix) if prefix else []
     if len(found) != 1:
-        text = f"there is no run {prefix}" if not found else f"{prefix} is the beginning of {len(found)} runs"
+        text = f"there is no run {prefix or 'without an id'}" if not found else f"{prefix} is the beginning of {len(found)} runs"
         raise Refused(text, hint="octofleet runs lists them", code="no-run")
     return found[0]
 
@@ -75,7 +74,7 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
     """Show what a run did: every change and how it ended. `octofleet logs forget` shows what was forgotten, and why."""
     if run == FORGET:
         return _forgotten(installation, as_json=as_json)
-    found = _one(installation, run)
+    found = run_named(installation, run)
     with installation.store.read() as connection:
         steps = load_steps(connection, found.id)
     lines, missing = load_log(installation.store, installation.blobs, found.id)
@@ -105,7 +104,7 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 @common
 def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
-    found = _one(installation, run)
+    found = run_named(installation, run)
     state = applying.cancel(installation, found.id, reason, give_up=give_up)
     going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
     text = "is cancelled" if state == "cancelled" else going_on
@@ -119,9 +118,10 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
 @common
 def pause(installation: Installation, as_json: bool, run: str, reason: str) -> int:
     """Begin nothing more of a run until it is resumed."""
-    found = _one(installation, run)
+    found = run_named(installation, run)
     applying.pause(installation, found.id, reason)
+    how = "was paused already, and has a new reason now" if found.state == "paused" else "is paused"
     click.echo(
-        json.dumps({"run": found.id, "state": "paused"}) if as_json else f"run {found.id} is paused; octofleet resume {found.id} goes on"
+        json.dumps({"run": found.id, "state": "paused"}) if as_json else f"run {found.id} {how}; octofleet resume {found.id} goes on"
     )
     return 0

@@ -10,14 +10,14 @@ from threading import Event
 
 import click
 
+from reconciler.applying import living
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError, Refused
 from reconciler.logs import choose
-from reconciler.loop import where
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
 from reconciler.store.followed import ask, followed
-from reconciler.wiring import Installation
+from reconciler.wiring import Installation, same_place, where
 
 
 @click.command()
@@ -28,6 +28,10 @@ from reconciler.wiring import Installation
 def serve(installation: Installation, as_json: bool, repos: tuple[str, ...]) -> int:
     """Follow repositories, apply what is merged, and heal drift, until told to stop."""
     rules = [*installation.settings.repositories, *(Followed(location=location) for location in repos)]
+    for rule in rules:
+        if sum(same_place(other.location) == same_place(rule.location) for other in rules) > 1:
+            hint = "leave out --repo for what the settings follow; a repository is followed once, at one branch"
+            raise Refused(f"the repository {where(rule.location)} is named twice", hint=hint, code="usage")
     if not rules:
         hint = "name one with --repo, or in the settings: [[repositories]] location = ..."
         raise Refused("there is no repository to follow", hint=hint, code="usage")
@@ -121,7 +125,8 @@ def told_to_stop() -> Iterator[Event]:
 @click.argument("repositories", nargs=-1, metavar="[REPO]...")
 @common
 def reconcile(installation: Installation, as_json: bool, repositories: tuple[str, ...]) -> int:
-    """Have `octofleet serve` look at repositories now; without any, at all that it follows."""
+    """Have `octofleet serve` look at repositories now; without any, at all that it follows. Exit code 3: no server runs, and the request is kept."""
+    served = any(worker.role == "serve" for worker in living(installation))
     with installation.store.write() as connection:
         known = [found.location for found in followed(connection)]
         wanted = [where(location) for location in repositories] or known
@@ -129,5 +134,9 @@ def reconcile(installation: Installation, as_json: bool, repositories: tuple[str
             if not ask(connection, location):
                 raise Refused(f"nobody follows {location}", hint="octofleet serve --repo follows it", code="not-followed")
     said = "\n".join(f"asked to look at {location}" for location in wanted)
-    click.echo(json.dumps({"asked": wanted}) if as_json else said or "nothing is followed yet")
-    return 0
+    click.echo(json.dumps({"asked": wanted, "served": served}) if as_json else said or "nothing is followed yet")
+    if served or not wanted:
+        return 0
+    if not as_json:
+        click.echo("no server runs: the request is kept, and nobody acts on it until one does\n  next: octofleet serve", err=True)
+    return 3

@@ -6,8 +6,9 @@ from typing import Any
 
 from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
+from reconciler.store.followed import FAILING
 from reconciler.store.waiting import LaneRow
-from reconciler.why import SEEN, RunWhy, SourceWhy, Why, Whys
+from reconciler.why import SEEN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
 
 MOST = 20
 """How many of a kind are named; fewer for each reason, if there are several."""
@@ -20,7 +21,7 @@ def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
     whole, done = sum(changes.values()), changes.pop("done", 0)
     changes.pop("open", None)
     others = "".join(f", {number:,} {status}" for status, number in sorted(changes.items()))
-    yield Line(f"run {run.id} of {printable(run.source)}: {run.state} for {duration(now - run.started_at)}", "title")
+    yield Line(f"run {run.id} of {printable(run.source)}: {run.state} for {duration(now - found.since)}", "title")
     yield Line(f"  {done:,} of {counted(whole, 'change')} done{others}")
     if run.reason:
         yield Line(f"  reason: {brief(run.reason)}", "dim")
@@ -64,6 +65,20 @@ def source_lines(found: SourceWhy, now: float) -> Iterator[Line]:
         yield from _part(title, found.failed, "change", now, "bad")
     yield from _part("last seen otherwise than recorded", found.unsettled, "resource", now, "warn")
     yield from _part("put off by the newest plan", found.deferred, "resource", now, "warn")
+
+
+def repository_lines(repositories: Sequence[RepositoryWhy], unserved: Why | None) -> Iterator[Line]:
+    """What is followed: how each stands, and what to do."""
+    for one in repositories:
+        bad = one.why is not None and one.why.code == FAILING
+        yield Line(
+            f"repository {printable(one.followed.location)}: {printable(one.text)}", "bad" if bad else "warn" if one.why else "plain"
+        )
+        if one.why is not None and one.why.next:
+            yield Line(f"  next: {printable(one.why.next)}", "change")
+    if unserved is not None:
+        yield Line(unserved.text, "warn")
+        yield Line(f"  next: {unserved.next}", "change")
 
 
 def other_lines(found: Whys) -> Iterator[Line]:
@@ -140,6 +155,7 @@ def document(found: Whys) -> dict[str, Any]:
                 "source": one.run.source,
                 "state": one.run.state,
                 "startedAt": one.run.started_at,
+                "since": one.since,
                 "reason": one.run.reason,
                 "said": {"at": one.said[0], "text": one.said[1]} if one.said else None,
                 "changes": dict(one.changes),

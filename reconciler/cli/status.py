@@ -2,32 +2,38 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from reconciler import applying
 from reconciler.cli.options import common, show
-from reconciler.cli.standing import document, other_lines, run_lines, source_lines
+from reconciler.cli.standing import document, other_lines, repository_lines, run_lines, source_lines
 from reconciler.report.text import Line, printable
 from reconciler.report.view import counted, duration
-from reconciler.store.followed import Followed, followed
+from reconciler.store.followed import APPROVAL, BEHIND, FAILING, REFUSED, REPORTED, followed
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.runs import JournalRun, open_runs
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred
-from reconciler.why import Whys, reason, whys
+from reconciler.why import RepositoryWhy, Whys, reason, repository_why, unserved, whys
 from reconciler.wiring import Installation
+
+DAY_S = 86_400.0
 
 
 @click.command()
 @click.option("--why", is_flag=True, help="Say for all that waits, is put off or has failed why, and what to do.")
 @common
 def status(installation: Installation, as_json: bool, why: bool) -> int:
-    """How each Fleet stands: what is recorded, what was last seen otherwise, and the runs that are open."""
+    """How each Fleet stands: what is recorded, what was last seen otherwise, the runs that are open, and the repositories that are followed.
+
+    Exit codes: 1 if a followed repository cannot be looked at or planned; 3 if a run is open, something is put off, or a plan waits for approval or is
+    refused; 2 if something differs or is only reported.
+    """
     living = applying.living(installation)
     with installation.store.read() as connection:
         known = list(sources(connection))
@@ -35,14 +41,20 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         differing = {name: load_observations(connection, open_addresses(connection, name)) for name in names}
         waiting = {str(item["name"]): newest_deferred(connection, str(item["name"]), str(item["commit"])) for item in known}
         running = open_runs(connection)
-        looked_at = followed(connection)
+        repositories = [repository_why(connection, found) for found in followed(connection)]
+        nobody = unserved(connection, living)
+        now = connection.now()
         drivers = lambda: installation.drivers  # noqa: E731 - made only if a run is open
         found = whys(connection, settings=installation.settings.apply, living=living, drivers=drivers) if why else None
+    code = _code(differing, waiting, running, _of_repositories(repositories, now))
     if as_json:
         stopped = set() if living else {run.id for run in running}
-        said = _document(known, differing, waiting, running, stopped, found) | {"repositories": [_followed(item) for item in looked_at]}
+        said = _document(known, differing, waiting, running, stopped, found) | {
+            "repositories": [_followed(one) for one in repositories],
+            "served": nobody is None,
+        }
         click.echo(json.dumps(said, indent=2))
-        return _code(differing, waiting, running)
+        return code
     for item in known:
         show(_source(item, differing[str(item["name"])], waiting[str(item["name"])], found))
     if found is None:
@@ -50,24 +62,32 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
     else:
         show(line for run in found.runs for line in run_lines(run, found.now))
         show(other_lines(found))
-    for one in looked_at:
-        tries = f" (failed {one.failures} times in a row)" if one.failures > 1 else ""
-        text = f"repository {printable(one.location)}: {printable(one.note or 'not looked at yet')}{tries}"
-        show([Line(text, "warn" if one.failures else "plain")])
-    if not known and not running and not looked_at:
+    show(repository_lines(repositories, nobody))
+    if not known and not running and not repositories:
         click.echo("nothing has been applied yet; octofleet plan --repo DIR shows what would be")
-    return _code(differing, waiting, running)
+    return code
 
 
-def _followed(item: Followed) -> dict[str, Any]:
+def _followed(one: RepositoryWhy) -> dict[str, Any]:
+    item = one.followed
     return {
         "location": item.location,
         "head": item.head,
         "planned": item.planned,
-        "note": item.note,
+        "code": item.code,
+        "note": one.text,
+        "next": one.why.next if one.why is not None else "",
+        "plan": item.about if item.code in (APPROVAL, REFUSED, REPORTED) else "",
+        "run": one.run.id if one.run is not None else "",
         "failures": item.failures,
         "at": item.at,
     }
+
+
+def _of_repositories(repositories: Sequence[RepositoryWhy], now: float) -> set[int]:
+    """What followed repositories mean for the exit code. One that nobody has looked at for a day says nothing of today."""
+    codes = {FAILING: 1, APPROVAL: 3, REFUSED: 3, BEHIND: 3, REPORTED: 2}
+    return {codes[one.why.code] for one in repositories if one.why is not None and one.followed.due_at > now - DAY_S}
 
 
 def _source(
@@ -118,8 +138,14 @@ def _document(
 
 
 def _code(
-    differing: Mapping[str, Mapping[str, Observation]], waiting: Mapping[str, tuple[Deferred, ...]], running: list[JournalRun]
+    differing: Mapping[str, Mapping[str, Observation]],
+    waiting: Mapping[str, tuple[Deferred, ...]],
+    running: list[JournalRun],
+    followed: set[int],
 ) -> int:
-    if running or any(waiting.values()):
+    """The highest of 1 (a repository that fails), 3 (an open run, what is put off, what waits for a person), 2 (what differs), 0."""
+    if 1 in followed:
+        return 1
+    if running or any(waiting.values()) or 3 in followed:
         return 3
-    return 2 if any(differing.values()) else 0
+    return 2 if any(differing.values()) or 2 in followed else 0

@@ -18,9 +18,9 @@ from typing import Any
 
 from reconciler import wal
 from reconciler.errors import OctofleetError
+from reconciler.events import happened
 from reconciler.files import private_directory
 from reconciler.index.tables import FORMAT, TABLES
-from reconciler.logs import logger
 from reconciler.stages import count
 
 BUSY_MS = 600_000
@@ -285,4 +285,4 @@ def _remove(path: Path) -> None:
 
 
 def _warn(path: Path, why: str) -> None:
-    logger("octofleet.index").warning("the index is made anew", path=str(path), why=why)
+    happened("index-reset", path=str(path), why=why)

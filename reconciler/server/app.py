@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from reconciler import metrics
 from reconciler.errors import OctofleetError
 from reconciler.server.asking import Asking, TooLong
-from reconciler.server.health import Readiness, Reason, State, document, stopping, unhealthy
+from reconciler.server.health import Reason, State, document, stopping, unhealthy, unready
 from reconciler.server.scrape import KEPT_S, look, page
 from reconciler.store.standing import Standing
 
@@ -33,7 +33,7 @@ def make_app(state: State, *, within_s: float = WITHIN_S, kept_s: float = KEPT_S
     metrics.of_process(registry, state.version, lambda: [(breaker.key, breaker.state.value) for breaker in state.breakers()])
     app = web.Application()
     app.router.add_get("/healthz", _healthz(state))
-    app.router.add_get("/readyz", _readyz(state, Asking(Readiness(state).reasons, within_s=within_s)))
+    app.router.add_get("/readyz", _readyz(state, Asking(lambda: unready(state), within_s=within_s)))
     app.router.add_get("/metrics", _metrics(registry, Asking(lambda: look(state.store), within_s=within_s, kept_s=kept_s)))
     return app
 

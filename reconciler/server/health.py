@@ -6,7 +6,6 @@ The two differ: a database that is away is no reason to restart a process that w
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Protocol
 
 from reconciler.apply.worker import Worker
@@ -98,42 +97,16 @@ def stopping(state: State) -> Iterator[Reason]:
         yield Reason(code="stopping", text="the process is stopping")
 
 
-class Readiness:
-    """Whether the database can be used: asked in a thread that may wait (`asking.Asking`). Remembers which file an SQLite database is."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._file: tuple[int, int] | None = None
-
-    def reasons(self) -> list[Reason]:
-        """Why it cannot. Writes nothing, but as whoever is to write."""
-        try:
-            store = self._state.store
-            gone = self._file_gone(store)
-            if gone:
-                return [Reason(code="database", text=gone)]
-            with store.write(alone=False) as connection:
-                version = str(connection.scalar("SELECT version_num FROM alembic_version"))
-                readable_from = connection.scalar("SELECT value FROM about WHERE key = 'readable_from'")
-                connection.run("UPDATE about SET value = value WHERE key = ''")  # refused where nothing can be written
-        except OctofleetError as error:
-            return [Reason(code="database", text=str(error))]
-        if version > HEAD and (readable_from is None or readable_from > HEAD):
-            text = f"the database is at migration {version}, which this version of Octofleet, that knows {HEAD}, may not use"
-            return [Reason(code="migration", text=text)]
-        return []
-
-    def _file_gone(self, store: Store) -> str:
-        """A file that was removed or replaced can still be written by whoever has it open, and nobody will ever read that."""
-        scheme, _, path = store.url.partition(":///")
-        if scheme != "sqlite":
-            return ""
-        try:
-            found = Path(path).stat()
-        except OSError as error:
-            return f"the database {store.name} cannot be found: {error.strerror}"
-        here = (found.st_dev, found.st_ino)
-        self._file = self._file or here
-        return (
-            "" if here == self._file else f"the database {store.name} was replaced by another file while it is open; restart this process"
-        )
+def unready(state: State) -> list[Reason]:
+    """Why the database cannot be used: asked in a thread that may wait (`asking.Asking`). Writes nothing, but as whoever is to write."""
+    try:
+        with state.store.write(alone=False) as connection:
+            version = str(connection.scalar("SELECT version_num FROM alembic_version"))
+            readable_from = connection.scalar("SELECT value FROM about WHERE key = 'readable_from'")
+            connection.run("UPDATE about SET value = value WHERE key = ''")  # refused where nothing can be written
+    except OctofleetError as error:
+        return [Reason(code="database", text=str(error))]
+    if version > HEAD and (readable_from is None or readable_from > HEAD):
+        text = f"the database is at migration {version}, which this version of Octofleet, that knows {HEAD}, may not use"
+        return [Reason(code="migration", text=text)]
+    return []

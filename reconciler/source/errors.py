@@ -9,12 +9,20 @@ from pathlib import Path
 
 from reconciler.errors import OctofleetError, Permanent, Refused, RetryLater
 
-_USERINFO = re.compile(r"(?<=://)[^/\s@]*:[^/\s]*@|(?<=://)[^/\s@:]+@(?=[^/\s]*)")
+_SECRET = re.compile(r"(://)[^/\s@]*:[^/\s]*@|(https?://)[^/\s@:]+@|(://[^\s'\"?#]*)[?#][^\s'\"]*", re.IGNORECASE)
 
 
 def strip_credentials(text: str) -> str:
-    """The text without `user:password@` in any URL; a bare user name of an ssh URL goes too."""
-    return _USERINFO.sub("", text)
+    """The text without what may be a secret in any URL: `user:password@`, over http(s) a user alone (it may be a token), and all from `?` or `#` on."""
+    while (plain := _SECRET.sub(lambda found: found[1] or found[2] or found[3], text)) != text:
+        text = plain
+    return text
+
+
+def url_with_secret(location: str, what: str) -> Refused:
+    """A URL that holds what must not be in it."""
+    hint = "name it without; git.token_env in the settings names the variable that holds a token"
+    return Refused(f"the URL {strip_credentials(location)} holds {what}", hint=hint, code="url-secret")
 
 
 def not_a_repository(location: str, above: str | None) -> Permanent:

@@ -35,11 +35,13 @@ _SCP_LIKE = re.compile(r"[A-Za-z0-9_][^/:\s]*:(?!//)[^\s]+")
 def open_repository(location: str, mirrors: Path, credentials: Credentials | None = None) -> Repository:
     """A local path in place, or the mirror of a URL, which is fetched now only if there is none yet.
 
-    Raises Permanent (not there, not a repository, credentials refused, read-only directory), Refused (another user's), RetryLater (network,
-    full disk).
+    Raises Permanent (not there, not a repository, credentials refused, read-only directory), Refused (another user's, a URL with a query),
+    RetryLater (network, full disk).
     """
     if not is_remote(location):
         return Repository(location, Path(location).expanduser())
+    if "?" in location or "#" in location:
+        raise errors.url_with_secret(location, "a query or a fragment, which may be a secret and is nothing that git fetches")
     mirror = _Mirror(location, mirrors, credentials or Credentials())
     mirror.ensure()
     return MirroredRepository(location, mirror)

@@ -12,11 +12,11 @@ from typing import Any
 from reconciler.errors import OctofleetError
 from reconciler.store.connection import Access, Connection, Database, Unavailable
 from reconciler.store.sql import MOST_IN, chunks, insert, upsert
-from reconciler.store.sqlite import Sqlite
+from reconciler.store.sqlite import Sqlite, url_problem
 
-__all__ = ["HEAD", "MOST_IN", "Connection", "Store", "Unavailable", "chunks", "insert", "sqlite_url", "upsert"]
+__all__ = ["HEAD", "MOST_IN", "Connection", "Store", "Unavailable", "chunks", "insert", "sqlite_url", "upsert", "url_problem"]
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a test holds it against the migrations folder."""
 MOST_IDLE = 8
 """How many connections are kept for later use."""
@@ -24,7 +24,7 @@ MOST_IDLE = 8
 
 def sqlite_url(data_dir: Path) -> str:
     """The default database of an installation."""
-    return f"sqlite:///{data_dir / 'octofleet.db'}"
+    return f"sqlite:///{data_dir.absolute() / 'octofleet.db'}"
 
 
 class Store:

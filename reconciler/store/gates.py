@@ -33,9 +33,8 @@ def touch(connection: Connection) -> None:
 def load_gates(connection: Connection) -> Gates:
     """All that is in force now."""
     now = connection.now()
-    pauses = [
-        Pause(**dict(zip(PAUSE, row, strict=True))) for row in connection.rows(f"SELECT {_names(PAUSE)} FROM pause {_STANDING}", (now,))
-    ]  # noqa: S608
+    rows = connection.rows(f"SELECT {_names(PAUSE)} FROM pause {_STANDING}", (now,))  # noqa: S608 - names from here
+    pauses = [Pause(**dict(zip(PAUSE, row, strict=True))) for row in rows]
     overrides = connection.rows(f'SELECT source, "window", until FROM override {_STANDING}', (now,))  # noqa: S608 - from below
     return Gates(windows=_windows(connection), pauses=pauses, overridden={(source, window): until for source, window, until in overrides})
 

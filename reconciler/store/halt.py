@@ -12,8 +12,9 @@ from reconciler.types.outcome import Status
 
 
 def pause_run(connection: Connection, run: str, reason: str) -> None:
-    """Nothing more of the run begins until it is resumed. One that is being cancelled stays so: resumed, it would go on."""
-    if connection.changed("UPDATE run SET state = 'paused' WHERE id = ? AND state = 'running'", (run,)):
+    """Nothing more of the run begins until it is resumed; one that is paused has a new reason. One that is being cancelled stays so: resumed, it would
+    go on."""
+    if connection.changed("UPDATE run SET state = 'paused' WHERE id = ? AND state IN ('running', 'paused')", (run,)):
         write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
 
 

@@ -1,6 +1,5 @@
 """Plans in the database: immutable once saved. Functions on a connection; the caller owns the transaction."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import msgspec
 
 from reconciler.errors import OctofleetError
 from reconciler.store.engine import Connection, insert
+from reconciler.store.sql import BEGINS, beginning
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
@@ -40,8 +40,7 @@ def same_plan(connection: Connection, made: Plan) -> int | None:
 
 def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     """Row and id of every plan whose id begins so, newest first."""
-    pattern = re.sub(r"([/%_])", r"/\1", prefix.lower()) + "%"  # SQLite does not tell the cases apart, PostgreSQL does
-    rows = connection.rows("""SELECT "row", id FROM plan WHERE id LIKE ? ESCAPE '/' ORDER BY "row" DESC""", (pattern,))
+    rows = connection.rows(f'SELECT "row", id FROM plan WHERE id {BEGINS} ORDER BY "row" DESC', (beginning(prefix),))  # noqa: S608 - fixed text
     return [(row, found) for row, found in rows]
 
 

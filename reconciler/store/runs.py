@@ -15,6 +15,7 @@ from reconciler.errors import Refused
 from reconciler.events import happened
 from reconciler.store.engine import Connection, insert
 from reconciler.store.observations import unsettle
+from reconciler.store.sql import BEGINS, beginning
 from reconciler.types.change import Action
 from reconciler.types.outcome import Status
 
@@ -120,6 +121,13 @@ def _run(row: Sequence[Any]) -> JournalRun:
 def list_runs(connection: Connection, *, limit: int = 50) -> list[JournalRun]:
     """Runs, newest first."""
     return [_run(row) for row in connection.rows(f"{RUNS} ORDER BY started_at DESC, id LIMIT ?", (limit,))]
+
+
+def find_runs(connection: Connection, prefix: str) -> list[JournalRun]:
+    """The runs whose id begins so, newest first; the one with this id alone, if there is one."""
+    exact = load_run(connection, prefix)
+    found = connection.rows(f"{RUNS} WHERE id {BEGINS} ORDER BY started_at DESC, id", (beginning(prefix),))
+    return [exact] if exact else [_run(row) for row in found]
 
 
 def open_runs(connection: Connection) -> list[JournalRun]:

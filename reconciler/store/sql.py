@@ -7,6 +7,7 @@ rows nobody else is to change until the transaction ends, and ` FOR KEY SHARE` o
 a time, leaves them out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, TypeVar
@@ -71,3 +72,12 @@ def chunks(values: Sequence[T], size: int = MOST_IN) -> Iterator[Sequence[T]]:
     """Parts that fit into one `IN (...)`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+BEGINS = "LIKE ? ESCAPE '/'"
+"""The condition that a column begins as `beginning` says."""
+
+
+def beginning(text: str) -> str:
+    """A pattern for `BEGINS`. In lower case: SQLite does not tell the cases apart, PostgreSQL does."""
+    return re.sub(r"([/%_])", r"/\1", text.lower()) + "%"

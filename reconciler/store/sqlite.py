@@ -14,6 +14,10 @@ from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
 
 _LOCK = re.compile(" FOR (UPDATE|SHARE|KEY SHARE)$")
+SCHEME = "sqlite:///"
+FORM = "sqlite:///PATH, with an absolute path, or postgresql://USER:PASSWORD@HOST/DATABASE"
+NOWHERE = (0, 0)
+"""Stands for a file that is gone: no other one is it, also where the disk gives that the same number."""
 BEGIN = {"read": "BEGIN", "write": "BEGIN IMMEDIATE", "alone": "BEGIN IMMEDIATE", "migration": "BEGIN EXCLUSIVE"}
 
 
@@ -34,6 +38,23 @@ class SqliteConnection(Connection):
         self._raw.executemany(sql, rows)
 
 
+def url_problem(url: str) -> str:
+    """What is wrong with the URL of a file before it is tried, or nothing. Shows no part that may be a password."""
+    if not url.startswith(SCHEME):
+        scheme, mark, _ = url.partition("://")
+        return (
+            f"begins with {scheme}://, and must be {FORM}"
+            if mark and scheme not in ("", "sqlite")
+            else f"is no URL of a database: it must be {FORM}"
+        )
+    path = url.removeprefix(SCHEME)
+    if path in ("", ":memory:"):
+        return "names no file"
+    if not Path(path).is_absolute():
+        return f"names {path}, which would be another file in each working directory: write {SCHEME}{Path(path).absolute()}"
+    return ""
+
+
 class Sqlite(Database):
     """The database in a file."""
 
@@ -42,18 +63,20 @@ class Sqlite(Database):
     errors = sqlite3.DatabaseError
 
     def __init__(self, url: str) -> None:
-        scheme, _, path = url.partition(":///")
-        if scheme != "sqlite" or path in ("", ":memory:"):
-            hint = "write it as sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
-            raise OctofleetError("the setting database_url cannot be used: it names no SQLite file", hint=hint, code="settings")
-        self.name, self._path = url, Path(path).absolute()
+        if problem := url_problem(url):
+            raise OctofleetError(f"database_url {problem}", hint=f"write it as {FORM}", code="settings")
+        self.name, self._path = url, Path(url.removeprefix(SCHEME))
+        self._file: tuple[int, int] | None = None
 
     def connect(self) -> sqlite3.Connection:
-        """With a journal beside the file, so that readers and a writer do not wait for each other."""
+        """With a journal beside the file, so that readers and a writer do not wait for each other. Makes the file only if it was not used before."""
+        if self._file is not None:
+            self._check_file()
         raw = wal.opened(self._path, common.WAIT_MS / 1000)
         try:
             raw.execute("PRAGMA synchronous=FULL")
             raw.execute("PRAGMA foreign_keys=ON")
+            self._check_file()
         except BaseException:
             self.close(raw)
             raise
@@ -61,12 +84,28 @@ class Sqlite(Database):
 
     def begin(self, raw: sqlite3.Connection, access: Access) -> Connection:
         """Every writer is alone."""
+        self._check_file()
         raw.execute(BEGIN[access])
         return SqliteConnection(raw)
 
     def commit(self, raw: sqlite3.Connection) -> None:
         """On the disk when it returns."""
         raw.execute("COMMIT")
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """A file that was removed or replaced can still be written by whoever has it open, and nobody will ever read that. Raises `OctofleetError`."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            self._file = NOWHERE
+            text = f"the database {self.name} is gone while it is in use ({error.strerror}): what was written to it last is lost"
+            raise OctofleetError(text, hint="restore it from a backup, then start again", code="store") from error
+        here = (found.st_dev, found.st_ino)
+        self._file = self._file or here
+        if here != self._file:
+            text = f"the database {self.name} was replaced by another file while it is in use"
+            raise OctofleetError(text, hint="start again, with the file that is to be used", code="store")
 
     def undo(self, raw: sqlite3.Connection) -> bool:
         """Also while a query of it is still open; the connection is not used again."""

@@ -207,8 +207,11 @@ repository = Table(
     Column("failures", Integer, nullable=False),
     Column("note", String, nullable=False),
     Column("at", Float),
+    Column("code", String, nullable=False, server_default=text("''")),
+    Column("about", String, nullable=False, server_default=text("''")),
+    Column("next", String, nullable=False, server_default=text("''")),
 )
-"""What the loop follows: the commit last seen at the branch, the one last planned, and when to look again. `owner`, `fence` as of a step."""
+"""What the loop follows: the commit last seen at the branch, the one last planned, when to look again, and how it stands. `owner`, `fence` as of a step."""
 
 backoff = Table(
     "backoff",

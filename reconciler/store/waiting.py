@@ -80,6 +80,14 @@ def ended_badly(connection: Connection, run: str) -> Iterator[tuple[str, Status,
     return ((address, Status(status), error) for address, status, error in connection.rows(query, (run,)))
 
 
+def first_words(connection: Connection, run: str, beginning: str, after: str) -> float | None:
+    """Time of the oldest line about a whole run that begins so and comes after the newest one that is `after`."""
+    since = "coalesce((SELECT max(id) FROM log WHERE run = ? AND step = 0 AND text = ?), 0)"
+    query = f"SELECT at FROM log WHERE run = ? AND step = 0 AND text LIKE ? AND id > {since} ORDER BY id LIMIT 1"  # noqa: S608 - see above
+    found: float | None = connection.scalar(query, (run, beginning + "%", run, after))
+    return found
+
+
 def last_words(connection: Connection, run: str, beginning: str) -> tuple[float, str] | None:
     """Time and text of the newest line about a whole run that begins so."""
     query = "SELECT at, text FROM log WHERE run = ? AND step = 0 AND text LIKE ? ORDER BY id DESC LIMIT 1"

@@ -181,6 +181,22 @@ def test_a_database_that_is_away_is_told_once_and_so_is_its_return(told: Told) -
     assert [name for name, _ in told.all] == ["database-away", "database-back"] and reach.away_since is None
 
 
+def test_a_database_that_stays_away_is_told_once_a_minute(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("reconciler.apply.watched.time.time", lambda: now)
+    reach = Reach()
+    for second in range(150):
+        now = 1000.0 + second
+        reach.away(OctofleetError("no answer"))
+    reach.back()
+    assert [(name, fields.get("away_s")) for name, fields in told.all] == [
+        ("database-away", None),
+        ("database-still-away", 60.0),
+        ("database-still-away", 120.0),
+        ("database-back", 149.0),
+    ]
+
+
 def test_an_event_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(KeyError):
         happened("no-such-event")

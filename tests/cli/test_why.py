@@ -14,7 +14,7 @@ from reconciler.cli.standing import MOST, document, other_lines, run_lines, sour
 from reconciler.drivers.breaker import BreakerState, State
 from reconciler.drivers.memory import Fault
 from reconciler.settings import Apply
-from reconciler.store.halt import cancel_run, pause_run
+from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import Room, WorkerRow, claim, workers
 from reconciler.store.records import save_source
 from reconciler.store.waiting import LaneRow
@@ -151,6 +151,21 @@ def test_paused_with_the_reason(bench: Asked) -> None:
     assert any("the window is over" in line.text for line in run_lines(run, time.time()))
 
 
+def test_a_second_reason_replaces_the_first_and_the_time_is_that_of_the_pause(bench: Asked) -> None:
+    with bench.store.write() as connection:
+        connection.run("UPDATE run SET started_at = ? WHERE id = ?", (time.time() - 7200, RUN))
+        pause_run(connection, RUN, "before")
+        resume_run(connection, RUN)
+        connection.run("UPDATE log SET at = at - 3600")
+        pause_run(connection, RUN, "one")
+        connection.run("UPDATE log SET at = at - 600")
+        pause_run(connection, RUN, "two")
+    (run,) = bench.why().runs
+    assert run.said is not None and run.said[1] == "paused: two"
+    assert 599 < time.time() - run.since < 3000, "since the first of both, and not since the run began or was paused before"
+    assert "paused for 10 min" in next(run_lines(run, run.since + 600)).text
+
+
 def test_cancelling_with_the_reason(bench: Asked) -> None:
     with bench.alive():
         bench.take()
@@ -190,8 +205,9 @@ def test_only_breakers_that_are_not_closed(bench: Asked) -> None:
 
 def test_every_code_is_explained_and_made_somewhere() -> None:
     from reconciler import why
+    from reconciler.store import followed as store_followed
 
-    source = Path(why.__file__).read_text()
+    source = Path(why.__file__).read_text() + Path(store_followed.__file__).read_text()
     statuses = {"failed", "partial", "stale", "expired", "cancelled", "superseded"}
     assert {code for code in CODES.keys() - statuses if source.count(f'"{code}"') < 2} == set()
 

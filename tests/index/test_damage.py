@@ -19,7 +19,7 @@ from tests.cli.command import quick
 from tests.fleets import Repo, Result, fleet, host, repo
 
 CHANGED = host("web-01", 1, spec="  packages: [nano]\n")
-WARNING = "the index is made anew"
+WARNING = "index-reset"
 
 
 def index_of(data: Path) -> Path:

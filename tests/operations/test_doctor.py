@@ -3,8 +3,8 @@
 import os
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +13,8 @@ from reconciler.blobs.directory import DirectoryBlobs
 from reconciler.cli.doctor import _blobs, _program, _repositories
 from reconciler.cli.doctor_database import CLOCK_S, clock, database_findings, replication
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding
+from reconciler.settings import Followed, Settings
+from reconciler.source.repository import Repository
 from reconciler.store.engine import HEAD, Store, sqlite_url
 from reconciler.wiring import open_installation
 from tests.cli.command import quick
@@ -209,15 +211,34 @@ def test_a_blob_store_that_lies(tmp_path: Path, wrong: str) -> None:
 def test_repositories_are_reached(tmp_path: Path) -> None:
     made = repo(tmp_path / "repo")
     installation = open_installation(tmp_path / "data")
-    entries = {"a": SimpleNamespace(location=str(made.path)), "b": SimpleNamespace(url=str(tmp_path / "nowhere")), "c": str(made.path)}
-    with_some: Any = SimpleNamespace(settings=SimpleNamespace(repositories=entries), repository=installation.repository)
-    assert [(finding.name, finding.status) for finding in _repositories(with_some)] == [
-        ("repository a", OK),
-        ("repository b", FAILED),
-        ("repository c", OK),
+    there, nowhere = str(made.path), str(tmp_path / "nowhere")
+    rules = [
+        Followed(location=there),
+        Followed(location=nowhere),
+        Followed(location=there, branch="nope"),
+        Followed(location=there, branch="main"),
     ]
+    found = list(_repositories(replace(installation, settings=Settings(repositories=rules))))
+    assert [(finding.name, finding.status) for finding in found] == [
+        ("repository 1", OK),
+        ("repository 2", FAILED),
+        ("repository 3", FAILED),
+        ("repository 4", OK),
+    ]
+    assert "has no revision 'nope'" in found[2].found and found[2].hint
     assert list(_repositories(installation)) == []
     installation.close()
+
+
+def test_the_newest_commit_of_a_repository_can_be_read(tmp_path: Path) -> None:
+    made = repo(tmp_path / "repo")
+    tree = Repository(str(made.path), made.path).commit().tree
+    (made.path / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "octofleet.toml").write_text(f'[[repositories]]\nlocation = "{made.path}"\n')
+    found = findings(data, 1)["repository 1"]
+    assert found["status"] == FAILED and "lacks" in found["found"]
 
 
 PROGRAMS = {

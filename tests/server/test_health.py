@@ -70,7 +70,7 @@ def test_a_removed_and_a_replaced_database(store: Store, tmp_path: Path) -> None
         kept = file.read_bytes()
         file.unlink()
         ((code, text),) = served.reasons("/readyz")
-        assert code == "database" and "cannot be found" in text
+        assert code == "database" and "is gone" in text
         assert not file.exists(), "nobody made an empty one"
         file.write_bytes(kept)
         ((code, text),) = served.reasons("/readyz")

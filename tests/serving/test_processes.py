@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -125,6 +126,14 @@ class Site:
         return effects - Counter(set(effects))
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture(params=KINDS)
 def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     with database(request.param, tmp_path) as url:
@@ -216,14 +225,40 @@ def test_a_push_while_it_serves(site: Site) -> None:
         site.until(lambda: "htop" in str(site.world.things()["memory/config/shop/web-01"]), "the change")
 
 
-def test_it_answers_over_http_and_says_so(site: Site) -> None:
-    with site.serve("web", OCTOFLEET_LISTEN="127.0.0.1:0"):
-        said = site.until(lambda: re.search(r"at (http://127\.0\.0\.1:\d+)", (site.path / "web.log").read_text()), "the address")
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", pytest.param("[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 here"))]
+)
+def test_it_answers_over_http_and_says_so(site: Site, host: str) -> None:
+    with site.serve("web", OCTOFLEET_LISTEN=f"{host}:0"):
+        said = site.until(lambda: re.search(rf"at (http://{re.escape(host)}:\d+)", (site.path / "web.log").read_text()), "the address")
         for path in ("healthz", "readyz"):
             site.until(lambda path=path: answered(f"{said[1]}/{path}")[0] == 200, path)
         site.until(lambda: site.ended() == "done", "the end of the run")
         status, text = answered(f"{said[1]}/metrics")
     assert status == 200 and 'octofleet_changes_total{action="create",driver="memory",status="done"}' in text
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("role", ["serve", "worker"])
+@pytest.mark.parametrize("what", ["the file", "the directory", "another file"])
+def test_a_database_that_is_taken_away_ends_it(site: Site, role: str, what: str) -> None:
+    data = site.home("serve")
+    args = ("serve", "--repo", str(site.repo.path)) if role == "serve" else ("worker",)
+    with site.process("serve", *args, OCTOFLEET_DATABASE_URL="") as process:
+        site.until(lambda: "is ready" in (site.path / "serve.log").read_text(), "a process that is ready")
+        if what == "the directory":
+            shutil.rmtree(data, ignore_errors=True)
+        elif what == "the file":
+            (data / "octofleet.db").unlink()
+        else:
+            (data / "octofleet.db").rename(data / "before.db")
+            shutil.copy(data / "before.db", data / "octofleet.db")
+        assert process.wait(PATIENCE_S) == 1
+    said = (site.path / "serve.log").read_text()
+    assert ("was replaced by another file" if what == "another file" else "is gone while it is in use") in said
+    assert "error: " in said and "next: " in said and "Traceback" not in said
+    if what == "the file":
+        assert not (data / "octofleet.db").exists(), "no new one, which would look like an installation that knows nothing"
 
 
 @pytest.mark.parametrize("listen", ["8080", "x", "127.0.0.1:", "127.0.0.1:99999", ":::"])

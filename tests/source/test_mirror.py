@@ -252,8 +252,12 @@ def test_what_is_remote(repo):
 
 
 def test_credentials_are_stripped():
-    text = "fatal: unable to access 'https://me:pa:ss@h/x' and ssh://git@h:22/y http://h/z https://tok@h/ https://h/a@b a@b.c"
-    assert strip_credentials(text) == "fatal: unable to access 'https://h/x' and ssh://h:22/y http://h/z https://h/ https://h/a@b a@b.c"
+    text = (
+        "fatal: unable to access 'https://me:pa:ss@h/x' and ssh://git@h:22/y http://h/z https://tok@h/ https://h/a@b a@b.c "
+        "ssh://me:pw@h/w 'HTTPS://u@h/x?token=t&a=b' file:///x#f"
+    )
+    plain = "fatal: unable to access 'https://h/x' and ssh://git@h:22/y http://h/z https://h/ https://h/a@b a@b.c ssh://h/w 'HTTPS://h/x' file:///x"
+    assert strip_credentials(text) == plain
 
 
 def test_the_mirror_is_private(bare, tmp_path):

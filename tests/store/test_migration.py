@@ -27,6 +27,9 @@ from reconciler.types.observation import Absent, Present
 from tests.store.databases import database
 from tests.store.made import RULES, record
 
+NEXT = [f"{int(HEAD) + number:04}" for number in (1, 2, 3)]
+"""The migrations that are not there yet."""
+
 
 def config(connection: Sqlalchemy | None = None) -> Config:
     made = Config()
@@ -195,7 +198,7 @@ EXPAND = """for name in ("record", "observation", "plan", "run", "step", "spec",
     op.execute("INSERT INTO later SELECT address FROM record")"""
 
 
-def later(directory: Path, body: str, constant: str = "", revision: str = "9004", before: str = HEAD) -> str:
+def later(directory: Path, body: str, constant: str = "", revision: str = NEXT[0], before: str = HEAD) -> str:
     """Where Octofleet's migrations are, and one more."""
     folder = directory / "migrations"
     if not folder.exists():
@@ -215,7 +218,7 @@ def said(url: str) -> str:
 
 def test_a_new_database_says_who_may_use_it(empty_url: str) -> None:
     Store(empty_url).close()
-    assert said(empty_url) == HEAD
+    assert said(empty_url) == HEAD, "code before would begin what a gate keeps"
 
 
 def test_an_expanded_database_serves_the_code_before_and_a_contracted_one_does_not(database_url: str, tmp_path: Path) -> None:
@@ -231,22 +234,22 @@ def test_an_expanded_database_serves_the_code_before_and_a_contracted_one_does_n
         assert mark(connection, "f")[1] == 2
     again.close()
 
-    migration.migrate(_database(database_url), later(tmp_path, "op.drop_column('run', 'archive')", revision="9005", before="9004"))
-    assert said(database_url) == "9005"
+    migration.migrate(_database(database_url), later(tmp_path, "op.drop_column('run', 'archive')", revision=NEXT[1], before=NEXT[0]))
+    assert said(database_url) == NEXT[1]
     with pytest.raises(OctofleetError) as caught:
         Store(database_url)
     assert "made by a newer Octofleet" in caught.value.message and "use that version, or another" in caught.value.hint
 
-    careless = later(tmp_path, "pass", f'READABLE_FROM = "{HEAD}"', revision="9006", before="9005")
+    careless = later(tmp_path, "pass", f'READABLE_FROM = "{HEAD}"', revision=NEXT[2], before=NEXT[1])
     migration.migrate(_database(database_url), careless)
-    assert said(database_url) == "9005", "what is gone does not come back"
+    assert said(database_url) == NEXT[1], "what is gone does not come back"
     store.close()
 
 
 def test_one_that_does_not_say_who_may_use_it_is_for_its_own_code(database_url: str) -> None:
     Store(database_url).close()
     with unopened(database_url) as connection:
-        connection.run("UPDATE alembic_version SET version_num = '9004'")
+        connection.run(f"UPDATE alembic_version SET version_num = '{NEXT[0]}'")
         connection.run("DELETE FROM about WHERE key = 'readable_from'")
     with pytest.raises(OctofleetError, match="made by a newer Octofleet"):
         Store(database_url)
@@ -258,8 +261,8 @@ def test_a_newer_process_that_migrates_first_is_noticed(empty_url: str, tmp_path
     migration.migrate(_database(empty_url), folder)
     migration.migrate(_database(empty_url))
     with unopened(empty_url) as connection:
-        assert connection.scalar("SELECT version_num FROM alembic_version") == "9004"
-    assert said(empty_url) == "9004"
+        assert connection.scalar("SELECT version_num FROM alembic_version") == NEXT[0]
+    assert said(empty_url) == NEXT[0]
 
 
 def test_an_open_store_goes_on_while_another_process_migrates(database_url: str, tmp_path: Path) -> None:
@@ -280,5 +283,5 @@ def test_an_open_store_goes_on_while_another_process_migrates(database_url: str,
             assert mark(connection, "f")[1] == done == len(touched_since(connection, "f", 0))
     assert other.returncode == 0
     with store.read() as connection:
-        assert connection.scalar("SELECT version_num FROM alembic_version") == "9004"
+        assert connection.scalar("SELECT version_num FROM alembic_version") == NEXT[0]
     store.close()

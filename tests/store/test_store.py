@@ -174,7 +174,9 @@ def test_errors_say_what_to_do(tmp_path: Path, damage: str) -> None:
     assert caught.value.hint and caught.value.code == "store"
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql://user:hunter2@host/db", "/a/path", ""])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///x.db", "mysql://user:hunter2@host/db", "/a/path", ""]
+)
 def test_only_an_sqlite_file_or_postgresql_is_taken(url: str) -> None:
     with pytest.raises(OctofleetError) as caught:
         Store(url)

@@ -3,11 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
-READABLE_FROM = "0004"
+READABLE_FROM = "0005"
 """The least migration whose code may use the database after this one: code before would begin what a gate keeps."""
 
 
