@@ -279,9 +279,9 @@ approval = Table(
     Column("expires_at", Float, nullable=False),
     Column("reason", String, nullable=False),
     Column("run", String, nullable=False),
-    Column("revoked_at", Float),
+    Column("yes", Boolean, nullable=False),
 )
-"""Somebody's word for the changes in `approved`; `plan` is the id of the plan that showed them, `run` the one that it served, or empty."""
+"""Somebody's word for the changes in `approved`, yes or no; `plan` is the id of the plan that showed them, `run` the one that it served, or empty."""
 
 approved = Table(
     "approved",

@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("run", sa.String(), nullable=False),
-        sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.Column("yes", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_approval_plan", "approval", ["plan"])

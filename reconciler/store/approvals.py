@@ -1,0 +1,34 @@
+"""What people said of changes. Functions on a connection; the caller owns the transaction."""
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.gate.approvals import Approval
+from reconciler.store.engine import Connection, insert
+
+APPROVAL = ("id", "plan", "identity", "at", "expires_at", "reason", "run", "yes")
+
+
+def save_approval(connection: Connection, plan: str, made: Approval) -> None:
+    """Somebody has spoken, of changes that the plan with this id showed."""
+    row = (made.id, plan, made.identity, made.at, made.expires_at, made.reason, "", made.yes)
+    connection.run(insert("approval", APPROVAL), row)
+    connection.run_many(insert("approved", ("approval", "change")), [(made.id, change) for change in sorted(made.changes)])
+
+
+def standing(connection: Connection, changes: Sequence[str], now: float) -> list[Approval]:
+    """What was said of any of these changes (digests) and has neither expired nor served a run, the oldest first."""
+    ids = {of for (of,) in connection.rows_in("SELECT DISTINCT approval FROM approved WHERE change IN (...)", sorted(set(changes)))}
+    query = "SELECT id, identity, at, expires_at, reason, yes FROM approval WHERE run = '' AND expires_at > ? AND id IN (...)"
+    rows = sorted(connection.rows_in(query, sorted(ids), (now,)), key=lambda row: (row[2], row[0]))
+    seen: dict[str, set[str]] = {}
+    for of, change in connection.rows_in("SELECT approval, change FROM approved WHERE approval IN (...)", [row[0] for row in rows]):
+        seen.setdefault(of, set()).add(change)
+    return [
+        Approval(id=of, identity=who, at=at, expires_at=until, reason=why, yes=bool(yes), changes=frozenset(seen.get(of, ())))
+        for of, who, at, until, why, yes in rows
+    ]
+
+
+def serve(connection: Connection, ids: Iterable[str], run: str) -> None:
+    """These have served a run, and serve no other."""
+    connection.run_in("UPDATE approval SET run = ? WHERE id IN (...)", sorted(ids), (run,))
