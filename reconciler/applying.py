@@ -7,27 +7,30 @@ The edge around `apply`. A run belongs to nobody: this process works on it as a 
 import secrets as random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 
 from reconciler.apply.alive import gone
 from reconciler.apply.attempt import MakeContext, Patience, Told
-from reconciler.apply.steps import steps_of
+from reconciler.apply.steps import laid_out
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused, RetryLater
 from reconciler.events import happened, held
+from reconciler.gate.approvals import missing, rules_of, used
+from reconciler.gating import word
 from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
+from reconciler.store.approvals import serve, standing
 from reconciler.store.engine import Connection
 from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import WorkerRow, sweep, workers
+from reconciler.store.phases import save_phases
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
-from reconciler.store.records import applied_commit, load_records, save_source
+from reconciler.store.records import applied_commit, fleet_in_force, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
-from reconciler.types.change import Risk
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
 from reconciler.types.resource import basis
@@ -64,8 +67,8 @@ def find(installation: Installation, prefix: str) -> int:
     return found[0][0]
 
 
-def check_applyable(plan: Plan, *, approved: bool, now: float) -> None:
-    """Raises `Refused` for a plan that a guard refuses, that has expired, or that loses something and was not approved."""
+def check_applyable(plan: Plan, now: float) -> None:
+    """Raises `Refused` for a plan that a guard refuses or that has expired."""
     refusals = [verdict for verdict in plan.guards if verdict.refuses]
     if refusals:
         raise Refused(
@@ -73,13 +76,39 @@ def check_applyable(plan: Plan, *, approved: bool, now: float) -> None:
         )
     if now > plan.expires_at:
         raise Refused(f"plan {plan.id[:12]} has expired", hint="make a new one with octofleet plan", code="expired")
-    lost = [change for change in plan.changes if change.risk & {Risk.DESTRUCTIVE, Risk.REINSTALL}]
-    if lost and not approved:
+
+
+def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
+    """Who made what the plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
+    with installation.store.read() as connection:
+        if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
+            return frozenset()
+        location = plan_head(connection, row).location
+    found = installation.repository(location, fetch=False).authors(plan.base, plan.commit)
+    return frozenset(f"email:{address}" for address in found)
+
+
+def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> list[str]:
+    """Raises `Refused` for a plan of which somebody has yet to approve something. Gives the ids of the approvals that it goes by."""
+    said = standing(connection, now)
+    rules = rules_of(fleet_in_force(connection, plan.source))
+    wanted = missing(rules, plan.changes, said, now, authors=authors)
+    if wanted:
         raise Refused(
-            f"plan {plan.id[:12]} destroys or reinstalls {len(lost)} resource{'s' if len(lost) > 1 else ''}, the first is {lost[0].address}",
-            hint="look at the plan, then apply it with --approve",
+            f"plan {plan.id[:12]} waits for approval: {wanted[0].message}",
+            hint=f"look at the plan, then octofleet approve {plan.id[:12]} --reason WHY; or apply it with --approve",
             code="approval",
         )
+    return used(plan.changes, said)
+
+
+def check_begin(installation: Installation, row: int, plan: Plan) -> None:
+    """Raises `Refused` as `begin` would, as far as that can be told before."""
+    authors = _authors(installation, row, plan)
+    with installation.store.read() as connection:
+        now = connection.now()
+        check_applyable(plan, now)
+        check_approved(connection, plan, authors, now)
 
 
 def check_basis(connection: Connection, plan: Plan) -> None:
@@ -115,13 +144,17 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
-    steps = steps_of(plan.changes, {name: driver.info for name, driver in installation.drivers.items()})
+    authors = _authors(installation, row, plan)
+    steps, phases = laid_out(plan.changes, {name: driver.info for name, driver in installation.drivers.items()}, plan.phases)
     with installation.store.write() as connection:
         open_run = next((run for run in open_runs(connection) if run.plan == row), None)
         if open_run is not None:
             return open_run.id
         now = connection.now()
-        check_applyable(plan, approved=approved, now=now)
+        check_applyable(plan, now)
+        if approved:
+            word(connection, plan, reason or "applied with --approve")
+        approvals = check_approved(connection, plan, authors, now)
         run = JournalRun(
             id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),
             plan=row,
@@ -132,6 +165,8 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
             reason=reason,
         )
         create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
+        save_phases(connection, run.id, phases)
+        serve(connection, approvals, run.id)
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
             save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)

@@ -13,7 +13,7 @@ from threading import Event
 from typing import TypedDict
 
 from reconciler.apply.watched import Reach
-from reconciler.applying import begin, check_applyable, note_applied, unfinished
+from reconciler.applying import begin, check_begin, note_applied, unfinished
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
 from reconciler.planning import Planned, Request, make_plan
@@ -147,7 +147,7 @@ class Loop:
 
     def _may_be_applied(self, planned: Planned) -> bool:
         try:
-            check_applyable(planned.plan, approved=False, now=self._now())
+            check_begin(self._installation, planned.row, planned.plan)
         except Refused:
             return False
         return True
@@ -179,7 +179,6 @@ class Loop:
                 REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then
             ), True
         try:
-            check_applyable(plan, approved=False, now=self._now())
             run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
         except Refused as error:
             if error.code == "approval":

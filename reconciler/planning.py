@@ -37,14 +37,14 @@ from reconciler.store.observations import (
     unseen,
 )
 from reconciler.store.plans import same_plan, save_plan
-from reconciler.store.records import Counts, load_records, load_specs, recorded_groups, records_of, rollouts, save_specs
+from reconciler.store.records import Counts, fleet_in_force, load_records, load_specs, recorded_groups, records_of, rollouts, save_specs
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
 from reconciler.types.change import Action, Cause, Change
 from reconciler.types.duration import seconds_of
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
-from reconciler.types.resource import Recorded, Resource, address, parts
+from reconciler.types.resource import Recorded, Resource, parts
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation, place
 
@@ -355,7 +355,7 @@ class _Planning:
         )
         with self.installation.store.read() as connection:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
-            fleet = _fleet_in_force(connection, self.source)
+            fleet = fleet_in_force(connection, self.source)
             alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
             return replace(plan, phases=phases(self._rolled_out(connection, plan)))
@@ -461,13 +461,6 @@ def _old(resources: Iterable[Resource]) -> Iterator[str]:
 def _backing_off(item: Backoff) -> str:
     when, times = time.strftime("%H:%M:%S", time.localtime(item.until)), "once" if item.failures == 1 else f"{item.failures} times in a row"
     return f"it failed {times}, and is tried again after {when}: {item.reason}"
-
-
-def _fleet_in_force(connection: Connection, source: str) -> Spec:
-    """The Fleet's rules as last applied."""
-    record = load_records(connection, [address("fleet", "fleet", "", source)])
-    specs = load_specs(connection, [item.digest for item in record.values() if item.source == source])
-    return next(iter(specs.values()), {})
 
 
 def expiry_s(desired: Desired) -> float:

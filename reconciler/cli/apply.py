@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from reconciler import applying
+from reconciler import applying, gating
 from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
 from reconciler.cli.plan import planning_options
@@ -73,7 +73,11 @@ def apply(
 @click.argument("run")
 @common
 def resume(installation: Installation, as_json: bool, run: str) -> int:
-    """Take a paused or interrupted run to its end."""
+    """Take a paused or interrupted run to its end; or end a pause, by its id or its scope. RUN is one of these."""
+    if ended := gating.unpause(installation, run):
+        ids = [pause.id for pause in ended]
+        click.echo(json.dumps({"resumed": ids}) if as_json else f"{', '.join(pause.scope for pause in ended)} goes on")
+        return 0
     return _finished(installation, _resumed(installation, run, as_json=as_json), as_json=as_json)
 
 

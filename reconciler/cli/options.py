@@ -17,6 +17,7 @@ from reconciler.errors import OctofleetError
 from reconciler.index.file import Damaged
 from reconciler.logs import choose
 from reconciler.tracing import enable_if_asked
+from reconciler.types.duration import seconds_of
 from reconciler.types.problem import Problem, Severity
 from reconciler.wiring import default_data_dir, open_installation
 
@@ -52,6 +53,19 @@ def common(command: Command) -> Command:
             installation.close()
 
     return wrapped
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """`90s`, `30m`, `4h`, `7d`, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Fails with a usage error."""
+        try:
+            return value if isinstance(value, float) else seconds_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def repository_options(command: Command) -> Command:

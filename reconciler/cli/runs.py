@@ -5,13 +5,15 @@ import time
 
 import click
 
-from reconciler import applying
-from reconciler.cli.options import common
+from reconciler import applying, gating
+from reconciler.cli.options import Duration, common
 from reconciler.errors import Refused
 from reconciler.report.text import printable
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
 from reconciler.wiring import Installation
+
+DAY_S = 86_400.0
 
 
 def stamp(at: float) -> str:
@@ -113,12 +115,21 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
 
 
 @click.command()
-@click.argument("run")
+@click.argument("what")
+@click.option("--for", "for_s", type=Duration(), help="With a scope: for how long.  [default: 1d]")
 @click.option("--reason", required=True, help="Why; recorded.")
 @common
-def pause(installation: Installation, as_json: bool, run: str, reason: str) -> int:
-    """Begin nothing more of a run until it is resumed."""
-    found = run_named(installation, run)
+def pause(installation: Installation, as_json: bool, what: str, for_s: float | None, reason: str) -> int:
+    """Begin nothing more of a run until it is resumed; or nothing in a scope for a while. WHAT is a run, `fleet`, tenant/NAME, host/TENANT/NAME or
+    driver/kind/tenant/name, with * and ?."""
+    if what == "fleet" or "/" in what:
+        made = gating.pause(installation, what, DAY_S if for_s is None else for_s, reason)
+        said = {"pause": made.id, "scope": made.scope, "until": made.until}
+        click.echo(json.dumps(said) if as_json else f"{what} is paused until {stamp(made.until)}; octofleet resume {made.id} goes on")
+        return 0
+    if for_s is not None:
+        raise click.UsageError("a run is paused until it is resumed: --for is for scopes")
+    found = run_named(installation, what)
     applying.pause(installation, found.id, reason)
     how = "was paused already, and has a new reason now" if found.state == "paused" else "is paused"
     click.echo(

@@ -80,7 +80,8 @@ class Missing:
             return f"{self.rejected}: {what}"
         have = f"; so far: {', '.join(self.have)}" if self.have else ""
         author = ", who is not the author," if self.rule.not_author else ""
-        return f"{self.rule.name}: {self.rule.count} of {self.rule.who}{author} must approve {what}{have}"
+        number = f"{self.rule.count} people: " if self.rule.count > 1 else ""
+        return f"{self.rule.name}: {number}{self.rule.who}{author} must approve {what}{have}"
 
 
 def rules_of(fleet: Spec) -> tuple[ApprovalRule, ...]:

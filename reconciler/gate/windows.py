@@ -117,14 +117,23 @@ def closed(windows: Sequence[Window], subject: Subject, now: float, overridden: 
     without = frozenset(overridden)
     mine = [window for window in windows if window.is_about(subject)]
     for window in mine:
-        if window.freeze and window.address not in without and (span := _span(window, now)) is not None:
-            return _closed(window, f"the freeze {window.name} is on", span[1])
+        if window.freeze and window.address not in without and (on := opens(window, now)) is not None:
+            return on
     opening = [window for window in mine if not window.freeze]
-    if not opening or any(window.address in without or _span(window, now) for window in opening):
+    waits = [None if window.address in without else opens(window, now) for window in opening]
+    return min((wait for wait in waits if wait is not None), key=lambda wait: wait.until, default=None) if all(waits) else None
+
+
+def opens(window: Window, now: float) -> Closed | None:
+    """Whether a window by itself keeps what it is about, and until when."""
+    span = _span(window, now)
+    if window.freeze:
+        return None if span is None else _closed(window, f"the freeze {window.name} is on", span[1])
+    if span is not None:
         return None
-    first, begins = min(((window, _next(window, now)) for window in opening), key=lambda found: found[1])
+    begins = _next(window, now)
     rest = ", and no time of it is left" if begins >= now + FAR_S else ""
-    return _closed(first, f"the maintenance window {first.name} is closed{rest}", begins)
+    return _closed(window, f"the maintenance window {window.name} is closed{rest}", begins)
 
 
 def _closed(window: Window, reason: str, until: float) -> Closed:

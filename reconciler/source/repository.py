@@ -128,6 +128,21 @@ class Repository:
             raise self._broken("part of the history", error) from error
         return str(found) if found else None
 
+    def authors(self, base: str | None, commit: str) -> set[str]:
+        """The e-mail addresses of who wrote or made the commits that a commit has and the base has not; without a base, of the commit alone."""
+        found = set()
+        try:
+            walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
+            if base is not None:
+                walker.hide(pygit2.Oid(hex=self.commit(base).id))
+            for item in walker:
+                found |= {item.author.email, item.committer.email}
+                if base is None:
+                    break
+        except (pygit2.GitError, KeyError) as error:
+            raise self._broken("part of the history", error) from error
+        return {address.lower() for address in found}
+
     def branches(self) -> dict[str, str]:
         """Local branches and the commits that they point to."""
         found = {}

@@ -1,6 +1,6 @@
 """What people said of changes. Functions on a connection; the caller owns the transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from reconciler.gate.approvals import Approval
 from reconciler.store.engine import Connection, insert
@@ -15,11 +15,10 @@ def save_approval(connection: Connection, plan: str, made: Approval) -> None:
     connection.run_many(insert("approved", ("approval", "change")), [(made.id, change) for change in sorted(made.changes)])
 
 
-def standing(connection: Connection, changes: Sequence[str], now: float) -> list[Approval]:
-    """What was said of any of these changes (digests) and has neither expired nor served a run, the oldest first."""
-    ids = {of for (of,) in connection.rows_in("SELECT DISTINCT approval FROM approved WHERE change IN (...)", sorted(set(changes)))}
-    query = "SELECT id, identity, at, expires_at, reason, yes FROM approval WHERE run = '' AND expires_at > ? AND id IN (...)"
-    rows = sorted(connection.rows_in(query, sorted(ids), (now,)), key=lambda row: (row[2], row[0]))
+def standing(connection: Connection, now: float) -> list[Approval]:
+    """What was said and has neither expired nor served a run, the oldest first."""
+    query = "SELECT id, identity, at, expires_at, reason, yes FROM approval WHERE run = '' AND expires_at > ? ORDER BY at, id"
+    rows = list(connection.rows(query, (now,)))
     seen: dict[str, set[str]] = {}
     for of, change in connection.rows_in("SELECT approval, change FROM approved WHERE approval IN (...)", [row[0] for row in rows]):
         seen.setdefault(of, set()).add(change)

@@ -11,7 +11,7 @@ import msgspec
 
 from reconciler.store.engine import Connection, upsert
 from reconciler.types.canonical import digest, pack, unpack
-from reconciler.types.resource import Recorded, Rules, parts
+from reconciler.types.resource import Recorded, Rules, address, parts
 from reconciler.types.values import Spec
 
 COLUMNS = ("address", "source", "digest", "rules", "group", "external_id", "observed_digest", "commit")
@@ -78,6 +78,13 @@ def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
     seqs = {of: connection.scalar(NEXT, (of,)) for of in sorted({of for of, _ in touched})}
     query = upsert("touched", ("source", "group", "seq"), key=2)
     connection.run_many(query, [(of, group, seqs[of]) for of, group in sorted(touched)])
+
+
+def fleet_in_force(connection: Connection, source: str) -> Spec:
+    """The Fleet's rules as last applied."""
+    record = load_records(connection, [address("fleet", "fleet", "", source)])
+    specs = load_specs(connection, [item.digest for item in record.values() if item.source == source])
+    return next(iter(specs.values()), {})
 
 
 def rollouts(connection: Connection, source: str, groups: Sequence[str]) -> dict[str, Spec]:

@@ -40,7 +40,7 @@ def test_what_a_fleet_that_says_nothing_asks_for() -> None:
     (found,) = missing(UNLESS_SAID, [lost, cheap], [], NOW)
     assert (
         found.number == 1
-        and "1 of somebody with the role approver must approve 1 change, the first is memory/machine/shop/a" in found.message
+        and "destructive: somebody with the role approver must approve 1 change, the first is memory/machine/shop/a" in found.message
     )
     assert missing(UNLESS_SAID, [lost, cheap], [word("local:ada", lost)], NOW) == []
 

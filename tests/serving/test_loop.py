@@ -160,7 +160,7 @@ def test_a_destructive_plan_waits_for_a_person_and_goes_on_when_approved(site: S
     site.settle()
     site.repo.commit({"host-1.yaml": None})
     said = site.round()
-    assert said.code == "approval" and "destroys" in said.note and site.runs() == ["done"]
+    assert said.code == "approval" and "must approve" in said.note and site.runs() == ["done"]
     again = site.round()
     assert (again.code, again.about, again.note, again.next) == (said.code, said.about, said.note, said.next)
     with site.store.read() as connection:

@@ -1,0 +1,119 @@
+"""`octofleet gates`, `override`, `approve`, `reject` and `promote`."""
+
+import json
+
+import click
+
+from reconciler import gating
+from reconciler.applying import find
+from reconciler.cli.options import Duration, common
+from reconciler.cli.runs import run_named, stamp
+from reconciler.gate.windows import Closed, Window, opens
+from reconciler.report.text import printable
+from reconciler.report.view import counted
+from reconciler.wiring import Installation
+
+
+@click.command()
+@common
+def gates(installation: Installation, as_json: bool) -> int:
+    """Show what keeps changes from beginning: windows, freezes, pauses, overrides."""
+    found = gating.standing(installation)
+    rows = [
+        (source, window, opens(window, found.now), (found.gates.overridden or {}).get((source, window.address)))
+        for source, windows in sorted(found.gates.windows.items())
+        for window in windows
+    ]
+    if as_json:
+        pauses = [
+            {"id": p.id, "scope": p.scope, "by": p.identity, "at": p.at, "until": p.until, "reason": p.reason} for p in found.gates.pauses
+        ]
+        click.echo(json.dumps({"windows": [_document(*row) for row in rows], "pauses": pauses}, indent=2))
+        return 0
+    for _, window, closed, overridden in rows:
+        click.echo(_line(window, closed, overridden))
+    for item in found.gates.pauses:
+        click.echo(
+            f"{item.scope} is paused by {item.identity} until {stamp(item.until)}: {printable(item.reason)} (octofleet resume {item.id})"
+        )
+    if not rows and not found.gates.pauses:
+        click.echo("nothing keeps changes from beginning")
+    return 0
+
+
+def _document(source: str, window: Window, closed: Closed | None, overridden: float | None) -> dict[str, object]:
+    state: dict[str, object] = {"open": closed is None, "until": closed.until if closed else None, "overriddenUntil": overridden}
+    return state | {"source": source, "address": window.address, "name": window.name, "mode": "freeze" if window.freeze else "open"}
+
+
+def _line(window: Window, closed: Closed | None, overridden: float | None) -> str:
+    kind = "freeze" if window.freeze else "window"
+    state = "lets changes begin now" if closed is None else f"keeps what it is about until {stamp(closed.until)}"
+    return f"{kind} {window.name}: {state}" + (f"; it does not count until {stamp(overridden)}" if overridden else "")
+
+
+@click.command()
+@click.argument("window")
+@click.option("--for", "for_s", type=Duration(), help="For how long the window does not count: 30m, 2h.")
+@click.option("--end", is_flag=True, help="It counts again.")
+@click.option("--reason", required=True, help="Why; recorded.")
+@common
+def override(installation: Installation, as_json: bool, window: str, for_s: float | None, end: bool, reason: str) -> int:
+    """Have a maintenance window or a freeze not count for a while."""
+    if (for_s is None) != end:
+        raise click.UsageError("give --for, or --end")
+    found = gating.override(installation, window, for_s or 0.0, reason)
+    names = [of.name for _, of in found]
+    if as_json:
+        click.echo(json.dumps({"windows": [of.address for _, of in found], "seconds": for_s or 0.0}))
+    else:
+        click.echo(f"{', '.join(names)} " + ("counts again" if end else f"does not count for {for_s:g} s"))
+    return 0
+
+
+@click.command()
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--reason", required=True, help="Why; recorded.")
+@common
+def approve(installation: Installation, as_json: bool, plan_id: str, reason: str) -> int:
+    """Say yes to the changes of a plan, for one run. It holds for the same changes in later plans too."""
+    return _word(installation, plan_id, reason, yes=True, as_json=as_json)
+
+
+@click.command()
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--reason", required=True, help="Why; recorded.")
+@common
+def reject(installation: Installation, as_json: bool, plan_id: str, reason: str) -> int:
+    """Say no to the changes of a plan. Nobody applies them until you approve them, or the word has expired."""
+    return _word(installation, plan_id, reason, yes=False, as_json=as_json)
+
+
+def _word(installation: Installation, plan_id: str, reason: str, *, yes: bool, as_json: bool) -> int:
+    made = gating.approve(installation, find(installation, plan_id), reason, yes=yes)
+    if as_json:
+        said = {"id": made.id, "by": made.identity, "approved": yes, "changes": len(made.changes), "expiresAt": made.expires_at}
+        click.echo(json.dumps(said))
+    else:
+        what = "approved" if yes else "rejected"
+        click.echo(f"{counted(len(made.changes), 'change')} {what} by {made.identity}; this stands until {stamp(made.expires_at)}")
+    return 0
+
+
+@click.command()
+@click.argument("run")
+@click.option("--reason", required=True, help="Why; recorded.")
+@click.option("--now", "soaked", is_flag=True, help="Without waiting for the rest of its soak.")
+@click.option("--tenant", help="Only the rollouts of this tenant.")
+@click.option("--track", help="Only this rollout.")
+@common
+def promote(installation: Installation, as_json: bool, run: str, reason: str, soaked: bool, tenant: str | None, track: str | None) -> int:
+    """Have a rollout go on that waits for a person, or was stopped by failures."""
+    found = run_named(installation, run)
+    moved = gating.promoted(installation, found.id, reason, soaked=soaked, tenant=tenant, track=track)
+    if as_json:
+        click.echo(json.dumps({"run": found.id, "promoted": [{"tenant": p.tenant, "track": p.track, "phase": p.title} for p in moved]}))
+    else:
+        for phase in moved:
+            click.echo(f"run {found.id}: {phase.title} of {phase.track} ({phase.tenant}) goes on")
+    return 0

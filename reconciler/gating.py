@@ -1,0 +1,126 @@
+"""A person's word about gates: approvals and rejections of plans, promotions of rollouts, pauses of a part of the fleet, overrides of windows.
+
+The edge around `gate`: every word is one transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.errors import Refused
+from reconciler.gate.approvals import Approval, rules_of
+from reconciler.gate.closing import Gates, Pause
+from reconciler.gate.windows import Window
+from reconciler.identity.local import whoami
+from reconciler.store.approvals import save_approval
+from reconciler.store.engine import Connection
+from reconciler.store.followed import ask
+from reconciler.store.gates import end_overrides, end_pauses, load_gates, new_id, save_override, save_pause
+from reconciler.store.phases import PhaseRow, promote
+from reconciler.store.plans import load_plan, plan_head
+from reconciler.store.records import fleet_in_force
+from reconciler.store.runs import load_run, write_log
+from reconciler.types.duration import seconds_of
+from reconciler.types.plan import Plan
+from reconciler.wiring import Installation
+
+APPROVAL_S = 7 * 86_400.0
+
+
+def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True) -> Approval:
+    """Somebody speaks of all changes of a plan, which he has seen."""
+    now = connection.now()
+    said = fleet_in_force(connection, plan.source).get("approvalExpiry")
+    made = Approval(
+        id=new_id(),
+        identity=whoami(),
+        at=now,
+        expires_at=now + (seconds_of(said) if said else APPROVAL_S),
+        reason=reason,
+        changes=frozenset(change.digest for change in plan.changes),
+        yes=yes,
+    )
+    save_approval(connection, plan.id, made)
+    return made
+
+
+def approve(installation: Installation, row: int, reason: str, *, yes: bool) -> Approval:
+    """Approve or reject a stored plan. Raises `Refused` for one that changes nothing or that a guard refuses."""
+    with installation.store.write() as connection:
+        plan = load_plan(connection, row)
+        if not plan.changes:
+            raise Refused(f"plan {plan.id[:12]} changes nothing", hint="octofleet plan makes a new one", code="nothing-to-approve")
+        ask(connection, plan_head(connection, row).location)  # whoever follows the repository goes on at once
+        return word(connection, plan, reason, yes=yes)
+
+
+def promoted(
+    installation: Installation, run_id: str, reason: str, *, soaked: bool, tenant: str | None, track: str | None
+) -> list[PhaseRow]:
+    """Have a run's rollouts go on. Raises `Refused` if none waits for that."""
+    with installation.store.write() as connection:
+        run = load_run(connection, run_id)
+        if run is None or run.ended_at is not None:
+            raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
+        now = connection.now()
+        moved = promote(connection, run_id, now, soaked=soaked, tenant=tenant, track=track)
+        if not moved:
+            raise Refused(
+                f"no rollout of run {run_id} waits for a person", hint="octofleet status --why says what it waits for", code="not-held"
+            )
+        lines = [(0, now, f"promoted by {whoami()}: {phase.tenant}, {phase.title}: {reason}") for phase in moved]
+        write_log(connection, run_id, lines)
+    return moved
+
+
+def pause(installation: Installation, scope: str, for_s: float, reason: str, source: str = "") -> Pause:
+    """Begin nothing in a scope (`fleet`: nowhere) for so many seconds."""
+    with installation.store.write() as connection:
+        now = connection.now()
+        made = Pause(id=new_id(), source=source, scope=scope, identity=whoami(), at=now, until=now + for_s, reason=reason)
+        save_pause(connection, made)
+    return made
+
+
+def unpause(installation: Installation, which: str) -> list[Pause]:
+    """End the pauses with this id or scope."""
+    with installation.store.write() as connection:
+        return end_pauses(connection, which)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All gates of steps, and the time that they were asked at."""
+
+    gates: Gates
+    now: float
+
+
+def standing(installation: Installation) -> Standing:
+    """What is in force now."""
+    with installation.store.read() as connection:
+        return Standing(gates=load_gates(connection), now=connection.now())
+
+
+def override(installation: Installation, name: str, for_s: float, reason: str) -> Sequence[tuple[str, Window]]:
+    """Have a window (`shop/nights`, or its address) not count for so many seconds; for 0, count again. Gives the source and the window of each that
+    has this name. Raises `Refused` if none has."""
+    with installation.store.write() as connection:
+        found = [
+            (of, window)
+            for of, windows in load_gates(connection).windows.items()
+            for window in windows
+            if name in (window.name, window.address)
+        ]
+        if not found:
+            raise Refused(f"no window {name} is in force", hint="octofleet gates lists them", code="no-window")
+        for source, window in found:
+            if for_s:
+                save_override(connection, source, window.address, whoami(), connection.now() + for_s, reason)
+            else:
+                end_overrides(connection, source, window.address)
+    return found
+
+
+def rules_in_force(connection: Connection, source: str) -> Sequence[object]:
+    """The approval rules of a Fleet."""
+    return rules_of(fleet_in_force(connection, source))
