@@ -114,7 +114,7 @@ def missing(
     may: May = lambda identity, tenant: True,
 ) -> list[Missing]:
     """What is still wanted before these changes may be applied; empty if nothing is. A rejection stands against a change until the same person approves it."""
-    standing = [approval for approval in approvals if approval.at <= now < approval.expires_at]
+    standing = [approval for approval in approvals if now < approval.expires_at]
     words: dict[str, dict[str, Approval]] = {}
     for approval in sorted(standing, key=lambda item: item.at):
         for change in approval.changes:
