@@ -63,7 +63,7 @@ class Connection(ABC):
         return found[0] if found else None
 
     def rows_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query with an `IN (...)`, which stands for the values, some at a time; `params` come before them."""
+        """The rows of a query with a `(...)`, which stands for the values (see `spread`), some at a time; `params` come before them."""
         for part in chunks(values):
             text, spread_out = spread(sql, part)
             yield from self.rows(text, (*params, *spread_out))
@@ -77,7 +77,7 @@ class Connection(ABC):
         return int(self._execute(sql, params).rowcount)
 
     def run_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> None:
-        """Run a statement with an `IN (...)`, which stands for the values, some at a time; `params` come before them."""
+        """Run a statement with a `(...)`, which stands for the values (see `spread`), some at a time; `params` come before them."""
         for part in chunks(values):
             text, spread_out = spread(sql, part)
             self.run(text, (*params, *spread_out))
@@ -104,8 +104,8 @@ class Database(ABC):
         """Begin a transaction. `alone`: beside no other such one; `migration`: neither beside one, and it waits longer for it."""
 
     @abstractmethod
-    def commit(self, raw: Any) -> None:
-        """End the transaction. Raises if it was not committed."""
+    def commit(self, connection: Connection) -> None:
+        """End its transaction. Raises if it was not committed."""
 
     @abstractmethod
     def undo(self, raw: Any) -> bool:

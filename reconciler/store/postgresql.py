@@ -3,6 +3,7 @@
 Settings of a transaction are given when it begins and end with it (`SET LOCAL`), so that a pooler between may share connections.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -38,6 +39,7 @@ ALONE = int.from_bytes(b"octoflt", "big")
 """The advisory lock of whoever writes alone, migrations included."""
 MOST_ROWS = 64
 """How many rows are sent at once: psycopg remembers texts of up to 4 KiB, and would parse longer ones each time."""
+CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 IDLE_MS = {"write": 5_000, "alone": 60_000}
 """How long a writer may do nothing before the server ends it: it may be frozen, or cut off, while others wait for what it has locked."""
 MIGRATION_WAIT_MS = 600_000
@@ -66,34 +68,70 @@ class _Text(StrDumper):
 
 
 class PostgresqlConnection(Connection):
-    """On psycopg. The server's clock is everybody's."""
+    """On psycopg. The server's clock is everybody's: `now` is when the transaction began by it.
 
-    __slots__ = ()
+    With `later`, statements that give no rows wait, and go with the next that does, or with the commit: one message, which the server takes whole or not
+    at all. So a writer that is frozen or cut off has nothing half sent, and holds what it has locked no longer than it needs.
+    """
+
+    __slots__ = ("_began", "_later", "_now")
 
     kind = "postgresql"
 
+    def __init__(self, raw: psycopg.Connection[Any], now: float, *, later: bool = False) -> None:
+        super().__init__(raw)
+        self._now, self._began = now, time.monotonic()
+        self._later: list[str] | None = [] if later else None
+
     def now(self) -> float:
         """The server's clock."""
-        (found,) = self._raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
-        return float(found)
+        return self._now + time.monotonic() - self._began
 
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
-        return self._raw.execute(_placed(sql), params, binary=True)
+        if not self._later:
+            return self._raw.execute(_placed(sql), params, binary=True)
+        return self.send(self._literal(sql, params))
+
+    def run(self, sql: str, params: Sequence[object] = ()) -> None:
+        """Perhaps later; errors show then."""
+        if self._later is None:
+            self._execute(sql, params)
+        else:
+            self._later.append(self._literal(sql, params))
+
+    def _literal(self, sql: str, params: Sequence[object]) -> str:
+        return psycopg.ClientCursor(self._raw).mogrify(_placed(sql), params)
+
+    def send(self, last: str) -> Any:
+        """What waits, and a last statement after it: a cursor after that one."""
+        cursor = self._raw.execute("; ".join([*(self._later or ()), last]).encode(), prepare=False)
+        if self._later:
+            self._later.clear()
+        while cursor.nextset():
+            pass
+        return cursor
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Sent in one go, without waiting for each. Rows to insert go into one statement, many at a time: of several with one key, the last."""
         left = iter(rows)
         while part := list(islice(left, MOST_ROWS)):
             if not sql.startswith("INSERT"):
-                with self._raw.cursor() as cursor:
-                    cursor.executemany(_placed(sql), part)
+                self._run_each(sql, part)
                 continue
             if number := keys(sql):
                 part = list({tuple(row[:number]): row for row in part}.values())
             while part:
                 some = 1 << (len(part).bit_length() - 1)
-                self._execute(multiplied(sql, some), [value for row in part[:some] for value in row])
+                self.run(multiplied(sql, some), [value for row in part[:some] for value in row])
                 part = part[some:]
+
+    def _run_each(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        if self._later is not None:
+            for row in rows:
+                self.run(sql, row)
+            return
+        with self._raw.cursor() as cursor:
+            cursor.executemany(_placed(sql), rows)
 
 
 @lru_cache(maxsize=1024)
@@ -126,14 +164,17 @@ class Postgresql(Database):
 
     def begin(self, raw: psycopg.Connection[Any], access: Access) -> Connection:
         """One message to the server; whoever wants to be alone waits here."""
-        raw.execute(_begin(access))
-        return PostgresqlConnection(raw)
+        cursor = raw.execute(f"{_begin(access)}; {CLOCK}".encode(), prepare=False)
+        while cursor.nextset():
+            pass
+        (now,) = cursor.fetchone() or (0.0,)
+        return PostgresqlConnection(raw, now, later=access == "write")
 
-    def commit(self, raw: psycopg.Connection[Any]) -> None:
-        """Not of a transaction in which a statement failed."""
-        if raw.info.transaction_status == TransactionStatus.INERROR:  # COMMIT would undo it and say nothing
+    def commit(self, connection: Connection) -> None:
+        """Not of a transaction in which a statement failed: the server undoes it and calls that no error."""
+        assert isinstance(connection, PostgresqlConnection)
+        if connection.send("COMMIT").statusmessage != "COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("a statement failed, and the transaction went on")
-        raw.execute("COMMIT")
 
     def undo(self, raw: psycopg.Connection[Any]) -> bool:
         """The connection is used again if the server says that it did."""

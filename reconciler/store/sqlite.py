@@ -25,7 +25,7 @@ class SqliteConnection(Connection):
         return time.time()
 
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
-        return self._raw.execute(sql.removesuffix(" FOR UPDATE"), params)
+        return self._raw.execute(sql.partition(" FOR UPDATE")[0], params)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """One after the other."""
@@ -62,9 +62,9 @@ class Sqlite(Database):
         raw.execute(BEGIN[access])
         return SqliteConnection(raw)
 
-    def commit(self, raw: sqlite3.Connection) -> None:
+    def commit(self, connection: Connection) -> None:
         """On the disk when it returns."""
-        raw.execute("COMMIT")
+        connection.run("COMMIT")
 
     def undo(self, raw: sqlite3.Connection) -> bool:
         """Also while a query of it is still open; the connection is not used again."""

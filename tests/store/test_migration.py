@@ -50,8 +50,9 @@ def unopened(url: str) -> Iterator[Connection]:
     found = _database(url)
     raw = found.connect()
     try:
-        yield found.begin(raw, "write")
-        found.commit(raw)
+        connection = found.begin(raw, "write")
+        yield connection
+        found.commit(connection)
     finally:
         found.close(raw)
 
