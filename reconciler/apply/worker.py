@@ -37,7 +37,7 @@ RECORD_PLACES = 4
 """Steps that change the record alone, at once."""
 MOST_AT_ONCE = 50
 IDLE_S = 1.0
-GATHER_S = 0.03
+GATHER_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

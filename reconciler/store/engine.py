@@ -63,7 +63,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, access: Access) -> Iterator[Connection]:
-        with self._speaking():
+        with self._speaking(), self._database.turn(access):
             raw, connection = self._begun(access)
             try:
                 yield connection

@@ -51,13 +51,6 @@ def _spread(sql: str, number: int, columns: int) -> str:
     return sql.replace("(...)", f"({places})")
 
 
-@lru_cache(maxsize=1024)
-def multiplied(sql: str, number: int) -> str:
-    """An `insert` or `upsert` for so many rows."""
-    head, places, tail = sql.partition(f"({sql[sql.index('VALUES (') + 8 : sql.index(')', sql.index('VALUES ('))]})")
-    return f"{head}{', '.join([places] * number)}{tail}"
-
-
 def keys(sql: str) -> int:
     """How many columns are the key of an `upsert`; 0 for an `insert`."""
     _, found, rest = sql.partition(" ON CONFLICT (")

@@ -2,9 +2,10 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from reconciler import wal
@@ -44,7 +45,7 @@ class Sqlite(Database):
         if scheme != "sqlite" or path in ("", ":memory:"):
             hint = "write it as sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
             raise OctofleetError("the setting database_url cannot be used: it names no SQLite file", hint=hint, code="settings")
-        self.name, self._path = url, Path(path).absolute()
+        self.name, self._path, self._writing = url, Path(path).absolute(), Lock()
 
     def connect(self) -> sqlite3.Connection:
         """With a journal beside the file, so that readers and a writer do not wait for each other."""
@@ -56,6 +57,16 @@ class Sqlite(Database):
             self.close(raw)
             raise
         return raw
+
+    @contextmanager
+    def turn(self, access: Access) -> Iterator[None]:
+        """Writers of this process in turn: SQLite itself has whoever waits look again, after pauses that grow."""
+        mine = access != "read" and self._writing.acquire(timeout=common.WAIT_MS / 1000)
+        try:
+            yield
+        finally:
+            if mine:
+                self._writing.release()
 
     def begin(self, raw: sqlite3.Connection, access: Access) -> Connection:
         """Every writer is alone."""

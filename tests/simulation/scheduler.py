@@ -182,10 +182,17 @@ class Lock:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler, self._taken = scheduler, False
 
-    def __enter__(self) -> None:
+    def acquire(self) -> None:
         if self._taken:
             self._scheduler.switch(until=lambda: not self._taken)
         self._taken = True
+
+    def release(self) -> None:
+        assert self._taken, "nobody has it"
+        self._taken = False
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(self, *_: object) -> None:
         self._taken = False
