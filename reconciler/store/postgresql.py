@@ -41,6 +41,7 @@ ALONE = int.from_bytes(b"octoflt", "big")
 MOST_ROWS = 1000
 """How many rows are sent at once."""
 ROWS = "FROM jsonb_array_elements(?::jsonb) AS item"
+SQL_TYPES = {float: "float8", int: "int8", bool: "boolean"}
 NO_CHARACTER = "\ufffd"
 """PostgreSQL's text holds every character but one, which what engines print may have: this one stands for it."""
 CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -140,22 +141,27 @@ class PostgresqlConnection(Connection):
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, ...], str]:
-    """Rows as one parameter: it costs a twentieth of what a parameter for each value does. SQL of each column, and the JSON that it reads."""
-    first = [next((value for value in column if value is not None), None) for column in zip(*rows, strict=True)]
-    if any(isinstance(value, bytes) for value in first):
+    """Rows as one parameter, which costs a twentieth of one for each value: SQL for each column, and the JSON that it reads."""
+    kinds = [{*map(type, column)} - {type(None)} for column in zip(*rows, strict=True)]
+    if any(bytes in kind for kind in kinds):
         rows = [[value.hex() if isinstance(value, bytes) else value for value in row] for row in rows]
     data = msgspec.json.encode(rows).decode()
     if "\\u0000" in data:
-        data = msgspec.json.encode([[value.replace("\0", NO_CHARACTER) if isinstance(value, str) else value for value in row] for row in rows]).decode()
-    return tuple(_column(number, type(value)) for number, value in enumerate(first)), data
+        data = msgspec.json.encode([[_text(value) for value in row] for row in rows]).decode()
+    return tuple(_column(number, kind) for number, kind in enumerate(kinds)), data
 
 
-def _column(number: int, kind: type) -> str:
-    text = f"(item->>{number})"
-    if issubclass(kind, bytes):
-        return f"decode{text[:-1]}, 'hex')"
-    known = {int: f"{text}::int8", float: f"{text}::float8", bool: f"{text}::boolean", type(None): "NULL"}
-    return known.get(kind, text)
+def _text(value: Any) -> Any:
+    return value.replace("\0", NO_CHARACTER) if isinstance(value, str) else value
+
+
+def _column(number: int, kinds: set[type]) -> str:
+    if not kinds:
+        return "NULL"
+    if bytes in kinds:
+        return f"decode(item->>{number}, 'hex')"
+    sql = next((sql for kind, sql in SQL_TYPES.items() if kind in kinds), "text")
+    return f"(item->>{number})::{sql}"
 
 
 @lru_cache(maxsize=1024)
