@@ -46,6 +46,11 @@ class Connection(ABC):
 
     def grown(self, *tables: str) -> None:
         """Many rows have come into these: where plans of queries follow from statistics, make new ones now."""
+        del tables
+
+    @abstractmethod
+    def commit(self) -> None:
+        """End the transaction. Raises if it was not committed."""
 
     @abstractmethod
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
@@ -114,10 +119,6 @@ class Database(ABC):
     @abstractmethod
     def begin(self, raw: Any, access: Access) -> Connection:
         """Begin a transaction. `alone`: beside no other such one; `migration`: neither beside one, and it waits longer for it."""
-
-    @abstractmethod
-    def commit(self, connection: Connection) -> None:
-        """End its transaction. Raises if it was not committed."""
 
     @abstractmethod
     def undo(self, raw: Any) -> bool:

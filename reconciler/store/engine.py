@@ -71,7 +71,7 @@ class Store:
                 self._give_back(raw, usable=self._database.undo(raw))
                 raise
             try:
-                self._database.commit(connection)
+                connection.commit()
             except BaseException as error:
                 self._give_back(raw, usable=False)
                 if isinstance(error, self._database.errors):

@@ -38,8 +38,8 @@ DEFAULTS = {
 SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key")
 ALONE = int.from_bytes(b"octoflt", "big")
 """The advisory lock of whoever writes alone, migrations included."""
-MOST_ROWS = 1000
-"""How many rows are sent at once."""
+MOST_ROWS, MOST_CHARACTERS = 500, 10_000_000
+"""How many rows are sent at once, and how much of JSON they are at most: PostgreSQL takes 256 MB."""
 ROWS = "FROM jsonb_array_elements(?::jsonb) AS item"
 SQL_TYPES = {float: "float8", int: "int8", bool: "boolean"}
 NO_CHARACTER = "\ufffd"
@@ -71,7 +71,7 @@ class _Text(StrDumper):
 
 
 class PostgresqlConnection(Connection):
-    """On psycopg. The server's clock is everybody's: `now` is when the transaction began by it.
+    """On psycopg. The server's clock is everybody's: read when the transaction begins (`now`), and counted on from there.
 
     With `later`, statements that give no rows wait, and go with the next that does, or with the commit: one message, which the server takes whole or not
     at all. So a writer that is frozen or cut off has nothing half sent, and holds what it has locked no longer than it needs.
@@ -93,7 +93,8 @@ class PostgresqlConnection(Connection):
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
         if not self._later:
             return self._raw.execute(_placed(sql), params, binary=True)
-        return self.send(self._literal(sql, params))
+        statements, self._later = [*self._later, self._literal(sql, params)], []
+        return _last(self._raw.execute("; ".join(statements).encode(self._raw.info.encoding), prepare=False))
 
     def run(self, sql: str, params: Sequence[object] = ()) -> None:
         """Perhaps later; errors show then."""
@@ -102,21 +103,17 @@ class PostgresqlConnection(Connection):
         else:
             self._later.append(self._literal(sql, params))
 
+    def commit(self) -> None:
+        """Not of a transaction in which a statement failed: the server undoes it and calls that no error."""
+        if self._execute("COMMIT", ()).statusmessage != "COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction("a statement failed, and the transaction went on")
+
     def grown(self, *tables: str) -> None:
-        """The server would do that by itself after a minute, and read whole tables until then."""
-        self.run(f"ANALYZE {', '.join(tables)}")
+        """The server would do that by itself within minutes, and read whole tables until then."""
+        self.run(f"ANALYZE (SKIP_LOCKED) {', '.join(tables)}")
 
     def _literal(self, sql: str, params: Sequence[object]) -> str:
         return psycopg.ClientCursor(self._raw).mogrify(_placed(sql), params)
-
-    def send(self, last: str) -> Any:
-        """What waits, and a last statement after it: a cursor after that one."""
-        cursor = self._raw.execute("; ".join([*(self._later or ()), last]).encode(), prepare=False)
-        if self._later:
-            self._later.clear()
-        while cursor.nextset():
-            pass
-        return cursor
 
     def _spread(self, sql: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         if not isinstance(values[0], tuple):
@@ -127,17 +124,41 @@ class PostgresqlConnection(Connection):
         return sql.replace("(...)", f"(SELECT {columns} {ROWS})"), [data]
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        """Rows to insert go into one statement, many at a time: of several with one key, the last."""
+        """Sent in one go, without waiting for each. Rows to insert go into one statement, many at a time: of several with one key, the last."""
         left = iter(rows)
         while part := list(islice(left, MOST_ROWS)):
             if not sql.startswith("INSERT"):
-                for row in part:
-                    self.run(sql, row)
+                self._run_each(sql, part)
                 continue
             if number := keys(sql):
                 part = list({tuple(row[:number]): row for row in part}.values())
-            text, data = _table(part)
-            self.run(_selected(sql, text), (data,))
+            self._insert(sql, part)
+
+    def _run_each(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        if self._later is None:
+            with self._raw.cursor() as cursor:
+                cursor.executemany(_placed(sql), rows)
+        else:
+            self._later += [self._literal(sql, row) for row in rows]
+
+    def _insert(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        if len(rows) == 1:
+            self.run(sql, rows[0])
+            return
+        columns, data = _table(rows)
+        if len(data) <= MOST_CHARACTERS:
+            self.run(_selected(sql, columns), (data,))
+            return
+        half = len(rows) // 2
+        self._insert(sql, rows[:half])
+        self._insert(sql, rows[half:])
+
+
+def _last(cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[Any]:
+    """After the last of several statements."""
+    while cursor.nextset():
+        pass
+    return cursor
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, ...], str]:
@@ -204,17 +225,8 @@ class Postgresql(Database):
 
     def begin(self, raw: psycopg.Connection[Any], access: Access) -> Connection:
         """One message to the server; whoever wants to be alone waits here."""
-        cursor = raw.execute(f"{_begin(access)}; {CLOCK}".encode(), prepare=False)
-        while cursor.nextset():
-            pass
-        (now,) = cursor.fetchone() or (0.0,)
+        (now,) = _last(raw.execute(f"{_begin(access)}; {CLOCK}".encode(), prepare=False)).fetchone() or (0.0,)
         return PostgresqlConnection(raw, now, later=access == "write")
-
-    def commit(self, connection: Connection) -> None:
-        """Not of a transaction in which a statement failed: the server undoes it and calls that no error."""
-        assert isinstance(connection, PostgresqlConnection)
-        if connection.send("COMMIT").statusmessage != "COMMIT":
-            raise psycopg.errors.InFailedSqlTransaction("a statement failed, and the transaction went on")
 
     def undo(self, raw: psycopg.Connection[Any]) -> bool:
         """The connection is used again if the server says that it did."""

@@ -28,6 +28,10 @@ class SqliteConnection(Connection):
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
         return self._raw.execute(sql.partition(" FOR UPDATE")[0], params)
 
+    def commit(self) -> None:
+        """On the disk when it returns."""
+        self._raw.execute("COMMIT")
+
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """One after the other."""
         self._raw.executemany(sql, rows)
@@ -72,10 +76,6 @@ class Sqlite(Database):
         """Every writer is alone."""
         raw.execute(BEGIN[access])
         return SqliteConnection(raw)
-
-    def commit(self, connection: Connection) -> None:
-        """On the disk when it returns."""
-        connection.run("COMMIT")
 
     def undo(self, raw: sqlite3.Connection) -> bool:
         """Also while a query of it is still open; the connection is not used again."""

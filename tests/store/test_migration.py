@@ -52,7 +52,7 @@ def unopened(url: str) -> Iterator[Connection]:
     try:
         connection = found.begin(raw, "write")
         yield connection
-        found.commit(connection)
+        connection.commit()
     finally:
         found.close(raw)
 
