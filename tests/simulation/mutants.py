@@ -36,6 +36,7 @@ MUTANTS = (
     Mutant("resumes without looking", "apply/attempt.py", "self._end(self._check(driver, addresses, context))",
            "self._end({} if self.begun else self._check(driver, addresses, context))"),
     Mutant("a lane counts twice", "store/journal.py", "SET open = open - column5", "SET open = open - 2 * column5"),
+    Mutant("a step ends with its first change", "store/journal.py", "item.step = seq AND status = ''", "item.step = seq AND status = 'none'"),
     Mutant("ignores the wave", "store/leases.py", "first.setdefault(tenant, wave) == wave", "first.setdefault(tenant, wave) <= wave"),
     Mutant("begins though the run is stopped", "store/journal.py", 'found.run_state if stopped else ""', '""'),
     Mutant("a hold goes with its change", "store/journal.py", "    back_off(connection, statuses, now)\n",
