@@ -29,6 +29,7 @@ from reconciler.types.plan import Plan
 from reconciler.types.resource import Rules
 
 TENANTS = 20
+NOWHERE = Path("/nonexistent")
 
 
 class Noop:
@@ -101,7 +102,7 @@ def main(url: str, steps: int, slots: int) -> None:
         def no(*_: Any) -> Any:
             raise KeyError
 
-        return Context(deadline=0.0, scratch=Path("/nonexistent"), secret=no, export=no, content=no, log=log, checkpoint=checkpoint)
+        return Context(deadline=0.0, scratch=NOWHERE, secret=no, export=no, content=no, log=log, checkpoint=checkpoint)
 
     def over() -> bool:
         with store.read() as connection:

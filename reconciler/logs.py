@@ -5,8 +5,7 @@ Ask for a logger where a line is written, not when a module is imported.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -82,14 +81,11 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-@contextmanager
-def bound(**ids: Any) -> Iterator[None]:
+def bound(**ids: Any) -> AbstractContextManager[object]:
     """Every line that this thread writes in the block has these fields too. Only where more than warnings are logged: each of those names what it is
     about itself."""
     if not enabled("info"):
-        yield
-        return
+        return nullcontext()
     import structlog  # noqa: PLC0415 - see above
 
-    with structlog.contextvars.bound_contextvars(**ids):
-        yield
+    return structlog.contextvars.bound_contextvars(**ids)

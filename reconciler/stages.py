@@ -10,7 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,13 +81,14 @@ def timed(imports_s: float = 0.0) -> Iterator[Timings]:
         _current.reset(token)
 
 
-@contextmanager
-def stage(name: str, about: Mapping[str, object] = NOTHING) -> Iterator[None]:
+def stage(name: str, about: Mapping[str, object] = NOTHING) -> AbstractContextManager[None]:
     """A named part of the work. `about`: which one it is, for a trace; what is put into it until the end counts too."""
     timings = _current.get()
-    if timings is None and not around:
-        yield
-        return
+    return nullcontext() if timings is None and not around else _stage(timings, name, about)
+
+
+@contextmanager
+def _stage(timings: Timings | None, name: str, about: Mapping[str, object]) -> Iterator[None]:
     with ExitStack() as stack:
         for make in around:
             stack.enter_context(make(name, about))

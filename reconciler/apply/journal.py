@@ -7,7 +7,7 @@ would write stays valid as long as nobody has taken their leases away.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Lock
 
 from reconciler.errors import OctofleetError
 from reconciler.events import happened, held
@@ -35,11 +35,10 @@ NOT_WRITTEN = Unavailable("it was not written", hint="run the same command again
 
 @dataclass(slots=True)
 class _Waiting:
-    """`waits`: a thread waits for it, which is woken when it is settled, or when it is that thread's turn to write."""
+    """`turn`: a thread waits for this lock, which is released when the entry is settled, or when it is that thread's turn to write; None: nobody waits."""
 
     entry: Entry
-    woken: Event
-    waits: bool = True
+    turn: "Lock | None"
     settled: bool = False
     verdict: str = ""
     error: Exception | None = NOT_WRITTEN
@@ -56,16 +55,18 @@ class Journal:
         wait: Callable[[float], None] = time.sleep,
         stopped: Callable[[], bool] = lambda: False,
         away: Callable[[OctofleetError], None] = lambda error: None,
-        event: Callable[[], Event] = Event,
+        lock: Callable[[], Lock] = Lock,
     ) -> None:
-        self._away, self._event = away, event
+        self._away, self._new_lock = away, lock
         self._store, self._sleep, self._stopped = store, wait, stopped
         self._waiting: list[_Waiting] = []
         self._lock, self._writing = Lock(), False
 
     def write(self, entry: Entry) -> None:
         """Write one entry; it is durable when this returns. Raises `Fenced`, `Halted`, or `OctofleetError` if the database refuses."""
-        mine = _Waiting(entry, self._event())
+        turn = self._new_lock()
+        turn.acquire()
+        mine = _Waiting(entry, turn)
         with self._lock:
             self._waiting.append(mine)
             my_turn, self._writing = not self._writing, True
@@ -73,8 +74,7 @@ class Journal:
             if my_turn:
                 self._write_waiting()
             if not mine.settled:
-                mine.woken.wait()
-                mine.woken.clear()
+                turn.acquire()
                 my_turn = not mine.settled
         if mine.error is not None:
             raise mine.error
@@ -86,7 +86,7 @@ class Journal:
     def say(self, lease: Lease, text: str) -> None:
         """A line for the log; it is written with what is written next (`flush`)."""
         with self._lock:
-            self._waiting.append(_Waiting(Said(lease=lease, text=text), self._event(), waits=False))
+            self._waiting.append(_Waiting(Said(lease=lease, text=text), None))
 
     def flush(self) -> None:
         """Write the lines that nobody waits for."""
@@ -107,13 +107,14 @@ class Journal:
             finally:
                 for item in batch:
                     item.settled = True
-                    item.woken.set()
+                    if item.turn is not None:
+                        item.turn.release()
         finally:
             with self._lock:
-                heir = next((item for item in self._waiting if item.waits), None)
+                heir = next((item.turn for item in self._waiting if item.turn is not None), None)
                 self._writing = heir is not None
             if heir is not None:
-                heir.woken.set()
+                heir.release()
 
     def _gather(self) -> None:
         """Wait for more to write, as long as more comes."""

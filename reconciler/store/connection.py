@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 from reconciler.errors import OctofleetError
@@ -43,6 +44,14 @@ class Connection(ABC):
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
         """A cursor after the statement: iterable, with `fetchone` and `rowcount`."""
 
+    def grown(self, *tables: str) -> None:
+        """Many rows have come into these: where plans of queries follow from statistics, make new ones now."""
+        del tables
+
+    @abstractmethod
+    def commit(self) -> None:
+        """End the transaction. Raises if it was not committed."""
+
     @abstractmethod
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Run a statement once for each row of parameters. What makes the rows must not use this connection meanwhile."""
@@ -63,10 +72,13 @@ class Connection(ABC):
         return found[0] if found else None
 
     def rows_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query with an `IN (...)`, which stands for the values, some at a time; `params` come before them."""
+        """The rows of a query with a `(...)`, which stands for the values (see `spread`), some at a time; `params` come before them."""
         for part in chunks(values):
-            text, spread_out = spread(sql, part)
+            text, spread_out = self._spread(sql, part)
             yield from self.rows(text, (*params, *spread_out))
+
+    def _spread(self, sql: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return spread(sql, values)
 
     def run(self, sql: str, params: Sequence[object] = ()) -> None:
         """Run a statement that gives no rows."""
@@ -77,9 +89,9 @@ class Connection(ABC):
         return int(self._execute(sql, params).rowcount)
 
     def run_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> None:
-        """Run a statement with an `IN (...)`, which stands for the values, some at a time; `params` come before them."""
+        """Run a statement with a `(...)`, which stands for the values (see `spread`), some at a time; `params` come before them."""
         for part in chunks(values):
-            text, spread_out = spread(sql, part)
+            text, spread_out = self._spread(sql, part)
             self.run(text, (*params, *spread_out))
 
 
@@ -99,13 +111,14 @@ class Database(ABC):
     def connect(self) -> Any:
         """A new raw connection."""
 
+    def turn(self, access: Access) -> AbstractContextManager[None]:
+        """Around a whole transaction: waits for those of this process that the database would have to keep apart."""
+        del access
+        return nullcontext()
+
     @abstractmethod
     def begin(self, raw: Any, access: Access) -> Connection:
         """Begin a transaction. `alone`: beside no other such one; `migration`: neither beside one, and it waits longer for it."""
-
-    @abstractmethod
-    def commit(self, raw: Any) -> None:
-        """End the transaction. Raises if it was not committed."""
 
     @abstractmethod
     def undo(self, raw: Any) -> bool:

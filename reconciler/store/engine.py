@@ -63,7 +63,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, access: Access) -> Iterator[Connection]:
-        with self._speaking():
+        with self._speaking(), self._database.turn(access):
             raw, connection = self._begun(access)
             try:
                 yield connection
@@ -71,7 +71,7 @@ class Store:
                 self._give_back(raw, usable=self._database.undo(raw))
                 raise
             try:
-                self._database.commit(raw)
+                connection.commit()
             except BaseException as error:
                 self._give_back(raw, usable=False)
                 if isinstance(error, self._database.errors):

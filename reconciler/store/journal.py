@@ -100,8 +100,7 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
     step has ended, `paused` or `cancelling` if a step of such a run was to begin; empty for the others."""
     now = connection.now()
     standing = _standing(connection, entries)
-    states = _run_states(connection, {entry.lease.run for entry in entries if isinstance(entry, Begun)})
-    verdicts = [_verdict(entry, standing, states) for entry in entries]
+    verdicts = [_verdict(entry, standing.get(entry.lease.key)) for entry in entries]
     good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict]
     _begin(connection, [entry for entry in good if isinstance(entry, Begun)], now)
     _wait(connection, [entry for entry in good if isinstance(entry, Waits)])
@@ -127,6 +126,7 @@ class _Standing:
     fence: int
     state: str
     owner: str
+    run_state: str
 
 
 def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, int], _Standing]:
@@ -134,7 +134,10 @@ def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[st
     steps: dict[str, set[int]] = {}
     for entry in entries:
         steps.setdefault(entry.lease.run, set()).add(entry.lease.step)
-    query = "SELECT seq, fence, state, owner FROM step WHERE run = ? AND seq IN (...) FOR UPDATE"
+    query = (
+        "SELECT seq, fence, step.state, owner, run.state FROM step JOIN run ON run.id = step.run "
+        "WHERE step.run = ? AND seq IN (...) FOR UPDATE OF step"
+    )
     return {
         (run, seq): _Standing(*standing)
         for run, seqs in sorted(steps.items())
@@ -142,18 +145,13 @@ def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[st
     }
 
 
-def _run_states(connection: Connection, runs: Iterable[str]) -> dict[str, str]:
-    return dict(connection.rows_in("SELECT id, state FROM run WHERE id IN (...)", sorted(runs)))
-
-
-def _verdict(entry: Entry, standing: Mapping[tuple[str, int], _Standing], states: Mapping[str, str]) -> str:
-    found = standing.get(entry.lease.key)
+def _verdict(entry: Entry, found: _Standing | None) -> str:
     if found is None or found.fence != entry.lease.fence:
         return "lost"
     if found.state == "ended" and isinstance(entry, Begun | Waits):
         return "lost"
-    stopped = isinstance(entry, Begun) and found.state == "ready" and states[entry.lease.run] != "running"
-    return states[entry.lease.run] if stopped else ""
+    stopped = isinstance(entry, Begun) and found.state == "ready" and found.run_state != "running"
+    return found.run_state if stopped else ""
 
 
 def _open(connection: Connection, entries: Sequence[Ended]) -> list[Ended]:
@@ -167,7 +165,10 @@ def _open(connection: Connection, entries: Sequence[Ended]) -> list[Ended]:
 
 
 def _begin(connection: Connection, entries: Sequence[Begun], now: float) -> None:
-    query = "UPDATE step SET state = 'started', started_at = coalesce(started_at, ?), note = '' WHERE (run, seq) IN (...)"
+    query = (
+        "UPDATE step SET state = 'started', started_at = coalesce(started_at, ?), note = '' "
+        "FROM (...) AS these WHERE run = column1 AND seq = column2"
+    )
     connection.run_in(query, [entry.lease.key for entry in entries], (now,))
 
 
@@ -189,7 +190,10 @@ def _close_attempts(connection: Connection, ended: Iterable[tuple[Lease, str, st
     for lease, result, error in ended:
         same.setdefault((result, error), []).append((lease.run, lease.step, lease.fence))
     for (result, error), leases in same.items():
-        query = "UPDATE attempt SET ended_at = ?, result = ?, error = ? WHERE (run, step, fence) IN (...)"
+        query = (
+            "UPDATE attempt SET ended_at = ?, result = ?, error = ? "
+            "FROM (...) AS these WHERE run = column1 AND step = column2 AND fence = column3"
+        )
         connection.run_in(query, leases, (now, result, error))
 
 
@@ -197,14 +201,15 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
     """How changes ended, the new records and what was seen; with its last change a step ends, and with its last step a run."""
     if not entries:
         return
-    runs = sorted({entry.lease.run for entry in entries})
-    list(connection.rows_in("SELECT id FROM run WHERE id IN (...) FOR UPDATE", runs))  # whoever ends the last step sees that it is
     same: dict[tuple[Status, str], list[tuple[str, int, str]]] = {}
     for entry in entries:
         for address, ended in entry.statuses.items():
             same.setdefault(ended, []).append((*entry.lease.key, address))
     for (status, error), items in same.items():
-        query = "UPDATE item SET status = ?, error = ?, ended_at = ? WHERE status = '' AND (run, step, address) IN (...)"
+        query = (
+            "UPDATE item SET status = ?, error = ?, ended_at = ? "
+            "FROM (...) AS these WHERE status = '' AND run = column1 AND step = column2 AND address = column3"
+        )
         connection.run_in(query, items, (status.value, error, now))
     gone = [address for entry in entries for address in entry.gone]
     drop_records(connection, gone)
@@ -221,23 +226,27 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
 
 
 def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> None:
-    """End those of the steps that have no open change; then the runs that have no open step."""
+    """End those of the steps that have no open change; then the runs that have no open step. Nobody else ends any in these runs meanwhile."""
     steps: dict[str, list[int]] = {}
     for lease in leases:
         steps.setdefault(lease.run, []).append(lease.step)
     for run, seqs in sorted(steps.items()):
-        query = "SELECT DISTINCT step FROM item WHERE run = ? AND status = '' AND step IN (...)"
-        still = {seq for (seq,) in connection.rows_in(query, seqs, (run,))}
-        over = sorted(set(seqs) - still)
-        lanes = Counter(
-            connection.rows_in("SELECT wave, driver, tenant FROM step WHERE run = ? AND state <> 'ended' AND seq IN (...)", over, (run,))
+        query = (
+            "SELECT seq, wave, driver, tenant FROM step JOIN run ON run.id = step.run WHERE step.run = ? AND step.state <> 'ended' AND seq IN (...) "
+            "AND NOT EXISTS (SELECT 1 FROM item WHERE item.run = step.run AND item.step = seq AND status = '') FOR UPDATE OF run"
         )
-        connection.run_in("UPDATE step SET state = 'ended', owner = '', note = '' WHERE run = ? AND seq IN (...)", over, (run,))
-        query = "UPDATE lane SET open = open - ? WHERE run = ? AND wave = ? AND driver = ? AND tenant = ?"
-        connection.run_many(query, [(number, run, *lane) for lane, number in sorted(lanes.items())])
+        over = {seq: lane for seq, *lane in connection.rows_in(query, sorted(seqs), (run,))}
+        if not over:
+            continue
+        connection.run_in("UPDATE step SET state = 'ended', owner = '', note = '' WHERE run = ? AND seq IN (...)", sorted(over), (run,))
+        lanes = Counter(map(tuple, over.values()))
+        query = (
+            "UPDATE lane SET open = open - column5 FROM (...) AS these "
+            "WHERE run = column1 AND wave = column2 AND driver = column3 AND tenant = column4"
+        )
+        connection.run_in(query, [(run, *lane, number) for lane, number in sorted(lanes.items())])
         _close_attempts(connection, [(lease, "ended", "") for lease in leases if lease.run == run and lease.step in over], now)
-        if over:
-            close_if_over(connection, run, now)
+        close_if_over(connection, run, now)
 
 
 def close_if_over(connection: Connection, run: str, now: float) -> None:

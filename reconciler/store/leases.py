@@ -6,11 +6,12 @@ older number is refused (`journal.write`), so that a worker which comes back fro
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
-from reconciler.store.engine import Connection, insert, upsert
+from reconciler.store.engine import Connection, chunks, insert, upsert
 from reconciler.store.runs import JournalStep, load_steps
 
 WORKER = ("id", "name", "role", "version", "started_at", "until")
@@ -18,6 +19,8 @@ ATTEMPT = ("run", "step", "fence", "worker", "at", "result", "error")
 OPEN = "FROM step WHERE run = ? AND wave = ? AND driver = ? AND tenant = ? AND owner = '' AND state <> 'ended'"
 BEGUN = " AND state <> 'ready'"
 """Of a paused run, what has begun is brought to its end all the same: an operation goes on in the world, and its deadline passes, whatever a person says."""
+MOST_LANES = 32
+"""How many lanes are asked for their free steps in one query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,53 +129,102 @@ def claim(connection: Connection, worker: str, room: Room, run: str | None = Non
     now = connection.now()
     if connection.row("SELECT id FROM worker WHERE id = ? FOR KEY SHARE", (worker,)) is None:
         return {}
-    taken: dict[str, list[int]] = {}
-    for lane, found in _shares(connection, room, run, now):
-        leases = [(lane.run, seq, fence + 1) for seq, fence in found]
-        query = "UPDATE step SET owner = ?, fence = fence + 1 WHERE run = ? AND seq IN (...)"
-        connection.run_in(query, [seq for seq, _ in found], (worker, lane.run))
-        connection.run_many(insert("attempt", ATTEMPT), [(of, seq, fence, worker, now, "", "") for of, seq, fence in leases])
-        taken.setdefault(lane.run, []).extend(seq for seq, _ in found)
-    return {of: load_steps(connection, of, seqs) for of, seqs in taken.items()}
+    taken: dict[str, list[JournalStep]] = {}
+    for of, seqs in _shares(connection, room, run, now).items():
+        connection.run_in("UPDATE step SET owner = ?, fence = fence + 1 WHERE run = ? AND seq IN (...)", seqs, (worker, of))
+        taken[of] = load_steps(connection, of, seqs)
+    leases = [(of, step.seq, step.fence, worker, now, "", "") for of, steps in taken.items() for step in steps]
+    connection.run_many(insert("attempt", ATTEMPT), leases)
+    return taken
 
 
-def _shares(connection: Connection, room: Room, run: str | None, now: float) -> Iterable[tuple[Lane, list[tuple[int, int]]]]:
-    """Free steps (number, fence) by lane; whoever asks for the next has taken the former.
+class _Places:
+    """How many steps may be taken yet of a lane, given what is under way."""
+
+    def __init__(self, room: Room, lanes: Collection[Lane], under_way: Mapping[tuple[str, str], int]) -> None:
+        self.left, self._room = room.slots, room
+        self._share = max(1, room.slots // max(1, len({lane.tenant for lane in lanes})))
+        self.tenants, self._drivers, self._own = Counter[str](), Counter[str](), Counter[str]()
+        for (driver, tenant), number in under_way.items():
+            self.tenants[tenant] += number
+            self._drivers[driver] += number
+
+    def of(self, lane: Lane) -> int:
+        """At most a tenant's share."""
+        room, driver = self._room, lane.driver
+        return min(
+            self._share,
+            self.left,
+            room.drivers[driver] - self._own[driver],
+            room.driver_limits[driver] - self._drivers[driver] if driver in room.driver_limits else self.left,
+            room.tenant_limit - self.tenants[lane.tenant] if room.tenant_limit is not None else self.left,
+        )
+
+    def take(self, lane: Lane, number: int) -> None:
+        """So many are taken; less than 0: they are not."""
+        self.left -= number
+        for counter, key in ((self.tenants, lane.tenant), (self._drivers, lane.driver), (self._own, lane.driver)):
+            counter[key] += number
+
+
+def _shares(connection: Connection, room: Room, run: str | None, now: float) -> dict[str, list[int]]:
+    """Numbers of free steps, by run. All lanes are asked at once, as if each had as many as it may give; what some lack is shared among the others.
 
     Runs are locked meanwhile, so that two workers never take the same step, and limits hold.
     """
     lanes = list(current(connection, lock=True))
     lanes = [lane for lane in lanes if run in (None, lane.run) and room.drivers.get(lane.driver, 0) > 0]
-    tenants, drivers, own = Counter[str](), Counter[str](), Counter[str]()
-    for (driver, tenant), number in under_way(connection).items():
-        tenants[tenant] += number
-        drivers[driver] += number
-    share = max(1, room.slots // max(1, len({lane.tenant for lane in lanes})))
-    queue = [(tenants[lane.tenant], lane.open, lane.run, number) for number, lane in enumerate(lanes)]
+    places = _Places(room, lanes, under_way(connection))
+    taken: dict[Lane, list[int]] = {lane: [] for lane in lanes}
+    while wanted := _wanted(lanes, places):
+        for lane, seqs in _free(connection, {lane: (number, len(taken[lane])) for lane, number in wanted.items()}, now).items():
+            taken[lane] += seqs
+            wanted[lane] -= len(seqs)
+        short = {lane: number for lane, number in wanted.items() if number}
+        for lane, number in short.items():
+            places.take(lane, -number)
+        lanes = [lane for lane in lanes if lane not in short] if short else []
+    runs: dict[str, list[int]] = {}
+    for lane, seqs in taken.items():
+        if seqs:
+            runs.setdefault(lane.run, []).extend(seqs)
+    return runs
+
+
+def _wanted(lanes: Sequence[Lane], places: _Places) -> dict[Lane, int]:
+    """How many steps to take of each lane; they are taken from the places."""
+    wanted = Counter[Lane]()
+    queue = [(places.tenants[lane.tenant], lane.open, lane.run, number) for number, lane in enumerate(lanes)]
     heapify(queue)
-    left = room.slots
-    while queue and left > 0:
+    while queue and places.left > 0:
         *_, number = heappop(queue)
         lane = lanes[number]
-        wanted = min(
-            share,
-            left,
-            room.drivers[lane.driver] - own[lane.driver],
-            room.driver_limits.get(lane.driver, left) - drivers[lane.driver] if lane.driver in room.driver_limits else left,
-            room.tenant_limit - tenants[lane.tenant] if room.tenant_limit is not None else left,
-        )
-        if wanted <= 0:
-            continue
-        free_steps = f"SELECT seq, fence {lane.free} AND due_at <= ? ORDER BY due_at, seq LIMIT ?"
-        found = [(seq, fence) for seq, fence in connection.rows(free_steps, (lane.run, lane.wave, lane.driver, lane.tenant, now, wanted))]
-        if not found:
-            continue
-        yield lane, found
-        left -= len(found)
-        for counter, key in ((tenants, lane.tenant), (drivers, lane.driver), (own, lane.driver)):
-            counter[key] += len(found)
-        if len(found) == wanted:
-            heappush(queue, (tenants[lane.tenant], lane.open, lane.run, number))
+        if (most := places.of(lane)) > 0:
+            places.take(lane, most)
+            wanted[lane] += most
+            heappush(queue, (places.tenants[lane.tenant], lane.open, lane.run, number))
+    return wanted
+
+
+def _free(connection: Connection, wanted: Mapping[Lane, tuple[int, int]], now: float) -> dict[Lane, list[int]]:
+    """The free steps of lanes that have been due the longest: at most so many of each, after so many that are known already."""
+    found: dict[Lane, list[int]] = {lane: [] for lane in wanted}
+    for lanes in chunks(list(wanted), MOST_LANES):
+        query = _free_query(tuple(lane.paused for lane in lanes))
+        values = [value for lane in lanes for value in (lane.run, lane.wave, lane.driver, lane.tenant, now, *wanted[lane])]
+        for number, seq in connection.rows(query, values):
+            found[lanes[number]].append(seq)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _free_query(paused: tuple[bool, ...]) -> str:
+    parts = (
+        f"SELECT {number} AS number, seq FROM (SELECT seq {OPEN}{BEGUN if only_begun else ''} AND due_at <= ? "  # noqa: S608 - see above
+        f"ORDER BY due_at, seq LIMIT ? OFFSET ?) AS lane{number}"
+        for number, only_begun in enumerate(paused)
+    )
+    return " UNION ALL ".join(parts)
 
 
 def under_way(connection: Connection) -> dict[tuple[str, str], int]:

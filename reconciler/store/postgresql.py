@@ -3,6 +3,7 @@
 Settings of a transaction are given when it begins and end with it (`SET LOCAL`), so that a pooler between may share connections.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -10,6 +11,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
@@ -18,7 +20,7 @@ from psycopg.types.string import StrDumper
 from reconciler.errors import OctofleetError
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
-from reconciler.store.sql import keys, multiplied
+from reconciler.store.sql import keys
 
 SCHEMES = ("postgresql://", "postgres://")
 FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -36,8 +38,13 @@ DEFAULTS = {
 SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key")
 ALONE = int.from_bytes(b"octoflt", "big")
 """The advisory lock of whoever writes alone, migrations included."""
-MOST_ROWS = 64
-"""How many rows are sent at once: psycopg remembers texts of up to 4 KiB, and would parse longer ones each time."""
+MOST_ROWS, MOST_CHARACTERS = 500, 10_000_000
+"""How many rows are sent at once, and how much of JSON they are at most: PostgreSQL takes 256 MB."""
+ROWS = "FROM jsonb_array_elements(?::jsonb) AS item"
+SQL_TYPES = {float: "float8", int: "int8", bool: "boolean"}
+NO_CHARACTER = "\ufffd"
+"""PostgreSQL's text holds every character but one, which what engines print may have: this one stands for it."""
+CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 IDLE_MS = {"write": 5_000, "alone": 60_000}
 """How long a writer may do nothing before the server ends it: it may be frozen, or cut off, while others wait for what it has locked."""
 MIGRATION_WAIT_MS = 600_000
@@ -59,41 +66,133 @@ ADVICE = {
 
 
 class _Text(StrDumper):
-    """PostgreSQL's text holds every character but one: what engines print may have it."""
-
     def dump(self, obj: str) -> Any:
-        return super().dump(obj.replace("\0", "\ufffd"))
+        return super().dump(obj.replace("\0", NO_CHARACTER))
 
 
 class PostgresqlConnection(Connection):
-    """On psycopg. The server's clock is everybody's."""
+    """On psycopg. The server's clock is everybody's: read when the transaction begins (`now`), and counted on from there.
 
-    __slots__ = ()
+    With `later`, statements that give no rows wait, and go with the next that does, or with the commit: one message, which the server takes whole or not
+    at all. So a writer that is frozen or cut off has nothing half sent, and holds what it has locked no longer than it needs.
+    """
+
+    __slots__ = ("_began", "_later", "_now")
 
     kind = "postgresql"
 
+    def __init__(self, raw: psycopg.Connection[Any], now: float, *, later: bool = False) -> None:
+        super().__init__(raw)
+        self._now, self._began = now, time.monotonic()
+        self._later: list[str] | None = [] if later else None
+
     def now(self) -> float:
         """The server's clock."""
-        (found,) = self._raw.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
-        return float(found)
+        return self._now + time.monotonic() - self._began
 
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
-        return self._raw.execute(_placed(sql), params, binary=True)
+        if not self._later:
+            return self._raw.execute(_placed(sql), params, binary=True)
+        statements, self._later = [*self._later, self._literal(sql, params)], []
+        return _last(self._raw.execute("; ".join(statements).encode(self._raw.info.encoding), prepare=False))
+
+    def run(self, sql: str, params: Sequence[object] = ()) -> None:
+        """Perhaps later; errors show then."""
+        if self._later is None:
+            self._execute(sql, params)
+        else:
+            self._later.append(self._literal(sql, params))
+
+    def commit(self) -> None:
+        """Not of a transaction in which a statement failed: the server undoes it and calls that no error."""
+        if self._execute("COMMIT", ()).statusmessage != "COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction("a statement failed, and the transaction went on")
+
+    def grown(self, *tables: str) -> None:
+        """The server would do that by itself within minutes, and read whole tables until then."""
+        self.run(f"ANALYZE (SKIP_LOCKED) {', '.join(tables)}")
+
+    def _literal(self, sql: str, params: Sequence[object]) -> str:
+        return psycopg.ClientCursor(self._raw).mogrify(_placed(sql), params)
+
+    def _spread(self, sql: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        if not isinstance(values[0], tuple):
+            text, data = _table([(value,) for value in values])
+            return sql.replace("IN (...)", f"= ANY (ARRAY(SELECT {text[0]} {ROWS}))"), [data]
+        text, data = _table(values)
+        columns = ", ".join(f"{part} AS column{number}" for number, part in enumerate(text, 1))
+        return sql.replace("(...)", f"(SELECT {columns} {ROWS})"), [data]
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Sent in one go, without waiting for each. Rows to insert go into one statement, many at a time: of several with one key, the last."""
         left = iter(rows)
         while part := list(islice(left, MOST_ROWS)):
             if not sql.startswith("INSERT"):
-                with self._raw.cursor() as cursor:
-                    cursor.executemany(_placed(sql), part)
+                self._run_each(sql, part)
                 continue
             if number := keys(sql):
                 part = list({tuple(row[:number]): row for row in part}.values())
-            while part:
-                some = 1 << (len(part).bit_length() - 1)
-                self._execute(multiplied(sql, some), [value for row in part[:some] for value in row])
-                part = part[some:]
+            self._insert(sql, part)
+
+    def _run_each(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        if self._later is None:
+            with self._raw.cursor() as cursor:
+                cursor.executemany(_placed(sql), rows)
+        else:
+            self._later += [self._literal(sql, row) for row in rows]
+
+    def _insert(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        if len(rows) == 1:
+            self.run(sql, rows[0])
+            return
+        columns, data = _table(rows)
+        if len(data) <= MOST_CHARACTERS:
+            self.run(_selected(sql, columns), (data,))
+            return
+        half = len(rows) // 2
+        self._insert(sql, rows[:half])
+        self._insert(sql, rows[half:])
+
+
+def _last(cursor: psycopg.Cursor[Any]) -> psycopg.Cursor[Any]:
+    """After the last of several statements."""
+    while cursor.nextset():
+        pass
+    return cursor
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, ...], str]:
+    """Rows as one parameter, which costs a twentieth of one for each value: SQL for each column, and the JSON that it reads."""
+    kinds = [{*map(type, column)} - {type(None)} for column in zip(*rows, strict=True)]
+    if any(bytes in kind for kind in kinds):
+        rows = [[value.hex() if isinstance(value, bytes) else value for value in row] for row in rows]
+    data = msgspec.json.encode(rows).decode()
+    if "\\u0000" in data:
+        data = msgspec.json.encode([[_text(value) for value in row] for row in rows]).decode()
+    return tuple(_column(number, kind) for number, kind in enumerate(kinds)), data
+
+
+def _text(value: Any) -> Any:
+    return value.replace("\0", NO_CHARACTER) if isinstance(value, str) else value
+
+
+def _column(number: int, kinds: set[type]) -> str:
+    if not kinds:
+        return "NULL"
+    if bytes in kinds:
+        return f"decode(item->>{number}, 'hex')"
+    sql = next((sql for kind, sql in SQL_TYPES.items() if kind in kinds), "text")
+    return f"(item->>{number})::{sql}"
+
+
+@lru_cache(maxsize=1024)
+def _selected(sql: str, columns: tuple[str, ...]) -> str:
+    """An `insert` or `upsert` of rows that stand in one parameter."""
+    head, _, rest = sql.partition(" VALUES (")
+    places, _, tail = rest.partition(")")
+    for column in columns:
+        places = places.replace("?", column, 1)
+    return f"{head} SELECT {places} {ROWS} WHERE true{tail}"
 
 
 @lru_cache(maxsize=1024)
@@ -126,14 +225,8 @@ class Postgresql(Database):
 
     def begin(self, raw: psycopg.Connection[Any], access: Access) -> Connection:
         """One message to the server; whoever wants to be alone waits here."""
-        raw.execute(_begin(access))
-        return PostgresqlConnection(raw)
-
-    def commit(self, raw: psycopg.Connection[Any]) -> None:
-        """Not of a transaction in which a statement failed."""
-        if raw.info.transaction_status == TransactionStatus.INERROR:  # COMMIT would undo it and say nothing
-            raise psycopg.errors.InFailedSqlTransaction("a statement failed, and the transaction went on")
-        raw.execute("COMMIT")
+        (now,) = _last(raw.execute(f"{_begin(access)}; {CLOCK}".encode(), prepare=False)).fetchone() or (0.0,)
+        return PostgresqlConnection(raw, now, later=access == "write")
 
     def undo(self, raw: psycopg.Connection[Any]) -> bool:
         """The connection is used again if the server says that it did."""

@@ -15,7 +15,11 @@ from reconciler.types.resource import Recorded, Rules, address, parts
 from reconciler.types.values import Spec
 
 COLUMNS = ("address", "source", "digest", "rules", "group", "external_id", "observed_digest", "commit")
-NEXT = "INSERT INTO mark (source, seq) VALUES (?, 1) ON CONFLICT (source) DO UPDATE SET seq = mark.seq + 1 RETURNING seq"
+NEXT = "INSERT INTO mark (source, seq) VALUES (?, 1) ON CONFLICT (source) DO UPDATE SET seq = mark.seq + 1"
+TOUCH = (
+    'INSERT INTO touched (source, "group", seq) SELECT DISTINCT column1, column2, mark.seq FROM (...) AS these '
+    'JOIN mark ON mark.source = column1 WHERE true ON CONFLICT (source, "group") DO UPDATE SET seq = excluded.seq'
+)
 
 
 def load_records(connection: Connection, addresses: Sequence[str]) -> dict[str, Recorded]:
@@ -75,9 +79,8 @@ def _groups_at(connection: Connection, addresses: Sequence[str]) -> set[tuple[st
 
 
 def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
-    seqs = {of: connection.scalar(NEXT, (of,)) for of in sorted({of for of, _ in touched})}
-    query = upsert("touched", ("source", "group", "seq"), key=2)
-    connection.run_many(query, [(of, group, seqs[of]) for of, group in sorted(touched)])
+    connection.run_many(NEXT, [(of,) for of in sorted({of for of, _ in touched})])
+    connection.run_in(TOUCH, sorted(touched))
 
 
 def fleet_in_force(connection: Connection, source: str) -> Spec:

@@ -24,6 +24,8 @@ STEP = ("run", "seq", "wave", "driver", "tenant", "state", "attempts", "operatio
 LANE = ("run", "wave", "driver", "tenant", "open")
 STEPS = "SELECT seq, wave, driver, tenant, state, attempts, started_at, operation, owner, fence, due_at, note FROM step"
 RUNS = "SELECT id, plan, source, state, started_at, ended_at, reason FROM run"
+MANY = 500
+"""Steps of a run that change how a table is best read."""
 FORGET = "forget"
 """Stands for a run in the log's lines about records that were forgotten."""
 ITEM = ("run", "step", "address", "change", "action", "status", "error")
@@ -93,6 +95,8 @@ def create_run(connection: Connection, made: JournalRun, steps: Sequence[Journal
     connection.run_many(insert("item", ITEM), items)
     connection.run_many(insert("hold", ("address", "run")), [(address, made.id) for address in addresses])
     unsettle(connection, addresses)
+    if len(steps) >= MANY:
+        connection.grown("step", "item", "change", "lane", "hold")
     if not steps:  # there is no last one that would end it
         end_run(connection, made.id, "done", made.started_at)
 

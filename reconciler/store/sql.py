@@ -2,9 +2,9 @@
 
 SQL is plain text that SQLite from 3.35 and PostgreSQL 15 both understand: `ON CONFLICT .. DO UPDATE`, `RETURNING`, names that either of them
 reserves ("group", "commit", "row") in double quotes, `NOT settled` instead of a comparison, and text that sorts by code point. Parameters are
-positional `?`, and no text holds a `?` or a `%` that is something else: for PostgreSQL each `?` becomes `%s`. ` FOR UPDATE` may end a query whose
-rows nobody else is to change until the transaction ends, and ` FOR KEY SHARE` one whose rows nobody else is to delete; SQLite, which has one writer at
-a time, leaves them out.
+positional `?`, and no text holds a `?` or a `%` that is something else: for PostgreSQL each `?` becomes `%s`. ` FOR UPDATE`, or ` FOR UPDATE OF` a table,
+may end a query whose rows nobody else is to change until the transaction ends, and ` FOR KEY SHARE` one whose rows nobody else is to delete; SQLite,
+which has one writer at a time, leaves them out.
 """
 
 import re
@@ -34,7 +34,8 @@ def upsert(table: str, columns: tuple[str, ...], *, key: int = 1, newer: str = "
 
 
 def spread(sql: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
-    """The text with places for the values in its `IN (...)`, and the parameters for them; a value that is a tuple stands for several columns.
+    """The text with places for the values in its `(...)`, and the parameters for them. Values that are tuples are rows of a table with `column1` and so
+    on: `FROM (...) AS these`, as SQLite reads a whole table for `IN`.
 
     The last value is repeated up to a power of two, so that there are few different texts for a database to prepare.
     """
@@ -48,14 +49,7 @@ def spread(sql: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
 @lru_cache(maxsize=1024)
 def _spread(sql: str, number: int, columns: int) -> str:
     places = f"VALUES {', '.join([f'({_places(columns)})'] * number)}" if columns else _places(number)
-    return sql.replace("IN (...)", f"IN ({places})")
-
-
-@lru_cache(maxsize=1024)
-def multiplied(sql: str, number: int) -> str:
-    """An `insert` or `upsert` for so many rows."""
-    head, places, tail = sql.partition(f"({sql[sql.index('VALUES (') + 8 : sql.index(')', sql.index('VALUES ('))]})")
-    return f"{head}{', '.join([places] * number)}{tail}"
+    return sql.replace("(...)", f"({places})")
 
 
 def keys(sql: str) -> int:

@@ -3,9 +3,10 @@
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from reconciler import wal
@@ -13,18 +14,22 @@ from reconciler.errors import OctofleetError
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
 
-_LOCK = re.compile(" FOR (UPDATE|SHARE|KEY SHARE)$")
 SCHEME = "sqlite:///"
 FORM = "sqlite:///PATH, with an absolute path, or postgresql://USER:PASSWORD@HOST/DATABASE"
 NOWHERE = (0, 0)
 """Stands for a file that is gone: no other one is it, also where the disk gives that the same number."""
+_LOCK = re.compile(" FOR (UPDATE( OF [a-z]+)?|SHARE|KEY SHARE)$")
 BEGIN = {"read": "BEGIN", "write": "BEGIN IMMEDIATE", "alone": "BEGIN IMMEDIATE", "migration": "BEGIN EXCLUSIVE"}
 
 
 class SqliteConnection(Connection):
     """On Python's sqlite3. The machine's clock is everybody's."""
 
-    __slots__ = ()
+    __slots__ = ("_check",)
+
+    def __init__(self, raw: sqlite3.Connection, check: Callable[[], None] = lambda: None) -> None:
+        super().__init__(raw)
+        self._check = check
 
     def now(self) -> float:
         """This machine's clock."""
@@ -32,6 +37,11 @@ class SqliteConnection(Connection):
 
     def _execute(self, sql: str, params: Sequence[object]) -> Any:
         return self._raw.execute(_LOCK.sub("", sql), params)
+
+    def commit(self) -> None:
+        """On the disk when it returns."""
+        self._raw.execute("COMMIT")
+        self._check()
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """One after the other."""
@@ -65,7 +75,7 @@ class Sqlite(Database):
     def __init__(self, url: str) -> None:
         if problem := url_problem(url):
             raise OctofleetError(f"database_url {problem}", hint=f"write it as {FORM}", code="settings")
-        self.name, self._path = url, Path(url.removeprefix(SCHEME))
+        self.name, self._path, self._writing = url, Path(url.removeprefix(SCHEME)), Lock()
         self._file: tuple[int, int] | None = None
 
     def connect(self) -> sqlite3.Connection:
@@ -82,16 +92,21 @@ class Sqlite(Database):
             raise
         return raw
 
+    @contextmanager
+    def turn(self, access: Access) -> Iterator[None]:
+        """Writers of this process in turn: SQLite itself has whoever waits look again, after pauses that grow."""
+        mine = access != "read" and self._writing.acquire(timeout=common.WAIT_MS / 1000)
+        try:
+            yield
+        finally:
+            if mine:
+                self._writing.release()
+
     def begin(self, raw: sqlite3.Connection, access: Access) -> Connection:
         """Every writer is alone."""
         self._check_file()
         raw.execute(BEGIN[access])
-        return SqliteConnection(raw)
-
-    def commit(self, raw: sqlite3.Connection) -> None:
-        """On the disk when it returns."""
-        raw.execute("COMMIT")
-        self._check_file()
+        return SqliteConnection(raw, self._check_file)
 
     def _check_file(self) -> None:
         """A file that was removed or replaced can still be written by whoever has it open, and nobody will ever read that. Raises `OctofleetError`."""

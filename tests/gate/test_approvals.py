@@ -117,6 +117,6 @@ def test_nothing_is_applied_that_too_few_have_seen(words: list[tuple[str, set[in
     for item in asked:
         last = {}
         for approval in said:
-            if item.digest in approval.changes and NOW < approval.expires_at:
+            if item.digest in approval.changes and approval.expires_at > NOW:
                 last[approval.identity] = approval.yes
         assert sum(last.values()) >= count and all(last.values())

@@ -61,7 +61,7 @@ class SimulatedWorker(Worker):
             store,
             wait=scheduler.sleep,
             stopped=lambda: self._stopping.is_set() or self.trouble is not None,
-            event=lambda: Event(scheduler),  # type: ignore[arg-type,return-value]
+            lock=lambda: Lock(scheduler),  # type: ignore[arg-type,return-value]
         )
 
     def live(self, scheduler: Scheduler, over: Any, run: str | None) -> None:

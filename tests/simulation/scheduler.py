@@ -182,22 +182,23 @@ class Lock:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler, self._taken = scheduler, False
 
-    def __enter__(self) -> None:
+    def acquire(self, *, blocking: bool = True) -> bool:
+        """Take it; not `blocking`: if nobody has it."""
+        if self._taken and not blocking:
+            return False
         if self._taken:
             self._scheduler.switch(until=lambda: not self._taken)
         self._taken = True
-
-    def __exit__(self, *_: object) -> None:
-        self._taken = False
-
-    def acquire(self, *, blocking: bool) -> bool:
-        """Take it if nobody has it."""
-        assert not blocking
-        taken, self._taken = self._taken, True
-        return not taken
+        return True
 
     def release(self) -> None:
-        """Let go of it."""
+        assert self._taken, "nobody has it"
+        self._taken = False
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
         self._taken = False
 
 

@@ -286,7 +286,8 @@ class SimulatedDriver:
         world.put(target.address, spec)
         operation.ended = Outcome(status=Status.DONE)
         key = (operation.lease.run, str(operation.lease.step), target.address)
-        world.effects[key] = world.scheduler.count(), operation.lease, False
+        unseen = not operation.known  # one that nobody can ask about may end between a look and what is done after it
+        world.effects[key] = world.scheduler.count(), operation.lease, unseen
         world.scheduler.note(f"EFFECT {handle} ends: {operation.work.action} {target.address}")
 
     def poll(self, operation: str, context: Context) -> Results:

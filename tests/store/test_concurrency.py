@@ -154,7 +154,7 @@ def test_a_deadlock_ends_one_of_the_two_and_that_one_may_try_again(store: Store)
         while True:
             try:
                 with store.write(alone=False) as connection:
-                    connection.run("UPDATE mark SET seq = seq + 1 WHERE source = ?", (first,))
+                    assert connection.changed("UPDATE mark SET seq = seq + 1 WHERE source = ?", (first,)) == 1
                     if meet:
                         both.wait(30)
                     meet = False

@@ -53,8 +53,9 @@ def unopened(url: str) -> Iterator[Connection]:
     found = _database(url)
     raw = found.connect()
     try:
-        yield found.begin(raw, "write")
-        found.commit(raw)
+        connection = found.begin(raw, "write")
+        yield connection
+        connection.commit()
     finally:
         found.close(raw)
 

@@ -49,6 +49,7 @@ def test_a_connection_that_is_lost_within_a_transaction_undoes_it(store: Store, 
         connection.run(ADD, ("r", 0, 1.0, "x"))
         end_connections(store)
         connection.run(ADD, ("r", 1, 1.0, "x"))
+        lines(connection)
     assert not caught.value.in_doubt and store._idle == []
     with store.write() as connection:
         assert lines(connection) == 0

@@ -211,3 +211,29 @@ def test_idle_connections_are_few_and_close_lets_go_of_them(store: Store, monkey
     store.close()
     assert store._idle == []
     assert backends(store) >= 1, "it can be used again"
+
+
+def test_who_writes_beside_others_locks_nothing_until_something_is_asked(store: Store) -> None:
+    """Then all goes in one message, so that nobody who is frozen or cut off has sent half of it."""
+    held = "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation WHERE relname = 'log' AND mode = 'RowExclusiveLock'"
+    with store.write(alone=False) as connection:
+        connection.run(ADD, ("r", 0, 1.0, "x"))
+        connection.run_many(ADD, [("r", 1, 1.0, "x"), ("r", 2, 1.0, "x")])
+        connection.run_in("UPDATE log SET text = ? WHERE step IN (...)", [1, 2], ("y",))
+        with store.read() as other:
+            assert other.scalar(held) == 0
+        assert list(connection.rows("SELECT step, text FROM log ORDER BY step")) == [(0, "x"), (1, "y"), (2, "y")]
+        with store.read() as other:
+            assert other.scalar(held) == 1
+        connection.run("UPDATE log SET text = 'z' WHERE step = ?", (2,))
+    with store.read() as connection:
+        assert [text for (text,) in connection.rows("SELECT text FROM log ORDER BY step")] == ["x", "y", "z"]
+
+
+def test_a_statement_that_waited_and_failed_undoes_the_transaction(store: Store) -> None:
+    with pytest.raises(OctofleetError) as caught, store.write(alone=False) as connection:
+        connection.run(ADD, ("r", 0, 1.0, "x"))
+        connection.run(insert("change", ("plan", "seq", "address", "digest", "body")), (99, 0, "a", "d", b""))
+    assert caught.value.code == "store" and type(caught.value.__cause__).__name__ == "ForeignKeyViolation"
+    with store.write(alone=False) as connection:
+        assert connection.scalar("SELECT count(*) FROM log") == 0

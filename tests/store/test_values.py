@@ -97,6 +97,19 @@ def test_text_comes_back(connection: Connection, text: str) -> None:
     assert connection.scalar("SELECT text FROM log WHERE text = ?", (text,)) == text
 
 
+def test_many_rows_come_back(connection: Connection, kind: str) -> None:
+    texts = ["", 'it\'s "so" \\ % ? %s {x}', "\\u0000", "\ufffd\U0010ffff", "a\0b", "\\u0000\0"]
+    connection.run_many(BLOB, [(text, bytes(range(256)), number + 0.1 + 0.2, None) for number, text in enumerate(texts)])
+    rows = connection.rows_in("SELECT name, body, at, expires_at FROM blob WHERE name IN (...) ORDER BY at", texts)
+    shown = [text.replace("\0", "\ufffd") if kind == "postgresql" else text for text in texts]
+    assert list(rows) == [(text, bytes(range(256)), number + 0.1 + 0.2, None) for number, text in enumerate(shown)]
+    query = "UPDATE blob SET expires_at = column3 FROM (...) AS these WHERE name = column1 AND at > column2"
+    connection.run_in(query, [(text, 2, 0.5) for text in texts])
+    assert [at for (at,) in connection.rows("SELECT expires_at FROM blob ORDER BY at")] == [None, None, 0.5, 0.5, 0.5, 0.5]
+    connection.run_many("DELETE FROM blob WHERE name = ? AND at > ?", [(text, 1) for text in texts])
+    assert connection.scalar("SELECT count(*) FROM blob") == 1
+
+
 def test_a_line_with_a_nul_does_not_stop_a_run(connection: Connection, kind: str) -> None:
     connection.run_many(LOG, [("r", 0, 1.0, "a\0b")])
     assert connection.scalar("SELECT text FROM log") == ("a\ufffdb" if kind == "postgresql" else "a\0b")

@@ -1,0 +1,105 @@
+"""What the journal costs follows the steps that it writes, not the run that they belong to: work is counted, not timed."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.store.engine import Connection, Store, sqlite_url
+from reconciler.store.journal import Begun, Ended, Lease, write
+from reconciler.store.leases import Room, WorkerRow, beat, claim
+from reconciler.store.plans import save_plan
+from reconciler.store.records import save_records
+from reconciler.store.runs import MANY, Item, JournalRun, JournalStep, create_run
+from reconciler.types.change import Action
+from reconciler.types.observation import Absent
+from reconciler.types.outcome import Status
+from reconciler.types.plan import Plan
+from tests.store.made import record
+
+PLAN = Plan(source="f", scope="", commit="c", base=None, created_at=0.0, expires_at=0.0, changes=())
+TENANTS = 20
+
+
+def begin(connection: Connection, number: int) -> None:
+    """A run of so many steps, and a worker that may take them."""
+    steps = [
+        JournalStep(
+            seq=n, wave=0, driver="d", tenant=f"t{n % TENANTS}", items=(Item(address=f"d/k/t/{n}", change=n, action=Action.CREATE),)
+        )
+        for n in range(number)
+    ]
+    run = JournalRun(
+        id="run", plan=save_plan(connection, PLAN, "nowhere"), source="f", state="running", started_at=0.0, ended_at=None, reason=""
+    )
+    create_run(connection, run, steps)
+    beat(connection, WorkerRow(id="w", name="w", role="apply", version="", started_at=0.0, until=connection.now() + 1e6))
+
+
+def take(connection: Connection) -> list[tuple[Lease, str]]:
+    found = claim(connection, "w", Room(slots=50, drivers={"d": 50}))
+    return [(Lease(run=run, step=s.seq, fence=s.fence), s.items[0].address) for run, steps in found.items() for s in steps]
+
+
+def finish(connection: Connection) -> int:
+    """Take steps, begin them and end them; how many."""
+    leases = take(connection)
+    write(connection, [Begun(lease=lease) for lease, _ in leases])
+    ended = [
+        Ended(
+            lease=lease,
+            statuses={where: (Status.DONE, "")},
+            records=[record(where, group=f"host/t/{where}")],
+            seen={where: Absent(at=1.0)},
+            lines=["x"],
+        )
+        for lease, where in leases
+    ]
+    assert not any(write(connection, ended))
+    return len(leases)
+
+
+def work(tmp_path: Path, number: int) -> int:
+    """How many instructions of SQLite's machine 50 steps of a run of so many cost, in hundreds."""
+    store, count = Store(sqlite_url(tmp_path)), 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    with store.write() as connection:
+        begin(connection, number)
+        save_records(connection, [record(f"d/k/old/{n}") for n in range(number)])
+        finish(connection)
+        connection._raw.set_progress_handler(step, 100)
+        assert finish(connection) == 50
+        connection._raw.set_progress_handler(None, 0)
+    store.close()
+    return count
+
+
+def test_a_step_of_a_large_run_costs_what_one_of_a_small_run_does(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "large").mkdir()
+    small, large = work(tmp_path / "small", 200), work(tmp_path / "large", 4000)
+    assert 0 < large < 1.5 * small
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_steps_of_many_tenants_are_taken_with_few_statements(store: Store) -> None:
+    said: list[str] = []
+    with store.write() as connection:
+        begin(connection, 2 * TENANTS)
+        connection._raw.set_trace_callback(said.append)
+        assert len(take(connection)) == 2 * TENANTS
+        connection._raw.set_trace_callback(None)
+    assert len([text for text in said if not text.startswith("--")]) < 12 + 2 * TENANTS, "one for each attempt that is noted, and few more"
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("number", "known"), [(MANY - 1, False), (MANY, True)])
+def test_the_server_knows_of_a_large_run_before_its_steps_are_looked_for(store: Store, number: int, known: bool) -> None:
+    with store.write() as connection:
+        begin(connection, number)
+    with store.read() as connection:
+        assert (connection.scalar("SELECT reltuples FROM pg_class WHERE relname = 'step'") == number) == known
