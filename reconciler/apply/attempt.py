@@ -18,7 +18,7 @@ from reconciler.drivers.breaker import UNAVAILABLE
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target
 from reconciler.errors import OctofleetError, RetryLater, Stale
 from reconciler.plan.decide import voids
-from reconciler.store.journal import Begun, Ended, Freed, Waits
+from reconciler.store.journal import Begun, Ended, Freed, Parted, Waits
 from reconciler.types.canonical import NOTHING
 from reconciler.types.change import REMOVALS, Action, Change
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
@@ -88,8 +88,9 @@ class Attempt:
             self._failed(error)
 
     def _ready(self) -> None:
-        """See whether what the changes need is done, then go to the driver."""
+        """See whether gates are open and what the changes need is done, then go to the driver."""
         if not self.begun:
+            self._wait_for_gates()
             unmet = {address: found for address in self.left if (found := self.task.unmet(address))}
             text = "it needs {}, which is not done"
             self._end({a: Outcome(status=Status.CANCELLED, error=text.format(where)) for a, (where, ended) in unmet.items() if ended})
@@ -103,8 +104,33 @@ class Attempt:
             return
         if not self.step.driver:
             self._end({address: self._as_seen(address) for address in self.left})
+        elif all(item.action is Action.CHECK for item in self.task.items.values()):
+            self._end(self._looked_again(self.drivers[self.step.driver]))
+        else:
+            self._drive(self.drivers[self.step.driver])
+
+    def _wait_for_gates(self) -> None:
+        """Leave what is behind a closed gate to a step of its own; all of it: come back later."""
+        closed = {address: self.task.closed[address] for address in self.left if address in self.task.closed}
+        if not closed:
             return
-        self._drive(self.drivers[self.step.driver])
+        note, after_s = min(closed.values(), key=lambda why: why[1])
+        if len(closed) == len(self.left):
+            raise _Later(after_s, note)
+        self.journal.write(Parted(lease=self.lease, addresses=sorted(closed), after_s=after_s, note=note))
+        self.left -= closed.keys()
+
+    def _looked_again(self, driver: Driver) -> dict[str, Outcome]:
+        """Whether hosts are well after a soak: a change that its driver does not see as desired any more has failed."""
+        targets = {address: self.task.work[address].target for address in self.left}
+        found = self._observed(driver, list(targets.values()), self._context())
+        return {address: self._well(address, found[target.address]) for address, target in targets.items()}
+
+    def _well(self, address: str, found: Observation) -> Outcome:
+        if self._at_end(address, found):
+            return Outcome(status=Status.DONE, observation=found)
+        why = f"it cannot be observed: {found.reason}" if isinstance(found, Unknown) else "it is not as desired any more"
+        return Outcome(status=Status.FAILED, observation=found, error=f"after its soak {why}")
 
     def _as_seen(self, address: str) -> Outcome:
         """Done, with what the plan relied on as the observation, so that the record gets the world's own id of it."""
@@ -142,7 +168,8 @@ class Attempt:
         work = tuple(self.task.work[address] for address in addresses if address in self.left)
         if not work:
             return {}
-        self.journal.write(Begun(lease=self.lease))
+        subjects = [subject for address, subject in self.task.subjects().items() if address in self.left]
+        self.journal.write(Begun(lease=self.lease, source=self.task.plan.source, subjects=subjects))
         self.begun, self.began_at = True, self.began_at or self.now()
         return driver.apply(Step(id=f"{self.lease.run}.{self.lease.step}", work=work), context)
 
@@ -305,8 +332,8 @@ class Attempt:
         self._end({address: Outcome(status=status, error=text, observation=observation) for address in self.left})
 
     def _halted(self, why: str) -> None:
-        """The run was paused or cancelled before the step began."""
-        if why == "paused":
+        """The run was paused or cancelled before the step began, its rollout stopped, or a gate closed."""
+        if why != "cancelling":
             self._free("handed-over", 0.0, "")
         else:
             self._end({address: Outcome(status=Status.CANCELLED, error="the run was cancelled") for address in self.left})

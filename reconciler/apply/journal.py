@@ -12,6 +12,7 @@ from threading import Lock
 from reconciler.errors import OctofleetError
 from reconciler.events import happened, held
 from reconciler.store.engine import Store, Unavailable
+from reconciler.store.gates import KnownGates
 from reconciler.store.journal import Entry, Lease, Said, write
 
 MOST_AT_ONCE = 500
@@ -60,7 +61,7 @@ class Journal:
         self._away, self._new_lock = away, lock
         self._store, self._sleep, self._stopped = store, wait, stopped
         self._waiting: list[_Waiting] = []
-        self._lock, self._writing = Lock(), False
+        self._lock, self._writing, self._gates = Lock(), False, KnownGates()
 
     def write(self, entry: Entry) -> None:
         """Write one entry; it is durable when this returns. Raises `Fenced`, `Halted`, or `OctofleetError` if the database refuses."""
@@ -144,7 +145,7 @@ class Journal:
             try:
                 began = time.monotonic()
                 with held(), self._store.write(alone=False) as connection:
-                    verdicts = write(connection, entries)
+                    verdicts = write(connection, entries, self._gates)
                 happened("journal-committed", entries=len(entries), seconds=time.monotonic() - began)
                 return verdicts
             except Unavailable as error:

@@ -24,6 +24,8 @@ from reconciler.types.resource import parts
 RECORD_BATCH = 1000
 FIRST, THEN, LAST = 0, 1, 2
 NO_TRACK = -1
+NEVER = 1_000_000_000
+"""More hosts than can fail."""
 
 
 class Place(NamedTuple):
@@ -70,7 +72,7 @@ def laid_out(
         for part in _chunks(list(group), size):
             items = tuple(Item(address=address, change=number, action=action) for *_, address, number, action in part)
             steps.append(JournalStep(seq=len(steps), wave=waves[rank], driver=driver, tenant=tenant, items=items))
-    return steps, list(_rows(phases, waves))
+    return steps, list(_rows(phases, waves, places, steps))
 
 
 def _numbered(ranks: Sequence[Rank], *, keep: bool) -> dict[Rank, int]:
@@ -102,8 +104,18 @@ def _tracks(phases: Sequence[Phase]) -> list[list[Phase]]:
     return [list(group) for _, group in groupby(phases, key=lambda phase: (phase.tenant, phase.track))]
 
 
-def _rows(phases: Sequence[Phase], waves: Mapping[Rank, int]) -> Iterator[PhaseRow]:
-    """Phases that have a step."""
+def _rows(
+    phases: Sequence[Phase], waves: Mapping[Rank, int], places: Mapping[str, Place], steps: Sequence[JournalStep]
+) -> Iterator[PhaseRow]:
+    """Phases that have a step; what is in no rollout goes out beside them as if it were one of a single phase."""
+    beside: dict[str, list[int]] = {}
+    for step in steps if phases else ():
+        if places[step.items[0].address] == Place(THEN):
+            beside.setdefault(step.tenant, []).append(step.wave)
+    for tenant, mine in beside.items():
+        yield PhaseRow(
+            tenant=tenant, track="", number=0, title="in no rollout", first_wave=min(mine), last_wave=max(mine), hosts=0, max_failures=NEVER
+        )
     for track, of_track in enumerate(_tracks(phases)):
         for phase in of_track:
             mine = [wave for rank, wave in waves.items() if (rank.track, rank.phase) == (track, phase.number)]

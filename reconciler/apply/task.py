@@ -2,17 +2,19 @@
 many steps at once, so that a worker never holds a whole plan."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from reconciler.drivers.driver import Target, Work
 from reconciler.errors import Permanent
+from reconciler.gate.closing import Gates, is_gated, subject_of
+from reconciler.gate.windows import Subject
 from reconciler.plan.fields import patched
 from reconciler.store.engine import Connection
 from reconciler.store.journal import Lease
 from reconciler.store.observations import load_observations
 from reconciler.store.plans import PlanHead, load_changes
-from reconciler.store.records import load_records, load_specs
+from reconciler.store.records import labels_of, load_records, load_specs
 from reconciler.store.runs import Item, JournalStep
 from reconciler.types.canonical import NOTHING, digest
 from reconciler.types.change import Action, Change
@@ -27,7 +29,8 @@ class Task:
     """A step under lease. By address: `items` that are open, their `changes`, and `work` for the driver; `needs`: how what they depend on ended, None
     if it has not; `seen`: for changes of the record alone, what was last seen; `recorded`: what there is a record of. `specs`: specifications that
     the store has not yet, by digest. `begun_s`: how long ago the step began, and `quiet_s`: since when no call of it that was cut short is going on,
-    both in seconds by the database's clock, as clocks differ; None for a step that has not begun."""
+    both in seconds by the database's clock, as clocks differ; None for a step that has not begun. `closed`: of a step that has not begun, the changes behind
+    a closed gate, with why, and the seconds after which to ask again; `labels` of hosts by group, where gates go by them."""
 
     lease: Lease
     plan: PlanHead
@@ -41,6 +44,16 @@ class Task:
     specs: Mapping[str, Spec]
     begun_s: float | None = None
     quiet_s: float | None = None
+    closed: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def subjects(self) -> dict[str, Subject]:
+        """What gates are asked about."""
+        return {a: subject_of(change, self.labels.get(change.group, {})) for a, change in self.changes.items() if self.is_gated(a)}
+
+    def is_gated(self, address: str) -> bool:
+        """Whether gates have a say in a change."""
+        return self.step.state == "ready" and self.items[address].action is not Action.CHECK and is_gated(self.changes[address])
 
     def unmet(self, address: str) -> tuple[str, Status | None] | None:
         """The first that this change needs and that is not done, and how it ended."""
@@ -53,11 +66,15 @@ Need: TypeAlias = tuple[str, Action | None]
 
 
 def _needed(item: Item, change: Change) -> list[Need]:
+    if item.action is Action.CHECK:
+        return [(item.address, None)]
     deleted: list[Need] = [(item.address, Action.DELETE)] if item.action is Action.CREATE and change.action is Action.REPLACE else []
     return [*((address, None) for address in change.depends_on), *deleted]
 
 
-def load_tasks(connection: Connection, run: str, plan: tuple[int, PlanHead], steps: Sequence[JournalStep]) -> list[Task]:
+def load_tasks(
+    connection: Connection, run: str, plan: tuple[int, PlanHead], steps: Sequence[JournalStep], gates: Gates | None = None
+) -> list[Task]:
     """The tasks of some steps of a run. Raises `OctofleetError` if what is stored of the plan is damaged or incomplete."""
     row, head = plan
     numbers = load_changes(connection, row, [item.change for step in steps for item in step.open])
@@ -70,10 +87,26 @@ def load_tasks(connection: Connection, run: str, plan: tuple[int, PlanHead], ste
     seen = load_observations(connection, sorted({item.address for step in steps if not step.driver for item in step.open}))
     now, cut = connection.now(), _cut_short(connection, run, steps)
     made = [_task(run, head, step, numbers, ended, recorded, specs, seen) for step in steps]
+    if gates is not None and not gates.empty:
+        made = _gated(connection, made, gates, now)
     return [
         task if (at := task.step.started_at) is None else replace(task, begun_s=now - at, quiet_s=now - max(at, cut.get(task.step.seq, at)))
         for task in made
     ]
+
+
+def _gated(connection: Connection, tasks: Sequence[Task], gates: Gates, now: float) -> list[Task]:
+    """The tasks, with what gates keep of them, and the labels by which the windows of a fleet choose."""
+    source = tasks[0].plan.source
+    labels: Mapping[str, Mapping[str, str]] = {}
+    if any(window.labels for window in gates.windows.get(source, ())):
+        labels = labels_of(connection, source, {change.group for task in tasks for change in task.changes.values()})
+    found = []
+    for task in (replace(task, labels=labels) for task in tasks):
+        closed = {a: why for a, subject in task.subjects().items() if (why := gates.closed(source, subject, now)) is not None}
+        waits = {a: (f"{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
+        found.append(replace(task, closed=waits))
+    return found
 
 
 def _cut_short(connection: Connection, run: str, steps: Sequence[JournalStep]) -> dict[int, float]:
@@ -123,7 +156,7 @@ def _work(item: Item, change: Change, recorded: Mapping[str, Recorded], specs: M
 def _ended(connection: Connection, run: str, needs: Collection[Need]) -> dict[Need, Status | None]:
     """How these ended. A replacement is two changes of one address: both have to be done."""
     found: dict[str, list[tuple[Action, str]]] = {}
-    query = "SELECT address, action, status FROM item WHERE run = ? AND address IN (...)"
+    query = "SELECT address, action, status FROM item WHERE run = ? AND action <> 'check' AND address IN (...)"
     for address, action, status in connection.rows_in(query, sorted({address for address, _ in needs}), (run,)):
         found.setdefault(address, []).append((Action(action), status))
     return {need: _worst([status for action, status in found.get(need[0], ()) if need[1] in (None, action)]) for need in needs}

@@ -26,6 +26,7 @@ from reconciler.drivers.driver import Driver
 from reconciler.errors import OctofleetError, Permanent
 from reconciler.events import happened
 from reconciler.store.engine import Connection, Store, Unavailable
+from reconciler.store.gates import KnownGates, load_gates
 from reconciler.store.journal import Ended, Lease
 from reconciler.store.leases import Room, WorkerRow, beat, claim, free, held, leave, next_due, sweep
 from reconciler.store.plans import PlanHead, plan_head
@@ -84,6 +85,7 @@ class Worker:
         self._ended: SimpleQueue[tuple[Change, Status, str]] = SimpleQueue()
         self._places = {name: driver.info.concurrency for name, driver in drivers.items()} | {"": RECORD_PLACES}
         self._plans: dict[str, tuple[int, PlanHead]] = {}
+        self._gates = KnownGates()
         self._pool = ThreadPoolExecutor(max_workers=terms.slots, thread_name_prefix="step")
         self.journal = Journal(store, stopped=lambda: self._stopping.is_set() or self.trouble is not None, away=self.reach.away)
         self.row = WorkerRow(
@@ -172,7 +174,8 @@ class Worker:
         """The tasks, as far as they can be loaded at once; what cannot is looked at one by one."""
         try:
             with self._store.read() as connection:
-                tasks = [task for run, steps in taken.items() for task in load_tasks(connection, run, self._plan(connection, run), steps)]
+                gates = self._gates.now(connection, lock=False)
+                tasks = [t for run, steps in taken.items() for t in load_tasks(connection, run, self._plan(connection, run), steps, gates)]
             return {task.lease: task for task in tasks}
         except OctofleetError:
             return {}
@@ -190,7 +193,7 @@ class Worker:
             with Watched(lease, step, self.id).going() as watched:
                 if task is None:
                     with self._store.read() as connection:
-                        (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step])
+                        (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step], load_gates(connection))
                 with self._contexts(task.plan) as context:
                     self._made(task, watched, context).go()
         except (Fenced, Unavailable):

@@ -49,6 +49,11 @@ class Gates:
         return closed(self.windows.get(source, ()), subject, now, without)
 
 
+def subject_of(change: Change, labels: Mapping[str, str]) -> Subject:
+    """A change, as gates are asked about it."""
+    return Subject(address=change.address, group=change.group, risk=change.risk, labels=labels)
+
+
 def is_gated(change: Change) -> bool:
     """Whether gates of steps have a say in it: not in what is Octofleet's own or changes the record alone, as no machine notices."""
     return change.action in WORLD and not change.address.startswith("fleet/")

@@ -88,6 +88,12 @@ class Connection(ABC):
         """Run a statement that gives no rows; how many rows it inserted, updated or deleted."""
         return int(self._execute(sql, params).rowcount)
 
+    def changed_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> Iterator[int]:
+        """As `run_in`; how many rows each part changed."""
+        for part in chunks(values):
+            text, spread_out = self._spread(sql, part)
+            yield self.changed(text, (*params, *spread_out))
+
     def run_in(self, sql: str, values: Sequence[Any], params: Sequence[object] = ()) -> None:
         """Run a statement with a `(...)`, which stands for the values (see `spread`), some at a time; `params` come before them."""
         for part in chunks(values):

@@ -1,8 +1,4 @@
-"""What closes the gates of steps: windows in force, pauses and overrides. Functions on a connection; the caller owns the transaction.
-
-Whoever changes any of it calls `touch`, and whoever begins steps reads `version`: both lock one row, so that one comes before the other, and what was
-loaded for a version holds as long as the version stands.
-"""
+"""What closes the gates of steps: windows in force, pauses and overrides. Functions on a connection; the caller owns the transaction."""
 
 import secrets as random
 from collections.abc import Mapping
@@ -11,23 +7,24 @@ from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
 from reconciler.store.records import load_specs
+from reconciler.store.versions import touch, version
 
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
 OVERRIDE = ("id", "source", "window", "identity", "at", "until", "reason")
 
 
-def version(connection: Connection) -> str:
-    """Which state of the gates this transaction goes by; it stays until the transaction ends."""
-    return str(connection.scalar("SELECT value FROM about WHERE key = 'gates' FOR SHARE") or "")
+class KnownGates:
+    """The gates as they were loaded last, for one thread at a time."""
 
+    def __init__(self) -> None:
+        self._version, self._gates = "", Gates(windows={})
 
-def touch(connection: Connection) -> None:
-    """The gates change: steps that wait for one are looked at again, and nobody goes by what he has loaded before."""
-    connection.run(
-        "INSERT INTO about (key, value) VALUES ('gates', '1') "
-        "ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(about.value AS INTEGER) + 1 AS VARCHAR)"
-    )
-    connection.run("UPDATE step SET due_at = 0 WHERE owner = '' AND state = 'ready' AND attempts = 0 AND due_at > ?", (connection.now(),))
+    def now(self, connection: Connection, *, lock: bool = True) -> Gates:
+        """As they stand in this transaction; with `lock`, until it ends."""
+        found = version(connection, lock=lock)
+        if found != self._version:
+            self._version, self._gates = found, load_gates(connection)
+        return self._gates
 
 
 def load_gates(connection: Connection) -> Gates:

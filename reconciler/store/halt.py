@@ -7,6 +7,7 @@ from reconciler.store.journal import Lease, close_if_over, end_steps
 from reconciler.store.leases import free
 from reconciler.store.plans import load_changes
 from reconciler.store.runs import Item, JournalStep, load_steps, write_log
+from reconciler.store.versions import touch
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 
@@ -15,6 +16,7 @@ def pause_run(connection: Connection, run: str, reason: str) -> None:
     """Nothing more of the run begins until it is resumed; one that is paused has a new reason. One that is being cancelled stays so: resumed, it would
     go on."""
     if connection.changed("UPDATE run SET state = 'paused' WHERE id = ? AND state IN ('running', 'paused')", (run,)):
+        touch(connection)
         write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
 
 
@@ -27,6 +29,7 @@ def resume_run(connection: Connection, run: str) -> None:
 def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) -> None:
     """Cancel what has not begun. With `give_up` also what has, though how that ends is not known: whoever works on it cannot write it any more."""
     connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
+    touch(connection)
     now = connection.now()
     write_log(connection, run, [(0, now, f"cancelled: {reason}")])
     if give_up:

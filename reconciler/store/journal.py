@@ -16,9 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from reconciler.gate.closing import Gates
+from reconciler.gate.windows import Subject
 from reconciler.store.backoff import back_off
 from reconciler.store.engine import Connection
+from reconciler.store.gates import KnownGates
 from reconciler.store.observations import drop_observations, save_observations, unsettle
+from reconciler.store.phases import BAD, advance
 from reconciler.store.plans import plan_head
 from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
 from reconciler.store.runs import end_run, write_log
@@ -44,9 +48,21 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """From here on the step's effects may have reached the world."""
+    """From here on the step's effects may have reached the world. `source` and `subjects`: what gates are asked about, of a step that had not begun."""
 
     lease: Lease
+    source: str = ""
+    subjects: Sequence[Subject] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parted:
+    """Some changes of a step that has not begun wait for a gate: they become a step of their own, which nobody takes for `after_s` seconds."""
+
+    lease: Lease
+    addresses: Sequence[str]
+    after_s: float
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,20 +108,23 @@ class Ended:
     lines: Sequence[str] = ()
 
 
-Entry: TypeAlias = Begun | Waits | Said | Freed | Ended
+Entry: TypeAlias = Begun | Parted | Waits | Said | Freed | Ended
 
 
-def write(connection: Connection, entries: Sequence[Entry]) -> list[str]:
+def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | None = None) -> list[str]:
     """Write entries, at most one of each lease besides what it `Said`. Gives for each why it was not written: `lost` if its lease is taken away or the
-    step has ended, `paused` or `cancelling` if a step of such a run was to begin; empty for the others."""
+    step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty for
+    the others. `known`: remembers the gates from one call to the next."""
+    gates = (known or KnownGates()).now(connection) if any(isinstance(entry, Begun) for entry in entries) else None
     now = connection.now()
     standing = _standing(connection, entries)
-    verdicts = [_verdict(entry, standing.get(entry.lease.key)) for entry in entries]
+    verdicts = [_verdict(entry, standing.get(entry.lease.key), gates, now) for entry in entries]
     good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict]
     _begin(connection, [entry for entry in good if isinstance(entry, Begun)], now)
     _wait(connection, [entry for entry in good if isinstance(entry, Waits)])
     ended = _open(connection, [entry for entry in good if isinstance(entry, Ended)])
     _end(connection, ended, now)
+    _part(connection, [entry for entry in good if isinstance(entry, Parted)], now)
     _free(connection, [entry for entry in good if isinstance(entry, Freed) and standing[entry.lease.key].owner], now)
     new = set(map(id, ended))
     _log(connection, [entry for entry in good if not isinstance(entry, Ended) or id(entry) in new], now)
@@ -127,6 +146,7 @@ class _Standing:
     state: str
     owner: str
     run_state: str
+    stopped: bool
 
 
 def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, int], _Standing]:
@@ -135,8 +155,9 @@ def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[st
     for entry in entries:
         steps.setdefault(entry.lease.run, set()).add(entry.lease.step)
     query = (
-        "SELECT seq, fence, step.state, owner, run.state FROM step JOIN run ON run.id = step.run "
-        "WHERE step.run = ? AND seq IN (...) FOR UPDATE OF step"
+        "SELECT seq, fence, step.state, owner, run.state, EXISTS (SELECT 1 FROM phase WHERE phase.run = step.run AND phase.tenant = step.tenant "
+        "AND phase.state = 'stopped' AND step.wave BETWEEN first_wave AND last_wave) "
+        "FROM step JOIN run ON run.id = step.run WHERE step.run = ? AND seq IN (...) FOR UPDATE OF step"
     )
     return {
         (run, seq): _Standing(*standing)
@@ -145,13 +166,19 @@ def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[st
     }
 
 
-def _verdict(entry: Entry, found: _Standing | None) -> str:
+def _verdict(entry: Entry, found: _Standing | None, gates: Gates | None, now: float) -> str:
     if found is None or found.fence != entry.lease.fence:
         return "lost"
-    if found.state == "ended" and isinstance(entry, Begun | Waits):
+    if found.state == "ended" and isinstance(entry, Begun | Waits | Parted):
         return "lost"
-    stopped = isinstance(entry, Begun) and found.state == "ready" and found.run_state != "running"
-    return found.run_state if stopped else ""
+    if not isinstance(entry, Begun) or found.state != "ready":
+        return ""
+    if found.run_state != "running":
+        return found.run_state
+    if found.stopped:
+        return "stopped"
+    closed = gates is not None and any(gates.closed(entry.source, subject, now) for subject in entry.subjects)
+    return "gated" if closed else ""
 
 
 def _open(connection: Connection, entries: Sequence[Ended]) -> list[Ended]:
@@ -175,6 +202,26 @@ def _begin(connection: Connection, entries: Sequence[Begun], now: float) -> None
 def _wait(connection: Connection, entries: Sequence[Waits]) -> None:
     query = "UPDATE step SET state = 'waiting', operation = ? WHERE run = ? AND seq = ?"
     connection.run_many(query, [(json.dumps(entry.operations), *entry.lease.key) for entry in entries])
+
+
+def _part(connection: Connection, entries: Sequence[Parted], now: float) -> None:
+    for entry in entries:
+        run, seq = entry.lease.key
+        connection.row("SELECT id FROM run WHERE id = ? FOR UPDATE", (run,))  # nobody else gives out its numbers
+        new = connection.scalar("SELECT max(seq) + 1 FROM step WHERE run = ?", (run,))
+        query = "UPDATE item SET step = ? WHERE run = ? AND step = ? AND status = '' AND address IN (...)"
+        if not sum(connection.changed_in(query, sorted(entry.addresses), (new, run, seq))):
+            continue  # it was written before
+        connection.run(
+            "INSERT INTO step (run, seq, wave, driver, tenant, state, attempts, operation, due_at, note) "
+            "SELECT run, ?, wave, driver, tenant, state, 0, '', ?, ? FROM step WHERE run = ? AND seq = ?",
+            (new, now + entry.after_s, entry.note, run, seq),
+        )
+        connection.run(
+            "UPDATE lane SET open = open + 1 WHERE run = ? AND EXISTS (SELECT 1 FROM step WHERE step.run = lane.run AND step.wave = lane.wave "
+            "AND step.driver = lane.driver AND step.tenant = lane.tenant AND seq = ?)",
+            (run, seq),
+        )
 
 
 def _free(connection: Connection, entries: Sequence[Freed], now: float) -> None:
@@ -222,6 +269,9 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
     for group in sorted({group for entry in entries for group in entry.groups}):
         unsettle(connection, records_of_group(connection, group))
     back_off(connection, statuses, now)
+    for run in sorted({entry.lease.run for entry in entries if any(status.value in BAD for status, _ in entry.statuses.values())}):
+        connection.row("SELECT id FROM run WHERE id = ? FOR UPDATE", (run,))
+        advance(connection, run, now)
     end_steps(connection, [entry.lease for entry in entries], now)
 
 
@@ -232,10 +282,12 @@ def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> No
         steps.setdefault(lease.run, []).append(lease.step)
     for run, seqs in sorted(steps.items()):
         query = (
-            "SELECT seq, wave, driver, tenant FROM step JOIN run ON run.id = step.run WHERE step.run = ? AND step.state <> 'ended' AND seq IN (...) "
+            "SELECT seq, EXISTS (SELECT 1 FROM phase WHERE phase.run = step.run), wave, driver, tenant FROM step JOIN run ON run.id = step.run "
+            "WHERE step.run = ? AND step.state <> 'ended' AND seq IN (...) "
             "AND NOT EXISTS (SELECT 1 FROM item WHERE item.run = step.run AND item.step = seq AND status = '') FOR UPDATE OF run"
         )
-        over = {seq: lane for seq, *lane in connection.rows_in(query, sorted(seqs), (run,))}
+        rows = list(connection.rows_in(query, sorted(seqs), (run,)))
+        over = {seq: lane for seq, _, *lane in rows}
         if not over:
             continue
         connection.run_in("UPDATE step SET state = 'ended', owner = '', note = '' WHERE run = ? AND seq IN (...)", sorted(over), (run,))
@@ -246,6 +298,8 @@ def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> No
         )
         connection.run_in(query, [(run, *lane, number) for lane, number in sorted(lanes.items())])
         _close_attempts(connection, [(lease, "ended", "") for lease in leases if lease.run == run and lease.step in over], now)
+        if any(phased for _, phased, *_ in rows):
+            advance(connection, run, now)
         close_if_over(connection, run, now)
 
 

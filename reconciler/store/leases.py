@@ -12,6 +12,7 @@ from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
 from reconciler.store.engine import Connection, chunks, insert, upsert
+from reconciler.store.phases import Order, load_phases, next_opening
 from reconciler.store.runs import JournalStep, load_steps
 
 WORKER = ("id", "name", "role", "version", "started_at", "until")
@@ -234,13 +235,14 @@ def under_way(connection: Connection) -> dict[tuple[str, str], int]:
 
 
 def current(connection: Connection, *, lock: bool = False) -> Iterable[Lane]:
-    """The lanes that may be worked on: of each open run and each tenant, those of the first wave that has open steps."""
-    query = "SELECT id, state FROM run WHERE ended_at IS NULL ORDER BY id"
-    for run, state in list(connection.rows(f"{query} FOR UPDATE" if lock else query)):
-        first: dict[str, int] = {}
+    """The lanes that may be worked on: of each open run and each tenant, those of the first wave that has open steps; where there are rollouts, those of the
+    first wave of each track, as far as its phase may begin."""
+    query = "SELECT id, state, EXISTS (SELECT 1 FROM phase WHERE phase.run = run.id) FROM run WHERE ended_at IS NULL ORDER BY id"
+    for run, state, phased in list(connection.rows(f"{query} FOR UPDATE" if lock else query)):
+        order = Order(load_phases(connection, run), connection.now()) if phased else Order((), 0.0)
         lanes = "SELECT wave, driver, tenant, open FROM lane WHERE run = ? AND open > 0 ORDER BY wave"
         for wave, driver, tenant, number in connection.rows(lanes, (run,)):
-            if first.setdefault(tenant, wave) == wave:
+            if order.is_next(tenant, wave):
                 yield Lane(run=run, wave=wave, driver=driver, tenant=tenant, open=number, paused=state == "paused")
 
 
@@ -261,4 +263,5 @@ def next_due(connection: Connection, run: str | None = None, after: float = -1.0
     lanes = [lane for lane in current(connection) if run in (None, lane.run)]
     query = "SELECT min(due_at) {} AND due_at > ?"
     times = [connection.scalar(query.format(lane.free), (lane.run, lane.wave, lane.driver, lane.tenant, after)) for lane in lanes]
+    times.append(next_opening(connection, run))
     return min((at for at in times if at is not None), default=None)

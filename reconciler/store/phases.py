@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.store.engine import Connection, insert
+from reconciler.store.versions import touch
 from reconciler.types.resource import parts
 
 PHASE = (
@@ -70,9 +71,36 @@ def load_phases(connection: Connection, run: str) -> list[PhaseRow]:
     return [PhaseRow(**dict(zip(READ, row, strict=True))) for row in connection.rows(query, (run,))]
 
 
-def barred(phases: Sequence[PhaseRow], now: float) -> list[tuple[int, int]]:
-    """The waves (from, to) that nothing may begin in now."""
-    return [(phase.first_wave, phase.last_wave) for phase in phases if phase.state != "ended" and not phase.is_open(now)]
+class Order:
+    """Which waves of a run come next. It is asked about all that have open steps, in their order. Waves that are in no phase come before all phases of
+    their tenant, or after them; without phases each waits for the one before."""
+
+    def __init__(self, phases: Sequence[PhaseRow], now: float) -> None:
+        self._phases, self._now = phases, now
+        self._first: dict[tuple[str, str], int] = {}
+        self._ahead: dict[str, int] = {}
+
+    def is_next(self, tenant: str, wave: int) -> bool:
+        """Whether this wave, which has open steps, may be worked on."""
+        mine = [phase for phase in self._phases if phase.tenant == tenant]
+        phase = next((phase for phase in mine if phase.first_wave <= wave <= phase.last_wave), None)
+        ahead = self._ahead.setdefault(tenant, wave)
+        if phase is None:
+            return ahead == wave
+        if ahead != wave and not any(p.first_wave <= ahead <= p.last_wave for p in mine):
+            return False
+        return self._first.setdefault((tenant, phase.track), wave) == wave and phase.is_open(self._now)
+
+
+def next_opening(connection: Connection, run: str | None) -> float | None:
+    """When the next phase has soaked, of one run or of all that are open."""
+    query = (
+        "SELECT min(opens_at) FROM phase JOIN run ON run.id = phase.run "
+        "WHERE run.ended_at IS NULL AND phase.state = 'due' AND NOT promote AND opens_at > ?"
+    )
+    values: tuple[object, ...] = (connection.now(),)
+    found: float | None = connection.scalar(f"{query} AND run.id = ?" if run else query, (*values, run) if run else values)
+    return found
 
 
 def advance(connection: Connection, run: str, now: float) -> None:
@@ -107,6 +135,7 @@ def _advance(connection: Connection, run: str, track: Sequence[PhaseRow], open_w
         return
     failed = failed_hosts(connection, run, track)
     if len(failed) > track[0].max_failures:
+        touch(connection)
         note = f"{len(failed)} hosts have failed, and {track[0].max_failures} may: {', '.join(sorted(failed)[:5])}"
         connection.run(
             "UPDATE phase SET state = 'stopped', note = ? WHERE run = ? AND tenant = ? AND track = ? AND state IN ('due', 'waiting')",

@@ -10,6 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from reconciler.store.engine import Connection, upsert
+from reconciler.store.versions import touch
 from reconciler.types.canonical import digest, pack, unpack
 from reconciler.types.resource import Recorded, Rules, address, parts
 from reconciler.types.values import Spec
@@ -63,6 +64,7 @@ def save_records(connection: Connection, records: Iterable[Recorded]) -> None:
     touched = _groups_at(connection, [row[0] for row in rows]) | {(row[1], row[4]) for row in rows}
     connection.run_many(upsert("record", COLUMNS), rows)
     _touch(connection, touched)
+    _touch_gates(connection, (row[0] for row in rows))
 
 
 def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
@@ -70,6 +72,12 @@ def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
     touched = _groups_at(connection, sorted(addresses))
     connection.run_in("DELETE FROM record WHERE address IN (...)", addresses)
     _touch(connection, touched)
+    _touch_gates(connection, addresses)
+
+
+def _touch_gates(connection: Connection, addresses: Iterable[str]) -> None:
+    if any(where.startswith("fleet/maintenancewindow/") for where in addresses):
+        touch(connection)
 
 
 def _groups_at(connection: Connection, addresses: Sequence[str]) -> set[tuple[str, str]]:
@@ -88,6 +96,14 @@ def fleet_in_force(connection: Connection, source: str) -> Spec:
     record = load_records(connection, [address("fleet", "fleet", "", source)])
     specs = load_specs(connection, [item.digest for item in record.values() if item.source == source])
     return next(iter(specs.values()), {})
+
+
+def labels_of(connection: Connection, source: str, groups: Iterable[str]) -> dict[str, Mapping[str, str]]:
+    """The labels on record of hosts, by group."""
+    where = {f"fleet/{group}": group for group in groups if group.startswith("host/")}
+    digests = {a: record.digest for a, record in load_records(connection, sorted(where)).items() if record.source == source}
+    specs = load_specs(connection, digests.values())
+    return {where[a]: specs[of].get("labels", {}) for a, of in digests.items() if of in specs}
 
 
 def rollouts(connection: Connection, source: str, groups: Sequence[str]) -> dict[str, Spec]:
