@@ -25,6 +25,7 @@ from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import serve, standing
 from reconciler.store.engine import Connection
+from reconciler.store.gates import keep_windows
 from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import WorkerRow, sweep, workers
 from reconciler.store.phases import save_phases
@@ -166,6 +167,7 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
         )
         create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
         save_phases(connection, run.id, phases)
+        keep_windows(connection, run.id, plan.source, plan.changes)
         serve(connection, approvals, run.id)
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:

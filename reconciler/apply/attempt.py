@@ -8,7 +8,7 @@ had begun when its worker was lost resumes: at `after_digest` it is done, otherw
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.apply.journal import Halted, Journal
@@ -19,6 +19,7 @@ from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step,
 from reconciler.errors import OctofleetError, RetryLater, Stale
 from reconciler.plan.decide import voids
 from reconciler.store.journal import Begun, Ended, Freed, Parted, Waits
+from reconciler.store.phases import ASIDE
 from reconciler.types.canonical import NOTHING
 from reconciler.types.change import REMOVALS, Action, Change
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
@@ -29,7 +30,8 @@ MakeContext = Callable[[Callable[[str], None], Callable[[str], None]], Context]
 """Given where log lines and checkpoints go, the context of one driver call."""
 Told = Callable[[Change, Status, str], None]
 JOURNAL_ERRORS = frozenset({"fenced", "store", "store-unavailable"})
-NEEDS_S = 1.0
+NEEDS_S, NEEDS_ASIDE_S = 1.0, 10.0
+"""After how long to see again whether a need is done; of a step that something else behind a gate keeps."""
 MOST_S = 300.0
 
 
@@ -94,9 +96,7 @@ class Attempt:
             unmet = {address: found for address in self.left if (found := self.task.unmet(address))}
             text = "it needs {}, which is not done"
             self._end({a: Outcome(status=Status.CANCELLED, error=text.format(where)) for a, (where, ended) in unmet.items() if ended})
-            waiting = sorted(where for where, ended in unmet.values() if ended is None)
-            if waiting:
-                raise _Later(NEEDS_S, f"waits for {waiting[0]}")
+            self._wait_for({address: where for address, (where, ended) in unmet.items() if ended is None})
             if self.left and self.stopping():
                 self._free("handed-over", 0.0, "")
                 return
@@ -110,15 +110,22 @@ class Attempt:
             self._drive(self.drivers[self.step.driver])
 
     def _wait_for_gates(self) -> None:
-        """Leave what is behind a closed gate to a step of its own; all of it: come back later."""
         closed = {address: self.task.closed[address] for address in self.left if address in self.task.closed}
-        if not closed:
-            return
-        note, after_s = min(closed.values(), key=lambda why: why[1])
-        if len(closed) == len(self.left):
+        if closed:
+            note, after_s = min(closed.values(), key=lambda why: why[1])
+            self._leave(closed, after_s, note, aside=self.step.wave != ASIDE and not self.task.in_rollout)
+
+    def _wait_for(self, needs: Mapping[str, str]) -> None:
+        """Needs by address."""
+        if needs:
+            self._leave(needs, NEEDS_S if self.step.wave != ASIDE else NEEDS_ASIDE_S, f"waits for {min(needs.values())}")
+
+    def _leave(self, addresses: Collection[str], after_s: float, note: str, *, aside: bool = False) -> None:
+        """Leave what is not ripe to a step of its own; if that is all of it, and nothing waits for it that does not need it (`aside`), come back later."""
+        if len(addresses) == len(self.left) and not aside:
             raise _Later(after_s, note)
-        self.journal.write(Parted(lease=self.lease, addresses=sorted(closed), after_s=after_s, note=note))
-        self.left -= closed.keys()
+        self.journal.write(Parted(lease=self.lease, addresses=sorted(addresses), after_s=after_s, note=note))
+        self.left -= set(addresses)
 
     def _looked_again(self, driver: Driver) -> dict[str, Outcome]:
         """Whether hosts are well after a soak: a change that its driver does not see as desired any more has failed."""

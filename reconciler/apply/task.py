@@ -13,6 +13,7 @@ from reconciler.plan.fields import patched
 from reconciler.store.engine import Connection
 from reconciler.store.journal import Lease
 from reconciler.store.observations import load_observations
+from reconciler.store.phases import in_track
 from reconciler.store.plans import PlanHead, load_changes
 from reconciler.store.records import labels_of, load_records, load_specs
 from reconciler.store.runs import Item, JournalStep
@@ -30,7 +31,8 @@ class Task:
     if it has not; `seen`: for changes of the record alone, what was last seen; `recorded`: what there is a record of. `specs`: specifications that
     the store has not yet, by digest. `begun_s`: how long ago the step began, and `quiet_s`: since when no call of it that was cut short is going on,
     both in seconds by the database's clock, as clocks differ; None for a step that has not begun. `closed`: of a step that has not begun, the changes behind
-    a closed gate, with why, and the seconds after which to ask again; `labels` of hosts by group, where gates go by them."""
+    a closed gate, with why, and the seconds after which to ask again; `labels` of hosts by group, where gates go by them; `in_rollout`: what
+    waits does so in its place, and all that comes after it waits too."""
 
     lease: Lease
     plan: PlanHead
@@ -46,6 +48,7 @@ class Task:
     quiet_s: float | None = None
     closed: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    in_rollout: bool = False
 
     def subjects(self) -> dict[str, Subject]:
         """What gates are asked about."""
@@ -88,24 +91,24 @@ def load_tasks(
     now, cut = connection.now(), _cut_short(connection, run, steps)
     made = [_task(run, head, step, numbers, ended, recorded, specs, seen) for step in steps]
     if gates is not None and not gates.empty:
-        made = _gated(connection, made, gates, now)
+        made = _gated(connection, run, made, gates, now)
     return [
         task if (at := task.step.started_at) is None else replace(task, begun_s=now - at, quiet_s=now - max(at, cut.get(task.step.seq, at)))
         for task in made
     ]
 
 
-def _gated(connection: Connection, tasks: Sequence[Task], gates: Gates, now: float) -> list[Task]:
+def _gated(connection: Connection, run: str, tasks: Sequence[Task], gates: Gates, now: float) -> list[Task]:
     """The tasks, with what gates keep of them, and the labels by which the windows of a fleet choose."""
     source = tasks[0].plan.source
     labels: Mapping[str, Mapping[str, str]] = {}
-    if any(window.labels for window in gates.windows.get(source, ())):
+    if any(window.labels for window in (*gates.windows.get(source, ()), *gates.kept.get(run, ()))):
         labels = labels_of(connection, source, {change.group for task in tasks for change in task.changes.values()})
     found = []
     for task in (replace(task, labels=labels) for task in tasks):
-        closed = {a: why for a, subject in task.subjects().items() if (why := gates.closed(source, subject, now)) is not None}
+        closed = {a: why for a, subject in task.subjects().items() if (why := gates.closed(source, subject, now, run)) is not None}
         waits = {a: (f"{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
-        found.append(replace(task, closed=waits))
+        found.append(replace(task, closed=waits, in_rollout=bool(waits) and in_track(connection, run, task.step.tenant, task.step.wave)))
     return found
 
 

@@ -20,7 +20,7 @@ def gates(installation: Installation, as_json: bool) -> int:
     """Show what keeps changes from beginning: windows, freezes, pauses, overrides."""
     found = gating.standing(installation)
     rows = [
-        (source, window, opens(window, found.now), (found.gates.overridden or {}).get((source, window.address)))
+        (source, window, opens(window, found.now), found.gates.overridden.get((source, window.address)))
         for source, windows in sorted(found.gates.windows.items())
         for window in windows
     ]

@@ -1,7 +1,7 @@
 """Whether a step may begin: pauses by a person's word, and maintenance windows. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.gate.windows import Closed, Subject, Window, closed
 from reconciler.scope import in_scope
@@ -28,25 +28,28 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """All that is in force: `windows` by source; `overridden`: source and address of windows that do not count, with the time until when."""
+    """All that is in force: `windows` by source; `overridden`: source and address of windows that do not count, with the time until when; `kept`: windows by
+    run, as they were when it began."""
 
     windows: Mapping[str, Sequence[Window]]
     pauses: Sequence[Pause] = ()
-    overridden: Mapping[tuple[str, str], float] | None = None
+    overridden: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[Window]] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """Whether nothing is ever closed."""
-        return not self.pauses and not any(self.windows.values())
+        return not self.pauses and not self.kept and not any(self.windows.values())
 
-    def closed(self, source: str, subject: Subject, now: float) -> Closed | None:
-        """Why a change of a source may not begin now; None if it may."""
+    def closed(self, source: str, subject: Subject, now: float, run: str = "") -> Closed | None:
+        """Why a change of a source, in a run, may not begin now; None if it may."""
         for pause in self.pauses:
             if now < pause.until and pause.is_about(source, subject):
                 reason = f"{pause.scope} is paused by {pause.identity}: {pause.reason}"
                 return Closed(by=f"pause/{pause.id}", reason=reason, next=f"octofleet resume {pause.id}", until=pause.until)
-        without = [address for (of, address), until in (self.overridden or {}).items() if of == source and now < until]
-        return closed(self.windows.get(source, ()), subject, now, without)
+        without = [address for (of, address), until in self.overridden.items() if of == source and now < until]
+        as_now = closed(self.windows.get(source, ()), subject, now, without)
+        return as_now or closed(self.kept.get(run, ()), subject, now, without)
 
 
 def subject_of(change: Change, labels: Mapping[str, str]) -> Subject:

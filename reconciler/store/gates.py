@@ -1,14 +1,17 @@
 """What closes the gates of steps: windows in force, pauses and overrides. Functions on a connection; the caller owns the transaction."""
 
 import secrets as random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
-from reconciler.store.records import load_specs
+from reconciler.store.records import load_records, load_specs
 from reconciler.store.versions import touch, version
+from reconciler.types.canonical import pack, unpack
+from reconciler.types.change import Action, Change
 
+WINDOWS = "fleet/maintenancewindow/"
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
 OVERRIDE = ("id", "source", "window", "identity", "at", "until", "reason")
 
@@ -33,7 +36,26 @@ def load_gates(connection: Connection) -> Gates:
     rows = connection.rows(f"SELECT {_names(PAUSE)} FROM pause {_STANDING}", (now,))  # noqa: S608 - names from here
     pauses = [Pause(**dict(zip(PAUSE, row, strict=True))) for row in rows]
     overrides = connection.rows(f'SELECT source, "window", until FROM override {_STANDING}', (now,))  # noqa: S608 - from below
-    return Gates(windows=_windows(connection), pauses=pauses, overridden={(source, window): until for source, window, until in overrides})
+    overridden = {(source, window): until for source, window, until in overrides}
+    return Gates(windows=_windows(connection), pauses=pauses, overridden=overridden, kept=_kept(connection))
+
+
+def _kept(connection: Connection) -> Mapping[str, list[Window]]:
+    found: dict[str, list[Window]] = {}
+    for run, address, body in connection.rows("SELECT run, address, body FROM kept_window ORDER BY run, address"):
+        found.setdefault(run, []).append(window_of(address, unpack(body)))
+    return found
+
+
+def keep_windows(connection: Connection, run: str, source: str, changes: Iterable[Change]) -> None:
+    """Have a run that changes or ends windows go by them until it has ended."""
+    ended = [change.address for change in changes if change.address.startswith(WINDOWS) and change.action is not Action.CREATE]
+    records = load_records(connection, ended)
+    specs = load_specs(connection, (record.digest for record in records.values()))
+    rows = [(run, a, source, pack(specs[record.digest])) for a, record in sorted(records.items()) if record.digest in specs]
+    connection.run_many(insert("kept_window", ("run", "address", "source", "body")), rows)
+    if rows:
+        touch(connection)
 
 
 _STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"
@@ -45,7 +67,7 @@ def _names(columns: tuple[str, ...]) -> str:
 
 def _windows(connection: Connection) -> Mapping[str, list[Window]]:
     """By source, as they were last applied."""
-    begin, end = "fleet/maintenancewindow/", "fleet/maintenancewindow0"
+    begin, end = WINDOWS, "fleet/maintenancewindow0"
     query = "SELECT record.source, record.address, record.digest FROM record WHERE record.address >= ? AND record.address < ? ORDER BY record.address"
     rows = list(connection.rows(query, (begin, end)))
     specs = load_specs(connection, (digest for *_, digest in rows))

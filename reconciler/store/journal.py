@@ -177,7 +177,7 @@ def _verdict(entry: Entry, found: _Standing | None, gates: Gates | None, now: fl
         return found.run_state
     if found.stopped:
         return "stopped"
-    closed = gates is not None and any(gates.closed(entry.source, subject, now) for subject in entry.subjects)
+    closed = gates is not None and any(gates.closed(entry.source, subject, now, entry.lease.run) for subject in entry.subjects)
     return "gated" if closed else ""
 
 
@@ -213,15 +213,21 @@ def _part(connection: Connection, entries: Sequence[Parted], now: float) -> None
         if not sum(connection.changed_in(query, sorted(entry.addresses), (new, run, seq))):
             continue  # it was written before
         connection.run(
-            "INSERT INTO step (run, seq, wave, driver, tenant, state, attempts, operation, due_at, note) "
-            "SELECT run, ?, wave, driver, tenant, state, 0, '', ?, ? FROM step WHERE run = ? AND seq = ?",
+            f"INSERT INTO step (run, seq, wave, driver, tenant, state, attempts, operation, due_at, note) "  # noqa: S608 - from above
+            f"SELECT run, ?, {_ASIDE}, driver, tenant, state, 0, '', ?, ? FROM step WHERE run = ? AND seq = ?",
             (new, now + entry.after_s, entry.note, run, seq),
         )
         connection.run(
-            "UPDATE lane SET open = open + 1 WHERE run = ? AND EXISTS (SELECT 1 FROM step WHERE step.run = lane.run AND step.wave = lane.wave "
-            "AND step.driver = lane.driver AND step.tenant = lane.tenant AND seq = ?)",
-            (run, seq),
+            "INSERT INTO lane (run, wave, driver, tenant, open) SELECT run, wave, driver, tenant, 1 FROM step WHERE run = ? AND seq = ? "
+            "ON CONFLICT (run, wave, driver, tenant) DO UPDATE SET open = lane.open + 1",
+            (run, new),
         )
+        end_steps(connection, [entry.lease], now)  # if nothing is left of it
+
+
+_ASIDE = """CASE WHEN EXISTS (SELECT 1 FROM phase WHERE phase.run = step.run AND phase.tenant = step.tenant AND phase.track <> ''
+    AND step.wave BETWEEN first_wave AND last_wave) THEN wave ELSE -1 END"""
+"""The wave of what waits for a gate: its own if that is of a rollout, whose next part then waits with it; else one that nothing waits for but what needs it."""
 
 
 def _free(connection: Connection, entries: Sequence[Freed], now: float) -> None:

@@ -29,6 +29,8 @@ PHASE = (
     "note",
 )
 READ = PHASE[1:]
+ASIDE = -1
+"""The wave of steps that wait for a gate beside the others."""
 BAD = ("failed", "partial", "stale", "expired")
 """How a change ends that counts against its host."""
 
@@ -71,6 +73,12 @@ def load_phases(connection: Connection, run: str) -> list[PhaseRow]:
     return [PhaseRow(**dict(zip(READ, row, strict=True))) for row in connection.rows(query, (run,))]
 
 
+def in_track(connection: Connection, run: str, tenant: str, wave: int) -> bool:
+    """Whether a wave of a tenant is part of a rollout."""
+    query = "SELECT number FROM phase WHERE run = ? AND tenant = ? AND track <> '' AND ? BETWEEN first_wave AND last_wave"
+    return connection.row(query, (run, tenant, wave)) is not None
+
+
 class Order:
     """Which waves of a run come next. It is asked about all that have open steps, in their order. Waves that are in no phase come before all phases of
     their tenant, or after them; without phases each waits for the one before."""
@@ -82,6 +90,8 @@ class Order:
 
     def is_next(self, tenant: str, wave: int) -> bool:
         """Whether this wave, which has open steps, may be worked on."""
+        if wave == ASIDE:
+            return True
         mine = [phase for phase in self._phases if phase.tenant == tenant]
         phase = next((phase for phase in mine if phase.first_wave <= wave <= phase.last_wave), None)
         ahead = self._ahead.setdefault(tenant, wave)

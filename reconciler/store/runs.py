@@ -188,6 +188,7 @@ def end_run(connection: Connection, run_id: str, state: str, at: float) -> None:
     """The run is over; its resources are free."""
     connection.run("UPDATE run SET state = ?, ended_at = ? WHERE id = ?", (state, at, run_id))
     connection.run("DELETE FROM hold WHERE run = ?", (run_id,))
+    connection.run("DELETE FROM kept_window WHERE run = ?", (run_id,))
     happened("run-ended", run=run_id, state=state)
 
 

@@ -320,6 +320,16 @@ override = Table(
 )
 """A maintenance window (an address) that does not count until then, by a person's word."""
 
+kept_window = Table(
+    "kept_window",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("address", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Windows as they were when a run began that changes or ends them: it goes by these too, so that one commit cannot loosen a window and use it."""
+
 hold = Table(
     "hold",
     metadata,
