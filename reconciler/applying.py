@@ -27,7 +27,7 @@ from reconciler.store.leases import WorkerRow, sweep, workers
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
 from reconciler.store.records import applied_commit, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
-from reconciler.types.change import Risk
+from reconciler.types.change import LOST
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
 from reconciler.types.resource import basis
@@ -73,7 +73,7 @@ def check_applyable(plan: Plan, *, approved: bool, now: float) -> None:
         )
     if now > plan.expires_at:
         raise Refused(f"plan {plan.id[:12]} has expired", hint="make a new one with octofleet plan", code="expired")
-    lost = [change for change in plan.changes if change.risk & {Risk.DESTRUCTIVE, Risk.REINSTALL}]
+    lost = [change for change in plan.changes if change.risk & LOST]
     if lost and not approved:
         raise Refused(
             f"plan {plan.id[:12]} destroys or reinstalls {len(lost)} resource{'s' if len(lost) > 1 else ''}, the first is {lost[0].address}",
@@ -141,13 +141,19 @@ def begin(installation: Installation, row: int, *, approved: bool, reason: str =
 
 def resume(installation: Installation, run_id: str, *, told: Told | None = None, cancelled: Callable[[], bool] = lambda: False) -> Applied:
     """Take a run to its end, together with whoever else works on it. Raises `Refused` if it has ended."""
+    run_of(installation, run_id)
+    return _taken_to_its_end(installation, run_id, told, cancelled)
+
+
+def run_of(installation: Installation, run_id: str) -> JournalRun:
+    """A run that can be resumed. Raises `Refused` if there is none, or it has ended."""
     with installation.store.read() as connection:
         run = load_run(connection, run_id)
-        if run is None:
-            raise Refused(f"there is no run {run_id}", hint="octofleet runs lists them", code="no-run")
-        if run.ended_at is not None:
-            raise Refused(f"run {run_id} has ended ({run.state})", hint="make a new plan", code="run-ended")
-    return _taken_to_its_end(installation, run_id, told, cancelled)
+    if run is None:
+        raise Refused(f"there is no run {run_id}", hint="octofleet runs lists them", code="no-run")
+    if run.ended_at is not None:
+        raise Refused(f"run {run_id} has ended ({run.state})", hint="make a new plan", code="run-ended")
+    return run
 
 
 def _taken_to_its_end(installation: Installation, run_id: str, told: Told | None, cancelled: Callable[[], bool]) -> Applied:

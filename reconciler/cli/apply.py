@@ -9,12 +9,16 @@ import click
 from reconciler import applying
 from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
+from reconciler.cli.permission import ask, breakable, may
 from reconciler.cli.plan import planning_options
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
+from reconciler.identity.access import Action, Resource
+from reconciler.permitting import to_apply, to_steer
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.stages import stage
+from reconciler.store.plans import load_plan
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 from reconciler.wiring import Installation, place
@@ -27,6 +31,7 @@ from reconciler.wiring import Installation, place
 @click.option("--approve", is_flag=True, help="Apply without asking, destructive changes too: you have seen the plan.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Take an interrupted run to its end.")
 @click.option("--reason", default="", help="Why; recorded with the run.")
+@breakable
 @common
 def apply(
     installation: Installation,
@@ -40,12 +45,15 @@ def apply(
     approve: bool,
     resume_run: str | None,
     reason: str,
+    break_glass: str,
 ) -> int:
     """Apply a stored plan. Without an id: finish what was interrupted, plan, store, ask, apply."""
     if resume_run is not None:
-        return _finished(installation, _resumed(installation, resume_run, as_json=as_json), as_json=as_json)
+        return _finished(installation, _resumed(installation, resume_run, break_glass, as_json=as_json), as_json=as_json)
     if plan_id is not None:
         row = find(installation, plan_id)
+        with installation.store.read() as connection:
+            ask(installation, to_apply(load_plan(connection, row), approve=approve), break_glass)
         return _finished(installation, _applied(installation, row, approved=approve, reason=reason, as_json=as_json), as_json=as_json)
     repository = installation.repository(repo)
     for run in unfinished(installation, place(repository)):
@@ -53,7 +61,7 @@ def apply(
             continue
         how = "is under way" if living(installation) else "was interrupted"
         click.echo(f"run {run.id} {how}; finishing it first", err=True)
-        if not _resumed(installation, run.id, as_json=as_json).complete:
+        if not _resumed(installation, run.id, break_glass, as_json=as_json).complete:
             return 3
     request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
     with stage("plan"), progress(quiet=as_json) as bar:
@@ -63,29 +71,32 @@ def apply(
             print_plan(view, as_json=True, out=None)
         elif not as_json:
             print_plan(view, as_json=False, out=None)
-    return apply_planned(installation, planned, approve=approve, reason=reason, as_json=as_json)
+    return apply_planned(installation, planned, approve=approve, reason=reason, break_glass=break_glass, as_json=as_json)
 
 
 @click.command()
 @click.argument("run")
+@breakable
 @common
-def resume(installation: Installation, as_json: bool, run: str) -> int:
+def resume(installation: Installation, as_json: bool, run: str, break_glass: str) -> int:
     """Take a paused or interrupted run to its end."""
-    return _finished(installation, _resumed(installation, run, as_json=as_json), as_json=as_json)
+    return _finished(installation, _resumed(installation, run, break_glass, as_json=as_json), as_json=as_json)
 
 
-def apply_planned(installation: Installation, planned: Planned, *, approve: bool, reason: str, as_json: bool) -> int:
+def apply_planned(installation: Installation, planned: Planned, *, approve: bool, reason: str, break_glass: str, as_json: bool) -> int:
     """Ask if need be, and apply a plan that has just been shown."""
     plan = planned.plan
     rest = problems_code(plan.problems) or (3 if plan.deferred else 0)
     if any(verdict.refuses for verdict in plan.guards):
         return problems_code(plan.problems) or 3
     if not plan.changes:
-        note_applied(installation, planned.row, plan)
+        if may(installation, Action.APPLY, Resource(source=plan.source)):
+            note_applied(installation, planned.row, plan)
         return rest
+    if not approve and (as_json or not sys.stdin.isatty()):
+        raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
+    ask(installation, to_apply(plan, approve=True), break_glass)
     if not approve:
-        if as_json or not sys.stdin.isatty():
-            raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
         click.confirm("\nApply this plan?", abort=True)
     done = _applied(installation, planned.row, approved=True, reason=reason, as_json=as_json)
     code = _finished(installation, done, as_json=as_json)
@@ -97,7 +108,9 @@ def _applied(installation: Installation, row: int, *, approved: bool, reason: st
         return apply_plan(installation, row, approved=approved, reason=reason, told=_teller(as_json), cancelled=cancelled)
 
 
-def _resumed(installation: Installation, run: str, *, as_json: bool) -> Applied:
+def _resumed(installation: Installation, run: str, break_glass: str, *, as_json: bool) -> Applied:
+    found = applying.run_of(installation, run)
+    ask(installation, to_steer(installation, Action.RESUME, found.plan), break_glass)
     with interruptible() as cancelled:
         return applying.resume(installation, run, told=_teller(as_json), cancelled=cancelled)
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "pause": ("runs", "Begin nothing more of a run until it is resumed."),
     "resume": ("apply", "Take a paused or interrupted run to its end."),
     "cancel": ("runs", "Begin nothing more of a run, and end it."),
+    "access": ("access", "Who may do what, and which line of which file says so."),
     "explain": ("explain", "Which file and line set a value of a host."),
     "render": ("render", "Render a host's boot files."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),

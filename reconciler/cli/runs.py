@@ -7,7 +7,10 @@ import click
 
 from reconciler import applying
 from reconciler.cli.options import common
+from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
+from reconciler.identity.access import Action
+from reconciler.permitting import to_steer
 from reconciler.report.text import printable
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, list_runs, load_steps, read_log
@@ -102,10 +105,12 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 @click.argument("run")
 @click.option("--reason", required=True, help="Why; recorded.")
 @click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
+@breakable
 @common
-def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool) -> int:
+def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool, break_glass: str) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = _one(installation, run)
+    ask(installation, to_steer(installation, Action.CANCEL, found.plan), break_glass)
     state = applying.cancel(installation, found.id, reason, give_up=give_up)
     going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
     text = "is cancelled" if state == "cancelled" else going_on
@@ -116,10 +121,12 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
 @click.command()
 @click.argument("run")
 @click.option("--reason", required=True, help="Why; recorded.")
+@breakable
 @common
-def pause(installation: Installation, as_json: bool, run: str, reason: str) -> int:
+def pause(installation: Installation, as_json: bool, run: str, reason: str, break_glass: str) -> int:
     """Begin nothing more of a run until it is resumed."""
     found = _one(installation, run)
+    ask(installation, to_steer(installation, Action.PAUSE, found.plan), break_glass)
     applying.pause(installation, found.id, reason)
     click.echo(
         json.dumps({"run": found.id, "state": "paused"}) if as_json else f"run {found.id} is paused; octofleet resume {found.id} goes on"

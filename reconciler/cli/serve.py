@@ -11,12 +11,16 @@ from threading import Event
 import click
 
 from reconciler.cli.options import common
+from reconciler.cli.permission import ask as ask_leave
+from reconciler.cli.permission import breakable
 from reconciler.errors import OctofleetError, Refused
+from reconciler.identity.access import Action, Resource
 from reconciler.logs import choose
 from reconciler.loop import where
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
 from reconciler.store.followed import ask, followed
+from reconciler.store.records import locations
 from reconciler.wiring import Installation
 
 
@@ -119,12 +123,16 @@ def told_to_stop() -> Iterator[Event]:
 
 @click.command()
 @click.argument("repositories", nargs=-1, metavar="[REPO]...")
+@breakable
 @common
-def reconcile(installation: Installation, as_json: bool, repositories: tuple[str, ...]) -> int:
+def reconcile(installation: Installation, as_json: bool, repositories: tuple[str, ...], break_glass: str) -> int:
     """Have `octofleet serve` look at repositories now; without any, at all that it follows."""
-    with installation.store.write() as connection:
+    with installation.store.read() as connection:
         known = [found.location for found in followed(connection)]
         wanted = [where(location) for location in repositories] or known
+        names = {location: name for name, location in locations(connection).items()}
+    ask_leave(installation, ((Action.RECONCILE, Resource(source=names.get(location, ""))) for location in wanted), break_glass)
+    with installation.store.write() as connection:
         for location in wanted:
             if not ask(connection, location):
                 raise Refused(f"nobody follows {location}", hint="octofleet serve --repo follows it", code="not-followed")

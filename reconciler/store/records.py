@@ -179,6 +179,11 @@ def save_source(connection: Connection, of: str, location: str, commit: str, at:
     connection.run(upsert("source", ("name", "location", "applied_commit", "at")), (of, location, commit, at))
 
 
+def locations(connection: Connection) -> dict[str, str]:
+    """Of every source that has applied something, by name, where it came from."""
+    return dict(connection.rows("SELECT name, location FROM source ORDER BY name"))
+
+
 def sources(connection: Connection) -> Iterator[Mapping[str, object]]:
     """Every source with its number of resources."""
     numbers: dict[str, int] = dict(connection.rows("SELECT source, count(*) FROM record GROUP BY source"))
