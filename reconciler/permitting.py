@@ -1,6 +1,6 @@
 """The one place where commands (later also routes and comments) ask whether they may: reads the RoleMappings in force, and raises `Refused`.
 
-What is asked for is a stream of pairs, action and resource; it is not read for those who may do everything anyway.
+What is asked for is a stream of pairs, action and resource; it is not read for those who may do everything in its Fleet anyway.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,13 +50,13 @@ def tenant_of(where: str) -> str:
     return "" if tenant == "-" else tenant
 
 
-def permit(installation: Installation, identity: Identity, asked: Iterable[Asked], *, break_glass: str = "") -> None:
-    """Return if someone may do all that is asked. Raises `Refused` (code `forbidden`) with who can help. `break_glass`: a reason to go on all the same,
-    for those who have the installation's files in hand.
+def permit(installation: Installation, identity: Identity, source: str, asked: Iterable[Asked], *, break_glass: str = "") -> None:
+    """Return if someone may do all that is asked of a source, or with an empty one of the installation. Raises `Refused` (code `forbidden`) with
+    who can help. `break_glass`: a reason to go on all the same, for those who have the installation's files in hand.
     """
     with installation.store.read() as connection:
         access = access_in_force(connection)
-    found = first_denied(access, identity, asked)
+    found = first_denied(access, identity, source, asked)
     if found is None:
         return
     (action, resource), decision = found
@@ -67,9 +67,9 @@ def permit(installation: Installation, identity: Identity, asked: Iterable[Asked
     raise Refused(denied, hint=_hint(access, identity, action, resource), code="forbidden")
 
 
-def first_denied(access: Access, identity: Identity, asked: Iterable[Asked]) -> tuple[Asked, Decision] | None:
+def first_denied(access: Access, identity: Identity, source: str, asked: Iterable[Asked]) -> tuple[Asked, Decision] | None:
     """The first of what is asked that is not allowed, and why not."""
-    if access.decide(identity, Action.GRANT_ACROSS, Resource()).allowed:
+    if access.decide(identity, Action.GRANT_ACROSS, Resource(source=source)).allowed:
         return None
     seen: set[Asked] = set()
     for item in asked:
@@ -89,14 +89,22 @@ def _hint(access: Access, identity: Identity, action: Action, resource: Resource
 
 
 def to_apply(plan: Plan, *, approve: bool) -> Iterator[Asked]:
-    """What applying a plan takes: the right in every tenant that it touches, for RoleMappings that to grant. `approve`: also to answer for what is lost."""
+    """What applying a plan takes: the right in every tenant that it touches, of RoleMappings to grant. `approve`: also to answer for what is lost."""
     for change in plan.changes:
         for resource in of_change(plan.source, change):
-            yield Action.APPLY, resource
-            if approve and change.risk & LOST:
-                yield Action.APPROVE, resource
             if parts(change.address)[:2] == ("fleet", MAPPING):
                 yield (Action.GRANT if resource.tenant else Action.GRANT_ACROSS), resource
+            else:
+                yield Action.APPLY, resource
+            if approve and change.risk & LOST:
+                yield Action.APPROVE, resource
+
+
+def to_apply_stored(installation: Installation, row: int, *, approve: bool) -> Iterator[Asked]:
+    """The same of a stored plan, which is loaded when it is asked about."""
+    with installation.store.read() as connection:
+        plan = load_plan(connection, row)
+    yield from to_apply(plan, approve=approve)
 
 
 def to_steer(installation: Installation, action: Action, row: int) -> Iterator[Asked]:

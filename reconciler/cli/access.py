@@ -175,8 +175,7 @@ def _print(document: Mapping[str, Any]) -> None:
         click.echo(f"\n{item['identity']}  {item['action']}  {item['source']}  {where}: {sign}\n  {printable(item['reason'])}")
     if changes := document.get("changes"):
         nothing = "" if changes["gained"] or changes["lost"] else " nothing"
-        click.echo(f"
-commit {changes['commit'][:10]} of fleet {changes['source']} would change{nothing}")
+        click.echo(f"\ncommit {changes['commit'][:10]} of fleet {changes['source']} would change{nothing}")
         _lines("  + ", changes["gained"])
         _lines("  - ", changes["lost"])
 

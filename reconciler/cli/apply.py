@@ -14,11 +14,11 @@ from reconciler.cli.plan import planning_options
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
 from reconciler.identity.access import Action, Resource
-from reconciler.permitting import to_apply, to_steer
+from reconciler.permitting import to_apply, to_apply_stored, to_steer
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.stages import stage
-from reconciler.store.plans import load_plan
+from reconciler.store.plans import plan_head
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 from reconciler.wiring import Installation, place
@@ -53,7 +53,8 @@ def apply(
     if plan_id is not None:
         row = find(installation, plan_id)
         with installation.store.read() as connection:
-            ask(installation, to_apply(load_plan(connection, row), approve=approve), break_glass)
+            source = plan_head(connection, row).source
+        ask(installation, source, to_apply_stored(installation, row, approve=approve), break_glass)
         return _finished(installation, _applied(installation, row, approved=approve, reason=reason, as_json=as_json), as_json=as_json)
     repository = installation.repository(repo)
     for run in unfinished(installation, place(repository)):
@@ -95,7 +96,7 @@ def apply_planned(installation: Installation, planned: Planned, *, approve: bool
         return rest
     if not approve and (as_json or not sys.stdin.isatty()):
         raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
-    ask(installation, to_apply(plan, approve=True), break_glass)
+    ask(installation, plan.source, to_apply(plan, approve=True), break_glass)
     if not approve:
         click.confirm("\nApply this plan?", abort=True)
     done = _applied(installation, planned.row, approved=True, reason=reason, as_json=as_json)
@@ -110,7 +111,7 @@ def _applied(installation: Installation, row: int, *, approved: bool, reason: st
 
 def _resumed(installation: Installation, run: str, break_glass: str, *, as_json: bool) -> Applied:
     found = applying.run_of(installation, run)
-    ask(installation, to_steer(installation, Action.RESUME, found.plan), break_glass)
+    ask(installation, found.source, to_steer(installation, Action.RESUME, found.plan), break_glass)
     with interruptible() as cancelled:
         return applying.resume(installation, run, told=_teller(as_json), cancelled=cancelled)
 

@@ -24,7 +24,7 @@ def backup(installation: Installation, as_json: bool, file: Path, blobs: bool, b
     """Write what the database knows and the installation's key to FILE. It is as secret as the data directory."""
     from reconciler.store.backup import write_backup  # noqa: PLC0415 - it imports SQLAlchemy
 
-    ask(installation, [(Action.BACKUP, Resource())], break_glass)
+    ask(installation, "", [(Action.BACKUP, Resource())], break_glass)
     found = write_backup(file, installation.store, installation.key, VERSION, installation.blobs if blobs else None)
     if as_json:
         rows = {name: table.rows for name, table in found.tables.items()}
@@ -44,7 +44,7 @@ def restore(installation: Installation, as_json: bool, file: Path, break_glass: 
     """Fill an empty database from a backup, of SQLite or of PostgreSQL. Runs that were open are paused."""
     from reconciler.store.restore import restore as fill  # noqa: PLC0415 - it imports SQLAlchemy
 
-    ask(installation, [(Action.RESTORE, Resource())], break_glass)
+    ask(installation, "", [(Action.RESTORE, Resource())], break_glass)
     scratch = private_directory(installation.data_dir / "scratch")
     with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{os.getpid()}-") as directory:
         found = fill(file, installation.store, installation.blobs, installation.key_file, Path(directory))

@@ -26,7 +26,8 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str, br
     """Drop records and leave the world alone. WHAT is an address (driver/kind/tenant/name) or a manifest (host/tenant/name)."""
     with installation.store.read() as connection:
         records = load_records(connection, [what]) or load_records(connection, records_of_group(connection, what))
-    ask(installation, ((Action.FORGET, of_record(record)) for record in records.values()), break_glass)
+    for record in records.values():
+        ask(installation, record.source, [(Action.FORGET, of_record(record))], break_glass)
     with installation.store.write() as connection:
         found = list(load_records(connection, list(records)))
         if not found:

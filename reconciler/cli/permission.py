@@ -44,9 +44,9 @@ def breakable(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--break-glass", metavar="REASON", default="", help=text)(command)
 
 
-def ask(installation: Installation, asked: Iterable[Asked], break_glass: str) -> None:
-    """Return if the user who runs this process may do it. Raises `Refused`."""
-    permit(installation, me(), asked, break_glass=break_glass)
+def ask(installation: Installation, source: str, asked: Iterable[Asked], break_glass: str) -> None:
+    """Return if the user who runs this process may do all that is asked of a source, or with an empty one of the installation. Raises `Refused`."""
+    permit(installation, me(), source, asked, break_glass=break_glass)
 
 
 def may(installation: Installation, action: Action, resource: Resource) -> bool:

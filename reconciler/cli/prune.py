@@ -29,7 +29,7 @@ TEXTS = {
 def prune(installation: Installation, as_json: bool, dry_run: bool, break_glass: str) -> int:
     """Let go of runs, plans and specifications that are older than the settings keep them, and move old logs to the blob store."""
     if not dry_run:
-        ask(installation, [(Action.PRUNE, Resource())], break_glass)
+        ask(installation, "", [(Action.PRUNE, Resource())], break_glass)
     store = installation.store
     with store.read() as connection:
         now = connection.now()

@@ -110,7 +110,7 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool, break_glass: str) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = _one(installation, run)
-    ask(installation, to_steer(installation, Action.CANCEL, found.plan), break_glass)
+    ask(installation, found.source, to_steer(installation, Action.CANCEL, found.plan), break_glass)
     state = applying.cancel(installation, found.id, reason, give_up=give_up)
     going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
     text = "is cancelled" if state == "cancelled" else going_on
@@ -126,7 +126,7 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
 def pause(installation: Installation, as_json: bool, run: str, reason: str, break_glass: str) -> int:
     """Begin nothing more of a run until it is resumed."""
     found = _one(installation, run)
-    ask(installation, to_steer(installation, Action.PAUSE, found.plan), break_glass)
+    ask(installation, found.source, to_steer(installation, Action.PAUSE, found.plan), break_glass)
     applying.pause(installation, found.id, reason)
     click.echo(
         json.dumps({"run": found.id, "state": "paused"}) if as_json else f"run {found.id} is paused; octofleet resume {found.id} goes on"

@@ -131,7 +131,8 @@ def reconcile(installation: Installation, as_json: bool, repositories: tuple[str
         known = [found.location for found in followed(connection)]
         wanted = [where(location) for location in repositories] or known
         names = {location: name for name, location in locations(connection).items()}
-    ask_leave(installation, ((Action.RECONCILE, Resource(source=names.get(location, ""))) for location in wanted), break_glass)
+    for source in sorted({names.get(location, "") for location in wanted}):
+        ask_leave(installation, source, [(Action.RECONCILE, Resource(source=source))], break_glass)
     with installation.store.write() as connection:
         for location in wanted:
             if not ask(connection, location):

@@ -243,9 +243,10 @@ class Access:
             if binding.covers(resource):
                 said = f" at {binding.origin}" if binding.origin else ""
                 return Decision(allowed=True, reason=f"{binding} by {binding.mapping}{said}", origin=binding.origin)
-        partly = f", who has it only for {', '.join(held[0].scopes)}" if held else f", who is not {NEEDS[action].role} there"
+        partly = f": it holds only for {', '.join(held[0].scopes)}" if held else ""
+        place = f"in {resource.tenant}" if resource.tenant else "in every tenant"
         return Decision(
-            allowed=False, reason=f"{action} of {resource} takes the role {NEEDS[action].role}, and {identity.name} lacks it{partly}"
+            allowed=False, reason=f"it takes the role {NEEDS[action].role} {place}, which {identity.name} does not have{partly}"
         )
 
     def held(self, identity: Identity, action: Action, source: str, tenant: str) -> list[Binding]:
