@@ -38,7 +38,7 @@ FIELDS = [
     param
     for param in EVERY
     if (pointer := str(param.values[1])).rpartition("/")[0].endswith("properties")
-    and not {"dependentSchemas", "then"} & set(pointer.split("/"))
+    and not {"dependentSchemas", "if", "then"} & set(pointer.split("/"))
 ]
 
 
