@@ -92,10 +92,7 @@ def to_apply(plan: Plan, *, approve: bool) -> Iterator[Asked]:
     """What applying a plan takes: the right in every tenant that it touches, of RoleMappings to grant. `approve`: also to answer for what is lost."""
     for change in plan.changes:
         for resource in of_change(plan.source, change):
-            if parts(change.address)[:2] == ("fleet", MAPPING):
-                yield (Action.GRANT if resource.tenant else Action.GRANT_ACROSS), resource
-            else:
-                yield Action.APPLY, resource
+            yield _or_to_grant(Action.APPLY, change.address, resource), resource
             if approve and change.risk & LOST:
                 yield Action.APPROVE, resource
 
@@ -122,6 +119,14 @@ def of_change(source: str, change: Change) -> Iterator[Resource]:
         yield Resource(source=source, tenant=tenant_of(change.moved_from), group=change.moved_from)
 
 
-def of_record(record: Recorded) -> Resource:
-    """What a record is about."""
-    return Resource(source=record.source, tenant=record.rules.tenant, group=record.group)
+def to_forget(record: Recorded) -> Asked:
+    """What dropping a record takes."""
+    resource = Resource(source=record.source, tenant=record.rules.tenant, group=record.group)
+    return _or_to_grant(Action.FORGET, record.address, resource), resource
+
+
+def _or_to_grant(action: Action, where: str, resource: Resource) -> Action:
+    """An action, or where it is done to a RoleMapping the one that says so."""
+    if parts(where)[:2] != ("fleet", MAPPING):
+        return action
+    return Action.GRANT if resource.tenant else Action.GRANT_ACROSS

@@ -8,8 +8,7 @@ import click
 from reconciler.cli.options import common
 from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
-from reconciler.identity.access import Action
-from reconciler.permitting import of_record
+from reconciler.permitting import to_forget
 from reconciler.report.text import printable
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, load_records, records_of_group
@@ -27,7 +26,7 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str, br
     with installation.store.read() as connection:
         records = load_records(connection, [what]) or load_records(connection, records_of_group(connection, what))
     for record in records.values():
-        ask(installation, record.source, [(Action.FORGET, of_record(record))], break_glass)
+        ask(installation, record.source, [to_forget(record)], break_glass)
     with installation.store.write() as connection:
         found = list(load_records(connection, list(records)))
         if not found:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import schemas
 from reconciler.identity.access import HAS, KINDS, NEEDS, Access, Action, Identity, Resource, Role, RoleMapping, canonical, role_mapping
+from tests.conftest import ROOT
 
 FLEETS = ("one", "two")
 TENANTS = ("", "shop", "lab")
@@ -191,3 +192,16 @@ def test_the_schema_takes_the_kinds_of_identities_that_there_are(form: str) -> N
 def test_the_schema_has_the_roles_that_there_are() -> None:
     binding = schemas.schema("RoleMapping")["properties"]["spec"]["properties"]["bindings"]["items"]
     assert binding["properties"]["role"]["enum"] == [role.value for role in Role]
+
+
+def test_the_docs_tell_of_every_role() -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text().partition("## Who may do what")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")][1:]
+    assert [row[0] for row in rows] == [role.value for role in Role]
+    told = {row[0]: set(row[2].split(", ")) - {""} for row in rows}
+    least = {role: HAS[role] - {role} for role in Role}
+    assert {name: found for name, found in told.items() if name != "super-admin"} == {
+        role.value: {has.value for has in found if not any(has in HAS[other] for other in found - {has})}
+        for role, found in least.items()
+        if role is not Role.SUPER_ADMIN
+    }

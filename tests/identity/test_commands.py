@@ -1,5 +1,6 @@
 """Every command asks: who may not is refused with the reason and who can help, and past it there is only a broken glass, which is told."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -197,6 +198,20 @@ def test_nobody_makes_himself_more_than_he_is(tmp_path: Path) -> None:
     assert made("apply", "--approve", *made.where, "--json").code == 0
 
 
+def test_a_mapping_is_forgotten_by_who_may_grant(tmp_path: Path) -> None:
+    made = Fleet(tmp_path, ("admin", ""), ("admin", "shop"))
+    assert "may not grant-across rolemapping/rules" in forbidden(made("forget", "rolemapping/rules", "--reason", "why", "--json"))
+    assert made("forget", "rolemapping/shop/mine-1", "--reason", "why").code == 0
+
+
+def test_a_mapping_that_cannot_be_read_is_not_as_good_as_none(tmp_path: Path) -> None:
+    made = Fleet(tmp_path)
+    with sqlite3.connect(made.data / "octofleet.db") as database:
+        database.execute("DELETE FROM spec WHERE digest IN (SELECT digest FROM record WHERE address LIKE 'fleet/rolemapping/%')")
+    refused = made("backup", str(tmp_path / "b"), "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (1, "damaged-record")
+
+
 def test_mappings_that_are_gone_are_not_in_force(tmp_path: Path) -> None:
     made = Fleet(tmp_path, ("super-admin", ""))
     assert made("apply", "--approve", *made.where).code == 0
@@ -219,7 +234,8 @@ def test_a_plan_says_who_gains_and_loses_what_and_that_it_is_about_access(tmp_pa
 
     file = "team.yaml"
     made.repo.commit({file: mapping("team", ("operator", "local:ben"), tenant="shop")})
-    shown = made("plan", *made.where).out
+    shown = made("plan", *made.where, "--out", str(tmp_path / "plan.md")).out
+    assert "### Access (1)\n- `+ local:ben is operator in shop`\n" in (tmp_path / "plan.md").read_text()
     assert "ACCESS (1)\n  + local:ben is operator in shop\n" in shown
     assert planned({}) == (["+ local:ben is operator in shop"], ["create"])
     found = planned({file: mapping("team", ("approver", "local:ben"), tenant="shop")})
