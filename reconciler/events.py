@@ -36,6 +36,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "index-reset": ("warning", "An index was damaged, and is made anew."),
     "queue-away": ("warning", "PostgreSQL's queue of jobs cannot be used. Once, and then once a minute."),
     "job-taken-over": ("warning", "A job of a process that is gone was made ready again."),
+    "break-glass": ("warning", "Somebody went past a denial; `identity`, `denied` (the first thing that was), `reason`."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

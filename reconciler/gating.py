@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import Refused
-from reconciler.gate.approvals import Approval, rules_of
+from reconciler.gate.approvals import Approval
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window
 from reconciler.identity.local import whoami
@@ -81,6 +81,11 @@ def pause(installation: Installation, scope: str, for_s: float, reason: str, sou
     return made
 
 
+def pauses_named(installation: Installation, which: str) -> list[Pause]:
+    """The pauses with this id or scope."""
+    return [pause for pause in standing(installation).gates.pauses if which in (pause.id, pause.scope)]
+
+
 def unpause(installation: Installation, which: str) -> list[Pause]:
     """End the pauses with this id or scope."""
     with installation.store.write() as connection:
@@ -101,26 +106,27 @@ def standing(installation: Installation) -> Standing:
         return Standing(gates=load_gates(connection), now=connection.now())
 
 
+def windows_named(installation: Installation, name: str) -> Sequence[tuple[str, Window]]:
+    """Source and window of each that has this name (`shop/nights`) or address. Raises `Refused` if none has."""
+    found = [
+        (of, window)
+        for of, windows in standing(installation).gates.windows.items()
+        for window in windows
+        if name in (window.name, window.address)
+    ]
+    if not found:
+        raise Refused(f"no window {name} is in force", hint="octofleet gates lists them", code="no-window")
+    return found
+
+
 def override(installation: Installation, name: str, for_s: float, reason: str) -> Sequence[tuple[str, Window]]:
     """Have a window (`shop/nights`, or its address) not count for so many seconds; for 0, count again. Gives the source and the window of each that
     has this name. Raises `Refused` if none has."""
+    found = windows_named(installation, name)
     with installation.store.write() as connection:
-        found = [
-            (of, window)
-            for of, windows in load_gates(connection).windows.items()
-            for window in windows
-            if name in (window.name, window.address)
-        ]
-        if not found:
-            raise Refused(f"no window {name} is in force", hint="octofleet gates lists them", code="no-window")
         for source, window in found:
             if for_s:
                 save_override(connection, source, window.address, whoami(), connection.now() + for_s, reason)
             else:
                 end_overrides(connection, source, window.address)
     return found
-
-
-def rules_in_force(connection: Connection, source: str) -> Sequence[object]:
-    """The approval rules of a Fleet."""
-    return rules_of(fleet_in_force(connection, source))

@@ -9,13 +9,17 @@ import click
 from reconciler import applying, gating
 from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
+from reconciler.cli.permission import ask, breakable, may
 from reconciler.cli.plan import planning_options
 from reconciler.cli.runs import run_named
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
+from reconciler.identity.access import Action, Resource
+from reconciler.permitting import to_apply, to_apply_stored, to_pause, to_steer
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.stages import stage
+from reconciler.store.plans import plan_head
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 from reconciler.wiring import Installation, place
@@ -28,6 +32,7 @@ from reconciler.wiring import Installation, place
 @click.option("--approve", is_flag=True, help="Apply without asking, destructive changes too: you have seen the plan.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Take an interrupted run to its end, as octofleet resume does.")
 @click.option("--reason", default="", help="Why; recorded with the run.")
+@breakable
 @common
 def apply(
     installation: Installation,
@@ -41,22 +46,30 @@ def apply(
     approve: bool,
     resume_run: str | None,
     reason: str,
+    break_glass: str,
 ) -> int:
     """Apply a stored plan. Without an id: finish what was interrupted, plan, store, ask, apply."""
     if resume_run is not None and plan_id is not None:
         raise click.UsageError("a plan and --resume: give one of them")
     if resume_run is not None:
-        return _finished(installation, _resumed(installation, resume_run, as_json=as_json), as_json=as_json)
+        return _finished(installation, _resumed(installation, resume_run, break_glass, as_json=as_json), as_json=as_json)
     if plan_id is not None:
         row = find(installation, plan_id)
-        return _finished(installation, _applied(installation, row, approved=approve, reason=reason, as_json=as_json), as_json=as_json)
+        with installation.store.read() as connection:
+            source = plan_head(connection, row).source
+        ask(installation, source, to_apply_stored(installation, row, approve=approve), break_glass)
+        return _finished(
+            installation,
+            _applied(installation, row, approved=approve, glass=bool(break_glass), reason=reason, as_json=as_json),
+            as_json=as_json,
+        )
     repository = installation.repository(repo)
     for run in unfinished(installation, place(repository)):
         if run.state == "paused":
             continue
         how = "is under way" if living(installation) else "was interrupted"
         click.echo(f"run {run.id} {how}; finishing it first", err=True)
-        if not _resumed(installation, run.id, as_json=as_json).complete:
+        if not _resumed(installation, run.id, break_glass, as_json=as_json).complete:
             return 3
     request = Request(rev=rev, scope=scope, refresh=refresh, accept_history=accept_history)
     with stage("plan"), progress(quiet=as_json) as bar:
@@ -66,47 +79,54 @@ def apply(
             print_plan(view, as_json=True, out=None)
         elif not as_json:
             print_plan(view, as_json=False, out=None)
-    return apply_planned(installation, planned, approve=approve, reason=reason, as_json=as_json)
+    return apply_planned(installation, planned, approve=approve, reason=reason, break_glass=break_glass, as_json=as_json)
 
 
 @click.command()
 @click.argument("run")
+@breakable
 @common
-def resume(installation: Installation, as_json: bool, run: str) -> int:
+def resume(installation: Installation, as_json: bool, run: str, break_glass: str) -> int:
     """Take a paused or interrupted run to its end; or end a pause, by its id or its scope. RUN is one of these."""
-    if ended := gating.unpause(installation, run):
+    if found := gating.pauses_named(installation, run):
+        ask(installation, "", to_pause(Action.RESUME, found[0].scope), break_glass)
+        ended = gating.unpause(installation, run)
         ids = [pause.id for pause in ended]
         click.echo(json.dumps({"resumed": ids}) if as_json else f"{', '.join(pause.scope for pause in ended)} goes on")
         return 0
-    return _finished(installation, _resumed(installation, run, as_json=as_json), as_json=as_json)
+    return _finished(installation, _resumed(installation, run, break_glass, as_json=as_json), as_json=as_json)
 
 
-def apply_planned(installation: Installation, planned: Planned, *, approve: bool, reason: str, as_json: bool) -> int:
+def apply_planned(installation: Installation, planned: Planned, *, approve: bool, reason: str, break_glass: str, as_json: bool) -> int:
     """Ask if need be, and apply a plan that has just been shown."""
     plan = planned.plan
     rest = problems_code(plan.problems) or (3 if plan.deferred else 0)
     if any(verdict.refuses for verdict in plan.guards):
         return problems_code(plan.problems) or 3
     if not plan.changes:
-        note_applied(installation, planned.row, plan)
+        if may(installation, Action.APPLY, Resource(source=plan.source)):
+            note_applied(installation, planned.row, plan)
         return rest
+    if not approve and (as_json or not sys.stdin.isatty()):
+        raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
+    ask(installation, plan.source, to_apply(plan, approve=True), break_glass)
     if not approve:
-        if as_json or not sys.stdin.isatty():
-            raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
         click.confirm("\nApply this plan?", abort=True)
-    done = _applied(installation, planned.row, approved=True, reason=reason, as_json=as_json)
+    done = _applied(installation, planned.row, approved=True, glass=bool(break_glass), reason=reason, as_json=as_json)
     code = _finished(installation, done, as_json=as_json)
     return 1 if 1 in (code, rest) else max(code, rest)
 
 
-def _applied(installation: Installation, row: int, *, approved: bool, reason: str, as_json: bool) -> Applied:
+def _applied(installation: Installation, row: int, *, approved: bool, glass: bool, reason: str, as_json: bool) -> Applied:
     with interruptible() as cancelled:
-        return apply_plan(installation, row, approved=approved, reason=reason, told=_teller(as_json), cancelled=cancelled)
+        return apply_plan(installation, row, approved=approved, glass=glass, reason=reason, told=_teller(as_json), cancelled=cancelled)
 
 
-def _resumed(installation: Installation, run: str, *, as_json: bool) -> Applied:
+def _resumed(installation: Installation, run: str, break_glass: str, *, as_json: bool) -> Applied:
+    found = run_named(installation, run)
+    ask(installation, found.source, to_steer(installation, Action.RESUME, found.plan), break_glass)
     with interruptible() as cancelled:
-        return applying.resume(installation, run_named(installation, run).id, told=_teller(as_json), cancelled=cancelled)
+        return applying.resume(installation, found.id, told=_teller(as_json), cancelled=cancelled)
 
 
 def _teller(quiet: bool) -> Callable[[Change, Status, str], None]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from reconciler.cli.options import common
+from reconciler.cli.permission import ask, breakable
 from reconciler.files import private_directory
+from reconciler.identity.access import Action, Resource
 from reconciler.report.view import counted
 from reconciler.wiring import VERSION, Installation
 
@@ -16,11 +18,13 @@ from reconciler.wiring import VERSION, Installation
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--blobs", is_flag=True, help="Archived logs and artifacts too.")
+@breakable
 @common
-def backup(installation: Installation, as_json: bool, file: Path, blobs: bool) -> int:
+def backup(installation: Installation, as_json: bool, file: Path, blobs: bool, break_glass: str) -> int:
     """Write what the database knows and the installation's key to FILE. It is as secret as the data directory."""
     from reconciler.store.backup import write_backup  # noqa: PLC0415 - it imports SQLAlchemy
 
+    ask(installation, "", [(Action.BACKUP, Resource())], break_glass)
     found = write_backup(file, installation.store, installation.key, VERSION, installation.blobs if blobs else None)
     if as_json:
         rows = {name: table.rows for name, table in found.tables.items()}
@@ -34,11 +38,13 @@ def backup(installation: Installation, as_json: bool, file: Path, blobs: bool) -
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@breakable
 @common
-def restore(installation: Installation, as_json: bool, file: Path) -> int:
+def restore(installation: Installation, as_json: bool, file: Path, break_glass: str) -> int:
     """Fill an empty database from a backup, of SQLite or of PostgreSQL. Runs that were open are paused."""
     from reconciler.store.restore import restore as fill  # noqa: PLC0415 - it imports SQLAlchemy
 
+    ask(installation, "", [(Action.RESTORE, Resource())], break_glass)
     scratch = private_directory(installation.data_dir / "scratch")
     with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{os.getpid()}-") as directory:
         found = fill(file, installation.store, installation.blobs, installation.key_file, Path(directory))

@@ -17,10 +17,12 @@ import pygit2
 from reconciler.cli.demo_hosts import Machines, machines
 from reconciler.cli.init import commit_all
 from reconciler.errors import OctofleetError
+from reconciler.identity.local import whoami
 
 LIVE = ("web-01", "web-02")
 WEB = "hosts/shop/web.yaml"
 PROFILES = "profiles/linux.yaml"
+ACCESS = "access/fleet.yaml"
 DATABASE = "hosts/shop/db-01.yaml"
 CHAPTERS = 6
 
@@ -61,6 +63,7 @@ class Demo:
         """The repository with the two machines of this demo, the settings, and a secret."""
         shutil.copytree(source, self.fleet)
         edit(self.fleet / WEB, self._reach)
+        edit(self.fleet / ACCESS, _lead)
         commit_all(self.fleet, "The example fleet")
         secrets = self.root / "secrets"
         secrets.mkdir(mode=0o700)
@@ -98,6 +101,11 @@ def edit(path: Path, change: Any) -> None:
         change(document)
     with path.open("w") as file:
         yaml.dump_all(documents, file)
+
+
+def _lead(document: Any) -> None:
+    """Whoever runs the demo is a super-admin of its fleet."""
+    document["spec"]["bindings"][0]["subjects"].append(whoami())
 
 
 @click.command()

@@ -4,6 +4,7 @@ import click
 
 from reconciler.cli.apply import apply_planned
 from reconciler.cli.options import common, progress
+from reconciler.cli.permission import breakable
 from reconciler.cli.plan import exit_code
 from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
@@ -21,9 +22,18 @@ from reconciler.wiring import Installation
 @click.option("--heal", is_flag=True, help="Bring what has drifted back to the commit applied last.")
 @click.option("--approve", is_flag=True, help="With --heal: without asking.")
 @click.option("--reason", default="", help="Why; recorded with the run.")
+@breakable
 @common
 def drift(
-    installation: Installation, as_json: bool, repo: str | None, source: str | None, scope: str, heal: bool, approve: bool, reason: str
+    installation: Installation,
+    as_json: bool,
+    repo: str | None,
+    source: str | None,
+    scope: str,
+    heal: bool,
+    approve: bool,
+    reason: str,
+    break_glass: str,
 ) -> int:
     """Look at everything that was applied and show what is no longer so. Nothing is changed without --heal."""
     location, commit = _applied(installation, source)
@@ -36,7 +46,8 @@ def drift(
         with viewing(installation, repository, planned) as view:
             print_plan(view, as_json=as_json, out=None)
     if healing:
-        return apply_planned(installation, planned, approve=approve, reason=reason or "drift healed", as_json=as_json)
+        why = reason or "drift healed"
+        return apply_planned(installation, planned, approve=approve, reason=why, break_glass=break_glass, as_json=as_json)
     return exit_code(planned.plan)
 
 

@@ -6,7 +6,9 @@ import time
 import click
 
 from reconciler.cli.options import common
+from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
+from reconciler.permitting import to_forget
 from reconciler.report.text import printable
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, load_records, records_of_group
@@ -17,11 +19,16 @@ from reconciler.wiring import Installation
 @click.command()
 @click.argument("what")
 @click.option("--reason", required=True, help="Why; recorded.")
+@breakable
 @common
-def forget(installation: Installation, as_json: bool, what: str, reason: str) -> int:
+def forget(installation: Installation, as_json: bool, what: str, reason: str, break_glass: str) -> int:
     """Drop records and leave the world alone. WHAT is an address (driver/kind/tenant/name) or a manifest (host/tenant/name)."""
+    with installation.store.read() as connection:
+        records = load_records(connection, [what]) or load_records(connection, records_of_group(connection, what))
+    for record in records.values():
+        ask(installation, record.source, [to_forget(record)], break_glass)
     with installation.store.write() as connection:
-        found = list(load_records(connection, [what])) or records_of_group(connection, what)
+        found = list(load_records(connection, list(records)))
         if not found:
             raise Refused(
                 f"nothing is recorded for {what}", hint="give an address as a plan shows it, or host/TENANT/NAME", code="no-record"

@@ -7,10 +7,14 @@ import click
 from reconciler import gating
 from reconciler.applying import find
 from reconciler.cli.options import Duration, common
+from reconciler.cli.permission import ask, breakable
 from reconciler.cli.runs import run_named, stamp
 from reconciler.gate.windows import Closed, Window, opens
+from reconciler.identity.access import Action, Resource
+from reconciler.permitting import to_steer
 from reconciler.report.text import printable
 from reconciler.report.view import counted
+from reconciler.store.plans import plan_head
 from reconciler.wiring import Installation
 
 
@@ -57,11 +61,14 @@ def _line(window: Window, closed: Closed | None, overridden: float | None) -> st
 @click.option("--for", "for_s", type=Duration(), help="For how long the window does not count: 30m, 2h.")
 @click.option("--end", is_flag=True, help="It counts again.")
 @click.option("--reason", required=True, help="Why; recorded.")
+@breakable
 @common
-def override(installation: Installation, as_json: bool, window: str, for_s: float | None, end: bool, reason: str) -> int:
+def override(installation: Installation, as_json: bool, window: str, for_s: float | None, end: bool, reason: str, break_glass: str) -> int:
     """Have a maintenance window or a freeze not count for a while."""
     if (for_s is None) != end:
         raise click.UsageError("give --for, or --end")
+    for source, of in gating.windows_named(installation, window):
+        ask(installation, source, [(Action.OVERRIDE_WINDOW, Resource(source=source, tenant=of.tenant))], break_glass)
     found = gating.override(installation, window, for_s or 0.0, reason)
     names = [of.name for _, of in found]
     if as_json:
@@ -90,7 +97,11 @@ def reject(installation: Installation, as_json: bool, plan_id: str, reason: str)
 
 
 def _word(installation: Installation, plan_id: str, reason: str, *, yes: bool, as_json: bool) -> int:
-    made = gating.approve(installation, find(installation, plan_id), reason, yes=yes)
+    row = find(installation, plan_id)
+    with installation.store.read() as connection:
+        source = plan_head(connection, row).source
+    ask(installation, source, to_steer(installation, Action.APPROVE if yes else Action.REJECT, row), "")
+    made = gating.approve(installation, row, reason, yes=yes)
     if as_json:
         said = {"id": made.id, "by": made.identity, "approved": yes, "changes": len(made.changes), "expiresAt": made.expires_at}
         click.echo(json.dumps(said))
@@ -106,10 +117,21 @@ def _word(installation: Installation, plan_id: str, reason: str, *, yes: bool, a
 @click.option("--now", "soaked", is_flag=True, help="Without waiting for the rest of its soak.")
 @click.option("--tenant", help="Only the rollouts of this tenant.")
 @click.option("--track", help="Only this rollout.")
+@breakable
 @common
-def promote(installation: Installation, as_json: bool, run: str, reason: str, soaked: bool, tenant: str | None, track: str | None) -> int:
+def promote(
+    installation: Installation,
+    as_json: bool,
+    run: str,
+    reason: str,
+    soaked: bool,
+    tenant: str | None,
+    track: str | None,
+    break_glass: str,
+) -> int:
     """Have a rollout go on that waits for a person, or was stopped by failures."""
     found = run_named(installation, run)
+    ask(installation, found.source, to_steer(installation, Action.PROMOTE, found.plan), break_glass)
     moved = gating.promoted(installation, found.id, reason, soaked=soaked, tenant=tenant, track=track)
     if as_json:
         click.echo(json.dumps({"run": found.id, "promoted": [{"tenant": p.tenant, "track": p.track, "phase": p.title} for p in moved]}))

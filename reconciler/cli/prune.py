@@ -6,6 +6,8 @@ from dataclasses import asdict
 import click
 
 from reconciler.cli.options import common
+from reconciler.cli.permission import ask, breakable
+from reconciler.identity.access import Action, Resource
 from reconciler.store.retention import prune as let_go
 from reconciler.wiring import Installation
 
@@ -22,9 +24,12 @@ TEXTS = {
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@breakable
 @common
-def prune(installation: Installation, as_json: bool, dry_run: bool) -> int:
+def prune(installation: Installation, as_json: bool, dry_run: bool, break_glass: str) -> int:
     """Let go of runs, plans and specifications that are older than the settings keep them, and move old logs to the blob store."""
+    if not dry_run:
+        ask(installation, "", [(Action.PRUNE, Resource())], break_glass)
     store = installation.store
     with store.read() as connection:
         now = connection.now()

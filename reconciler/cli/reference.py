@@ -1,6 +1,6 @@
-"""The reference pages of the command and of the settings, made from what the code itself declares.
+"""The reference pages of the command, of roles and of the settings, made from what the code itself declares.
 
-`python -m reconciler.cli.reference docs/reference` writes `command.md` and `settings.md`. In: click's commands, the structs of
+`python -m reconciler.cli.reference docs/reference` writes `access.md`, `command.md` and `settings.md`. In: click's commands, the structs of
 `settings.py`. Out: Markdown, the same bytes for the same code. A setting without a line in `KEYS` is an error, so none stays undocumented.
 """
 
@@ -13,7 +13,9 @@ import click
 import msgspec
 
 from reconciler.cli.main import cli
+from reconciler.cli.permission import ACTIONS
 from reconciler.files import replace_file
+from reconciler.identity.access import HAS, NEEDS, Role
 from reconciler.settings import PREFIX, Settings
 from reconciler.settings_checked import described
 
@@ -96,6 +98,11 @@ def command_page() -> str:
     return "\n".join(_command_lines()) + "\n"
 
 
+def access_page() -> str:
+    """Every action with the least role that it takes, and the commands that do it."""
+    return "\n".join(_access_lines()) + "\n"
+
+
 def settings_page() -> str:
     """Every table and key of octofleet.toml. Raises `KeyError` for a key that `KEYS` does not explain."""
     return "\n".join(_settings_lines()) + "\n"
@@ -134,6 +141,23 @@ def _default(option: click.Option) -> str:
     if isinstance(option.show_default, str):
         return option.show_default
     return f"`{option.default}`" if option.show_default else ""
+
+
+def _access_lines() -> Iterator[str]:
+    yield from (MADE, "# Roles and actions", "")
+    yield "Who has which role is said by [RoleMappings](rolemapping.md); what that means is in [concepts](../concepts.md#who-may-do-what)."
+    yield "*At the machine*: whoever has the installation's files in hand there, whatever his roles. Commands for viewers do not ask: who can open the"
+    yield "database can read it."
+    yield from ("", "## Roles", "")
+    yield from _table(
+        ("role", "comes with"), ((f"`{role}`", ", ".join(f"`{has}`" for has in Role if has in HAS[role] - {role})) for role in Role)
+    )
+    yield from ("", "## Actions", "")
+    names = {action: ", ".join(f"`{name}`" for name, of in ACTIONS.items() if of is action) for action in NEEDS}
+    rows = (
+        (f"`{action}`", f"`{need.role}`" if need.role else "at the machine", names[action], need.means) for action, need in NEEDS.items()
+    )
+    yield from _table(("action", "least role", "commands", "what it is"), rows)
 
 
 def _settings_lines() -> Iterator[str]:
@@ -186,7 +210,8 @@ def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:
 
 
 def main(directory: Path) -> None:
-    """Write both pages."""
+    """Write the pages."""
+    replace_file(directory / "access.md", access_page().encode())
     replace_file(directory / "command.md", command_page().encode())
     replace_file(directory / "settings.md", settings_page().encode())
 

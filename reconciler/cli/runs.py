@@ -7,7 +7,10 @@ import click
 
 from reconciler import applying, gating
 from reconciler.cli.options import Duration, common
+from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
+from reconciler.identity.access import Action
+from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
@@ -103,10 +106,12 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 @click.argument("run")
 @click.option("--reason", required=True, help="Why; recorded.")
 @click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
+@breakable
 @common
-def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool) -> int:
+def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool, break_glass: str) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = run_named(installation, run)
+    ask(installation, found.source, to_steer(installation, Action.CANCEL, found.plan), break_glass)
     state = applying.cancel(installation, found.id, reason, give_up=give_up)
     going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
     text = "is cancelled" if state == "cancelled" else going_on
@@ -118,11 +123,13 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
 @click.argument("what")
 @click.option("--for", "for_s", type=Duration(), help="With a scope: for how long.  [default: 1d]")
 @click.option("--reason", required=True, help="Why; recorded.")
+@breakable
 @common
-def pause(installation: Installation, as_json: bool, what: str, for_s: float | None, reason: str) -> int:
+def pause(installation: Installation, as_json: bool, what: str, for_s: float | None, reason: str, break_glass: str) -> int:
     """Begin nothing more of a run until it is resumed; or nothing in a scope for a while. WHAT is a run, `fleet`, tenant/NAME, host/TENANT/NAME or
     driver/kind/tenant/name, with * and ?."""
     if what == "fleet" or "/" in what:
+        ask(installation, "", to_pause(Action.PAUSE, what), break_glass)
         made = gating.pause(installation, what, DAY_S if for_s is None else for_s, reason)
         said = {"pause": made.id, "scope": made.scope, "until": made.until}
         click.echo(json.dumps(said) if as_json else f"{what} is paused until {stamp(made.until)}; octofleet resume {made.id} goes on")
@@ -130,6 +137,7 @@ def pause(installation: Installation, as_json: bool, what: str, for_s: float | N
     if for_s is not None:
         raise click.UsageError("a run is paused until it is resumed: --for is for scopes")
     found = run_named(installation, what)
+    ask(installation, found.source, to_steer(installation, Action.PAUSE, found.plan), break_glass)
     applying.pause(installation, found.id, reason)
     how = "was paused already, and has a new reason now" if found.state == "paused" else "is paused"
     click.echo(

@@ -12,11 +12,15 @@ import click
 
 from reconciler.applying import living
 from reconciler.cli.options import common
+from reconciler.cli.permission import ask as ask_leave
+from reconciler.cli.permission import breakable
 from reconciler.errors import OctofleetError, Refused
+from reconciler.identity.access import Action, Resource
 from reconciler.logs import choose
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
 from reconciler.store.followed import ask, followed
+from reconciler.store.records import locations
 from reconciler.wiring import Installation, same_place, where
 
 
@@ -123,13 +127,18 @@ def told_to_stop() -> Iterator[Event]:
 
 @click.command()
 @click.argument("repositories", nargs=-1, metavar="[REPO]...")
+@breakable
 @common
-def reconcile(installation: Installation, as_json: bool, repositories: tuple[str, ...]) -> int:
+def reconcile(installation: Installation, as_json: bool, repositories: tuple[str, ...], break_glass: str) -> int:
     """Have `octofleet serve` look at repositories now; without any, at all that it follows. Exit code 3: no server runs, and the request is kept."""
     served = any(worker.role == "serve" for worker in living(installation))
-    with installation.store.write() as connection:
+    with installation.store.read() as connection:
         known = [found.location for found in followed(connection)]
         wanted = [where(location) for location in repositories] or known
+        names = {location: name for name, location in locations(connection).items()}
+    for source in sorted({names.get(location, "") for location in wanted}):
+        ask_leave(installation, source, [(Action.RECONCILE, Resource(source=source))], break_glass)
+    with installation.store.write() as connection:
         for location in wanted:
             if not ask(connection, location):
                 raise Refused(f"nobody follows {location}", hint="octofleet serve --repo follows it", code="not-followed")

@@ -12,6 +12,7 @@ from reconciler.cli.options import show
 from reconciler.desired.explain import Setting, settings
 from reconciler.errors import OctofleetError
 from reconciler.files import replace_file
+from reconciler.permitting import granted
 from reconciler.planning import Planned
 from reconciler.report.as_json import plan_document
 from reconciler.report.markdown import plan_markdown
@@ -43,7 +44,11 @@ def viewing(installation: Installation, repository: Repository, planned: Planned
         def diff(change: Change) -> str:
             return installation.drivers[parts(change.address)[0]].diff(planned.target(change), context())
 
-        yield View(plan=planned.plan, where=where, diff=diff, now=time.time())
+        def grants(change: Change) -> list[str]:
+            target = planned.target(change)
+            return granted(change.address, target.recorded_spec, target.desired.spec if target.desired else None)
+
+        yield View(plan=planned.plan, where=where, diff=diff, now=time.time(), grants=grants)
 
 
 def _setter(found: Sequence[Setting], item: FieldChange) -> Setting:

@@ -14,6 +14,7 @@ from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules
 from reconciler.desired.reader import Positions, positions
 from reconciler.gate.windows import window_of
+from reconciler.identity.access import Role, canonical
 from reconciler.index.file import Damaged
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
@@ -75,6 +76,7 @@ class Findings:
         self._references()
         self._networks()
         self._windows()
+        self._access()
 
     def _fleets(self, files: Callable[[], bool], *, unknown_fleet: bool) -> None:
         fleets = sorted(self.catalog.of("Fleet"), key=lambda manifest: manifest.origin)
@@ -121,6 +123,25 @@ class Findings:
             except ValueError as error:
                 hint = "times are local times of a zone of the IANA database, rules are those of RFC 5545"
                 self.add(SHARED, window, "/spec/times", "window", f"a time of this window cannot be understood: {error}", hint)
+
+    def _access(self) -> None:
+        """Somebody must be left who can change who may do what, and an identity is one person."""
+        manifests = self.catalog.of("RoleMapping")
+        unknown = self.catalog.broken or any(ref[0] in ("RoleMapping", "") for ref in self.catalog.unknown)
+        bindings = [(m, item) for m in manifests if not m.tenant for item in m.spec.get("bindings", ())]
+        rulers = [who for _, item in bindings if item["role"] == Role.SUPER_ADMIN for who in item["subjects"]]
+        if manifests and not unknown and all(who.startswith("group:") for who in rulers):
+            message = "no RoleMapping without tenant names a super-admin who is no group, so nobody could change who may do what"
+            self.add(SHARED, manifests[0], "/spec", "access-lockout", message, "bind super-admin to a person, better to two")
+        known: dict[str, str] = {}
+        for manifest in manifests:
+            for number, person in enumerate(manifest.spec.get("people", ())):
+                for place, identity in enumerate(person["identities"]):
+                    first = known.setdefault(canonical(identity), person["name"])
+                    if first != person["name"]:
+                        message = f"{identity} is {first} already, and cannot be {person['name']} too"
+                        where = f"/spec/people/{number}/identities/{place}"
+                        self.add(SHARED, manifest, where, "person-twice", message, "give each identity to one person")
 
     def hostset(self, hosts: Manifest, rules: Rules) -> None:
         """The addresses that a HostSet counts through must not run out."""

@@ -21,6 +21,7 @@ FLEET_FIELDS = ("guards", "reportOnly", "approvals", "approvalExpiry")
 ROLLOUT_FIELDS = ("labels", "rollout")
 HOST_FIELDS = ("labels", "profile", "roles", "os", "interfaces", "install")
 ORDER = 0
+RISKS = {"RoleMapping": {"": Risk.ACCESS}}
 
 
 class FleetDriver:
@@ -32,7 +33,7 @@ class FleetDriver:
         kinds=(
             Kind(name="fleet", order=ORDER, destroys=False),
             Kind(name="tenant", order=ORDER),
-            *(Kind(name=kind.lower(), order=ORDER, destroys=False) for kind in RULES),
+            *(Kind(name=kind.lower(), order=ORDER, destroys=False, risks=RISKS.get(kind, {})) for kind in RULES),
             Kind(name="host", order=ORDER, copies=True, renews=("/install/generation",), risks={"/install/generation": Risk.REINSTALL}),
             Kind(name="rollout", order=ORDER, copies=True, destroys=False),
         ),

@@ -197,7 +197,7 @@ def _whole(case: Case) -> frozenset[Cause]:
 
 def risks_of(kind: Kind, action: Action, fields: Sequence[FieldChange]) -> frozenset[Risk]:
     """What an action on such a resource, with these fields, may do to people."""
-    touched = {risk for prefix, risk in kind.risks.items() if touches(fields, (prefix,))}
+    touched = {risk for prefix, risk in kind.risks.items() if not prefix or touches(fields, (prefix,))}
     if kind.destroys and action in (Action.DELETE, Action.REPLACE):
         touched.add(Risk.DESTRUCTIVE)
     return frozenset(touched)

@@ -26,6 +26,7 @@ def plan_document(view: View) -> dict[str, Any]:
         "complete": plan.complete,
         "verdict": view.verdict,
         "summary": {"hosts": plan.hosts, "hostsChanged": len(view.hosts), "byAction": view.by_action, "byCause": view.by_cause},
+        "access": list(view.access),
         "changes": [_change(view, change) for change in plan.changes],
         "deferred": [{"address": item.address, "code": item.code, "reason": item.reason} for item in plan.deferred],
         "guards": [

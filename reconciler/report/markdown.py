@@ -52,6 +52,10 @@ def _lines(view: View) -> Iterator[str]:
         yield f"### Destructive ({len(view.destructive)})"
         yield from (f"- {SIGNS[c.action]} **{c.action}** {code(c.address)} ({', '.join(sorted(c.risk))})" for c in view.destructive)
         yield ""
+    if view.access:
+        yield f"### Access ({len(view.access)})"
+        yield from (f"- {code(line)}" for line in view.access)
+        yield ""
     for verdict in plan.guards:
         yield f"> **Refused by the guard {code(verdict.guard)}**: {code(verdict.message)}. Next: {code(verdict.hint)}"
         yield ""

@@ -28,6 +28,7 @@ def plan_lines(view: View) -> Iterator[Line]:
     yield from _header(view)
     yield from _problems(view)
     yield from _destructive(view)
+    yield from _access(view)
     yield from _guards(view)
     for fold in view.folds:
         yield Line("")
@@ -83,6 +84,13 @@ def _destructive(view: View) -> Iterator[Line]:
     yield Line(f"DESTRUCTIVE ({len(view.destructive)})", "remove")
     for change in view.destructive:
         yield Line(f"  {SIGNS[change.action]} {change.action} {change.address}  [{', '.join(sorted(change.risk))}]", "remove")
+
+
+def _access(view: View) -> Iterator[Line]:
+    if view.access:
+        yield Line("")
+        yield Line(f"ACCESS ({len(view.access)})", "warn")
+        yield from (Line(f"  {printable(line)}", "add" if line.startswith("+") else "remove") for line in view.access)
 
 
 def _guards(view: View) -> Iterator[Line]:

@@ -49,13 +49,16 @@ class DeferredFold:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """`where` tells which place in the repository set a field of a change; `diff` gives the text of a file's difference, or nothing."""
+    """`where` tells which place in the repository set a field of a change; `diff` gives the text of a file's difference, or nothing; `grants` says who
+    gains (`+ `) and loses (`- `) what by a change of who may do what.
+    """
 
     plan: Plan
     where: Callable[[Change, FieldChange], Origin | None] = lambda change, item: None
     diff: Callable[[Change], str] = lambda change: ""
     now: float = 0.0
     names: Mapping[str, str] = field(default_factory=dict)
+    grants: Callable[[Change], Sequence[str]] = lambda change: ()
 
     @cached_property
     def by_action(self) -> dict[str, int]:
@@ -73,6 +76,11 @@ class View:
     def destructive(self) -> tuple[Change, ...]:
         """What is lost or reinstalled; shown first and never folded away."""
         return tuple(c for c in self.plan.changes if c.risk & {Risk.DESTRUCTIVE, Risk.REINSTALL, Risk.REBOOT})
+
+    @cached_property
+    def access(self) -> tuple[str, ...]:
+        """Who gains and loses what; never folded away."""
+        return tuple(line for change in self.plan.changes if Risk.ACCESS in change.risk for line in self.grants(change))
 
     @cached_property
     def hosts(self) -> frozenset[str]:

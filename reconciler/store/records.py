@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import msgspec
 
+from reconciler.errors import OctofleetError
 from reconciler.store.engine import Connection, upsert
 from reconciler.store.versions import touch
 from reconciler.types.canonical import digest, pack, unpack
@@ -117,12 +118,17 @@ def rollouts(connection: Connection, source: str, groups: Sequence[str]) -> dict
 
 
 def in_force(connection: Connection, source: str, kind: str) -> dict[str, Spec]:
-    """The rules of a kind (`policy`) of a source as last applied, by address: `fleet/policy/-/no-friday`, or with a tenant for the dash."""
+    """The rules of a kind (`policy`) of a source as last applied, by address: `fleet/policy/-/no-friday`, or with a tenant for the dash.
+    Raises `OctofleetError` if one is not stored: what is not known must not count as no rule.
+    """
     begin = f"fleet/{kind}/"
     query = "SELECT address, digest FROM record WHERE source = ? AND address >= ? AND address < ? ORDER BY address"
     digests = dict(connection.rows(query, (source, begin, begin[:-1] + "0")))  # the character after the slash
     specs = load_specs(connection, digests.values())
-    return {where: specs[of] for where, of in digests.items() if of in specs}
+    for where, of in digests.items():
+        if of not in specs:
+            raise OctofleetError(f"the specification recorded at {where} is gone", hint="restore a backup", code="damaged-record")
+    return {where: specs[of] for where, of in digests.items()}
 
 
 def mark(connection: Connection, source: str) -> tuple[str, int]:
@@ -213,6 +219,11 @@ def applied_commit(connection: Connection, of: str) -> tuple[str, str] | None:
 def save_source(connection: Connection, of: str, location: str, commit: str, at: float) -> None:
     """Note that a source has applied a commit."""
     connection.run(upsert("source", ("name", "location", "applied_commit", "at")), (of, location, commit, at))
+
+
+def locations(connection: Connection) -> dict[str, str]:
+    """Of every source that has applied something, by name, where it came from."""
+    return dict(connection.rows("SELECT name, location FROM source ORDER BY name"))
 
 
 def sources(connection: Connection) -> Iterator[Mapping[str, object]]:

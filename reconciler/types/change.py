@@ -49,6 +49,10 @@ class Risk(StrEnum):
     COST = "cost"
 
 
+LOST = frozenset({Risk.DESTRUCTIVE, Risk.REINSTALL})
+"""The risks that somebody has to answer for before anything begins."""
+
+
 class _Missing:
     """No value at all, which is not null."""
 

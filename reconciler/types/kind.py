@@ -13,7 +13,8 @@ class Kind:
     `order` sorts kinds into waves (lower first; deletes run in reverse). `engine`: the system plans natively, so that its observation is a
     proposal and its change a run. `deletable`: the driver can remove it; if not, a removed resource is forgotten. `destroys`: a delete loses
     something that a later apply does not bring back, so guards count it. A change below a pointer in `replace_on` replaces the resource; one
-    below a pointer in `risks` carries that risk; one below a pointer in `renews` voids the record of lifetime dependents without a replacement.
+    below a pointer in `risks` carries that risk, and all that happens to the resource the one of the empty pointer; one below a pointer in `renews`
+    voids the record of lifetime dependents without a replacement.
     `copies`: the specification of a host's resource holds values of the host as they are, below `/values` or at the top, and besides them nothing that
     differs between hosts with the same roles, templates and files; the resource has the host's own name.
     """

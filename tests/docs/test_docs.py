@@ -128,7 +128,10 @@ def test_a_wrong_command_is_found(line: str) -> None:
     assert _wrong(line)
 
 
-@pytest.mark.parametrize(("name", "made"), [("command.md", reference.command_page), ("settings.md", reference.settings_page)])
+PAGES_OF_CODE = [("access.md", reference.access_page), ("command.md", reference.command_page), ("settings.md", reference.settings_page)]
+
+
+@pytest.mark.parametrize(("name", "made"), PAGES_OF_CODE)
 def test_generated_pages_are_up_to_date(name: str, made: object) -> None:
     assert callable(made)
     assert (ROOT / "docs/reference" / name).read_text() == made(), "run make docs"

@@ -1,0 +1,187 @@
+"""`octofleet access`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from reconciler.cli.options import common
+from reconciler.desired.desired import Desired
+from reconciler.desired.reader import positions
+from reconciler.errors import InputError, OctofleetError
+from reconciler.identity.access import KINDS, NEEDS, Access, Action, Binding, Identity, Resource, RoleMapping, canonical, role_mapping
+from reconciler.identity.local import me, whoami
+from reconciler.permitting import access_in_force
+from reconciler.planning import compiled
+from reconciler.report.text import printable
+from reconciler.store.records import applied_commit
+from reconciler.types.origin import Origin
+from reconciler.wiring import Installation
+
+ACROSS = "(across tenants)"
+
+
+@click.command()
+@click.argument("who", required=False)
+@click.option("--action", type=click.Choice([action.value for action in Action]), help="Say who may do this, tenant by tenant.")
+@click.option("--tenant", help="Only what holds in this tenant.")
+@click.option("--repo", help="Also say what a commit of this repository would change.")
+@click.option("--rev", help="With --repo: branch, tag or commit; default: the default branch.")
+@common
+def access(
+    installation: Installation, as_json: bool, who: str | None, action: str | None, tenant: str | None, repo: str | None, rev: str | None
+) -> int:
+    """Who may do what here, by the RoleMappings in force, and which line of which file says so. WHO such as local:ada; `me` is who asks."""
+    if rev is not None and repo is None:
+        raise click.UsageError("--rev is for a commit of --repo")
+    name = whoami() if who == "me" else who
+    if name is not None and name.partition(":")[0] not in KINDS:
+        raise click.UsageError(f"WHO is {name!r}; write it as local:NAME, or with {', '.join(KINDS[1:])} for local")
+    with installation.store.read() as connection:
+        recorded = access_in_force(connection)
+        applied = {source: found for source in recorded.fleets if (found := applied_commit(connection, source))}
+    known = Access(
+        fleets={source: _placed(installation, said, applied.get(source)) for source, said in recorded.fleets.items()},
+    )
+    document: dict[str, Any] = {"me": whoami(), "fleets": [_fleet(known, source, name, tenant) for source in sorted(known.fleets)]}
+    if action is not None:
+        document["decisions"] = list(_decisions(known, Action(action), name, tenant))
+    if repo is not None:
+        document["changes"] = _changes(installation, known, repo, rev, name, tenant)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        _print(document)
+    return 0
+
+
+def _placed(installation: Installation, mappings: Iterable[RoleMapping], applied: tuple[str, str] | None) -> tuple[RoleMapping, ...]:
+    """RoleMappings in force with the lines that say so, for those that the commit applied last has just so, if its repository can be read."""
+    mappings = tuple(mappings)
+    if not mappings or applied is None:
+        return mappings
+    commit, location = applied
+    try:
+        repository = installation.repository(location, fetch=False)
+        written = {item.name: item for item in _written(compiled(installation, repository, repository.commit(commit)))}
+    except OctofleetError:
+        return mappings
+    return tuple(written[item.name] if _same(written.get(item.name), item) else item for item in mappings)
+
+
+def _same(one: RoleMapping | None, other: RoleMapping) -> bool:
+    """Whether they say the same in the same order; where it stands does not count."""
+    return one is not None and one.bindings == other.bindings and one.people == other.people
+
+
+def _written(desired: Desired) -> list[RoleMapping]:
+    """The RoleMappings of a commit with their lines."""
+    found = []
+    for manifest in desired.catalog.of("RoleMapping"):
+        places = positions(manifest.path, desired.text(manifest.path))
+        said = role_mapping(manifest.key, manifest.tenant, manifest.spec)
+        bindings = tuple(replace(item, origin=places.origin(manifest.index, item.pointer)) for item in said.bindings)
+        found.append(replace(said, bindings=bindings))
+    return found
+
+
+def _fleet(known: Access, source: str, name: str | None, tenant: str | None) -> dict[str, Any]:
+    bindings = [item for item in known.bindings(source) if _asked_for(item, name, tenant)]
+    people = [{"name": who, "identities": sorted(ids)} for said in known.fleets[source] for who, ids in said.people]
+    shown = [person for person in people if name is None or canonical(name) in person["identities"]]
+    return {
+        "source": source,
+        "inForce": bool(known.fleets[source]),
+        "bindings": [_binding(item) for item in sorted(bindings)],
+        "people": shown,
+    }
+
+
+def _asked_for(binding: Binding, name: str | None, tenant: str | None) -> bool:
+    return (name is None or binding.subject == canonical(name)) and (tenant is None or binding.reaches(tenant))
+
+
+def _binding(item: Binding) -> dict[str, Any]:
+    return {
+        "subject": item.subject,
+        "role": item.role.value,
+        "tenant": item.tenant,
+        "scopes": list(item.scopes),
+        "mapping": item.mapping,
+        "origin": _origin(item.origin),
+        "text": str(item),
+    }
+
+
+def _origin(origin: Origin | None) -> Mapping[str, Any] | None:
+    return {"path": origin.path, "line": origin.line, "column": origin.column} if origin else None
+
+
+def _decisions(known: Access, action: Action, name: str | None, tenant: str | None) -> Iterable[dict[str, Any]]:
+    """Of everybody who is asked about, or is bound at all, in each tenant that anything is said about, and across them."""
+    mine = me()
+    for source in sorted(known.fleets):
+        bindings = list(known.bindings(source))
+        names = [name] if name else sorted({item.subject for item in bindings} | {mine.name})
+        for who in names:
+            identity = Identity(
+                name=who, groups=frozenset({who}) if who.startswith("group:") else frozenset(), here=who.startswith("local:")
+            )
+            for where in [tenant] if tenant is not None else sorted({"", *(item.tenant for item in bindings)}):
+                decision = known.decide(identity, action, Resource(source=source, tenant=where))
+                partly = [] if decision.allowed or NEEDS[action].role is None else known.held(identity, action, source, where)
+                yield {
+                    "source": source,
+                    "identity": who,
+                    "action": action.value,
+                    "tenant": where,
+                    "allowed": decision.allowed,
+                    "scopes": sorted({scope for item in partly for scope in item.scopes}),
+                    "reason": decision.reason,
+                    "origin": _origin(decision.origin),
+                }
+
+
+def _changes(installation: Installation, known: Access, repo: str, rev: str | None, name: str | None, tenant: str | None) -> dict[str, Any]:
+    """Who would gain and lose what, once this commit is applied."""
+    repository = installation.repository(repo)
+    commit = repository.commit(rev)
+    desired = compiled(installation, repository, commit)
+    if desired.fleet is None:
+        raise InputError(desired.problems)
+    before = {item for item in known.bindings(desired.fleet.name) if _asked_for(item, name, tenant)}
+    after = {item for said in _written(desired) for item in said.bindings if _asked_for(item, name, tenant)}
+    gained, lost = (map(_binding, sorted(found)) for found in (after - before, before - after))
+    return {"source": desired.fleet.name, "commit": commit.id, "gained": list(gained), "lost": list(lost)}
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    click.echo(f"you are {document['me']}")
+    for fleet in document["fleets"]:
+        none = "no RoleMapping is in force: whoever can open the database on this machine may do everything, nobody else anything"
+        click.echo(f"\nfleet {fleet['source']}" + ("" if fleet["inForce"] else f": {none}"))
+        _lines("  ", fleet["bindings"])
+        for person in fleet["people"]:
+            click.echo(f"  {printable(person['name'])} is {', '.join(person['identities'])}")
+        if fleet["inForce"] and not fleet["bindings"]:
+            click.echo("  no binding says anything about this")
+    if not document["fleets"]:
+        click.echo("nothing has been applied yet: whoever can open the database on this machine may do everything")
+    for item in document.get("decisions", ()):
+        sign = "yes" if item["allowed"] else "in part" if item["scopes"] else "no"
+        where = item["tenant"] or ACROSS
+        click.echo(f"\n{item['identity']}  {item['action']}  {item['source']}  {where}: {sign}\n  {printable(item['reason'])}")
+    if changes := document.get("changes"):
+        nothing = "" if changes["gained"] or changes["lost"] else " nothing"
+        click.echo(f"\ncommit {changes['commit'][:10]} of fleet {changes['source']} would change{nothing}")
+        _lines("  + ", changes["gained"])
+        _lines("  - ", changes["lost"])
+
+
+def _lines(sign: str, bindings: Iterable[Mapping[str, Any]]) -> None:
+    for item in bindings:
+        origin = item["origin"]
+        place = f"{origin['path']}:{origin['line']}:{origin['column']}" if origin else "its line is not known here"
+        click.echo(f"{sign}{item['text']}\n{' ' * len(sign)}  {item['mapping']}  {place}")

@@ -1,0 +1,140 @@
+"""The one place where commands (later also routes and comments) ask whether they may: reads the RoleMappings in force, and raises `Refused`.
+
+What is asked for is a stream of pairs, action and resource; it is not read for those who may do everything in its Fleet anyway.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from reconciler.errors import Refused
+from reconciler.events import happened
+from reconciler.identity.access import NEEDS, Access, Action, Decision, Identity, Resource, RoleMapping, role_mapping
+from reconciler.store.engine import Connection
+from reconciler.store.plans import load_plan
+from reconciler.store.records import in_force, locations
+from reconciler.types.change import LOST, Change
+from reconciler.types.plan import Plan
+from reconciler.types.resource import Recorded, parts
+from reconciler.types.values import Spec
+from reconciler.wiring import Installation
+
+Asked = tuple[Action, Resource]
+MAPPING = "rolemapping"
+
+
+def access_in_force(connection: Connection) -> Access:
+    """Who may do what, as it was last applied, in every Fleet of an installation."""
+    return Access(fleets={name: mappings(in_force(connection, name, MAPPING)) for name in locations(connection)})
+
+
+def mappings(specs: dict[str, Spec]) -> tuple[RoleMapping, ...]:
+    """RoleMappings from their specifications by address."""
+    return tuple(role_mapping(group_of(where), tenant_of(where), spec) for where, spec in specs.items())
+
+
+def granted(where: str, before: Spec | None, after: Spec | None) -> list[str]:
+    """Who gains and loses what when the specification at the address of a RoleMapping changes; nothing for other addresses."""
+    if parts(where)[:2] != ("fleet", MAPPING):
+        return []
+    old, new = ({b for m in mappings({where: spec}) for b in m.bindings} if spec is not None else set() for spec in (before, after))
+    return [f"+ {binding}" for binding in sorted(new - old)] + [f"- {binding}" for binding in sorted(old - new)]
+
+
+def group_of(where: str) -> str:
+    """The manifest that the address of a RoleMapping belongs to."""
+    return "/".join(filter(None, (MAPPING, tenant_of(where), parts(where)[3])))
+
+
+def tenant_of(where: str) -> str:
+    """The tenant of an address, or nothing."""
+    tenant = parts(where)[2]
+    return "" if tenant == "-" else tenant
+
+
+def permit(installation: Installation, identity: Identity, source: str, asked: Iterable[Asked], *, break_glass: str = "") -> None:
+    """Return if someone may do all that is asked of a source, or with an empty one of the installation. Raises `Refused` (code `forbidden`) with
+    who can help. `break_glass`: a reason to go on all the same, for those who have the installation's files in hand.
+    """
+    with installation.store.read() as connection:
+        access = access_in_force(connection)
+    found = first_denied(access, identity, source, asked)
+    if found is None:
+        return
+    (action, resource), decision = found
+    denied = f"{identity.name} may not {action} {resource}: {decision.reason}"
+    if break_glass.strip() and access.decide(identity, Action.BREAK_GLASS, resource).allowed:
+        happened("break-glass", identity=identity.name, denied=denied, reason=break_glass)
+        return
+    raise Refused(denied, hint=_hint(access, identity, action, resource), code="forbidden")
+
+
+def first_denied(access: Access, identity: Identity, source: str, asked: Iterable[Asked]) -> tuple[Asked, Decision] | None:
+    """The first of what is asked that is not allowed, and why not."""
+    if access.decide(identity, Action.GRANT_ACROSS, Resource(source=source)).allowed:
+        return None
+    seen: set[Asked] = set()
+    for item in asked:
+        if item not in seen and not (decision := access.decide(identity, *item)).allowed:
+            return item, decision
+        seen.add(item)
+    return None
+
+
+def _hint(access: Access, identity: Identity, action: Action, resource: Resource) -> str:
+    sources = [resource.source] if resource.source else sorted(access.fleets)
+    granters = sorted({name for source in sources for name in access.granters(source, resource.tenant)})
+    who = (
+        f"ask {', '.join(granters[:5])} for the role {NEEDS[action].role}" if granters else "ask someone on the machine of the installation"
+    )
+    return who + ("; in an emergency --break-glass REASON goes on all the same, and is told" if identity.here else "")
+
+
+def to_apply(plan: Plan, *, approve: bool) -> Iterator[Asked]:
+    """What applying a plan takes: the right in every tenant that it touches, of RoleMappings to grant. `approve`: also to answer for what is lost."""
+    for change in plan.changes:
+        for resource in of_change(plan.source, change):
+            yield _or_to_grant(Action.APPLY, change.address, resource), resource
+            if approve and change.risk & LOST:
+                yield Action.APPROVE, resource
+
+
+def to_apply_stored(installation: Installation, row: int, *, approve: bool) -> Iterator[Asked]:
+    """The same of a stored plan, which is loaded when it is asked about."""
+    with installation.store.read() as connection:
+        plan = load_plan(connection, row)
+    yield from to_apply(plan, approve=approve)
+
+
+def to_steer(installation: Installation, action: Action, row: int) -> Iterator[Asked]:
+    """What pausing, resuming or cancelling the run of a stored plan takes: the right in every tenant that the plan touches."""
+    with installation.store.read() as connection:
+        plan = load_plan(connection, row)
+    for change in plan.changes:
+        yield from ((action, resource) for resource in of_change(plan.source, change))
+
+
+def to_pause(action: Action, scope: str) -> Iterator[Asked]:
+    """What pausing a scope of every Fleet takes, or ending that: the right in its tenant, for a pattern over tenants in all."""
+    kind, *rest = scope.split("/")
+    tenant = rest[0] if kind in ("host", "tenant") and rest else rest[1] if len(rest) == 3 else ""
+    plain = "" if any(char in tenant for char in "*?[") or tenant == "-" else tenant
+    yield action, Resource(tenant=plain, group=scope if kind == "host" else "")
+
+
+def of_change(source: str, change: Change) -> Iterator[Resource]:
+    """What a change touches; with a move that is the old place too."""
+    yield Resource(source=source, tenant=change.rules.tenant, group=change.group)
+    if change.moved_from:
+        yield Resource(source=source, tenant=tenant_of(change.moved_from), group=change.moved_from)
+
+
+def to_forget(record: Recorded) -> Asked:
+    """What dropping a record takes."""
+    resource = Resource(source=record.source, tenant=record.rules.tenant, group=record.group)
+    return _or_to_grant(Action.FORGET, record.address, resource), resource
+
+
+def _or_to_grant(action: Action, where: str, resource: Resource) -> Action:
+    """An action, or where it is done to a RoleMapping the one that says so."""
+    if parts(where)[:2] != ("fleet", MAPPING):
+        return action
+    return Action.GRANT if resource.tenant else Action.GRANT_ACROSS
