@@ -25,6 +25,10 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "worker-leave-failed": ("warning", "A worker ended and could not say so; others see that when its lease runs out."),
     "database-away": ("warning", "The database does not answer; work waits for it."),
     "database-back": ("info", "The database answers again, after `away_s` seconds."),
+    "audit-broken": (
+        "warning",
+        "The audit trail does not go on from the head that is kept outside: it was tampered with, or a backup restored.",
+    ),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

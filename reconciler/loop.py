@@ -13,18 +13,22 @@ from threading import Event
 
 from reconciler.applying import begin, check_applyable, note_applied, unfinished
 from reconciler.errors import OctofleetError, Refused
+from reconciler.events import happened
 from reconciler.logs import logger
 from reconciler.planning import Planned, Request, make_plan
-from reconciler.report.text import brief
+from reconciler.report.text import brief, printable
 from reconciler.settings import Followed as Rules
 from reconciler.source.mirror import is_remote
 from reconciler.source.repository import Commit
+from reconciler.store.audit import record
 from reconciler.store.followed import Followed, follow, give_back, take
 from reconciler.store.halt import supersede
 from reconciler.store.retention import prune
 from reconciler.store.runs import JournalRun, load_run
+from reconciler.types.audit import LOOP, Entry
 from reconciler.types.change import Cause, Change
 from reconciler.wiring import Installation, place, placed
+from reconciler.witness import keep, keepers
 
 TICK_S = 0.5
 DAY_S = 86_400.0
@@ -46,6 +50,7 @@ class Loop:
         self._rules = {where(rule.location): rule for rule in rules}
         self._followed = False
         self._prune_at = time.monotonic() + random.uniform(600, 3600)  # noqa: S311 - jitter
+        self._head_at = time.monotonic()
         self.moved_at = time.monotonic()
 
     def run(self, stop: Event) -> None:
@@ -57,6 +62,7 @@ class Loop:
                 logger("octofleet.loop").warning("could not look", error=f"{type(error).__name__}: {error}")
             self.moved_at = time.monotonic()
             self._prune()
+            self._keep_head()
             stop.wait(TICK_S)
 
     def _prune(self) -> None:
@@ -68,6 +74,21 @@ class Loop:
             prune(self._installation.store, self._installation.blobs, self._installation.settings.retention, self._now())
         except OctofleetError as error:
             logger("octofleet.loop").warning("could not prune", error=error.message)
+
+    def _keep_head(self) -> None:
+        """Now and then have the head of the audit trail kept where the settings say."""
+        said = self._installation.settings.audit
+        if time.monotonic() < self._head_at or not (said.head_file or said.head_git):
+            return
+        self._head_at = time.monotonic() + said.head_every_s
+        try:
+            for keeper in keepers(said):
+                keep(self._installation.store, keeper)
+        except OctofleetError as error:
+            if error.code == "audit-broken":
+                happened("audit-broken", text=error.message)
+            else:
+                logger("octofleet.loop").warning("could not keep the head of the audit trail", error=error.message)
 
     def once(self, stop: Event | None = None) -> None:
         """Look at every repository that is due."""
@@ -150,6 +171,8 @@ class Loop:
         for run in running:
             with self._installation.store.write() as connection:
                 number = supersede(connection, run.id, kept, f"commit {planned.commit.id[:10]} wants something else")
+                if number:
+                    record(connection, _supersedes(planned, run, number))
             if number:
                 logger("octofleet.loop").info("superseded", run=run.id, changes=number)
 
@@ -164,7 +187,14 @@ class Loop:
             return f"{name} has {len(plan.changes)} changes, and is only reported{rest}", True
         try:
             check_applyable(plan, approved=False, now=self._now())
-            run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
+            run = begin(
+                self._installation,
+                planned.row,
+                approved=False,
+                reason=f"commit {commit.id[:10]}",
+                identity=LOOP,
+                author=printable(commit.author),
+            )
         except Refused as error:
             return f"{brief(error.message)}: {error.hint}", error.code not in NOT_SETTLED
         logger("octofleet.loop").info("run begun", run=run, commit=commit.id, changes=len(plan.changes))
@@ -177,6 +207,13 @@ class Loop:
 
     def _in(self, seconds: float) -> float:
         return self._now() + seconds
+
+
+def _supersedes(planned: Planned, run: JournalRun, number: int) -> Entry:
+    """That changes of a run which had not begun were ended for a newer commit."""
+    plan, author = planned.plan, printable(planned.commit.author)
+    details = {"changes": number, "author": author}
+    return Entry(identity=LOOP, action="supersede", source=run.source, plan=plan.id, commit=plan.commit, run=run.id, details=details)
 
 
 def where(location: str) -> str:

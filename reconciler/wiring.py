@@ -236,9 +236,11 @@ def open_installation(data_dir: Path, config: Path | None = None) -> Installatio
         raise OctofleetError(f"there is no settings file {config}", hint="correct --config or OCTOFLEET_CONFIG", code="settings")
     settings = load_settings(config or data_dir / "octofleet.toml")
     stores_of(settings.secrets)  # a store that is described wrongly is told at once, not when its first secret is asked for
-    for name, path in {"boot": settings.boot.directory, "blobs": settings.blobs.directory}.items():
+    audit = settings.audit
+    paths = {"boot.directory": settings.boot.directory, "blobs.directory": settings.blobs.directory}
+    for name, path in (paths | {"audit.head_file": audit.head_file, "audit.head_git": audit.head_git}).items():
         if path and not Path(path).is_absolute():
-            raise OctofleetError(f"{name}.directory is {path}", hint="give an absolute path", code="settings")
+            raise OctofleetError(f"{name} is {path}", hint="give an absolute path", code="settings")
     if settings.blobs.store == "s3" and not settings.blobs.bucket:
         raise OctofleetError("blobs.store is s3, and blobs.bucket is empty", hint="name the bucket", code="settings")
     return Installation(data_dir=data_dir, settings=settings)

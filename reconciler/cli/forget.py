@@ -7,10 +7,13 @@ import click
 
 from reconciler.cli.options import common
 from reconciler.errors import Refused
+from reconciler.identity.local import whoami
 from reconciler.report.text import printable
+from reconciler.store.audit import record
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, load_records, records_of_group
 from reconciler.store.runs import FORGET, refuse_held, write_log
+from reconciler.types.audit import Entry
 from reconciler.wiring import Installation
 
 
@@ -30,6 +33,7 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str) ->
         drop_records(connection, found)
         drop_observations(connection, found)
         write_log(connection, FORGET, [(0, time.time(), f"{address}: {printable(reason)}") for address in found])
+        record(connection, Entry(identity=whoami(), action="forget", subjects=tuple(found), reason=reason, details={"said": what}))
     click.echo(
         json.dumps({"forgotten": found})
         if as_json

@@ -12,11 +12,14 @@ import click
 
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError, Refused
+from reconciler.identity.local import whoami
 from reconciler.logs import choose
 from reconciler.loop import where
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
+from reconciler.store.audit import record
 from reconciler.store.followed import ask, followed
+from reconciler.types.audit import Entry
 from reconciler.wiring import Installation
 
 
@@ -128,6 +131,8 @@ def reconcile(installation: Installation, as_json: bool, repositories: tuple[str
         for location in wanted:
             if not ask(connection, location):
                 raise Refused(f"nobody follows {location}", hint="octofleet serve --repo follows it", code="not-followed")
+        if wanted:
+            record(connection, Entry(identity=whoami(), action="reconcile", subjects=tuple(wanted)))
     said = "\n".join(f"asked to look at {location}" for location in wanted)
     click.echo(json.dumps({"asked": wanted}) if as_json else said or "nothing is followed yet")
     return 0

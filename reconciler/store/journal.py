@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from reconciler.store.audit import run_ended
 from reconciler.store.backoff import back_off
 from reconciler.store.engine import Connection
 from reconciler.store.observations import drop_observations, save_observations, unsettle
@@ -254,6 +255,7 @@ def close_if_over(connection: Connection, run: str, now: float) -> None:
     head = plan_head(connection, plan)
     if not head.scope and done and not _overtaken(connection, source, started_at):
         save_source(connection, head.source, head.location, head.commit, now)
+    run_ended(connection, run)
 
 
 def _overtaken(connection: Connection, source: str, started_at: float) -> bool:

@@ -70,7 +70,7 @@ class Place:
         scratch = self.directory / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        return restore(path, self.store, blobs or self.blobs, self.key, scratch)
+        return restore(path, self.store, blobs or self.blobs, self.key, scratch, "local:ada")
 
     def untouched(self) -> bool:
         rows = everything(self.store)
