@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -183,7 +184,7 @@ def export(installation: Installation, as_json: bool, out: Path | None) -> int:
 def _to(out: Path | None) -> AbstractContextManager[BinaryIO]:
     if out is not None:
         return new_file(out)
-    return nullcontext(click.get_binary_stream("stdout"))
+    return nullcontext(sys.stdout.buffer)
 
 
 @audit.command()

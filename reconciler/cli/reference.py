@@ -113,10 +113,18 @@ def _command_lines() -> Iterator[str]:
         command = cli.get_command(group, name)
         if command is None:
             continue
-        context = click.Context(command, parent=group, info_name=name)
-        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-        yield from ("", f"## {name}", "", "```sh", usage, "```", "", " ".join((command.help or "").split()), "")
-        yield from _table(("option", "default", "what it does"), _options(command, context))
+        yield from _command(command, click.Context(command, parent=group, info_name=name))
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    """A command, and those below it."""
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    title = context.command_path.partition(" ")[2]
+    yield from ("", f"## {title}", "", "```sh", usage, "```", "", " ".join((command.help or "").split()), "")
+    yield from _table(("option", "default", "what it does"), _options(command, context))
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _command(below, click.Context(below, parent=context, info_name=name))
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[tuple[str, ...]]:

@@ -23,11 +23,17 @@ PAGE = 500
 
 
 def record(connection: Connection, entry: Entry) -> Row:
-    """Append an entry. The last statement of a transaction that locks anything: from here until its end no other can append, as there is one chain."""
+    """Append an entry. The last statement of a transaction that locks anything: from here until its end no other can append, as there is one chain.
+
+    Raises ValueError for details that JSON does not give back, such as a number beyond 2**53."""
     connection.row("SELECT value FROM about WHERE key = 'audit' FOR UPDATE")
     row = chained(replace(entry, reason=strip_credentials(entry.reason)), connection.now(), newest(connection))
-    values = row.fields() | {name: canonical(getattr(row, name)) for name in JSON}
-    connection.run(insert("audit", AUDIT), tuple(values[name] for name in AUDIT))
+    fields = row.fields() | {name: canonical(getattr(row, name)) for name in JSON}
+    values = tuple(fields[name] for name in AUDIT)
+    unreadable = _row(values)
+    if isinstance(unreadable, Unreadable):  # it would break the chain for good
+        raise ValueError(f"the entry {entry.action} cannot be recorded: {unreadable.why}")
+    connection.run(insert("audit", AUDIT), values)
     return row
 
 
