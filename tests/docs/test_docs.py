@@ -100,7 +100,7 @@ def _wrong(line: str) -> str:
     command = cli.get_command(group, words[0])
     if command is None:
         return f"{line}: there is no command {words[0]}"
-    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith(("-", "[")):
         below = command.get_command(click.Context(command, parent=group), words[1])
         if below is None:
             return f"{line}: {words[0]} has no command {words[1]}"
