@@ -167,7 +167,7 @@ def _exported(file: Path) -> Iterator[Row | Unreadable]:
 @click.option("--out", type=click.Path(path_type=Path), help="Write to this file, where there is none yet; default: stdout.")
 @common
 def export(installation: Installation, as_json: bool, out: Path | None) -> int:
-    """The whole trail as lines of JSON, which `octofleet audit verify --file` verifies without a database."""
+    """The whole trail as lines of JSON, which `octofleet audit verify --file FILE` verifies without a database."""
     number = 0
     with installation.store.read() as connection, _to(out) as file:
         for row in every(connection):
