@@ -6,7 +6,7 @@ The edge around `apply`. A run belongs to nobody: this process works on it as a 
 
 import secrets as random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,10 +22,12 @@ from reconciler.events import happened, held
 from reconciler.gate.approvals import missing, rules_of, used
 from reconciler.gating import word
 from reconciler.identity.access import Action, Identity, Resource
+from reconciler.identity.local import whoami
 from reconciler.permitting import access_in_force
 from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import serve, standing
+from reconciler.store.audit import record, run_ended
 from reconciler.store.engine import Connection
 from reconciler.store.gates import keep_windows
 from reconciler.store.halt import cancel_run, pause_run, resume_run
@@ -34,9 +36,11 @@ from reconciler.store.phases import save_phases
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
 from reconciler.store.records import applied_commit, fleet_in_force, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
+from reconciler.types.audit import Entry
+from reconciler.types.change import Cause
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
-from reconciler.types.resource import basis
+from reconciler.types.resource import basis, parts
 from reconciler.wiring import VERSION, Installation
 
 LEAST_DIGITS = 4
@@ -153,9 +157,12 @@ def apply_plan(
     return _taken_to_its_end(installation, run, told, cancelled)
 
 
-def begin(installation: Installation, row: int, *, approved: bool, glass: bool = False, reason: str = "") -> str:
+def begin(
+    installation: Installation, row: int, *, approved: bool, glass: bool = False, reason: str = "", identity: str = "", author: str = ""
+) -> str:
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who runs this
-    process; with `glass` broken nobody else has to. Raises `Refused`."""
+    process; with `glass` broken nobody else has to. `identity`: who applies it, by default who runs this process; `author`: of the commit, as it says.
+    Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
     authors = _authors(installation, row, plan)
@@ -185,8 +192,36 @@ def begin(installation: Installation, row: int, *, approved: bool, glass: bool =
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
             save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)
+        record(connection, _applies(plan, run, identity or whoami(), approved=approved, author=author))
+        if not steps:
+            run_ended(connection, run.id)
     happened("run-begun", run=run.id, source=run.source, plan=plan.id[:12], steps=len(steps), reason=reason)
     return run.id
+
+
+def _applies(plan: Plan, run: JournalRun, identity: str, *, approved: bool, author: str) -> Entry:
+    """That a run of a plan was begun. Of what changes only numbers: the plan's id is a hash over the digests of its changes."""
+    causes = Counter(cause.value for change in plan.changes for cause in change.causes)
+    details = {
+        "approved": approved,
+        "base": plan.base,
+        "scope": plan.scope,
+        "changes": len(plan.changes),
+        "actions": dict(Counter(change.action.value for change in plan.changes)),
+        "risks": dict(Counter(risk.value for change in plan.changes for risk in change.risk)),
+        "causes": dict(causes),
+    }
+    return Entry(
+        identity=identity,
+        action="heal" if causes.keys() == {Cause.DRIFT} else "apply",
+        tenants=tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"})),
+        source=plan.source,
+        plan=plan.id,
+        commit=plan.commit,
+        run=run.id,
+        reason=run.reason,
+        details=details | ({"author": author} if author else {}),
+    )
 
 
 def resume(installation: Installation, run_id: str, *, told: Told | None = None, cancelled: Callable[[], bool] = lambda: False) -> Applied:
@@ -206,7 +241,9 @@ def run_of(installation: Installation, run_id: str) -> JournalRun:
     return run
 
 
-def _taken_to_its_end(installation: Installation, run_id: str, told: Told | None, cancelled: Callable[[], bool]) -> Applied:
+def _taken_to_its_end(
+    installation: Installation, run_id: str, told: Told | None, cancelled: Callable[[], bool], *, resumed: bool = False
+) -> Applied:
     with installation.store.write() as connection:
         run = load_run(connection, run_id)
         if run is None:
@@ -214,7 +251,8 @@ def _taken_to_its_end(installation: Installation, run_id: str, told: Told | None
         plan = load_plan(connection, run.plan)
         if run.ended_at is not None:  # there was nothing to do, or others have done it
             return _applied(connection, run_id, plan)
-        resume_run(connection, run_id)
+        if resume_run(connection, run_id) or resumed:
+            record(connection, Entry(identity=whoami(), action="resume", source=run.source, plan=plan.id, run=run_id))
         needed = open_drivers(connection, run_id) - installation.drivers.keys()
     if needed:
         hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {run_id} --reason WHY --give-up"
@@ -325,27 +363,30 @@ def living(installation: Installation) -> list[WorkerRow]:
         return [worker for worker in workers(connection) if worker.until >= now and not gone(here, worker.id)]
 
 
-def cancel(installation: Installation, run_id: str, reason: str, *, give_up: bool = False) -> str:
+def cancel(installation: Installation, run_id: str, reason: str, *, give_up: bool = False, identity: str = "") -> str:
     """Begin nothing more of a run; what has begun is brought to its end by whoever works on it. It is given up if nobody is left who could, or with
     `give_up`. Gives the run's state then. What it left undone shows as drift or pending. Raises `Refused`.
 
     A worker that is overdue is not judged by this process: perhaps nobody could reach the database."""
     here = installation.data_dir / "workers"
     with held(), installation.store.write() as connection:
-        _open(connection, run_id)
+        source = _open(connection, run_id).source
         sweep(connection, lambda worker: gone(here, worker), overdue=False)
         cancel_run(connection, run_id, reason, give_up=give_up or not workers(connection))
         run = load_run(connection, run_id)
+        details = {"giveUp": give_up}
+        record(connection, Entry(identity=identity or whoami(), action="cancel", source=source, run=run_id, reason=reason, details=details))
     return run.state if run else ""
 
 
-def pause(installation: Installation, run_id: str, reason: str) -> None:
+def pause(installation: Installation, run_id: str, reason: str, *, identity: str = "") -> None:
     """Begin nothing more of a run until it is resumed. Raises `Refused`."""
     with installation.store.write() as connection:
         run = _open(connection, run_id)
         if run.state == "cancelling":
             raise Refused(f"run {run_id} is being cancelled", hint="what has begun of it is brought to its end", code="no-run")
         pause_run(connection, run_id, reason)
+        record(connection, Entry(identity=identity or whoami(), action="pause", source=run.source, run=run_id, reason=reason))
 
 
 def _open(connection: Connection, run_id: str) -> JournalRun:

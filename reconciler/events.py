@@ -37,6 +37,11 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "queue-away": ("warning", "PostgreSQL's queue of jobs cannot be used. Once, and then once a minute."),
     "job-taken-over": ("warning", "A job of a process that is gone was made ready again."),
     "break-glass": ("warning", "Somebody went past a denial; `identity`, `denied` (the first thing that was), `reason`."),
+    "audit-broken": (
+        "warning",
+        "The audit trail does not go on from the head that is kept outside: it was tampered with, or a backup restored.",
+    ),
+    "audit-head-failed": ("warning", "The head of the audit trail could not be kept outside; it is tried again later."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

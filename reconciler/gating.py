@@ -12,6 +12,7 @@ from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window
 from reconciler.identity.local import whoami
 from reconciler.store.approvals import save_approval
+from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.followed import ask
 from reconciler.store.gates import end_overrides, end_pauses, load_gates, new_id, save_override, save_pause
@@ -19,8 +20,11 @@ from reconciler.store.phases import PhaseRow, promote
 from reconciler.store.plans import load_plan, plan_head
 from reconciler.store.records import fleet_in_force
 from reconciler.store.runs import load_run, write_log
+from reconciler.types.audit import Entry
+from reconciler.types.canonical import digest
 from reconciler.types.duration import seconds_of
 from reconciler.types.plan import Plan
+from reconciler.types.resource import parts
 from reconciler.wiring import Installation
 
 APPROVAL_S = 7 * 86_400.0
@@ -40,7 +44,26 @@ def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True) -
         yes=yes,
     )
     save_approval(connection, plan.id, made)
+    details = {"approval": made.id, "changes": len(made.changes), "digest": digest(sorted(made.changes)), "until": made.expires_at}
+    action = "approve" if yes else "reject"
+    record(
+        connection,
+        Entry(
+            identity=made.identity,
+            action=action,
+            source=plan.source,
+            plan=plan.id,
+            commit=plan.commit,
+            tenants=_tenants(plan),
+            reason=reason,
+            details=details,
+        ),
+    )
     return made
+
+
+def _tenants(plan: Plan) -> tuple[str, ...]:
+    return tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"}))
 
 
 def approve(installation: Installation, row: int, reason: str, *, yes: bool) -> Approval:
@@ -69,6 +92,19 @@ def promoted(
             )
         lines = [(0, now, f"promoted by {whoami()}: {phase.tenant}, {phase.title}: {reason}") for phase in moved]
         write_log(connection, run_id, lines)
+        record(
+            connection,
+            Entry(
+                identity=whoami(),
+                action="promote",
+                subjects=tuple(f"{phase.track}: {phase.title}" for phase in moved),
+                tenants=tuple(sorted({phase.tenant for phase in moved})),
+                source=run.source,
+                run=run_id,
+                reason=reason,
+                details={"soaked": soaked},
+            ),
+        )
     return moved
 
 
@@ -78,6 +114,12 @@ def pause(installation: Installation, scope: str, for_s: float, reason: str, sou
         now = connection.now()
         made = Pause(id=new_id(), source=source, scope=scope, identity=whoami(), at=now, until=now + for_s, reason=reason)
         save_pause(connection, made)
+        record(
+            connection,
+            Entry(
+                identity=made.identity, action="pause", subjects=(scope,), reason=reason, details={"pause": made.id, "until": made.until}
+            ),
+        )
     return made
 
 
@@ -89,7 +131,13 @@ def pauses_named(installation: Installation, which: str) -> list[Pause]:
 def unpause(installation: Installation, which: str) -> list[Pause]:
     """End the pauses with this id or scope."""
     with installation.store.write() as connection:
-        return end_pauses(connection, which)
+        ended = end_pauses(connection, which)
+        if ended:
+            scopes = tuple(sorted({pause.scope for pause in ended}))
+            record(
+                connection, Entry(identity=whoami(), action="resume", subjects=scopes, details={"pauses": [pause.id for pause in ended]})
+            )
+        return ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,4 +177,7 @@ def override(installation: Installation, name: str, for_s: float, reason: str) -
                 save_override(connection, source, window.address, whoami(), connection.now() + for_s, reason)
             else:
                 end_overrides(connection, source, window.address)
+        subjects = tuple(window.address for _, window in found)
+        action = "override" if for_s else "end-override"
+        record(connection, Entry(identity=whoami(), action=action, subjects=subjects, reason=reason, details={"seconds": for_s}))
     return found

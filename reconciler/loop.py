@@ -17,17 +17,20 @@ from reconciler.applying import begin, check_begin, note_applied, unfinished
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
 from reconciler.planning import Planned, Request, make_plan
-from reconciler.report.text import brief
+from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
 from reconciler.settings import Followed as Rules
 from reconciler.source.repository import Commit
+from reconciler.store.audit import record
 from reconciler.store.engine import Unavailable
 from reconciler.store.followed import APPROVAL, BEGUN, BEHIND, FAILING, REFUSED, REPORTED, SETTLED, Followed, follow, give_back, take
 from reconciler.store.halt import supersede
 from reconciler.store.retention import prune
 from reconciler.store.runs import JournalRun
+from reconciler.types.audit import LOOP, Entry
 from reconciler.types.change import Cause, Change
 from reconciler.wiring import Installation, place, where
+from reconciler.witness import keep, keepers
 
 TICK_S = 0.5
 DAY_S = 86_400.0
@@ -59,6 +62,7 @@ class Loop:
         self._rules = {where(rule.location): rule for rule in rules}
         self._followed = False
         self._prune_at = time.monotonic() + random.uniform(600, 3600)  # noqa: S311 - jitter
+        self._head_at = time.monotonic()
         self.moved_at = time.monotonic()
 
     def run(self, stop: Event) -> None:
@@ -72,6 +76,7 @@ class Loop:
                 self._trouble.happened("round-failed", error=f"{type(error).__name__}: {error}")
             self.moved_at = time.monotonic()
             self._prune()
+            self._keep_head()
             stop.wait(TICK_S)
 
     def _prune(self) -> None:
@@ -83,6 +88,21 @@ class Loop:
             prune(self._installation.store, self._installation.blobs, self._installation.settings.retention, self._now())
         except OctofleetError as error:
             happened("prune-failed", error=error.message)
+
+    def _keep_head(self) -> None:
+        """Now and then have the head of the audit trail kept where the settings say."""
+        said = self._installation.settings.audit
+        if time.monotonic() < self._head_at or not (said.head_file or said.head_git):
+            return
+        self._head_at = time.monotonic() + said.head_every_s
+        try:
+            for keeper in keepers(said):
+                keep(self._installation.store, keeper)
+        except OctofleetError as error:
+            if error.code == "audit-broken":
+                happened("audit-broken", text=error.message)
+            else:
+                happened("audit-head-failed", error=error.message)
 
     def once(self, stop: Event | None = None) -> None:
         """Look at every repository that is due."""
@@ -163,6 +183,8 @@ class Loop:
         for run in running:
             with self._installation.store.write() as connection:
                 number = supersede(connection, run.id, kept, f"commit {planned.commit.id[:10]} wants something else")
+                if number:
+                    record(connection, _supersedes(planned, run, number))
             if number:
                 happened("changes-superseded", run=run.id, changes=number)
 
@@ -179,7 +201,14 @@ class Loop:
                 REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then
             ), True
         try:
-            run = begin(self._installation, planned.row, approved=False, reason=f"commit {commit.id[:10]}")
+            run = begin(
+                self._installation,
+                planned.row,
+                approved=False,
+                reason=f"commit {commit.id[:10]}",
+                identity=LOOP,
+                author=printable(commit.author),
+            )
         except Refused as error:
             if error.code == "approval":
                 stands = _standing(APPROVAL, plan.id, brief(error.message), f"octofleet apply {plan.id[:12]} --approve")
@@ -209,3 +238,10 @@ def _next_after(error: OctofleetError, location: str, rules: Rules) -> str:
     if isinstance(error, InputError):
         return f"octofleet validate {at} names every problem"
     return error.hint or f"octofleet plan {at} tries it at once"
+
+
+def _supersedes(planned: Planned, run: JournalRun, number: int) -> Entry:
+    """That changes of a run which had not begun were ended for a newer commit."""
+    plan, author = planned.plan, printable(planned.commit.author)
+    details = {"changes": number, "author": author}
+    return Entry(identity=LOOP, action="supersede", source=run.source, plan=plan.id, commit=plan.commit, run=run.id, details=details)

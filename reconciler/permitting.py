@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from reconciler.errors import Refused
 from reconciler.events import happened
 from reconciler.identity.access import NEEDS, Access, Action, Decision, Identity, Resource, RoleMapping, role_mapping
+from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.plans import load_plan
 from reconciler.store.records import in_force, locations
+from reconciler.types.audit import Entry
 from reconciler.types.change import LOST, Change
 from reconciler.types.plan import Plan
 from reconciler.types.resource import Recorded, parts
@@ -63,6 +65,9 @@ def permit(installation: Installation, identity: Identity, source: str, asked: I
     denied = f"{identity.name} may not {action} {resource}: {decision.reason}"
     if break_glass.strip() and access.decide(identity, Action.BREAK_GLASS, resource).allowed:
         happened("break-glass", identity=identity.name, denied=denied, reason=break_glass)
+        with installation.store.write() as connection:
+            entry = Entry(identity=identity.name, action="break-glass", source=source, reason=break_glass, details={"denied": denied})
+            record(connection, entry)
         return
     raise Refused(denied, hint=_hint(access, identity, action, resource), code="forbidden")
 

@@ -155,6 +155,15 @@ class Retention(Table, frozen=True):
     log_days: Days = 7
 
 
+class Audit(Table, frozen=True):
+    """Where `octofleet serve` keeps the head of the audit trail, outside the database: in a file, on the branch `octofleet-audit` of a Git repository on
+    this machine, or both."""
+
+    head_file: str = ""
+    head_git: str = ""
+    head_every_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
@@ -172,6 +181,7 @@ class Settings(Table, frozen=True):
     retry: Retry = Retry()
     blobs: Blobs = Blobs()
     retention: Retention = Retention()
+    audit: Audit = Audit()
 
 
 def load_settings(

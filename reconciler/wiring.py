@@ -261,9 +261,11 @@ def open_installation(data_dir: Path, config: Path | None = None) -> Installatio
 
 def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
     """What is wrong with settings though each is of its type."""
-    for name, path in {"boot": settings.boot.directory, "blobs": settings.blobs.directory}.items():
+    audit, boot, blobs = settings.audit, settings.boot.directory, settings.blobs.directory
+    paths = {("boot", "directory"): boot, ("blobs", "directory"): blobs}
+    for place, path in (paths | {("audit", "head_file"): audit.head_file, ("audit", "head_git"): audit.head_git}).items():
         if path and not Path(path).is_absolute():
-            yield (name, "directory"), f"is {path}, and must be an absolute path"
+            yield place, f"is {path}, and must be an absolute path"
     if settings.blobs.store == "s3" and not settings.blobs.bucket:
         yield ("blobs", "bucket"), "is empty, and blobs.store is s3: name the bucket"
     url = settings.database_url

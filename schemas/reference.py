@@ -125,6 +125,8 @@ def _type(node: Schema) -> str:
         return " or ".join(f"`{value}`" for value in whole.get("enum", [whole.get("const")]))
     if "secretRef" in whole.get("properties", {}):
         return "text or [secret](machine-settings.md#secrets)"
+    if "anyOf" in whole:
+        return " or ".join(_type(one) for one in whole["anyOf"])
     kind = whole.get("type")
     if kind == "array":
         return f"list of {_plural(whole['items'])}"

@@ -11,6 +11,7 @@ from reconciler.cli.options import common
 from reconciler.cli.permission import ask, breakable
 from reconciler.files import private_directory
 from reconciler.identity.access import Action, Resource
+from reconciler.identity.local import whoami
 from reconciler.report.view import counted
 from reconciler.wiring import VERSION, Installation
 
@@ -47,7 +48,7 @@ def restore(installation: Installation, as_json: bool, file: Path, break_glass: 
     ask(installation, "", [(Action.RESTORE, Resource())], break_glass)
     scratch = private_directory(installation.data_dir / "scratch")
     with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{os.getpid()}-") as directory:
-        found = fill(file, installation.store, installation.blobs, installation.key_file, Path(directory))
+        found = fill(file, installation.store, installation.blobs, installation.key_file, Path(directory), whoami())
     if as_json:
         document = {"file": str(file), "rows": found.manifest.rows, "blobs": len(found.manifest.blobs), "paused": list(found.paused)}
         click.echo(json.dumps(document, indent=2))

@@ -23,11 +23,14 @@ from reconciler.errors import OctofleetError
 from reconciler.files import private_directory, remove_file, replace_file
 from reconciler.report.text import printable
 from reconciler.settings import Followed
+from reconciler.store.audit import head_at, newest, verify
 from reconciler.wiring import Installation
+from reconciler.witness import checked, keepers
 
 COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red"}
 PROGRAM_S, HOUR_S = 30, 3600.0
 KEY_BYTES = 32
+NEWEST_ROWS = 1000
 
 
 @click.command()
@@ -53,6 +56,8 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield tried("index directory", lambda: _writable(private_directory(installation.data_dir / "index")))
     opened = tried(NAME, lambda: installation.store.name)
     yield from database_findings(installation.store) if opened.status == OK else [opened]
+    if opened.status == OK:
+        yield from _audit(installation)
     yield tried("blob store", lambda: _blobs(installation.blobs))
     yield tried("boot directory", lambda: _writable(installation.boot_dir))
     yield tried("plugins and drivers", lambda: ", ".join(sorted(installation.drivers)))
@@ -64,6 +69,25 @@ def _findings(installation: Installation) -> Iterator[Finding]:
         if path := getattr(installation.settings.ansible, name):
             yield tried(f"ansible.{name}", lambda path=path: _readable(Path(path)))  # type: ignore[misc]
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
+
+
+def _audit(installation: Installation) -> Iterator[Finding]:
+    """The newest part of the audit trail, and the heads that are kept outside."""
+
+    def look() -> str | Finding:
+        with installation.store.read() as connection:
+            end = newest(connection).seq
+            found = verify(connection, after=head_at(connection, end - NEWEST_ROWS))
+        if found.wrong is None:
+            return f"{end:,} rows, the newest {found.rows:,} as they were recorded"
+        return Finding("audit trail", FAILED, found.wrong.text, "octofleet audit verify looks at all of it; compare with a backup")
+
+    yield tried("audit trail", look)
+    try:
+        for keeper in keepers(installation.settings.audit):
+            yield tried("audit head", lambda keeper=keeper: checked(installation.store, keeper))  # type: ignore[misc]
+    except OctofleetError as error:
+        yield Finding("audit head", FAILED, error.message, error.hint)
 
 
 def _private(directory: Path) -> str | Finding:

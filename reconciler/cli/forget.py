@@ -8,11 +8,14 @@ import click
 from reconciler.cli.options import common
 from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
+from reconciler.identity.local import whoami
 from reconciler.permitting import to_forget
 from reconciler.report.text import printable
+from reconciler.store.audit import record
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, load_records, records_of_group
 from reconciler.store.runs import FORGET, refuse_held, write_log
+from reconciler.types.audit import Entry
 from reconciler.wiring import Installation
 
 
@@ -25,8 +28,8 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str, br
     """Drop records and leave the world alone. WHAT is an address (driver/kind/tenant/name) or a manifest (host/tenant/name)."""
     with installation.store.read() as connection:
         records = load_records(connection, [what]) or load_records(connection, records_of_group(connection, what))
-    for record in records.values():
-        ask(installation, record.source, [to_forget(record)], break_glass)
+    for known in records.values():
+        ask(installation, known.source, [to_forget(known)], break_glass)
     with installation.store.write() as connection:
         found = list(load_records(connection, list(records)))
         if not found:
@@ -37,6 +40,7 @@ def forget(installation: Installation, as_json: bool, what: str, reason: str, br
         drop_records(connection, found)
         drop_observations(connection, found)
         write_log(connection, FORGET, [(0, time.time(), f"{address}: {printable(reason)}") for address in found])
+        record(connection, Entry(identity=whoami(), action="forget", subjects=tuple(found), reason=reason, details={"said": what}))
     click.echo(
         json.dumps({"forgotten": found})
         if as_json

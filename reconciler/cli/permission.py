@@ -27,6 +27,7 @@ ACTIONS: Mapping[str, Action] = {
     "promote": Action.PROMOTE,
     "gates": Action.VIEW,
     "override": Action.OVERRIDE_WINDOW,
+    "audit": Action.VIEW,
     "access": Action.VIEW,
     "explain": Action.VIEW,
     "render": Action.VIEW,

@@ -8,6 +8,7 @@ import click
 from reconciler.cli.options import common
 from reconciler.cli.permission import ask, breakable
 from reconciler.identity.access import Action, Resource
+from reconciler.identity.local import whoami
 from reconciler.store.retention import prune as let_go
 from reconciler.wiring import Installation
 
@@ -33,7 +34,7 @@ def prune(installation: Installation, as_json: bool, dry_run: bool, break_glass:
     store = installation.store
     with store.read() as connection:
         now = connection.now()
-    found = let_go(store, installation.blobs, installation.settings.retention, now, dry_run=dry_run)
+    found = let_go(store, installation.blobs, installation.settings.retention, now, dry_run=dry_run, identity=whoami())
     numbers = asdict(found)
     if as_json:
         click.echo(json.dumps({"dryRun": dry_run, "pruned": numbers}, indent=2))

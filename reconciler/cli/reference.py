@@ -35,6 +35,9 @@ KEYS = {
     "ansible.ssh_common_args": "Further arguments for ssh, such as `-J bastion`; the user's ssh configuration is not read.",
     "ansible.timeout_s": "The longest that one playbook run may take, in seconds.",
     "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
+    "audit.head_every_s": "How often the head is kept, in seconds, if there are new rows.",
+    "audit.head_file": "A file for the head, best on another machine's file system; an absolute path. Empty: none.",
+    "audit.head_git": "A Git repository on this machine, bare or not, for the head; an absolute path. Empty: none.",
     "observe.at_most": "A plan whose commit reaches more hosts than that does not look at what differs: it relies on what was last seen.",
     "apply.deadline_s": "How long a run waits for one long operation, in seconds; after that the change is `expired`.",
     "apply.attempts": "How often in a row a step may fail with what may work later; then it has failed.",
@@ -118,10 +121,18 @@ def _command_lines() -> Iterator[str]:
         command = cli.get_command(group, name)
         if command is None:
             continue
-        context = click.Context(command, parent=group, info_name=name)
-        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-        yield from ("", f"## {name}", "", "```sh", usage, "```", "", " ".join((command.help or "").split()), "")
-        yield from _table(("option", "default", "what it does"), _options(command, context))
+        yield from _command(command, click.Context(command, parent=group, info_name=name))
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    """A command, and those below it."""
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    title = context.command_path.partition(" ")[2]
+    yield from ("", f"## {title}", "", "```sh", usage, "```", "", " ".join((command.help or "").split()), "")
+    yield from _table(("option", "default", "what it does"), _options(command, context))
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _command(below, click.Context(below, parent=context, info_name=name))
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[tuple[str, ...]]:

@@ -16,11 +16,14 @@ from reconciler.cli.permission import ask as ask_leave
 from reconciler.cli.permission import breakable
 from reconciler.errors import OctofleetError, Refused
 from reconciler.identity.access import Action, Resource
+from reconciler.identity.local import whoami
 from reconciler.logs import choose
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
+from reconciler.store.audit import record
 from reconciler.store.followed import ask, followed
 from reconciler.store.records import locations
+from reconciler.types.audit import Entry
 from reconciler.wiring import Installation, same_place, where
 
 
@@ -142,6 +145,8 @@ def reconcile(installation: Installation, as_json: bool, repositories: tuple[str
         for location in wanted:
             if not ask(connection, location):
                 raise Refused(f"nobody follows {location}", hint="octofleet serve --repo follows it", code="not-followed")
+        if wanted:
+            record(connection, Entry(identity=whoami(), action="reconcile", subjects=tuple(wanted)))
     said = "\n".join(f"asked to look at {location}" for location in wanted)
     click.echo(json.dumps({"asked": wanted, "served": served}) if as_json else said or "nothing is followed yet")
     if served or not wanted:

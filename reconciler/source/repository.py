@@ -24,13 +24,15 @@ WORKING_COPY = "working-copy-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit. `tree` is the id of what it holds; `time` seconds since the epoch (the committer's); `summary` the message's first line."""
+    """A commit. `tree` is the id of what it holds; `time` seconds since the epoch (the committer's); `summary` the message's first line; `author` as the
+    commit says, which anybody can write."""
 
     id: str
     tree: str
     time: float
     summary: str
     parents: tuple[str, ...] = ()
+    author: str = ""
 
 
 class Repository:
@@ -257,4 +259,5 @@ def _commit(found: pygit2.Commit) -> Commit:
         time=float(found.commit_time),
         summary=lines[0] if lines else "",
         parents=tuple(str(parent) for parent in found.parent_ids),
+        author=f"{found.author.name} <{found.author.email}>",
     )

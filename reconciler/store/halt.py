@@ -20,10 +20,12 @@ def pause_run(connection: Connection, run: str, reason: str) -> None:
         write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
 
 
-def resume_run(connection: Connection, run: str) -> None:
-    """A paused run goes on."""
-    if connection.changed("UPDATE run SET state = 'running' WHERE id = ? AND state = 'paused'", (run,)):
+def resume_run(connection: Connection, run: str) -> bool:
+    """A paused run goes on; whether it was paused."""
+    paused = connection.changed("UPDATE run SET state = 'running' WHERE id = ? AND state = 'paused'", (run,)) > 0
+    if paused:
         write_log(connection, run, [(0, connection.now(), "resumed")])
+    return paused
 
 
 def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) -> None:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from reconciler.gate.closing import Gates
 from reconciler.gate.windows import Subject
+from reconciler.store.audit import run_ended
 from reconciler.store.backoff import back_off
 from reconciler.store.engine import Connection
 from reconciler.store.gates import KnownGates
@@ -323,6 +324,7 @@ def close_if_over(connection: Connection, run: str, now: float) -> None:
     head = plan_head(connection, plan)
     if not head.scope and done and not _overtaken(connection, source, started_at):
         save_source(connection, head.source, head.location, head.commit, now)
+    run_ended(connection, run)
 
 
 def _overtaken(connection: Connection, source: str, started_at: float) -> bool:

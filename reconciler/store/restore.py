@@ -15,12 +15,14 @@ from pathlib import Path
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.errors import Permanent, Refused
 from reconciler.files import create_file
+from reconciler.store.audit import record
 from reconciler.store.backup import check_head, dump
 from reconciler.store.backup_file import Manifest, Part, SavedBlob, contents, damaged, saved_tables, verify
 from reconciler.store.blobs import DatabaseBlobs, save_blob
 from reconciler.store.engine import HEAD, Connection, Store, insert, sqlite_url
 from reconciler.store.runs import write_log
 from reconciler.store.tables import metadata
+from reconciler.types.audit import Entry
 
 NEW_LEASES = (
     "UPDATE step SET owner = '', fence = fence + 1",
@@ -36,9 +38,9 @@ class Restored:
     paused: tuple[str, ...]
 
 
-def restore(path: Path, store: Store, blobs: BlobStore, key_file: Path, scratch: Path) -> Restored:
+def restore(path: Path, store: Store, blobs: BlobStore, key_file: Path, scratch: Path, identity: str) -> Restored:
     """Fill an empty database from a backup, make the key's file, and keep the blobs. `scratch`: a private directory for what an older one is
-    brought to today's tables in.
+    brought to today's tables in; `identity`: who restores, for the audit trail, which goes on where the backup's ends.
 
     Everything is verified before anything is written. Raises `OctofleetError`: the database is as it was then.
     """
@@ -58,7 +60,13 @@ def restore(path: Path, store: Store, blobs: BlobStore, key_file: Path, scratch:
             elif inside:
                 save_blob(connection, item.name, item.body, manifest.blobs[item.name])
         paused = _settle(connection, manifest)
+        record(connection, _restored(path, manifest, paused, identity))
     return Restored(manifest=manifest, paused=tuple(paused))
+
+
+def _restored(path: Path, manifest: Manifest, paused: list[str], identity: str) -> Entry:
+    details = {"madeAt": manifest.made_at, "version": manifest.version, "rows": manifest.rows, "paused": paused}
+    return Entry(identity=identity, action="restore", subjects=(str(path),), details=details)
 
 
 def _put(path: Path, manifest: Manifest, blobs: BlobStore) -> None:

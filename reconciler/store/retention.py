@@ -4,7 +4,7 @@ Never an open run or its plan, a plan that can still be applied, the newest run 
 specification that a record, an observation or a change of a kept plan names. Whoever dies in the middle leaves something to do for the next time.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ import msgspec
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.settings import Retention
 from reconciler.store.archive import move_log
+from reconciler.store.audit import record
 from reconciler.store.engine import Connection, Store, chunks
 from reconciler.store.pages import ROWS, pages
 from reconciler.store.runs import FORGET
+from reconciler.types.audit import LOOP, Entry
 from reconciler.types.canonical import unpack
 
 DAY_S = 86_400.0
@@ -49,10 +51,11 @@ class Pruned:
     blobs: int
 
 
-def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_run: bool = False) -> Pruned:
+def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_run: bool = False, identity: str = LOOP) -> Pruned:
     """Let go of what is older than the settings say at `now` (seconds since the epoch), and of blobs that have expired. Once a day is often enough.
 
-    It reads every record, observation and kept change to find the specifications that nobody names.
+    It reads every record, observation and kept change to find the specifications that nobody names. `identity`: who asks for it; the audit trail, which
+    stays, tells before anything goes.
     """
     with store.read() as connection:
         runs = _old_runs(connection, now - keep.runs_days * DAY_S)
@@ -63,6 +66,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         workers = _counted(connection, OLD_WORKERS, (now - keep.log_days * DAY_S,))
     expired = list(blobs.expired())
     if not dry_run:
+        _tell(store, identity, keep, {"logs": len(logs), "runs": len(runs), "plans": len(plans), "forgets": forgets, "blobs": len(expired)})
         logs = [run for run in logs if move_log(store, blobs, run)]
         for run_id, archive in runs.items():
             if archive:
@@ -76,6 +80,14 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
             blobs.delete(name)
     specs = _sweep(store, plans, dry_run=dry_run)
     return Pruned(logs=len(logs), runs=len(runs), plans=len(plans), specs=specs, forgets=forgets, workers=workers, blobs=len(expired))
+
+
+def _tell(store: Store, identity: str, keep: Retention, going: Mapping[str, int]) -> None:
+    """Record what is about to go, if there is anything."""
+    if any(going.values()):
+        days = {"runs": keep.runs_days, "plans": keep.plans_days, "logs": keep.log_days}
+        with store.write(alone=False) as connection:
+            record(connection, Entry(identity=identity, action="prune", details={"going": dict(going), "olderThanDays": days}))
 
 
 def _old_runs(connection: Connection, before: float) -> dict[str, str]:

@@ -72,7 +72,8 @@ about = Table(
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
 )
-"""What is true of the database itself: `store_id`, 32 hexadecimal digits drawn when it was made, tells it from any other."""
+"""What is true of the database itself: `store_id`, 32 hexadecimal digits drawn when it was made, tells it from any other. Whoever appends to the audit
+trail locks the row `audit`, whose value means nothing."""
 
 observation = Table(
     "observation",
@@ -329,6 +330,29 @@ kept_window = Table(
     Column("body", LargeBinary, nullable=False),
 )
 """Windows as they were when a run began that changes or ends them: it goes by these too, so that one commit cannot loosen a window and use it."""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("identity", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subjects", LargeBinary, nullable=False),
+    Column("tenants", LargeBinary, nullable=False),
+    Column("source", String, nullable=False),
+    Column("plan", String, nullable=False),
+    Column("commit", String, nullable=False),
+    Column("run", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("details", LargeBinary, nullable=False),
+    Column("previous", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("audit_by_run", "run", "seq", **where("run <> ''")),
+    Index("audit_by_plan", "plan", "seq", **where("plan <> ''")),
+)
+"""Who said and did what, numbered from 1. Triggers refuse UPDATE and DELETE; `hash` is over everything else of the row, `previous` the hash of the row
+before: see `types.audit`."""
 
 hold = Table(
     "hold",

@@ -100,6 +100,11 @@ def _wrong(line: str) -> str:
     command = cli.get_command(group, words[0])
     if command is None:
         return f"{line}: there is no command {words[0]}"
+    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith(("-", "[")):
+        below = command.get_command(click.Context(command, parent=group), words[1])
+        if below is None:
+            return f"{line}: {words[0]} has no command {words[1]}"
+        command, words = below, words[1:]
     known = {name: option for option in command.params if isinstance(option, click.Option) for name in option.opts} | {"--help": None}
     skip = False
     for word in words[1:]:
@@ -123,7 +128,10 @@ def test_quoted_commands_exist(page: Path) -> None:
     assert [wrong for line in _commands(_text(page)) if (wrong := _wrong(line))] == []
 
 
-@pytest.mark.parametrize("line", ["octofleet frobnicate", "octofleet plan --nope", "octofleet plan --rev"])
+@pytest.mark.parametrize(
+    "line",
+    ["octofleet frobnicate", "octofleet plan --nope", "octofleet plan --rev", "octofleet audit nope", "octofleet audit verify --limit 1"],
+)
 def test_a_wrong_command_is_found(line: str) -> None:
     assert _wrong(line)
 

@@ -10,8 +10,10 @@ import pytest
 
 from reconciler.blobs.directory import DirectoryBlobs
 from reconciler.errors import OctofleetError
-from reconciler.store.engine import Store
+from reconciler.store.audit import record
+from reconciler.store.engine import Connection, Store
 from reconciler.store.restore import Restored, restore
+from reconciler.types.audit import Entry
 from tests.operations.rows import NOW, add, everything
 from tests.operations.test_retention import history
 from tests.store.databases import database
@@ -54,7 +56,40 @@ def filled(store: Store) -> None:
         )
         add(connection, "backoff", address="a", failures=1, until=NOW, reason="r")
         add(connection, "blob", name="b", body=b"\x00\xff", at=NOW, expires_at=None)
+        add_rules(connection)
+        for number, text in enumerate(VALUES):
+            record(
+                connection,
+                Entry(identity="local:ada", action="forget", subjects=(text,), reason=text, details={"number": number, "text": text}),
+            )
     assert all(everything(store).values())
+
+
+def add_rules(connection: Connection) -> None:
+    """A row in each table of what stands between a plan and a machine."""
+    word = {"identity": "local:ada", "at": NOW, "reason": "why"}
+    add(
+        connection,
+        "phase",
+        run="r",
+        tenant="t",
+        track="t",
+        number=1,
+        title="canary",
+        first_wave=0,
+        last_wave=1,
+        hosts=2,
+        state="open",
+        soak_s=1.5,
+        promote=True,
+        max_failures=1,
+        opens_at=None,
+        note="",
+    )
+    add(connection, "approval", id="a", plan="p", expires_at=NOW, run="", revoked_at=None, **word)
+    add(connection, "approved", approval="a", change="c")
+    add(connection, "pause", id="p", source="", scope="*", until=NOW, ended_at=None, **word)
+    add(connection, "override", id="o", source="f", window="w", until=NOW, ended_at=None, **word)
 
 
 class Place:
@@ -70,7 +105,7 @@ class Place:
         scratch = self.directory / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        return restore(path, self.store, blobs or self.blobs, self.key, scratch)
+        return restore(path, self.store, blobs or self.blobs, self.key, scratch, "local:ada")
 
     def untouched(self) -> bool:
         rows = everything(self.store)

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 
 from reconciler.blobs.directory import DirectoryBlobs
 from reconciler.errors import Permanent, Refused
+from reconciler.store import audit
 from reconciler.store import backup as backups
 from reconciler.store.backup import write_backup
 from reconciler.store.backup_file import KEY, MANIFEST, Manifest, verify
@@ -47,7 +48,7 @@ def test_what_is_restored_is_what_was_saved(tmp_path: Path, monkeypatch: pytest.
         for table in ("worker", "blob"):
             assert before.pop(table) and not after.pop(table)
         changed = {table for table in before if before[table] != after[table]}
-        assert changed == {"step", "repository", "attempt", "run", "log"}
+        assert changed == {"step", "repository", "attempt", "run", "log", "audit"}
         named = {table: [dict(zip(TABLES[table], row, strict=True)) for row in after[table]] for table in changed}
         assert {(row["owner"], row["fence"]) for row in named["step"]} == {("", 4)}
         assert [(row["owner"], row["fence"]) for row in named["repository"]] == [("", 8)]
@@ -57,6 +58,10 @@ def test_what_is_restored_is_what_was_saved(tmp_path: Path, monkeypatch: pytest.
         assert [row["id"] for row in named["run"] if row["state"] == "paused"] == ["open"]
         new = [row for row in after["log"] if row not in before["log"]]
         assert len(new) == 1 and "paused: restored" in new[0][4] and set(before["log"]) < set(after["log"])
+        with other.store.read() as connection:
+            assert set(before["audit"]) < set(after["audit"]) and audit.verify(connection).rows == len(before["audit"]) + 1
+            told = audit.entries(connection, limit=1)[0]
+        assert (told.identity, told.action, told.details["paused"]) == ("local:ada", "restore", ["open"])
         with other.store.write() as connection:  # numbers go on after the ones that were restored
             number = connection.scalar(f'{insert("plan", TABLES["plan"][1:])} RETURNING "row"', ("i", "f", "c", 1.0, 1.0, True, "l", b""))
             assert number == 11

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.blobs.directory import DirectoryBlobs
 from reconciler.settings import Retention
-from reconciler.store import archive, retention
+from reconciler.store import archive, audit, retention
 from reconciler.store.engine import Connection, Store
 from reconciler.store.records import load_specs, save_specs
 from reconciler.store.retention import Pruned, prune
@@ -164,6 +164,9 @@ def test_whoever_dies_the_next_one_ends_it(tmp_path: Path, monkeypatch: pytest.M
             assert specs(store, "of an open run", "recorded", "young") == {"of an open run", "recorded", "young"}
             prune(store, blobs, KEEP, NOW)
         found = everything(store), kept_of(blobs)
+        with store.read() as connection:
+            assert audit.verify(connection).wrong is None
+        assert found[0].pop("audit")  # which tells each time what goes
         store.close()
         return (countdown.ticks >= n > 0, *found)
 
