@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from schemas.bundle import COMMON, bundle, referred
 
-KINDS: tuple[str, ...] = ("Fleet", "Tenant", "Network", "Profile", "Role", "Host", "HostSet", "MaintenanceWindow")
+KINDS: tuple[str, ...] = ("Fleet", "Tenant", "Network", "Profile", "Role", "Host", "HostSet", "MaintenanceWindow", "Policy")
 """The kinds that are accepted, in the order in which people meet them."""
 
 PLANNED: Mapping[str, str] = MappingProxyType(
@@ -29,7 +29,6 @@ PLANNED: Mapping[str, str] = MappingProxyType(
         "DscConfiguration": "a PowerShell DSC configuration of Windows machines",
         "IdentityProvider": "a source of users and groups",
         "RoleMapping": "who may do what, by group",
-        "Policy": "a rule that every plan must pass",
         "AlertChannel": "where alerts go",
         "Report": "a report made on a schedule",
     }
