@@ -78,8 +78,8 @@ class View:
             rows = self._examine(reached)
         self._clash({group for group in reached if group in known})
         policies = found.places_of(POLICY)
-        for key in policies:
-            for policy in self.declared.at(key):
+        for policy in self.catalog.of("Policy") if policies else ():
+            if policy.key in policies:
                 self.findings.policy(policy)
         recomputed = {*reached, *found.direct, *found.sets, *policies, *self.findings.by_owner, *self.after}
         if found.sides or found.sets or found.bad:

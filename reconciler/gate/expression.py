@@ -149,11 +149,9 @@ def _first_line(text: str) -> str:
 
 
 _TOKEN = re.compile(
-    r"""[bB]?[rR][bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
-    r"""|\"{3}(?:\\.|.)*?\"{3}|'{3}(?:\\.|.)*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
-    r"""|//[^\n]*|&&|\|\||[?()\[\]{}]|\w+""",
-    re.DOTALL,
+    r"""\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|//[^\n]*|&&|\|\||[?()\[\]{}]""", re.DOTALL
 )
+_SPACE = re.compile(r"(?:\s+|//[^\n]*)*")
 
 
 @lru_cache(_KNOWN)
@@ -162,11 +160,11 @@ def clauses(text: str) -> tuple[Expression, ...]:
     whole = condition(text)
     found = []
     for start, end in _spans(text):
-        part = text[start:end]
-        begin = start + len(part) - len(part.lstrip())
+        begin = _SPACE.match(text, start).end()  # type: ignore[union-attr]  # it matches nothing too
         line, column = text.count("\n", 0, begin) + 1, begin - text.rfind("\n", 0, begin)
         try:
-            found.append(Expression(text=part.strip(), program=condition(part).program, line=line, column=column))
+            part = text[begin:end].rstrip()
+            found.append(Expression(text=part, program=condition(part).program, line=line, column=column))
         except Invalid:
             return (whole,)
     return tuple(found)

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import program
 
 CHAPTERS = (
-    "is valid: 37 manifests, 21 hosts",
-    "92 done of 92 changes",
+    "is valid: 49 manifests, 21 hosts",
+    "104 done of 104 changes",
     "nothing to do: the fleet is as the commit wants it",
     "profiles/linux.yaml:",
     "2 drift",
