@@ -6,7 +6,7 @@ A group's values are a function of what it was folded by, so that judging a grou
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from reconciler.types.canonical import digest_bytes, pack
@@ -52,7 +52,7 @@ class Group:
             "change.kind": kind,
             "change.tenant": change.rules.tenant,
             "change.movedFrom": _moved_from(change),
-            "change.causes": sorted(map(str, change.causes)),
+            "change.causes": _names(change.causes),
             "change.risk": sorted(map(str, change.risk)),
             "change.protected": change.rules.protect,
             "change.count": len(self.changes),
@@ -61,9 +61,7 @@ class Group:
     @cached_property
     def fields(self) -> list[dict[str, Any]]:
         """The variable `change.fields`: every single value that comes, goes or changes."""
-        found = [
-            leaf for item in self.first.fields for leaf in _leaves(item.path, _before(item), item.after, sorted(map(str, item.causes)))
-        ]
+        found = [leaf for item in self.first.fields for leaf in _leaves(item.path, _before(item), item.after, _names(item.causes))]
         if self.whole is not None:
             found += _leaves("", *self.whole, self.values["change.causes"])
         return found
@@ -97,16 +95,23 @@ def _whole(change: Change, sides: Sides) -> tuple[object, object] | None:
 
 
 def _digest(whole: tuple[object, object] | None) -> str:
-    return "" if whole is None else digest_bytes(pack([[] if side is MISSING else [side] for side in whole]))
+    return "" if whole is None else digest_bytes(pack([_side(value) for value in whole]))
 
 
 def _form(fields: Sequence[FieldChange]) -> str:
     """What is equal for fields that policies see alike: the text that keeps what a secret refers to."""
-    said = [
-        [item.path, sorted(map(str, item.causes)), *([] if value is MISSING else [value] for value in (_before(item), item.after))]
-        for item in fields
-    ]
-    return digest_bytes(pack(said)) if said else ""
+    if not fields:
+        return ""
+    return digest_bytes(pack([(item.path, _names(item.causes), _side(_before(item)), _side(item.after)) for item in fields]))
+
+
+def _side(value: object) -> tuple[object, ...]:
+    return () if value is MISSING else (value,)
+
+
+@cache
+def _names(causes: frozenset[Cause]) -> list[str]:
+    return sorted(map(str, causes))
 
 
 def _before(item: FieldChange) -> object:
