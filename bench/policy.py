@@ -13,8 +13,8 @@ NAME, TITLE = "policy", "Policies"
 BEGINNINGS = ("policies, ",)
 NOTE = """The ten policies of the example fleet over a plan of 100,000 changes (the column "hosts") in 1,000 groups that look different to them: from the
 changes to the verdicts, compiling the expressions included. The floor is one evaluation of every rule for every group, with the values ready."""
-FINDINGS = """Most of it goes into folding: telling for each change which others look the same. The evaluations themselves are the floor; a policy's `when` spares
-its rule where it is about something else."""
+FINDINGS = """Most of it goes into folding: telling for each change which others look the same. The evaluations themselves are the floor; a policy's
+`when` spares its rule where it is about something else."""
 CHANGES, GROUPS, MOST_S, ROUNDS = 100_000, 1_000, 2.0, 3
 
 
