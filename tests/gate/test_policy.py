@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import schemas
 from reconciler.gate.examples import mistakes
 from reconciler.gate.expression import VARIABLES, Expression, Invalid, clauses, condition, filled
 from reconciler.gate.group import folded, numbers
@@ -18,6 +19,7 @@ from reconciler.types.origin import Origin
 from reconciler.types.plan import GuardVerdict
 from reconciler.types.resource import Rules
 from reconciler.types.values import KnownAfter, Secret, SecretRef
+from tests.conftest import ROOT
 
 AT = 1_767_355_200.0
 """Friday 2026-01-02, 12:00 UTC."""
@@ -204,6 +206,23 @@ def _storable(value: Any) -> bool:
     except Exception:  # noqa: BLE001 - as above
         return False
     return True
+
+
+def test_the_variables_are_the_documented_ones_and_those_of_the_examples() -> None:
+    page = (ROOT / "docs" / "policies.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    assert {name.strip(" `"): kind.strip() for names, kind in rows for name in names.split(",")} == dict(VARIABLES)
+    example = schemas.schema("Policy")["properties"]["spec"]["properties"]["examples"]["items"]["properties"]
+    assert {f"{of}.{name}" for of in ("change", "plan", "who") for name in example[of]["properties"]} == VARIABLES.keys()
+    enums = {
+        name: example["plan"]["properties"][name]["propertyNames"]["enum"] for name in ("byAction", "byCause", "byRisk", "hostsByRisk")
+    }
+    assert enums == {"byAction": list(Action), "byCause": list(Cause), "byRisk": list(Risk), "hostsByRisk": list(Risk)}
+    assert example["change"]["properties"]["action"]["enum"] == list(Action)
+
+
+def test_a_long_list_of_clauses_is_not_deep() -> None:
+    assert not refused(" && ".join(["change.count > 0"] * 150))
 
 
 def test_a_warning_does_not_refuse() -> None:
