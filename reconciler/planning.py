@@ -17,7 +17,9 @@ from reconciler.desired.desired import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
+from reconciler.gate.policy import Policies, Who
 from reconciler.gate.rollout import RolledOut, is_rolled_out, phases
+from reconciler.identity.local import whoami
 from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
@@ -37,7 +39,17 @@ from reconciler.store.observations import (
     unseen,
 )
 from reconciler.store.plans import same_plan, save_plan
-from reconciler.store.records import Counts, fleet_in_force, load_records, load_specs, recorded_groups, records_of, rollouts, save_specs
+from reconciler.store.records import (
+    Counts,
+    fleet_in_force,
+    in_force,
+    load_records,
+    load_specs,
+    recorded_groups,
+    records_of,
+    rollouts,
+    save_specs,
+)
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
 from reconciler.types.change import Action, Cause, Change
 from reconciler.types.duration import seconds_of
@@ -402,7 +414,18 @@ class _Planning:
             deferred=deferred,
             left_alone=alone,
             reported=self.request.reported,
+            policies=self._policies(in_force(connection, self.source, "policy"), now),
         )
+
+    def _policies(self, specs: Mapping[str, Spec], now: float) -> Policies:
+        def where(address: str, pointer: str, line: int, column: int) -> Origin | None:
+            _, _, tenant, name = parts(address)
+            manifest = self.desired.catalog.get(("Policy", tenant.removeprefix("-"), name))
+            same = manifest is not None and manifest.spec == specs[address]
+            return self.desired.inside(manifest, pointer, line, column) if manifest is not None and same else None
+
+        who = Who(identity=whoami(), unattended=self.request.unattended)
+        return Policies(specs=specs, who=who, at=now, hosts=len(self.desired.hosts), where=where)
 
     def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
         record = facts.recorded.get(where)

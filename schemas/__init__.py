@@ -18,7 +18,18 @@ from typing import Any, Literal
 
 from schemas.bundle import COMMON, bundle, referred
 
-KINDS: tuple[str, ...] = ("Fleet", "Tenant", "Network", "Profile", "Role", "Host", "HostSet", "MaintenanceWindow", "RoleMapping")
+KINDS: tuple[str, ...] = (
+    "Fleet",
+    "Tenant",
+    "Network",
+    "Profile",
+    "Role",
+    "Host",
+    "HostSet",
+    "MaintenanceWindow",
+    "Policy",
+    "RoleMapping",
+)
 """The kinds that are accepted, in the order in which people meet them."""
 
 PLANNED: Mapping[str, str] = MappingProxyType(
@@ -28,7 +39,6 @@ PLANNED: Mapping[str, str] = MappingProxyType(
         "Stack": "a Terraform configuration",
         "DscConfiguration": "a PowerShell DSC configuration of Windows machines",
         "IdentityProvider": "a source of users and groups",
-        "Policy": "a rule that every plan must pass",
         "AlertChannel": "where alerts go",
         "Report": "a report made on a schedule",
     }

@@ -14,6 +14,8 @@ COMMON = "common.json"
 LOCAL = "#/$defs/"
 ANNOTATIONS = frozenset({"$comment", "title", "description", "examples", "default"})
 CLOSED = "unevaluatedProperties"
+NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs"})
+"""Keywords whose value maps names to schemas: a name there is never a keyword, though a field may be called `examples`."""
 
 
 def bundle(document: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +75,9 @@ def _convert(value: Any, shared: Mapping[str, Any]) -> Any:
         return value
     result: dict[str, Any] = {}
     for key, item in _flat(value, shared).items():
-        if key in {"examples", "default", "const", "enum"}:
+        if key in NAMED:
+            result[key] = {name: _convert(child, shared) for name, child in item.items()}
+        elif key in {"examples", "default", "const", "enum"}:
             result[key] = item
         elif key == "$ref" and isinstance(item, str):
             result[key] = item.removeprefix(COMMON)
@@ -88,7 +92,9 @@ def _references(value: Any) -> set[str]:
         return {name for item in value for name in _references(item)}
     if not isinstance(value, Mapping):
         return set()
-    names = {name for key, item in value.items() if key != "examples" for name in _references(item)}
+    inner = (child for key in value.keys() & NAMED for child in value[key].values())
+    others = (item for key, item in value.items() if key not in NAMED and key != "examples")
+    names = {name for item in (*inner, *others) for name in _references(item)}
     reference = value.get("$ref")
     if isinstance(reference, str):
         names.add(reference.removeprefix(LOCAL).split("/", 1)[0])

@@ -26,13 +26,14 @@ EXAMPLES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "Host": (("hosts/shop/db-01.yaml", 0),),
     "HostSet": (("hosts/shop/workers.yaml", 0), ("hosts/lab/runners.yaml", 0)),
     "MaintenanceWindow": (("windows/shop.yaml", 0), ("windows/shop.yaml", 1)),
+    "Policy": (("policies/access.yaml", 0), ("policies/pace.yaml", 0)),
     "RoleMapping": (("access/fleet.yaml", 0), ("access/shop.yaml", 0)),
 }
 """The documents of the example repository that a page shows: file, and number of the document in it."""
 
 BLOCKS = frozenset({"machineSettings", "hostSpec"})
 MERGES = {"union": "joined", "name": "by name"}
-PLAIN = {"array": "list", "object": "map", "boolean": "true or false", "integer": "integer", "string": "text"}
+PLAIN = {"array": "list", "object": "map", "boolean": "true or false", "integer": "integer", "number": "number", "string": "text"}
 MADE = "<!-- Made by `python -m schemas.reference docs/reference` from the schemas: do not edit. -->\n"
 
 LAYERS = """\
@@ -124,7 +125,7 @@ def _type(node: Schema) -> str:
     if "const" in whole or "enum" in whole:
         return " or ".join(f"`{value}`" for value in whole.get("enum", [whole.get("const")]))
     if "secretRef" in whole.get("properties", {}):
-        return "text or [secret](machine-settings.md#secrets)"
+        return f"{'text' if 'type' in whole else 'any value'} or [secret](machine-settings.md#secrets)"
     if "anyOf" in whole:
         return " or ".join(_type(one) for one in whole["anyOf"])
     kind = whole.get("type")

@@ -11,8 +11,9 @@ from reconciler.desired.explain import Setting, leaves, settings
 from reconciler.errors import InputError, Refused
 from reconciler.planning import compiled
 from reconciler.report.text import printable
-from reconciler.report.view import redacted, shown
+from reconciler.report.view import shown
 from reconciler.types.pointer import escape
+from reconciler.types.values import redacted
 from reconciler.wiring import Installation
 
 

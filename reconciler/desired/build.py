@@ -49,6 +49,8 @@ class Build:
         for key in declared.keys("HostSet"):
             for hosts in declared.at(key):
                 findings.hostset(hosts, self.compiler.contract.rules)
+        for policy in catalog.of("Policy"):
+            findings.policy(policy)
         self.state.replace_findings((), packed(findings.by_owner))
 
     def _projects(self, files: Iterable[SourceFile]) -> Owners:

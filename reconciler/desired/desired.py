@@ -7,6 +7,7 @@ from reconciler.desired.catalog import Catalog
 from reconciler.desired.declared import Declarations
 from reconciler.desired.manifest import Manifest
 from reconciler.desired.reader import locate
+from reconciler.desired.reader_positions import inside
 from reconciler.desired.resolve import Resolver
 from reconciler.stages import count
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
@@ -39,7 +40,7 @@ class Hosts(Mapping[str, Manifest]):
 
 @dataclass(frozen=True, kw_only=True)
 class Desired:
-    """What a commit wants. `blocked` maps a host's group to why it is unknown. `reached`: groups whose resources may differ from those of the
+    """What a commit wants. `blocked` maps the group of a host or policy to why it is unknown. `reached`: groups whose resources may differ from those of the
     compiled tree.
     """
 
@@ -70,7 +71,8 @@ class Desired:
         whole = None if groups is None else {group for group in groups if not group.startswith("host/")}
         if self.fleet and (whole is None or whole):
             tenants = tuple(_tenant(m) for m in self.catalog.of("Tenant") if whole is None or m.key in whole)
-            rules = tuple(_rule(m) for kind in RULES for m in self.catalog.of(kind) if whole is None or m.key in whole)
+            known = (m for kind in RULES for m in self.catalog.of(kind) if m.key not in self.blocked)
+            rules = tuple(_rule(m) for m in known if whole is None or m.key in whole)
             yield FleetScope(
                 fleet=name, fleet_spec=self.fleet.spec, fleet_origin=self.fleet.origin, whole=True, tenants=tenants, rules=rules
             )
@@ -89,6 +91,11 @@ class Desired:
     def origin(self, manifest: Manifest, pointer: str) -> Origin:
         """The place of a value in a manifest's file."""
         return locate(manifest.path, self.text(manifest.path), manifest.index, pointer)
+
+    def inside(self, manifest: Manifest, pointer: str, line: int, column: int) -> Origin:
+        """The place of a line and column, from 1, of a text in a manifest's specification."""
+        text = manifest.spec[pointer.rpartition("/")[2]]
+        return inside(self.origin(manifest, pointer), self.text(manifest.path), text, line, column)
 
     def whole(self) -> list[str]:
         """The groups of the Fleet, its tenants and its rules."""

@@ -76,6 +76,10 @@ class Difference:
         """Whether the two trees mean the same."""
         return not (self.gone or self.come or self.bad or self.names)
 
+    def places_of(self, prefix: str) -> list[str]:
+        """The identities beginning so that are declared otherwise, or at another place."""
+        return sorted(key for key in {*self.come, *(place.ref for place in self.gone)} if key.startswith(prefix))
+
 
 def owners_of(state: State) -> Owners:
     """The Ansible projects of the compiled tree."""

@@ -13,6 +13,8 @@ from reconciler.desired.layers import Unresolved, chain, follow
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules
 from reconciler.desired.reader import Positions, positions
+from reconciler.desired.reader_positions import inside
+from reconciler.gate.examples import mistakes
 from reconciler.gate.windows import window_of
 from reconciler.identity.access import Role, canonical
 from reconciler.index.file import Damaged
@@ -36,10 +38,12 @@ class Findings:
 
     def add(self, owner: str, manifest: Manifest, pointer: str, code: str, message: str, hint: str = "") -> None:
         """One problem at a pointer of a manifest."""
+        self.note(owner, Problem(origin=self._origin(manifest, pointer), code=code, message=message, hint=hint))
+
+    def _origin(self, manifest: Manifest, pointer: str) -> Origin:
         if manifest.path not in self._positions:
             self._positions[manifest.path] = positions(manifest.path, self._text(manifest.path))
-        origin = self._positions[manifest.path].origin(manifest.index, pointer)
-        self.note(owner, Problem(origin=origin, code=code, message=message, hint=hint))
+        return self._positions[manifest.path].origin(manifest.index, pointer)
 
     def note(self, owner: str, problem: Problem) -> None:
         """One problem."""
@@ -142,6 +146,15 @@ class Findings:
                         message = f"{identity} is {first} already, and cannot be {person['name']} too"
                         where = f"/spec/people/{number}/identities/{place}"
                         self.add(SHARED, manifest, where, "person-twice", message, "give each identity to one person")
+
+    def policy(self, policy: Manifest) -> None:
+        """A policy's expressions must compile, and its examples do as they say; until then it is not known what the policy would be."""
+        for found in mistakes(policy.spec, policy.tenant):
+            origin = self._origin(policy, found.pointer)
+            if found.line:
+                text = policy.spec[found.pointer.rpartition("/")[2]]
+                origin = inside(origin, self._text(policy.path), text, found.line, found.column)
+            self.note(policy.key, Problem(origin=origin, code="policy", message=found.message, hint=found.hint))
 
     def hostset(self, hosts: Manifest, rules: Rules) -> None:
         """The addresses that a HostSet counts through must not run out."""

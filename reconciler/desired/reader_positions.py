@@ -51,6 +51,18 @@ def locate(path: str, data: bytes, index: int, pointer: str) -> Origin:
     return positions(path, data).origin(index, pointer)
 
 
+def inside(key: Origin, data: bytes, text: str, line: int, column: int) -> Origin:
+    """The place of a line and column (from 1) of a text whose key stands at `key`; the key's own where the file has the text in another form."""
+    wanted = text.splitlines()[line - 1] if text and line <= len(text.splitlines()) else ""
+    for number, found in enumerate(data.decode(errors="replace").splitlines()[key.line - 1 :], key.line):
+        if wanted.strip() and wanted.strip() in found:
+            begin = found.index(wanted.strip()) - (len(wanted) - len(wanted.lstrip()))
+            return Origin(path=key.path, line=number, column=begin + column)
+        if number - key.line > len(text.splitlines()):
+            break
+    return key
+
+
 def _walk_documents(get: Any, found: dict[int, _Marks]) -> None:
     get()
     index = 0

@@ -19,6 +19,7 @@ from reconciler.index.state import HostRow, Place
 from reconciler.stages import count, stage
 from reconciler.types.rule import is_whole
 
+POLICY = "policy/"
 NOT_ALIKE = frozenset({"interfaces", "domain", "fqdn", "disk", "protect", "templates"})
 """Values that a host's own are combined with, or that decide more than themselves."""
 
@@ -76,7 +77,11 @@ class View:
         with stage("hosts"):
             rows = self._examine(reached)
         self._clash({group for group in reached if group in known})
-        recomputed = {*reached, *found.direct, *found.sets, *self.findings.by_owner, *self.after}
+        policies = found.places_of(POLICY)
+        for policy in self.catalog.of("Policy") if policies else ():
+            if policy.key in policies:
+                self.findings.policy(policy)
+        recomputed = {*reached, *found.direct, *found.sets, *policies, *self.findings.by_owner, *self.after}
         if found.sides or found.sets or found.bad:
             recomputed.add(SHARED)
             self.compiler.shared(self.findings)
@@ -90,6 +95,8 @@ class View:
         problems.update(problem for items in self.findings.by_owner.values() for problem in items)
         blocked = {group: why for group, why in known.items() if group not in reached and self.declared.places(group)} | self.blocked
         blocked |= {show(ref): "its document has problems" for ref in self.catalog.unknown if ref[0] == "Host"}
+        wrong = {owner for owner, _ in kept} | self.findings.by_owner.keys()
+        blocked |= {owner: "its document has problems" for owner in wrong if owner.startswith(POLICY)}
         whole = {key for key in found.sides if is_whole(key)}
         return Desired(
             catalog=self.catalog,

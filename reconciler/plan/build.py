@@ -7,10 +7,11 @@ Out: an immutable `Plan`. The order of the cases never matters.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from reconciler.gate.policy import Policies
 from reconciler.plan.decide import Case, decide, voids
 from reconciler.plan.guard import GuardRules, judge
 from reconciler.plan.order import ordered
-from reconciler.types.change import REMOVALS, Cause, Change
+from reconciler.types.change import MISSING, REMOVALS, Cause, Change
 from reconciler.types.kind import Kind
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem
@@ -22,7 +23,7 @@ class Frame:
     """What is true of the whole plan. `counts`: recorded resources of the source by driver and kind; `hosts`: hosts desired in the whole source.
     `causes`: only changes with one of these, or None for all.
     `verdicts`: of guards that are not about changes. `left_alone`: code and reason for addresses that are not to be changed by this plan.
-    `reported`: what has only causes of these is not changed either."""
+    `reported`: what has only causes of these is not changed either. `policies`: those in force."""
 
     source: str
     scope: str
@@ -41,6 +42,7 @@ class Frame:
     verdicts: tuple[GuardVerdict, ...] = ()
     left_alone: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     reported: frozenset[Cause] = frozenset()
+    policies: Policies | None = None
 
 
 def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -> Plan:
@@ -66,10 +68,19 @@ def build(frame: Frame, cases: Iterable[Case], decided: Sequence[Change] = ()) -
         changes=changes,
         deferred=tuple(sorted([*frame.deferred, *(item for item in decisions.values() if isinstance(item, Deferred))])),
         problems=tuple(sorted(frame.problems)),
-        guards=frame.verdicts + judge(frame.rules, changes, recorded, frame.counts, frame.hosts, frame.kinds),
+        guards=frame.verdicts
+        + judge(frame.rules, changes, recorded, frame.counts, frame.hosts, frame.kinds)
+        + (frame.policies.judge(changes, lambda change: _sides(known.get(change.address))) if frame.policies else ()),
         hosts=frame.hosts,
         observed_from=frame.observed_from,
     )
+
+
+def _sides(case: Case | None) -> tuple[object, object]:
+    """The specification as recorded and as desired; of what needed no case, its fields tell."""
+    recorded = case.recorded_spec if case is not None else None
+    desired = case.desired if case is not None else None
+    return MISSING if recorded is None else recorded, MISSING if desired is None else desired.spec
 
 
 def _leave_alone(frame: Frame, decisions: dict[str, Change | Deferred | None]) -> None:

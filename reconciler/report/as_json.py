@@ -5,10 +5,11 @@ docs/reference/json.md describes it. Secrets show as what they refer to.
 
 from typing import Any
 
-from reconciler.report.view import View, redacted
+from reconciler.report.view import View
 from reconciler.types.change import MISSING, Change, FieldChange
 from reconciler.types.plan import Phase
 from reconciler.types.problem import Problem
+from reconciler.types.values import redacted
 
 
 def plan_document(view: View) -> dict[str, Any]:

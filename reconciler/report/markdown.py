@@ -57,7 +57,8 @@ def _lines(view: View) -> Iterator[str]:
         yield from (f"- {code(line)}" for line in view.access)
         yield ""
     for verdict in plan.guards:
-        yield f"> **Refused by the guard {code(verdict.guard)}**: {code(verdict.message)}. Next: {code(verdict.hint)}"
+        said = "Refused by" if verdict.refuses else "Warning of"
+        yield f"> **{said} the guard {code(verdict.guard)}**: {code(verdict.message)}. Next: {code(verdict.hint)}"
         yield ""
     yield from _table(view)
     for fold in view.folds:

@@ -96,9 +96,10 @@ def _access(view: View) -> Iterator[Line]:
 def _guards(view: View) -> Iterator[Line]:
     for verdict in view.plan.guards:
         yield Line("")
-        yield Line(f"REFUSED by the guard {verdict.guard}: {verdict.message}", "bad")
+        said, style = ("REFUSED by", "bad") if verdict.refuses else ("WARNING of", "warn")
+        yield Line(f"{said} the guard {verdict.guard}: {printable(verdict.message)}", style)
         if verdict.hint:
-            yield Line(f"  next: {verdict.hint}", "warn")
+            yield Line(f"  next: {printable(verdict.hint)}", "warn")
 
 
 def _fold(view: View, fold: Fold) -> Iterator[Line]:

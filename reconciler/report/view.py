@@ -11,7 +11,7 @@ from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange,
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.resource import parts
-from reconciler.types.values import KnownAfter, Secret
+from reconciler.types.values import KnownAfter, Secret, redacted
 
 SIGNS = {
     Action.CREATE: "+",
@@ -175,19 +175,6 @@ def difference(before: object, after: object) -> str:
         if parts:
             return ", ".join(parts)
     return f"{shown(before)} -> {shown(after)}"
-
-
-def redacted(value: object) -> Any:
-    """A tree for JSON in which secrets show only what they refer to."""
-    if isinstance(value, Secret):
-        return {"secret": str(value.ref)}
-    if isinstance(value, KnownAfter):
-        return {"knownAfter": value.address, "path": value.path}
-    if isinstance(value, Mapping):
-        return {key: redacted(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(item) for item in value]
-    return value
 
 
 def counted(number: int, noun: str) -> str:

@@ -127,3 +127,16 @@ def secrets_in(value: Any) -> Iterator[Secret]:
 def holds_secret(value: Any) -> bool:
     """Whether a `Secret` stands anywhere in the tree."""
     return next(secrets_in(value), None) is not None
+
+
+def redacted(value: object) -> Any:
+    """A tree for JSON in which secrets show only what they refer to."""
+    if isinstance(value, Secret):
+        return {"secret": str(value.ref)}
+    if isinstance(value, KnownAfter):
+        return {"knownAfter": value.address, "path": value.path}
+    if isinstance(value, Mapping):
+        return {key: redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import program
 
 CHAPTERS = (
-    "is valid: 41 manifests, 21 hosts",
-    "96 done of 96 changes",
+    "is valid: 51 manifests, 21 hosts",
+    "106 done of 106 changes",
     "nothing to do: the fleet is as the commit wants it",
     "profiles/linux.yaml:",
     "2 drift",

@@ -16,7 +16,7 @@ def references(node: Any) -> list[str]:
     if not isinstance(node, dict):
         return []
     own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-    return own + [reference for key, item in node.items() if key != "examples" for reference in references(item)]
+    return own + [reference for key, item in node.items() if key != "examples" or isinstance(item, dict) for reference in references(item)]
 
 
 @pytest.mark.parametrize("kind", schemas.KINDS)

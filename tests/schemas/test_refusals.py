@@ -233,7 +233,7 @@ def maps(node: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int,
     if isinstance(node, list):
         for index, item in enumerate(node):
             yield from maps(item, (*at, index))
-    elif isinstance(node, dict) and not {"labels", "annotations", "vars"} & set(at):
+    elif isinstance(node, dict) and not {"labels", "annotations", "vars", "before", "after", "byTenant"} & set(at):
         yield at
         for key, child in node.items():
             yield from maps(child, (*at, key))
