@@ -31,7 +31,7 @@ from reconciler.store.audit import record, run_ended
 from reconciler.store.engine import Connection
 from reconciler.store.gates import keep_windows
 from reconciler.store.halt import cancel_run, pause_run, resume_run
-from reconciler.store.leases import WorkerRow, sweep, workers
+from reconciler.store.leases import WorkerRow, is_worked_on, next_due, sweep, workers
 from reconciler.store.phases import save_phases
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
 from reconciler.store.records import applied_commit, fleet_in_force, load_records, save_source
@@ -44,6 +44,8 @@ from reconciler.types.resource import basis, parts
 from reconciler.wiring import VERSION, Installation
 
 LEAST_DIGITS = 4
+PATIENCE_S = 600.0
+"""So long a command waits for a part of a run that begins by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +260,7 @@ def _taken_to_its_end(
         hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {run_id} --reason WHY --give-up"
         raise Permanent(f"run {run_id} needs the driver {min(needed)}, which is not here", hint=hint, code="driver-missing")
     with worker(installation, "apply", told) as one:
-        one.work(lambda: _over(installation, run_id), run_id, cancelled)
+        one.work(_Over(installation, run_id), run_id, cancelled)
     with installation.store.read() as connection:
         return _applied(connection, run_id, plan)
 
@@ -267,9 +269,21 @@ def _applied(connection: Connection, run_id: str, plan: Plan) -> Applied:
     return Applied(run=run_id, plan=plan, statuses=ended_items(connection, run_id), complete=_ended(connection, run_id))
 
 
-def _over(installation: Installation, run_id: str) -> bool:
-    with installation.store.read() as connection:
-        return _ended(connection, run_id)
+class _Over:
+    """Whether a run has ended, or nothing of it can go on for a while: a part of it waits for a person, or for a window."""
+
+    def __init__(self, installation: Installation, run_id: str) -> None:
+        self._installation, self._run, self._look_at = installation, run_id, 0.0
+
+    def __call__(self) -> bool:
+        with self._installation.store.read() as connection:
+            if _ended(connection, self._run):
+                return True
+            if time.monotonic() < self._look_at:
+                return False
+            self._look_at = time.monotonic() + 1.0
+            due = next_due(connection, self._run)
+            return not is_worked_on(connection, self._run) and (due is None or due > connection.now() + PATIENCE_S)
 
 
 def _ended(connection: Connection, run_id: str) -> bool:

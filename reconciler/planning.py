@@ -51,7 +51,7 @@ from reconciler.store.records import (
     save_specs,
 )
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
-from reconciler.types.change import Action, Cause, Change
+from reconciler.types.change import Cause, Change
 from reconciler.types.duration import seconds_of
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
@@ -62,7 +62,6 @@ from reconciler.wiring import Installation, place
 
 T = TypeVar("T")
 DEFAULT_EXPIRY_S = 24 * 3600.0
-HOST = "fleet/host/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,15 +372,11 @@ class _Planning:
             return replace(plan, phases=phases(self._rolled_out(connection, plan)))
 
     def _rolled_out(self, connection: Connection, plan: Plan) -> Iterator[RolledOut]:
-        """The hosts that something changes for in the world, with the rollout in force: the recorded one, for a host that is new the desired one."""
+        """The hosts that something changes for in the world and that have a rollout on record, which is the one in force. A host that is new has none."""
         groups = {change.group for change in plan.changes if is_rolled_out(change)}
-        new = {c.group for c in plan.changes if c.action is Action.CREATE and c.address.startswith(HOST)}
-        found = rollouts(connection, self.source, sorted(groups - new))
-        for group in sorted(groups):
-            host = self.desired.host(group) if group in new else None
-            spec = host.values if host is not None else found.get(group, {})
+        for group, spec in sorted(rollouts(connection, self.source, sorted(groups)).items()):
             _, tenant, _ = group.split("/", 2)
-            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec.get("rollout"))
+            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"])
 
     def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What a plan that nobody looks on leaves to people, or to time."""

@@ -5,10 +5,11 @@ In: the database, the settings and what drivers there are. Out: values; how they
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from reconciler.apply.task import GATE
 from reconciler.drivers.breaker import BreakerState, State
 from reconciler.settings import Apply
 from reconciler.store.backoff import Backoff, backing_off
@@ -16,6 +17,7 @@ from reconciler.store.engine import Connection
 from reconciler.store.followed import BEGUN, BEHIND, FAILING, NEW, SETTLED, Followed, followed, run_about
 from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.observations import load_observations, open_addresses
+from reconciler.store.phases import Order, PhaseRow, load_phases
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.runs import JournalRun, list_runs, load_run, open_runs
@@ -41,6 +43,11 @@ CODES: Mapping[str, str] = MappingProxyType(
         "settling": "what was begun may still show up in the world",
         "interrupted": "its worker is gone; the next one looks, and goes on",
         "due": "a worker takes it as soon as it has a place",
+        "gated": "a maintenance window is closed, a freeze is on, or a person paused it",
+        "held": "a part of a rollout waits for a person",
+        "soaking": "a part of a rollout waits until what went before has soaked",
+        "stopped": "a rollout was stopped, as too many hosts have failed",
+        "earlier-phase": "an earlier part of its rollout is not over",
         "earlier-wave": "changes of an earlier wave of the same tenant are not done",
         "no-worker": "no worker lives",
         "no-driver": "the driver is not here",
@@ -256,11 +263,11 @@ class _Asked:
     def run(self, run: JournalRun) -> RunWhy:
         """One open run."""
         lanes = lanes_of(self._connection, run.id)
-        first: dict[str, int] = {}
-        for lane in lanes:
-            first.setdefault(lane.tenant, lane.wave)
+        phases = load_phases(self._connection, run.id)
+        order = Order(phases, self._now)
+        ready = {(lane.tenant, lane.wave) for lane in lanes if order.is_next(lane.tenant, lane.wave)}
         steps = list(open_steps(self._connection, run.id))
-        reached = [step for step in steps if step.wave == first.get(step.tenant)]
+        reached = [step for step in steps if (step.tenant, step.wave) in ready]
         told = Counter((step.wave, step.driver, step.tenant) for step in reached)
         rest = [(lane, lane.open - told[lane.wave, lane.driver, lane.tenant]) for lane in lanes]
         bad = list(ended_badly(self._connection, run.id))
@@ -270,7 +277,7 @@ class _Asked:
             said=self._said(run),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
-            waits=_together([*self._steps(run, reached), *self._lanes(run, rest, first)]),
+            waits=_together([*self._steps(run, reached), *self._lanes(run, rest, ready, phases)]),
             failed=_together(_ended(*item) for item in bad),
         )
 
@@ -292,6 +299,9 @@ class _Asked:
         if blocked := self._blocked(run, step.driver, step.tenant, begun=step.state != "ready"):
             code, text, then = blocked
             return code, f"{text}; {step.note}" if step.note else text, then
+        if step.note.startswith(GATE):
+            text, _, then = step.note.removeprefix(GATE).partition("; ")
+            return "gated", text, then
         if step.note.startswith("waits for "):
             return "needs", f"it {step.note}", "wait for that change, or see above why it waits itself"
         if step.due_at > self._now and step.attempts:
@@ -302,17 +312,36 @@ class _Asked:
             return "settling", step.note or CODES["settling"], "wait"
         return "interrupted", CODES["interrupted"], "wait; a worker takes it up by itself"
 
-    def _lanes(self, run: JournalRun, lanes: Iterable[tuple[LaneRow, int]], first: Mapping[str, int]) -> Iterator[Why]:
+    def _lanes(
+        self, run: JournalRun, lanes: Iterable[tuple[LaneRow, int]], ready: Collection[tuple[str, int]], phases: Sequence[PhaseRow]
+    ) -> Iterator[Why]:
         """Steps that have not begun, by tenant, driver and wave: they have no story of their own."""
         for lane, number in lanes:
             if number <= 0:
                 continue
             what = (f"{lane.driver or 'record'}{f' of {lane.tenant}' if lane.tenant else ''}, wave {lane.wave}: {number}",)
-            if lane.wave != first[lane.tenant]:
-                found = ("earlier-wave", CODES["earlier-wave"], "wait; the first wave that is open says why it waits")
-            else:
+            again = None
+            if (lane.tenant, lane.wave) in ready:
                 found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
-            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number)
+            elif (phase := _phase_of(lane, phases)) is not None and not phase.is_open(self._now):
+                found, again = self._phase(run, phase), phase.opens_at
+            else:
+                found = ("earlier-wave", CODES["earlier-wave"], "wait; the first wave that is open says why it waits")
+            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, again=again)
+
+    def _phase(self, run: JournalRun, phase: PhaseRow) -> tuple[str, str, str]:
+        """Why a part of a rollout may not begin, and who or what moves it."""
+        part = f"{phase.title} of the rollout {phase.track} of {phase.tenant}"
+        promote = f"octofleet promote {run.id} --reason WHY"
+        if phase.state == "stopped":
+            then = f"see what has failed below; {promote} goes on, octofleet cancel {run.id} --reason WHY gives it up"
+            return "stopped", f"{part} was stopped: {phase.note}", then
+        if phase.state == "waiting":
+            return "earlier-phase", f"{part} comes after a part that is not over", "wait; that part says why it waits"
+        if phase.opens_at is not None and phase.opens_at > self._now:
+            then = f"{promote} too, as it waits for a person then" if phase.promote else f"wait; {promote} --now goes on at once"
+            return "soaking", f"{part} waits until what went before has soaked", then
+        return "held", f"{part} waits for a person", f"see whether all is well, then {promote}"
 
     def _since(self, run: JournalRun) -> float:
         """Since when a person has it paused or cancelled, or when it began."""
@@ -346,6 +375,10 @@ class _Asked:
 
     def _resume(self, run: JournalRun) -> str:
         return f"octofleet apply --resume {run.id} goes on" if not self._living else "wait; another worker takes it up"
+
+
+def _phase_of(lane: LaneRow, phases: Iterable[PhaseRow]) -> PhaseRow | None:
+    return next((p for p in phases if p.tenant == lane.tenant and p.first_wave <= lane.wave <= p.last_wave), None)
 
 
 def _ended(address: str, status: Status, error: str) -> Why:

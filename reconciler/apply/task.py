@@ -64,6 +64,8 @@ class Task:
         return next(((where, status) for where, status in found if status is not Status.DONE), None)
 
 
+GATE = "gate: "
+"""Begins the note of a step that waits for a gate."""
 Need: TypeAlias = tuple[str, Action | None]
 """An address that must be done first; only one action on it, if that is named."""
 
@@ -107,7 +109,7 @@ def _gated(connection: Connection, run: str, tasks: Sequence[Task], gates: Gates
     found = []
     for task in (replace(task, labels=labels) for task in tasks):
         closed = {a: why for a, subject in task.subjects().items() if (why := gates.closed(source, subject, now, run)) is not None}
-        waits = {a: (f"{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
+        waits = {a: (f"{GATE}{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
         found.append(replace(task, closed=waits, in_rollout=bool(waits) and in_track(connection, run, task.step.tenant, task.step.wave)))
     return found
 

@@ -20,7 +20,7 @@ Count = int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledOut:
-    """A host that something changes for. `rollout` as its settings say; None for one that goes out at once."""
+    """A host that something changes for. `rollout` as its settings said when they were last applied; None for one that goes out at once."""
 
     group: str
     tenant: str

@@ -23,7 +23,7 @@ def run_lines(run: str, plan: Plan, statuses: Mapping[str, Status], *, complete:
     yield Line("")
     yield Line(f"Run {run}: {said} of {len(plan.changes)} changes", "good" if good else "bad")
     if not complete:
-        yield Line(f"  stopped before its end; octofleet apply --resume {run} goes on", "warn")
+        yield Line(f"  not over: octofleet status --why says what it waits for; octofleet apply --resume {run} goes on", "warn")
     elif not good:
         yield Line(f"  octofleet logs {run} tells what happened; a new plan shows what is left", "warn")
 

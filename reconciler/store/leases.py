@@ -257,6 +257,11 @@ def due(connection: Connection, most: int) -> int:
     return number
 
 
+def is_worked_on(connection: Connection, run: str) -> bool:
+    """Whether a worker has a step of the run."""
+    return connection.row("SELECT seq FROM step WHERE run = ? AND owner <> '' LIMIT 1", (run,)) is not None
+
+
 def next_due(connection: Connection, run: str | None = None, after: float = -1.0) -> float | None:
     """When the next step that nobody has can be taken, in seconds since the epoch; None if there is none. Only what is due later than `after`: what
     somebody could not take by then, for want of a driver or of room, does not become ripe by waiting."""

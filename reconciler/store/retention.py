@@ -27,6 +27,8 @@ OF_A_RUN = {
     "log": ("id",),
     "attempt": ("run", "step", "fence"),
     "lane": ("run", "wave", "driver", "tenant"),
+    "phase": ("run", "tenant", "track", "number"),
+    "kept_window": ("run", "address"),
     "item": ("run", "step", "address"),
     "step": ("run", "seq"),
 }

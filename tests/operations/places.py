@@ -86,7 +86,8 @@ def add_rules(connection: Connection) -> None:
         opens_at=None,
         note="",
     )
-    add(connection, "approval", id="a", plan="p", expires_at=NOW, run="", revoked_at=None, **word)
+    add(connection, "approval", id="a", plan="p", expires_at=NOW, run="", yes=True, **word)
+    add(connection, "kept_window", run="r", address="w", source="f", body=b"{}")
     add(connection, "approved", approval="a", change="c")
     add(connection, "pause", id="p", source="", scope="*", until=NOW, ended_at=None, **word)
     add(connection, "override", id="o", source="f", window="w", until=NOW, ended_at=None, **word)

@@ -1,0 +1,101 @@
+"""The commands about gates, and what `status --why` says of what waits."""
+
+from pathlib import Path
+
+from tests.cli.command import quick
+from tests.fleets import PROFILE, Repo, Result, fleet, host, repo
+
+WINDOW = """\
+apiVersion: octofleet/v1
+kind: MaintenanceWindow
+metadata: {name: nights, tenant: shop}
+spec:
+  scopes: ["host/shop/web-02"]
+  times: [{start: "2001-01-01T22:00", duration: 4h}]
+"""
+ENV = {"OCTOFLEET_MEMORY__ENABLED": "true"}
+
+
+class Site:
+    def __init__(self, path: Path, **files: str) -> None:
+        self.data, self.repo = path / "data", repo(path / "repo", fleet(hosts=3) | {f"{name}.yaml": text for name, text in files.items()})
+        assert self("apply", "--approve", *self.where).code == 0
+
+    @property
+    def where(self) -> tuple[str, str]:
+        return "--repo", str(self.repo.path)
+
+    def __call__(self, *args: str) -> Result:
+        return quick(self.data, *args, env=ENV)
+
+    def change(self, *numbers: int) -> Repo:
+        self.repo.commit({f"host-{n}.yaml": host(f"web-{n:02d}", n, spec="  packages: [htop]\n") for n in numbers})
+        return self.repo
+
+    def codes(self) -> set[str]:
+        (run,) = self("status", "--why", "--json").json["why"]["runs"]
+        return {why["code"] for why in run["waits"]}
+
+
+def test_a_window_is_listed_waited_for_and_overridden(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    assert "nothing keeps changes" in site("gates").out
+    site.repo.commit({"window.yaml": WINDOW})
+    assert site("apply", "--approve", *site.where).code == 0
+    (window,) = site("gates", "--json").json["windows"]
+    assert window["name"] == "shop/nights" and not window["open"] and window["mode"] == "open"
+    site.change(1, 2)
+    applied = site("apply", "--approve", *site.where)
+    assert applied.code == 3 and "not over: octofleet status --why" in applied.out
+    told = site("status", "--why")
+    assert "the maintenance window shop/nights is closed" in told.out and "octofleet override shop/nights" in told.out
+    assert site.codes() == {"gated"}
+    assert site("override", "shop/nights", "--reason", "why").code == 1, "for how long?"
+    assert "does not count for 3600 s" in site("override", "shop/nights", "--for", "1h", "--reason", "the shop is down").out
+    run = site("runs", "--json").json["runs"][0]["run"]
+    assert site("resume", run).code == 0
+    told = site("audit", "list")
+    assert "override" in told.out and "the shop is down" in told.out and site("audit", "verify").code == 0
+
+
+def test_a_rollout_is_shown_held_and_promoted(tmp_path: Path) -> None:
+    site = Site(tmp_path, profile=f"{PROFILE}  rollout: {{canary: 1, promote: canary}}\n")
+    site.change(1, 2, 3)
+    planned = site("plan", *site.where)
+    assert "1. canary: web-01" in planned.out and "2. the rest, when a person promotes it: web-02, web-03" in planned.out
+    assert [phase["title"] for phase in site("plan", "--json", *site.where).json["phases"]] == ["canary", "the rest"]
+    assert site("apply", "--approve", *site.where).code == 3
+    assert site.codes() == {"held"}
+    told = site("status", "--why").out
+    run = site("runs", "--json").json["runs"][0]["run"]
+    assert f"octofleet promote {run} --reason WHY" in told
+    assert "the rest of" in site("promote", run[:12], "--reason", "all well").out
+    assert site("resume", run).code == 0 and site("plan", *site.where).code == 0
+    assert site("promote", run, "--reason", "again").code == 1
+
+
+def test_a_word_for_a_plan(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.repo.commit({"host-3.yaml": None})
+    plan = site("plan", "--json", *site.where).json["id"]
+    refused = site("apply", plan)
+    assert refused.code == 3 and "must approve" in refused.err and f"octofleet approve {plan[:12]} --reason WHY" in refused.err
+    assert "rejected by local:" in site("reject", plan, "--reason", "not today").out
+    assert "rejected it (not today)" in site("apply", plan).err
+    assert "approved by local:" in site("approve", plan[:8], "--reason", "now it is fine").out
+    assert site("apply", plan).code == 0
+    actions = [line.split()[4] for line in site("audit", "list").out.splitlines()[1:]] if False else site("audit", "list").out
+    assert "approve" in actions and "reject" in actions
+
+
+def test_a_pause_of_a_tenant(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    assert "is paused until" in site("pause", "tenant/shop", "--for", "2h", "--reason", "an audit").out
+    assert "tenant/shop is paused by local:" in site("gates").out
+    site.change(1)
+    assert site("apply", "--approve", *site.where).code == 3 and site.codes() == {"gated"}
+    assert "an audit" in site("status", "--why").out
+    assert "tenant/shop goes on" in site("resume", "tenant/shop").out
+    assert site("apply", "--approve", *site.where).code == 0
+    wrong = site("pause", "tenant/shop", "--for", "soon", "--reason", "x")
+    assert wrong.code == 1 and "no duration" in wrong.err
