@@ -296,12 +296,12 @@ class _Asked:
             return "under-way", f"worker {self._living[step.owner].name} is at it", f"wait; octofleet logs {run.id} shows how far it is"
         if step.owner:
             return "interrupted", "the worker that had it is gone; its lease is about to be taken away", self._resume(run)
+        if step.note.startswith(GATE) and step.due_at > self._now and run.state == "running":
+            text, _, then = step.note.removeprefix(GATE).partition("; ")
+            return "gated", text, then
         if blocked := self._blocked(run, step.driver, step.tenant, begun=step.state != "ready"):
             code, text, then = blocked
             return code, f"{text}; {step.note}" if step.note else text, then
-        if step.note.startswith(GATE):
-            text, _, then = step.note.removeprefix(GATE).partition("; ")
-            return "gated", text, then
         if step.note.startswith("waits for "):
             return "needs", f"it {step.note}", "wait for that change, or see above why it waits itself"
         if step.due_at > self._now and step.attempts:
