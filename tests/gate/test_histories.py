@@ -1,0 +1,138 @@
+"""Histories of words, windows and clocks: no step begins while a gate of it is closed, whatever was loaded before, and it begins while none is.
+
+The reference knows windows as hours of a day in UTC and reckons by hand. Two processes remember the gates, each for itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.gate.closing import Pause, subject_of
+from reconciler.store.engine import Connection
+from reconciler.store.gates import KnownGates, end_pauses, new_id, save_override, save_pause
+from reconciler.store.journal import Begun, Freed, Lease, write
+from reconciler.store.leases import Room, WorkerRow, beat, claim
+from reconciler.store.records import drop_records, save_records, save_specs
+from reconciler.types.canonical import digest
+from reconciler.types.change import Change
+from reconciler.types.resource import Recorded, Rules
+from tests.apply.runs import Bench
+from tests.drivers.contract import host
+
+HOSTS = 4
+DAY_S, HOUR_S = 86_400, 3600
+WINDOW = "fleet/maintenancewindow/-/w"
+
+
+@dataclass
+class World:
+    """What the reference knows. Pauses: host (-1: all) and until; window: host, first hour, how many, whether a freeze."""
+
+    now: float = 1_767_700_000.0
+    pauses: list[tuple[int, float]] = field(default_factory=list)
+    window: tuple[int, int, int, bool] | None = None
+    overridden_until: float = 0.0
+
+    def closed(self, number: int) -> bool:
+        if any(of in (-1, number) and self.now < until for of, until in self.pauses):
+            return True
+        if self.window is None or self.window[0] not in (-1, number) or self.now < self.overridden_until:
+            return False
+        _, first, hours, freeze = self.window
+        on = any(begin <= self.now < begin + hours * HOUR_S for begin in self._begins(first))
+        return on if freeze else not on
+
+    def _begins(self, first: int) -> Sequence[float]:
+        day = self.now // DAY_S * DAY_S
+        return [day + back * DAY_S + first * HOUR_S for back in (-2, -1, 0)]
+
+
+def scope(number: int) -> str:
+    return "fleet" if number < 0 else f"host/shop/web-{number:02d}"
+
+
+def do(world: World, connection: Connection, op: tuple[Any, ...]) -> None:
+    match op:
+        case "pause", number, seconds:
+            world.pauses.append((number, world.now + seconds))
+            made = Pause(id=new_id(), source="", scope=scope(number), identity="x", at=world.now, until=world.now + seconds, reason="r")
+            save_pause(connection, made)
+        case "unpause", number:
+            world.pauses = [item for item in world.pauses if item[0] != number]
+            end_pauses(connection, scope(number))
+        case "window", number, first, hours, freeze:
+            world.window = number, first, hours, freeze
+            times = [{"start": f"2025-01-01T{first:02}:00", "duration": f"{hours}h", "recurrence": "FREQ=DAILY"}]
+            spec = {"mode": "freeze" if freeze else "open", "times": times} | ({} if number < 0 else {"scopes": [scope(number)]})
+            save_specs(connection, [spec])
+            rules = Rules(tenant="")
+            record = Recorded(
+                address=WINDOW, source="f", digest=digest(spec), rules=rules, group="w", external_id="", observed_digest="", commit="c"
+            )
+            save_records(connection, [record])
+        case ("drop",):
+            world.window = None
+            drop_records(connection, [WINDOW])
+        case "override", seconds:
+            world.overridden_until = max(world.overridden_until, world.now + seconds)
+            save_override(connection, "f", WINDOW, "x", world.now + seconds, "r")
+
+
+numbers = st.integers(-1, HOSTS - 1)
+spans = st.integers(1, 30 * HOUR_S)
+words = st.one_of(
+    st.tuples(st.just("pause"), numbers, spans),
+    st.tuples(st.just("unpause"), numbers),
+    st.tuples(st.just("window"), numbers, st.integers(0, 23), st.integers(1, 23), st.booleans()),
+    st.tuples(st.just("drop")),
+    st.tuples(st.just("override"), spans),
+)
+clocks = st.tuples(st.just("clock"), st.integers(-10 * HOUR_S, 20 * HOUR_S))
+begins = st.tuples(st.just("begin"), st.integers(0, 1), st.integers(0, HOSTS - 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(words, clocks, begins, begins), max_size=30))
+def test_no_history_begins_a_step_behind_a_closed_gate(tmp_path_factory: Any, ops: list[tuple[Any, ...]]) -> None:
+    world = World()
+    with mock.patch("time.time", lambda: world.now):
+        bench = Bench(Path(tmp_path_factory.mktemp("bench")), batch=1)
+        plan = bench.plan(*(host(f"web-{number:02d}") for number in range(HOSTS)))
+        bench.begin(plan)
+        changes = {c.address: c for c in plan.changes}
+        known = [KnownGates(), KnownGates()]
+        for op in ops:
+            if op[0] == "clock":
+                world.now = max(world.now + op[1], 1_767_000_000.0)
+            elif op[0] == "begin":
+                begin(bench, world, known[op[1]], changes, op[2])
+            else:
+                with bench.store.write() as connection:
+                    do(world, connection, op)
+        bench.store.close()
+
+
+def begin(bench: Bench, world: World, known: KnownGates, changes: dict[str, Change], which: int) -> None:
+    """Take what can be taken, and begin one of it; what began goes back, as if it had to be looked at again."""
+    with bench.store.write() as connection:
+        connection.run("UPDATE step SET due_at = 0, state = 'ready' WHERE state <> 'ended'")
+        beat(connection, WorkerRow(id="w", name="w", role="r", version="", started_at=0.0, until=world.now + 60))
+        taken = [
+            (run, step) for run, steps in claim(connection, "w", Room(slots=HOSTS, drivers={"memory": HOSTS})).items() for step in steps
+        ]
+    for number, (run, step) in enumerate(taken):
+        lease = Lease(run=run, step=step.seq, fence=step.fence)
+        if number == which % len(taken):
+            found = [changes[item.address] for item in step.open]
+            entry = Begun(lease=lease, source="f", subjects=[subject_of(change, {}) for change in found])
+            with bench.store.write(alone=False) as connection:
+                (verdict,) = write(connection, [entry], known)
+            behind = any(world.closed(int(change.group[-2:])) for change in found)
+            assert verdict == ("gated" if behind else ""), f"{found[0].address} at {world.now}: {world}"
+        with bench.store.write(alone=False) as connection:
+            write(connection, [Freed(lease=lease, result="waiting", after_s=0.0)])
