@@ -83,8 +83,10 @@ def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
 def in_force(connection: Connection, source: str, kind: str) -> dict[str, Spec]:
     """The rules of a kind (`policy`) of a source as last applied, by address: `fleet/policy/-/no-friday`, or with a tenant for the dash."""
     begin = f"fleet/{kind}/"
-    query = "SELECT address, digest FROM record WHERE source = ? AND address >= ? AND address < ? ORDER BY address"
-    digests = dict(connection.rows(query, (source, begin, begin[:-1] + "0")))  # the character after the slash
+    # the source is left out of WHERE, as in `count_records`
+    query = "SELECT address, digest, source FROM record WHERE address >= ? AND address < ? ORDER BY address"
+    rows = connection.rows(query, (begin, _after("fleet", kind)))
+    digests = {where: digest_ for where, digest_, owner in rows if owner == source}
     specs = load_specs(connection, digests.values())
     return {where: specs[of] for where, of in digests.items() if of in specs}
 
