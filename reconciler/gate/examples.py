@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.gate.expression import Failed, Invalid, compiled, condition, holes
 from reconciler.gate.group import Group, numbers
-from reconciler.gate.policy import View, Who, broken
+from reconciler.gate.policy import Seen, Who, broken
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Rules, address
@@ -68,7 +68,7 @@ def _tried(spec: Spec, example: Mapping[str, Any], tenant: str) -> str:
     group = _group(example.get("change", {}), tenant)
     try:
         seen = not tenant or tenant in group.tenants
-        found = broken(spec, View([group], _rest(example, group)), group) if seen else None
+        found = broken(spec, Seen(group, _rest(example, group))) if seen else None
     except Failed as error:
         return f"cannot be judged: {error}"
     if found is None:

@@ -3,10 +3,11 @@
 A group's values are a function of what it was folded by, so that judging a group judges each of its changes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any
 
 from reconciler.types.canonical import digest_bytes, pack
@@ -58,13 +59,13 @@ class Group:
             "change.count": len(self.changes),
         }
 
-    @cached_property
+    @property
     def fields(self) -> list[dict[str, Any]]:
-        """The variable `change.fields`: every single value that comes, goes or changes."""
+        """The variable `change.fields`: every single value that comes, goes or changes, by path. Made anew each time: it may be large."""
         found = [leaf for item in self.first.fields for leaf in _leaves(item.path, _before(item), item.after, _names(item.causes))]
         if self.whole is not None:
             found += _leaves("", *self.whole, self.values["change.causes"])
-        return found
+        return sorted(found, key=itemgetter("path"))
 
 
 def folded(changes: Iterable[Change], sides: Sides) -> list[Group]:
@@ -124,26 +125,32 @@ def _moved_from(change: Change) -> str:
 
 
 def _leaves(path: str, before: object, after: object, causes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The single values that differ, lists item by item; what cannot be descended into on one side is there or missing as a whole."""
-    keys = [_children(side) for side in (before, after)]
-    if not any(keys):
-        if before is MISSING or after is MISSING or pack(before) != pack(after):
-            sides = {name: redacted(value) for name, value in (("before", before), ("after", after)) if value is not MISSING}
-            if sides:
-                yield {"path": path, **sides, "causes": list(causes)}
-        return
-    for side, name in ((before, "before"), (after, "after")):
-        if side is not MISSING and not _children(side):
-            yield {"path": path, name: redacted(side), "causes": list(causes)}
-    old, new = keys
-    for key in sorted(old.keys() | new.keys(), key=lambda key: (isinstance(key, str), key)):
-        yield from _leaves(f"{path}/{escape(str(key))}", old.get(key, MISSING), new.get(key, MISSING), causes)
+    """The single values that differ, lists item by item; where only one side can be taken apart, all of both."""
+    old, new = _children(before), _children(after)
+    if old and new:
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _leaves(f"{path}/{escape(str(key))}", old.get(key, MISSING), new.get(key, MISSING), causes)
+    elif old or new or before is MISSING or after is MISSING:
+        for name, value in (("before", before), ("after", after)):
+            if value is not MISSING:
+                yield from ({"path": where, name: redacted(leaf), "causes": causes} for where, leaf in _flat(path, value))
+    elif pack(before) != pack(after):
+        yield {"path": path, "before": redacted(before), "after": redacted(after), "causes": causes}
+
+
+def _flat(path: str, value: object) -> Iterator[tuple[str, object]]:
+    """Every single value in a tree."""
+    if children := _children(value):
+        for key, child in children.items():
+            yield from _flat(f"{path}/{escape(key) if isinstance(key, str) else key}", child)
+    else:
+        yield path, value
 
 
 def _children(value: object) -> dict[Any, object]:
     """What stands in a map or list; nothing for a single value, a secret among them."""
-    if isinstance(value, Mapping):
-        return dict(value)
+    if isinstance(value, dict):
+        return value
     return dict(enumerate(value)) if isinstance(value, list | tuple) else {}
 
 

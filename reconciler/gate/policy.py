@@ -6,7 +6,7 @@ A policy that cannot be judged (it does not compile, fails, gives something else
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, partial
 from typing import Any
 
 from reconciler.gate.expression import Expression, Failed, Invalid, activation, clauses, condition, filled
@@ -51,32 +51,31 @@ class Broken:
     column: int = 1
 
 
-class View:
-    """What the policies of one tenant (or of the fleet) see of a plan: some groups, and numbers over these."""
+class Seen:
+    """One group as policies see it, with the numbers of the plan: its variables, made when they are asked for."""
 
-    def __init__(self, groups: Sequence[Group], rest: Mapping[str, Any]) -> None:
-        self.groups, self._rest = groups, rest
-        self._known: dict[tuple[int, bool], Any] = {}
+    def __init__(self, group: Group, rest: Mapping[str, Any], fields: Callable[[], Any] | None = None) -> None:
+        self._group, self._rest, self._fields = group, rest, fields or (lambda: group.fields)
+        self._known: dict[bool, Any] = {}
 
-    def values(self, group: Group, *, fields: bool) -> Any:
-        """A group's variables, ready for evaluation. Raises `Failed`."""
-        key = id(group), fields
-        if key not in self._known:
-            more = {"change.fields": group.fields} if fields else {}
-            self._known[key] = activation({**self._rest, **group.values, **more})
-        return self._known[key]
+    def values(self, *, fields: bool) -> Any:
+        """The variables, ready for evaluation; without those of the fields, which are many, if not asked for. Raises `Failed`."""
+        if fields not in self._known:
+            more = {"change.fields": self._fields()} if fields else {}
+            self._known[fields] = activation({**self._rest, **self._group.values, **more})
+        return self._known[fields]
 
 
-def broken(spec: Spec, view: View, group: Group) -> Broken | None:
+def broken(spec: Spec, seen: Seen) -> Broken | None:
     """Why a group does not pass a policy; None if it does, or if the policy is not about it."""
     rule, when = spec["rule"], spec.get("when")
     pointer = "/spec/when"
     try:
-        if when is not None and not condition(when).holds(view.values(group, fields=_FIELDS in when)):
+        if when is not None and not condition(when).holds(seen.values(fields=_FIELDS in when)):
             return None
         pointer = "/spec/rule"
         parts_of_it = clauses(rule)
-        values = view.values(group, fields=_FIELDS in rule)
+        values = seen.values(fields=_FIELDS in rule)
         if condition(rule).holds(values):
             return None
         blamed = _blamed(parts_of_it, values) or condition(rule)
@@ -84,7 +83,7 @@ def broken(spec: Spec, view: View, group: Group) -> Broken | None:
         return Broken(why=error.message, message="", failed=True, pointer=pointer, line=error.line, column=error.column)
     except Failed as error:
         return Broken(why=str(error), message="", failed=True, pointer=pointer)
-    message = filled(spec["message"], view.values(group, fields=True))
+    message = filled(spec["message"], seen.values(fields=_FIELDS in spec["message"]))
     return Broken(why=" ".join(blamed.text.split()), message=message, failed=False, line=blamed.line, column=blamed.column)
 
 
@@ -112,38 +111,25 @@ class Policies:
         """A verdict of every policy that refuses or warns."""
         if not self.specs:
             return ()
-        judged = _Judged(policies=self, groups=folded((change for change in changes if not change.address.startswith(OWN)), sides))
-        return tuple(filter(None, map(judged.verdict, sorted(self.specs))))
+        groups = folded((change for change in changes if not change.address.startswith(OWN)), sides)
+        rest = {tenant: self._rest(tenant, groups) for tenant in sorted(set(map(_tenant, self.specs)))}
+        found: dict[str, list[tuple[Group, Broken]]] = {address: [] for address in sorted(self.specs)}
+        for group in groups:
+            fields = cache(partial(getattr, group, "fields"))
+            seen = {tenant: Seen(group, values, fields) for tenant, values in rest.items() if _sees(tenant, group)}
+            for address, reasons in found.items():
+                if _tenant(address) in seen and (why := broken(self.specs[address], seen[_tenant(address)])) is not None:
+                    reasons.append((group, why))
+        return tuple(self._verdict(address, reasons) for address, reasons in found.items() if reasons)
 
+    def _rest(self, tenant: str, groups: Sequence[Group]) -> dict[str, Any]:
+        """The variables that are not of a group, as the policies of a tenant see them."""
+        return numbers([group for group in groups if _sees(tenant, group)], self.hosts, self.at) | self.who.values
 
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    policies: Policies
-    groups: Sequence[Group]
-
-    @cached_property
-    def _views(self) -> dict[str, View]:
-        return {}
-
-    def _view(self, tenant: str) -> View:
-        if tenant not in self._views:
-            groups = [group for group in self.groups if not tenant or tenant in group.tenants]
-            rest = numbers(groups, self.policies.hosts, self.policies.at) | self.policies.who.values
-            self._views[tenant] = View(groups, rest)
-        return self._views[tenant]
-
-    def verdict(self, address: str) -> GuardVerdict | None:
-        """What one policy says of the plan."""
-        spec = self.policies.specs[address]
-        _, _, tenant, name = parts(address)
-        tenant = tenant.removeprefix("-")
-        view = self._view(tenant)
-        found = [(group, why) for group in view.groups if (why := broken(spec, view, group)) is not None]
-        if not found:
-            return None
-        shown = "/".join(filter(None, ("policy", tenant, name)))
+    def _verdict(self, address: str, found: Sequence[tuple[Group, Broken]]) -> GuardVerdict:
+        spec = self.specs[address]
         return GuardVerdict(
-            guard=shown,
+            guard="/".join(filter(None, ("policy", _tenant(address), parts(address)[3]))),
             refuses=spec.get("severity", "refuse") == "refuse" or any(why.failed for _, why in found),
             message="; ".join(self._told(address, found)),
             hint=spec.get("hint", "") or "leave these changes out, or first merge and apply a commit that changes the policy",
@@ -165,6 +151,15 @@ class _Judged:
             yield f"and {len(same) - _MOST:,} more reasons"
 
     def _place(self, address: str, why: Broken) -> str:
-        origin = self.policies.where(address, why.pointer, why.line, why.column)
+        origin = self.where(address, why.pointer, why.line, why.column)
         part = why.pointer.rpartition("/")[2]
         return f"{part} at {origin}" if origin else f"line {why.line} of its {part} as applied last, which this commit does not have"
+
+
+def _tenant(address: str) -> str:
+    """Whose policy it is; empty for the fleet's."""
+    return parts(address)[2].removeprefix("-")
+
+
+def _sees(tenant: str, group: Group) -> bool:
+    return not tenant or tenant in group.tenants

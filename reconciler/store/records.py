@@ -122,8 +122,10 @@ def in_force(connection: Connection, source: str, kind: str) -> dict[str, Spec]:
     Raises `OctofleetError` if one is not stored: what is not known must not count as no rule.
     """
     begin = f"fleet/{kind}/"
-    query = "SELECT address, digest FROM record WHERE source = ? AND address >= ? AND address < ? ORDER BY address"
-    digests = dict(connection.rows(query, (source, begin, begin[:-1] + "0")))  # the character after the slash
+    # the source is left out of WHERE, as in `count_records`
+    query = "SELECT address, digest, source FROM record WHERE address >= ? AND address < ? ORDER BY address"
+    rows = connection.rows(query, (begin, _after("fleet", kind)))
+    digests = {where: digest_ for where, digest_, owner in rows if owner == source}
     specs = load_specs(connection, digests.values())
     for where, of in digests.items():
         if of not in specs:
