@@ -174,7 +174,7 @@ class Worker:
         """The tasks, as far as they can be loaded at once; what cannot is looked at one by one."""
         try:
             with self._store.read() as connection:
-                gates = self._gates.now(connection, lock=False)
+                gates = self._gates.now(connection)
                 tasks = [t for run, steps in taken.items() for t in load_tasks(connection, run, self._plan(connection, run), steps, gates)]
             return {task.lease: task for task in tasks}
         except OctofleetError:

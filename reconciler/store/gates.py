@@ -7,7 +7,7 @@ from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
 from reconciler.store.records import load_records, load_specs
-from reconciler.store.versions import touch, version
+from reconciler.store.versions import Lock, touch, version
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import Action, Change
 
@@ -22,9 +22,9 @@ class KnownGates:
     def __init__(self) -> None:
         self._version, self._gates = "", Gates(windows={})
 
-    def now(self, connection: Connection, *, lock: bool = True) -> Gates:
-        """As they stand in this transaction; with `lock`, until it ends."""
-        found = version(connection, lock=lock)
+    def now(self, connection: Connection, lock: Lock = "") -> Gates:
+        """As they stand in this transaction; with a lock, until it ends."""
+        found = version(connection, lock)
         if found != self._version:
             self._version, self._gates = found, load_gates(connection)
         return self._gates

@@ -15,8 +15,8 @@ from reconciler.types.outcome import Status
 def pause_run(connection: Connection, run: str, reason: str) -> None:
     """Nothing more of the run begins until it is resumed; one that is paused has a new reason. One that is being cancelled stays so: resumed, it would
     go on."""
+    touch(connection)
     if connection.changed("UPDATE run SET state = 'paused' WHERE id = ? AND state IN ('running', 'paused')", (run,)):
-        touch(connection)
         write_log(connection, run, [(0, connection.now(), f"paused: {reason}")])
 
 
@@ -30,8 +30,8 @@ def resume_run(connection: Connection, run: str) -> bool:
 
 def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) -> None:
     """Cancel what has not begun. With `give_up` also what has, though how that ends is not known: whoever works on it cannot write it any more."""
-    connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
     touch(connection)
+    connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
     now = connection.now()
     write_log(connection, run, [(0, now, f"cancelled: {reason}")])
     if give_up:

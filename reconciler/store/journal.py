@@ -116,7 +116,7 @@ def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | 
     """Write entries, at most one of each lease besides what it `Said`. Gives for each why it was not written: `lost` if its lease is taken away or the
     step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty for
     the others. `known`: remembers the gates from one call to the next."""
-    gates = (known or KnownGates()).now(connection) if any(isinstance(entry, Begun) for entry in entries) else None
+    gates = _gates(connection, entries, known or KnownGates())
     now = connection.now()
     standing = _standing(connection, entries)
     verdicts = [_verdict(entry, standing.get(entry.lease.key), gates, now) for entry in entries]
@@ -130,6 +130,14 @@ def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | 
     new = set(map(id, ended))
     _log(connection, [entry for entry in good if not isinstance(entry, Ended) or id(entry) in new], now)
     return verdicts
+
+
+def _gates(connection: Connection, entries: Sequence[Entry], known: KnownGates) -> Gates | None:
+    """The gates, where something is to begin; nobody changes them meanwhile. Where something has failed, nobody else begins anything either: it may stop a
+    rollout."""
+    failed = any(status.value in BAD for entry in entries if isinstance(entry, Ended) for status, _ in entry.statuses.values())
+    begins = any(isinstance(entry, Begun) for entry in entries)
+    return known.now(connection, " FOR UPDATE" if failed else " FOR SHARE") if begins or failed else None
 
 
 def _log(connection: Connection, entries: Sequence[Entry], now: float) -> None:

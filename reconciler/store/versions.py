@@ -4,13 +4,17 @@ Whoever changes what closes a gate calls `touch`, and whoever begins steps reads
 what was loaded for a version holds as long as the version stands.
 """
 
+from typing import Literal
+
 from reconciler.store.engine import Connection
 
+Lock = Literal["", " FOR SHARE", " FOR UPDATE"]
 
-def version(connection: Connection, *, lock: bool) -> str:
-    """Which state of the gates there is. With `lock` (not in a transaction that only reads) it stays until the transaction ends."""
-    query = "SELECT value FROM about WHERE key = 'gates'"
-    return str(connection.scalar(f"{query} FOR SHARE" if lock else query) or "")
+
+def version(connection: Connection, lock: Lock = "") -> str:
+    """Which state of the gates there is. With a lock (not in a transaction that only reads) it stays until the transaction ends; for whoever may have to
+    change it (`touch`) after he has locked a run, ` FOR UPDATE`: others who begin steps wait for him before they lock anything."""
+    return str(connection.scalar(f"SELECT value FROM about WHERE key = 'gates'{lock}") or "")  # noqa: S608 - see above
 
 
 def touch(connection: Connection) -> None:
