@@ -1,4 +1,4 @@
-"""`octofleet gates`, `override`, `approve`, `reject` and `promote`."""
+"""`octofleet gates`, `override`, `approve`, `reject`, `promote` and `rollback`."""
 
 import json
 
@@ -138,4 +138,22 @@ def promote(
     else:
         for phase in moved:
             click.echo(f"run {found.id}: {phase.title} of {phase.track} ({phase.tenant}) goes on")
+    return 0
+
+
+@click.command()
+@click.argument("run")
+@click.option("--reason", required=True, help="Why; recorded, and in the commit.")
+@click.option("--branch", default="", help="The name of the branch.  [default: octofleet/rollback-RUN]")
+@breakable
+@common
+def rollback(installation: Installation, as_json: bool, run: str, reason: str, branch: str, break_glass: str) -> int:
+    """Propose a branch that takes back what a run has applied, for a pull request. Nothing is applied, and no other branch is touched."""
+    found = run_named(installation, run)
+    ask(installation, found.source, to_steer(installation, Action.ROLLBACK, found.plan), break_glass)
+    made, location = gating.roll_back(installation, found.id, reason, branch)
+    if as_json:
+        click.echo(json.dumps({"run": found.id, "repository": location, "branch": made.branch, "commit": made.commit, "onto": made.onto}))
+    else:
+        click.echo(f"{location} has the branch {made.branch} ({made.commit[:10]}) now; open a pull request from it, or merge it")
     return 0

@@ -32,6 +32,7 @@ COMMANDS = {
     "approve": ("gates", "Say yes to the changes of a plan."),
     "reject": ("gates", "Say no to the changes of a plan."),
     "promote": ("gates", "Have a rollout go on that waits for a person."),
+    "rollback": ("gates", "Propose a branch that takes back what a run has applied."),
     "gates": ("gates", "What keeps changes from beginning: windows, freezes, pauses."),
     "override": ("gates", "Have a maintenance window not count for a while."),
     "access": ("access", "Who may do what, and which line of which file says so."),

@@ -25,6 +25,7 @@ ACTIONS: Mapping[str, Action] = {
     "approve": Action.APPROVE,
     "reject": Action.REJECT,
     "promote": Action.PROMOTE,
+    "rollback": Action.ROLLBACK,
     "gates": Action.VIEW,
     "override": Action.OVERRIDE_WINDOW,
     "audit": Action.VIEW,

@@ -60,7 +60,7 @@ def is_remote(location: str) -> bool:
 
 
 class MirroredRepository(Repository):
-    """The mirror of a remote repository; `fetch` is the only call that uses the network."""
+    """The mirror of a remote repository; `fetch` and `push` are the only calls that use the network."""
 
     def __init__(self, location: str, mirror: "_Mirror") -> None:
         super().__init__(location, mirror.path, mirror=True)
@@ -70,6 +70,10 @@ class MirroredRepository(Repository):
         """Bring the mirror up to date; the first call after the mirror was made has nothing to do. Raises RetryLater or Permanent."""
         self._source.update()
         self._reopen()
+
+    def push(self, commit: str, branch: str) -> None:
+        """Make a new branch of the remote repository point to a commit of the mirror. Raises RetryLater or Permanent, also if there is such a branch."""
+        self._source.push(commit, branch)
 
 
 class _Mirror:
@@ -100,6 +104,18 @@ class _Mirror:
             else:
                 _clear(self.path)
                 self._fetch(self.path, lock)
+
+    def push(self, commit: str, branch: str) -> None:
+        """Send a commit as a new branch."""
+        ref = f"refs/heads/{branch}"
+        with self._locked() as lock:
+            run(
+                ["push", "--quiet", f"--force-with-lease={ref}:", "--", self.url, f"{commit}:{ref}"],
+                self.path,
+                self.url,
+                self.credentials,
+                lock,
+            )
 
     def _make(self, lock: int) -> None:
         try:

@@ -122,6 +122,10 @@ def arguments(name: str, made: Fleet) -> Sequence[str]:
         case "approve" | "reject":
             made.change("shop")
             return made("plan", *made.where, "--json").json["id"], "--reason", "why"
+        case "rollback":
+            made.change("shop")
+            run = made.open_run()
+            return run, "--reason", "why"
         case "promote":
             made.change("shop")
             run = made.open_run()
