@@ -229,7 +229,7 @@ def _applies(plan: Plan, run: JournalRun, identity: str, *, approved: bool, auth
 def resume(installation: Installation, run_id: str, *, told: Told | None = None, cancelled: Callable[[], bool] = lambda: False) -> Applied:
     """Take a run to its end, together with whoever else works on it. Raises `Refused` if it has ended."""
     run_of(installation, run_id)
-    return _taken_to_its_end(installation, run_id, told, cancelled)
+    return _taken_to_its_end(installation, run_id, told, cancelled, resumed=True)
 
 
 def run_of(installation: Installation, run_id: str) -> JournalRun:

@@ -45,21 +45,6 @@ def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True) -
         yes=yes,
     )
     save_approval(connection, plan.id, made)
-    details = {"approval": made.id, "changes": len(made.changes), "digest": digest(sorted(made.changes)), "until": made.expires_at}
-    action = "approve" if yes else "reject"
-    record(
-        connection,
-        Entry(
-            identity=made.identity,
-            action=action,
-            source=plan.source,
-            plan=plan.id,
-            commit=plan.commit,
-            tenants=_tenants(plan),
-            reason=reason,
-            details=details,
-        ),
-    )
     return made
 
 
@@ -74,7 +59,20 @@ def approve(installation: Installation, row: int, reason: str, *, yes: bool) -> 
         if not plan.changes:
             raise Refused(f"plan {plan.id[:12]} changes nothing", hint="octofleet plan makes a new one", code="nothing-to-approve")
         ask(connection, plan_head(connection, row).location)  # whoever follows the repository goes on at once
-        return word(connection, plan, reason, yes=yes)
+        made = word(connection, plan, reason, yes=yes)
+        details = {"approval": made.id, "changes": len(made.changes), "digest": digest(sorted(made.changes)), "until": made.expires_at}
+        entry = Entry(
+            identity=made.identity,
+            action="approve" if yes else "reject",
+            source=plan.source,
+            plan=plan.id,
+            commit=plan.commit,
+            tenants=_tenants(plan),
+            reason=reason,
+            details=details,
+        )
+        record(connection, entry)
+    return made
 
 
 def promoted(
