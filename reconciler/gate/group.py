@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from reconciler.types.canonical import digest_bytes, pack
-from reconciler.types.change import MISSING, REMOVALS, Action, Cause, Change, FieldChange, Risk
+from reconciler.types.change import MISSING, PLANNED, REMOVALS, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.pointer import escape
 from reconciler.types.resource import parts
 from reconciler.types.values import redacted
@@ -157,7 +157,7 @@ def _children(value: object) -> dict[Any, object]:
 def numbers(groups: Sequence[Group], hosts: int, at: float) -> dict[str, Any]:
     """The variables `plan.*` over some groups. `hosts`: in the whole fleet; `at`: seconds since the epoch. Names without a change count 0."""
     changed = frozenset[str]().union(*(group.hosts for group in groups))
-    total = {"byAction": dict.fromkeys(map(str, Action), 0), "byCause": dict.fromkeys(map(str, Cause), 0)}
+    total = {"byAction": dict.fromkeys(map(str, PLANNED), 0), "byCause": dict.fromkeys(map(str, Cause), 0)}
     total |= {"byRisk": dict.fromkeys(map(str, Risk), 0), "byTenant": {}}
     by_risk: dict[str, set[str]] = {str(risk): set() for risk in Risk}
     for group in groups:

@@ -148,6 +148,8 @@ def _stated(fields: tuple[FieldChange, ...]) -> Raw:
     return last[1]
 
 
+PLANNED = tuple(action for action in Action if action is not Action.CHECK)
+"""The actions that a plan may have."""
 WORLD = frozenset({Action.CREATE, Action.UPDATE, Action.REPLACE, Action.DELETE, Action.RUN, Action.MOVE})
 """The actions that touch the world; the others change the record alone."""
 

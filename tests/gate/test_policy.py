@@ -14,7 +14,7 @@ from reconciler.gate.examples import mistakes
 from reconciler.gate.expression import VARIABLES, Expression, Invalid, clauses, condition, filled
 from reconciler.gate.group import folded, numbers
 from reconciler.gate.policy import Policies, Seen, Who
-from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
+from reconciler.types.change import MISSING, PLANNED, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.plan import GuardVerdict
 from reconciler.types.resource import Rules
@@ -216,8 +216,8 @@ def test_the_variables_are_the_documented_ones_and_those_of_the_examples() -> No
     enums = {
         name: example["plan"]["properties"][name]["propertyNames"]["enum"] for name in ("byAction", "byCause", "byRisk", "hostsByRisk")
     }
-    assert enums == {"byAction": list(Action), "byCause": list(Cause), "byRisk": list(Risk), "hostsByRisk": list(Risk)}
-    assert example["change"]["properties"]["action"]["enum"] == list(Action)
+    assert enums == {"byAction": list(PLANNED), "byCause": list(Cause), "byRisk": list(Risk), "hostsByRisk": list(Risk)}
+    assert example["change"]["properties"]["action"]["enum"] == list(PLANNED)
 
 
 def test_a_long_list_of_clauses_is_not_deep() -> None:

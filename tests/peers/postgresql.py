@@ -5,6 +5,7 @@
 
 import atexit
 import os
+import random
 import shutil
 import signal
 import socket
@@ -156,9 +157,15 @@ def _quick_place() -> Path | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that no connection is given by chance, so that a server finds it free again after it was down."""
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager

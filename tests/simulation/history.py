@@ -20,6 +20,7 @@ from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
 from reconciler.store.backoff import BAD
 from reconciler.store.engine import Connection, Unavailable
+from reconciler.store.gates import KnownGates
 from reconciler.store.halt import cancel_run, pause_run, resume_run, supersede
 from reconciler.store.journal import Begun, Ended, Entry, Freed, Lease, Said, Waits, write
 from reconciler.store.leases import sweep, workers
@@ -316,11 +317,11 @@ class History:
 
     # promises
 
-    def _write(self, connection: Connection, entries: Sequence[Entry]) -> list[str]:
+    def _write(self, connection: Connection, entries: Sequence[Entry], known: KnownGates | None = None) -> list[str]:
         """The real `write`, looked at from both sides."""
         before = [self._standing(connection, entry.lease) for entry in entries]
         holds = dict(connection.rows("SELECT address, run FROM hold"))
-        verdicts = write(connection, entries)
+        verdicts = write(connection, entries, known)
         for entry, stood, verdict in zip(entries, before, verdicts, strict=True):
             self.scheduler.note(f"{entry_text(entry)} {verdict and '-> ' + verdict}")
             if verdict:
