@@ -60,7 +60,10 @@ def _changes(connection: Connection, run: str, plan: str) -> tuple[tuple[ShownCh
     except OctofleetError as error:
         return None, error.message
     wrong = "" if found.id == plan else f"the run has the plan {found.id[:12]}, and the audit trail says {plan[:12] or 'nothing of one'}"
-    query = "SELECT change, identity FROM approved JOIN approval ON approval.id = approved.approval WHERE approval.run = ? AND approval.yes ORDER BY change, identity"
+    query = (
+        "SELECT change, identity FROM approved JOIN approval ON approval.id = approved.approval "
+        "WHERE approval.run = ? AND approval.yes ORDER BY change, identity"
+    )
     approvals: dict[str, list[str]] = {}
     for change, identity in connection.rows(query, (run,)):
         approvals.setdefault(change, []).append(identity)
