@@ -116,9 +116,13 @@ class Attempt:
             self._leave(closed, after_s, note, aside=self.step.wave != ASIDE and not self.task.in_rollout)
 
     def _wait_for(self, needs: Mapping[str, str]) -> None:
-        """Needs by address."""
-        if needs:
-            self._leave(needs, NEEDS_S if self.step.wave != ASIDE else NEEDS_ASIDE_S, f"waits for {min(needs.values())}")
+        """Needs by address. What needs something that waits for a gate waits beside the others, too; else all of the step waits."""
+        far = {address: where for address, where in needs.items() if where in self.task.aside}
+        if far:
+            aside = self.step.wave != ASIDE and not self.task.in_rollout
+            self._leave(far, NEEDS_ASIDE_S, f"waits for {min(far.values())}", aside=aside)
+        if near := sorted(where for address, where in needs.items() if address not in far):
+            raise _Later(NEEDS_S, f"waits for {near[0]}")
 
     def _leave(self, addresses: Collection[str], after_s: float, note: str, *, aside: bool = False) -> None:
         """Leave what is not ripe to a step of its own; if that is all of it, and nothing waits for it that does not need it (`aside`), come back later."""

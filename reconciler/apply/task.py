@@ -13,7 +13,7 @@ from reconciler.plan.fields import patched
 from reconciler.store.engine import Connection
 from reconciler.store.journal import Lease
 from reconciler.store.observations import load_observations
-from reconciler.store.phases import in_track
+from reconciler.store.phases import ASIDE, in_track
 from reconciler.store.plans import PlanHead, load_changes
 from reconciler.store.records import labels_of, load_records, load_specs
 from reconciler.store.runs import Item, JournalStep
@@ -32,7 +32,7 @@ class Task:
     the store has not yet, by digest. `begun_s`: how long ago the step began, and `quiet_s`: since when no call of it that was cut short is going on,
     both in seconds by the database's clock, as clocks differ; None for a step that has not begun. `closed`: of a step that has not begun, the changes behind
     a closed gate, with why, and the seconds after which to ask again; `labels` of hosts by group, where gates go by them; `in_rollout`: what
-    waits does so in its place, and all that comes after it waits too."""
+    waits does so in its place, and all that comes after it waits too; `aside`: addresses of what it needs that wait for a gate beside the others."""
 
     lease: Lease
     plan: PlanHead
@@ -49,6 +49,7 @@ class Task:
     closed: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     in_rollout: bool = False
+    aside: frozenset[str] = frozenset()
 
     def subjects(self) -> dict[str, Subject]:
         """What gates are asked about."""
@@ -94,6 +95,7 @@ def load_tasks(
     made = [_task(run, head, step, numbers, ended, recorded, specs, seen) for step in steps]
     if gates is not None and not gates.empty:
         made = _gated(connection, run, made, gates, now)
+    made = [_beside(connection, run, task) if any(status is None for status in task.needs.values()) else task for task in made]
     return [
         task if (at := task.step.started_at) is None else replace(task, begun_s=now - at, quiet_s=now - max(at, cut.get(task.step.seq, at)))
         for task in made
@@ -112,6 +114,19 @@ def _gated(connection: Connection, run: str, tasks: Sequence[Task], gates: Gates
         waits = {a: (f"{GATE}{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
         found.append(replace(task, closed=waits, in_rollout=bool(waits) and in_track(connection, run, task.step.tenant, task.step.wave)))
     return found
+
+
+def _beside(connection: Connection, run: str, task: Task) -> Task:
+    """The task, with which of its needs wait for a gate."""
+    query = (
+        "SELECT address FROM item JOIN step ON step.run = item.run AND step.seq = item.step WHERE item.run = ? AND step.wave = ? AND item.status = '' "
+        "AND address IN (...)"
+    )
+    wanted = sorted({where for where, _ in task.needs})
+    aside = frozenset(where for (where,) in connection.rows_in(query, wanted, (run, ASIDE)))
+    return replace(
+        task, aside=aside, in_rollout=(bool(aside) and in_track(connection, run, task.step.tenant, task.step.wave)) or task.in_rollout
+    )
 
 
 def _cut_short(connection: Connection, run: str, steps: Sequence[JournalStep]) -> dict[int, float]:
