@@ -20,7 +20,7 @@ from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused, RetryLater
 from reconciler.events import happened, held
 from reconciler.gate.approvals import missing, rules_of, used
-from reconciler.gating import word
+from reconciler.gating import tenants_of, word
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
 from reconciler.permitting import access_in_force
@@ -40,7 +40,7 @@ from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
-from reconciler.types.resource import basis, parts
+from reconciler.types.resource import basis
 from reconciler.wiring import VERSION, Installation
 
 LEAST_DIGITS = 4
@@ -216,7 +216,7 @@ def _applies(plan: Plan, run: JournalRun, identity: str, *, approved: bool, auth
     return Entry(
         identity=identity,
         action="heal" if causes.keys() == {Cause.DRIFT} else "apply",
-        tenants=tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"})),
+        tenants=tenants_of(plan),
         source=plan.source,
         plan=plan.id,
         commit=plan.commit,

@@ -48,12 +48,13 @@ def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True) -
     return made
 
 
-def _tenants(plan: Plan) -> tuple[str, ...]:
+def tenants_of(plan: Plan) -> tuple[str, ...]:
+    """The tenants that a plan touches, for the audit trail."""
     return tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"}))
 
 
 def approve(installation: Installation, row: int, reason: str, *, yes: bool) -> Approval:
-    """Approve or reject a stored plan. Raises `Refused` for one that changes nothing or that a guard refuses."""
+    """Approve or reject a stored plan. Raises `Refused` for one that changes nothing."""
     with installation.store.write() as connection:
         plan = load_plan(connection, row)
         if not plan.changes:
@@ -67,7 +68,7 @@ def approve(installation: Installation, row: int, reason: str, *, yes: bool) -> 
             source=plan.source,
             plan=plan.id,
             commit=plan.commit,
-            tenants=_tenants(plan),
+            tenants=tenants_of(plan),
             reason=reason,
             details=details,
         )

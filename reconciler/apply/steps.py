@@ -9,7 +9,7 @@ Steps of one wave do not wait for each other. Without phases waves are the plan'
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -60,10 +60,11 @@ def laid_out(
     """Steps sorted by wave, each of one driver, tenant and provider; and the phases, with the waves that each is made of. A replacement is two items: its
     delete, and its create one wave later; plan waves are doubled to make room."""
     places = _places(changes, phases) if phases else dict.fromkeys((change.address for change in changes), Place(THEN))
+    checks = _checks(phases)
     entries = sorted(
         (rank, driver, parts(address)[2], change.rules.provider if driver else "", address, number, action)
         for number, change in enumerate(changes)
-        for rank, driver, address, action in _entries(change, places[change.address], phases)
+        for rank, driver, address, action in _entries(change, places[change.address], checks)
     )
     waves = _numbered(sorted({rank for rank, *_ in entries}), keep=not phases)
     steps: list[JournalStep] = []
@@ -79,25 +80,22 @@ def _numbered(ranks: Sequence[Rank], *, keep: bool) -> dict[Rank, int]:
     return {rank: rank.wave if keep else number for number, rank in enumerate(ranks)}
 
 
-def _entries(change: Change, place: Place, phases: Sequence[Phase]) -> Iterator[tuple[Rank, str, str, Action]]:
+def _entries(change: Change, place: Place, checks: Mapping[tuple[int, int], int]) -> Iterator[tuple[Rank, str, str, Action]]:
     driver = parts(change.address)[0] if change.action in WORLD else ""
     if change.action is Action.REPLACE:
         yield Rank(*place, 2 * change.wave), driver, change.address, Action.DELETE
         yield Rank(*place, 2 * change.wave + 1), driver, change.address, Action.CREATE
     else:
         yield Rank(*place, 2 * change.wave), driver, change.address, change.action
-    check = _check(place, phases)
+    check = checks.get((place.track, place.phase))
     if check is not None and change.action not in REMOVALS:
         yield Rank(place.section, place.track, check, 0), driver, change.address, Action.CHECK
 
 
-def _check(place: Place, phases: Sequence[Phase]) -> int | None:
-    """The phase that looks at what this one has changed."""
-    if place.track == NO_TRACK:
-        return None
-    of_track = _tracks(phases)[place.track]
-    following = of_track[place.phase + 1] if place.phase + 1 < len(of_track) else None
-    return following.number if following is not None and following.check else None
+def _checks(phases: Sequence[Phase]) -> dict[tuple[int, int], int]:
+    """By track and phase, the phase that looks at what that one has changed."""
+    tracks = enumerate(_tracks(phases))
+    return {(track, one.number): two.number for track, of_track in tracks for one, two in pairwise(of_track) if two.check}
 
 
 def _tracks(phases: Sequence[Phase]) -> list[list[Phase]]:

@@ -106,7 +106,7 @@ def _gated(connection: Connection, run: str, tasks: Sequence[Task], gates: Gates
     """The tasks, with what gates keep of them, and the labels by which the windows of a fleet choose."""
     source = tasks[0].plan.source
     labels: Mapping[str, Mapping[str, str]] = {}
-    if any(window.labels for window in (*gates.windows.get(source, ()), *gates.kept.get(run, ()))):
+    if gates.by_labels(source, run):
         labels = labels_of(connection, source, {change.group for task in tasks for change in task.changes.values()})
     found = []
     for task in (replace(task, labels=labels) for task in tasks):

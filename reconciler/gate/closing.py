@@ -41,6 +41,10 @@ class Gates:
         """Whether nothing is ever closed."""
         return not self.pauses and not self.kept and not any(self.windows.values())
 
+    def by_labels(self, source: str, run: str) -> bool:
+        """Whether a window that has a say in changes of a source, in a run, chooses hosts by their labels."""
+        return any(window.labels for window in (*self.windows.get(source, ()), *self.kept.get(run, ())))
+
     def closed(self, source: str, subject: Subject, now: float, run: str = "") -> Closed | None:
         """Why a change of a source, in a run, may not begin now; None if it may."""
         for pause in self.pauses:

@@ -13,7 +13,7 @@ Every entry can be written again, as nobody knows whether a transaction whose co
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from reconciler.gate.closing import Gates
@@ -25,7 +25,7 @@ from reconciler.store.gates import KnownGates
 from reconciler.store.observations import drop_observations, save_observations, unsettle
 from reconciler.store.phases import BAD, advance
 from reconciler.store.plans import plan_head
-from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
+from reconciler.store.records import drop_records, labels_of, records_of_group, save_records, save_source, save_specs
 from reconciler.store.runs import end_run, write_log
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
@@ -119,7 +119,7 @@ def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | 
     gates = _gates(connection, entries, known or KnownGates())
     now = connection.now()
     standing = _standing(connection, entries)
-    verdicts = [_verdict(entry, standing.get(entry.lease.key), gates, now) for entry in entries]
+    verdicts = [_verdict(connection, entry, standing.get(entry.lease.key), gates, now) for entry in entries]
     good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict]
     _begin(connection, [entry for entry in good if isinstance(entry, Begun)], now)
     _wait(connection, [entry for entry in good if isinstance(entry, Waits)])
@@ -175,7 +175,7 @@ def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[st
     }
 
 
-def _verdict(entry: Entry, found: _Standing | None, gates: Gates | None, now: float) -> str:
+def _verdict(connection: Connection, entry: Entry, found: _Standing | None, gates: Gates | None, now: float) -> str:
     if found is None or found.fence != entry.lease.fence:
         return "lost"
     if found.state == "ended" and isinstance(entry, Begun | Waits | Parted):
@@ -186,8 +186,16 @@ def _verdict(entry: Entry, found: _Standing | None, gates: Gates | None, now: fl
         return found.run_state
     if found.stopped:
         return "stopped"
-    closed = gates is not None and any(gates.closed(entry.source, subject, now, entry.lease.run) for subject in entry.subjects)
-    return "gated" if closed else ""
+    return "gated" if gates is not None and _is_closed(connection, entry, gates, now) else ""
+
+
+def _is_closed(connection: Connection, entry: Begun, gates: Gates, now: float) -> bool:
+    """Whether a gate of a step is closed; by the labels on record now, as a window that goes by them may have come since the step was taken."""
+    source, run, subjects = entry.source, entry.lease.run, entry.subjects
+    if gates.by_labels(source, run):
+        labels = labels_of(connection, source, {subject.group for subject in subjects})
+        subjects = [replace(subject, labels=labels.get(subject.group, {})) for subject in subjects]
+    return any(gates.closed(source, subject, now, run) for subject in subjects)
 
 
 def _open(connection: Connection, entries: Sequence[Ended]) -> list[Ended]:

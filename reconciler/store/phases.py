@@ -7,6 +7,7 @@ has locked the run.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from reconciler.store.engine import Connection, insert
 from reconciler.store.versions import touch
@@ -119,11 +120,13 @@ def advance(connection: Connection, run: str, now: float) -> None:
     if not phases:
         return
     open_waves = {wave for (wave,) in connection.rows("SELECT DISTINCT wave FROM lane WHERE run = ? AND open > 0", (run,))}
-    tracks: dict[tuple[str, str], list[PhaseRow]] = {}
-    for phase in phases:
-        tracks.setdefault((phase.tenant, phase.track), []).append(phase)
-    for track in tracks.values():
+    for track in _tracks(phases):
         _advance(connection, run, track, open_waves, now)
+
+
+def _tracks(phases: Iterable[PhaseRow]) -> list[list[PhaseRow]]:
+    """Each track's phases; they come track by track."""
+    return [list(group) for _, group in groupby(phases, key=lambda phase: (phase.tenant, phase.track))]
 
 
 def _advance(connection: Connection, run: str, track: Sequence[PhaseRow], open_waves: set[int], now: float) -> None:
@@ -175,11 +178,9 @@ def promote(
     """A person says that tracks go on: what waits for that, or was stopped, need not any more; with `soaked` it does not wait out its soak either.
     Failures so far count no more: as many as may can come again. Gives the phases that were moved."""
     moved = []
-    tracks: dict[tuple[str, str], list[PhaseRow]] = {}
-    for phase in load_phases(connection, run):
-        if tenant in (None, phase.tenant) and track in (None, phase.track):
-            tracks.setdefault((phase.tenant, phase.track), []).append(phase)
-    for (of_tenant, of_track), phases in tracks.items():
+    asked = (p for p in load_phases(connection, run) if tenant in (None, p.tenant) and track in (None, p.track))
+    for phases in _tracks(asked):
+        of_tenant, of_track = phases[0].tenant, phases[0].track
         at = next((phase for phase in phases if phase.state != "ended"), None)
         if at is None or at.state == "waiting" or at.is_open(now):
             continue

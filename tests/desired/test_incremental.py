@@ -32,7 +32,7 @@ apiVersion: octofleet/v1
 kind: Policy
 metadata: {name: small, tenant: shop}
 spec:
-  rule: change.count < 500
+  rule: change.count < 5
   message: "{change.count} at once"
   examples:
     - {name: few, passes: true}
@@ -58,7 +58,7 @@ def variants() -> dict[str, list[str]]:
         "hosts/many.yaml": ["---\n".join(web), "---\n".join(web[1:]), web[2] + "---\n" + host("web-04", 4), web[2].replace("roles: [web]", "roles: [db]")],
         "hosts/secret.yaml": [host("web-05", 5, spec="  vars: {p: {secretRef: {store: env, key: DB}}}\n"), host("web-05", 5, spec="  templates: {ipxe: t/one.j2}\n")],
         "set.yaml": [SET.replace("COUNT", "2").replace("FIRST", "20"), SET.replace("COUNT", "3").replace("FIRST", "10"), SET.replace("COUNT", "2").replace("192.0.2.FIRST", "255.255.255.255")],
-        "policy.yaml": [POLICY, "# a line\n" + POLICY, POLICY.replace("< 5", "< 50"), "\n" + POLICY.replace("change.count < 500", "change.cuont < 5"), "---\n".join([POLICY.replace("< 5", "< 50")] * 2), POLICY + "  bogus: 1\n"],
+        "policy.yaml": [POLICY, "# a line\n" + POLICY, POLICY.replace("< 5", "< 50"), "\n" + POLICY.replace("change.count < 5", "change.cuont < 5"), "---\n".join([POLICY.replace("< 5", "< 50")] * 2), POLICY + "  bogus: 1\n"],
         "t/one.j2": ["one", "two"],
         ".octofleetignore": ["hosts/two.yaml\n", ""],
     }  # fmt: skip

@@ -8,6 +8,10 @@ from reconciler import gating
 from reconciler.errors import Refused
 from reconciler.gate.closing import subject_of
 from reconciler.store.journal import Begun, Lease, write
+from reconciler.store.records import save_records, save_specs
+from reconciler.types.canonical import digest
+from reconciler.types.resource import Recorded, Rules
+from tests.fleets import host
 from tests.gate.site import Site
 from tests.store.databases import database_url, kind
 
@@ -97,6 +101,28 @@ def test_a_pause_of_a_part_ends_by_itself_or_by_a_person(tmp_path: Path, databas
     site.write("UPDATE pause SET until = 1")
     site.change(1, 2, 3, spec="  packages: [strace]\n")
     site.settle()
+
+
+def test_a_window_by_labels_that_comes_after_a_step_was_taken_keeps_it(tmp_path: Path, database_url: str) -> None:
+    labelled = {"host-1.yaml": host("web-01", 1, metadata="  labels: {site: ams1}\n")}
+    site = Site(tmp_path, database_url, hosts=1, files=labelled)
+    site.settle()
+    site.repo.commit({"host-1.yaml": host("web-01", 1, metadata="  labels: {site: ams1}\n", spec="  packages: [htop]\n")})
+    planned = site.plan()
+    run = site.begin()
+    change = next(change for change in planned.plan.changes if change.address.startswith("memory/config/"))
+    ((seq,),) = site.rows("SELECT step FROM item WHERE run = ? AND address = ?", run, change.address)
+    begun = Begun(lease=Lease(run=run, step=seq, fence=0), source="test", subjects=[subject_of(change, {})])
+    spec = {"labels": {"site": "ams1"}, "times": [{"start": "2001-01-01T00:00", "duration": "1h"}]}
+    window = Recorded(
+        address="fleet/maintenancewindow/-/w", source="test", digest=digest(spec), rules=Rules(tenant=""), group="w", external_id="",
+        observed_digest="", commit="c",
+    )  # fmt: skip
+    with site.store.write(alone=False) as connection:
+        save_specs(connection, [spec])
+        save_records(connection, [window])
+    with site.store.write(alone=False) as connection:
+        assert write(connection, [begun]) == ["gated"]
 
 
 def test_a_gate_that_closes_after_a_step_was_taken_keeps_it(tmp_path: Path, database_url: str) -> None:

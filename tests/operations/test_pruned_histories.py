@@ -21,6 +21,7 @@ from reconciler.store.plans import load_plan, newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.retention import DAY_S, prune
 from reconciler.store.runs import list_runs, load_steps, open_runs
+from tests.desired.test_incremental import POLICY
 from tests.fleets import Chosen
 from tests.planning.histories import Site, close
 from tests.planning.test_equivalence import REQUESTS, STEPS, do, site
@@ -116,6 +117,8 @@ def test_a_year_of_a_fleet_does_prune(tmp_path: Path) -> None:
     """So that the property above is not about nothing."""
     with site() as made:
         made.apply(Request())
+        do(made, "commit", [("policy.yaml", POLICY.replace("< 5", "< 9"))])
+        do(made, "apply", "")
         for round in range(4):
             do(made, "commit", [("fleet.yaml", str(made.history.files["fleet.yaml"]).replace("curl", f"curl{round}"))])
             do(made, "apply", "")
