@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -104,8 +104,15 @@ class Server:
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it at once, as a crash does."""
-        self._end(signal.SIGKILL)
+        """End it at once with all its processes, as a crash of its machine does: whoever serves a connection says nothing any more."""
+        if self._process is not None:
+            pid = self._process.pid
+            self._process.send_signal(signal.SIGSTOP)  # so that it begins no more of them
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
+            self._end(signal.SIGKILL)
 
     def _end(self, by: signal.Signals) -> None:
         if self._process is not None:
