@@ -29,6 +29,7 @@ KINDS: tuple[str, ...] = (
     "MaintenanceWindow",
     "Policy",
     "RoleMapping",
+    "AlertChannel",
 )
 """The kinds that are accepted, in the order in which people meet them."""
 
@@ -39,7 +40,6 @@ PLANNED: Mapping[str, str] = MappingProxyType(
         "Stack": "a Terraform configuration",
         "DscConfiguration": "a PowerShell DSC configuration of Windows machines",
         "IdentityProvider": "a source of users and groups",
-        "AlertChannel": "where alerts go",
         "Report": "a report made on a schedule",
     }
 )

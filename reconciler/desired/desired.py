@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.declared import Declarations
 from reconciler.desired.manifest import Manifest
+from reconciler.desired.merge import is_secret
 from reconciler.desired.reader import locate
 from reconciler.desired.reader_positions import inside
-from reconciler.desired.resolve import Resolver
+from reconciler.desired.resolve import Resolver, ref_of
 from reconciler.stages import count
+from reconciler.types.canonical import digest
 from reconciler.types.host import FleetScope, ResolvedHost, ResolvedTenant
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
 from reconciler.types.rule import RULES, WHOLE, Rule
+from reconciler.types.values import Secret
 
 
 class Hosts(Mapping[str, Manifest]):
@@ -117,10 +121,21 @@ def _rule(manifest: Manifest) -> Rule:
         kind=manifest.kind,
         tenant=manifest.tenant,
         name=manifest.name,
-        spec=manifest.spec,
+        spec=_named(manifest.spec),
         origin=manifest.origin,
         on_delete=manifest.on_delete,
     )
+
+
+def _named(value: Any) -> Any:
+    """The tree with what names a secret as a `Secret`, whose token stands for its name: a rule uses the value that there is when it is used, so that a new
+    one is no change of the rule."""
+    if is_secret(value):
+        ref = ref_of(value)
+        return Secret(ref=ref, token=digest([ref.store, ref.key]))
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    return [_named(item) for item in value] if isinstance(value, list) else value
 
 
 def _tenant(manifest: Manifest) -> ResolvedTenant:

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import msgspec
 
+from reconciler.alert.words import mistakes as wrong_words
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.hostset import TooMany, expand
 from reconciler.desired.layers import Unresolved, chain, follow
@@ -81,6 +82,7 @@ class Findings:
         self._networks()
         self._windows()
         self._access()
+        self._channels()
 
     def _fleets(self, files: Callable[[], bool], *, unknown_fleet: bool) -> None:
         fleets = sorted(self.catalog.of("Fleet"), key=lambda manifest: manifest.origin)
@@ -146,6 +148,23 @@ class Findings:
                         message = f"{identity} is {first} already, and cannot be {person['name']} too"
                         where = f"/spec/people/{number}/identities/{place}"
                         self.add(SHARED, manifest, where, "person-twice", message, "give each identity to one person")
+
+    def _channels(self) -> None:
+        """A channel's templates must be understood, and what it says must fit together."""
+        for channel in self.catalog.of("AlertChannel"):
+            spec = channel.spec
+            if channel.tenant and "tenants" in spec:
+                hint = "leave tenants out, or the tenant of the channel"
+                self.add(SHARED, channel, "/spec/tenants", "alert", f"the channel hears of {channel.tenant} alone already", hint)
+            if "host-silent" in spec.get("on", ()) and "silentAfter" not in spec:
+                self.add(SHARED, channel, "/spec/on", "alert", "nothing says when a host is silent", "add silentAfter")
+            for name, text in spec.get("templates", {}).items():
+                for found in wrong_words(text):
+                    origin = inside(
+                        self._origin(channel, f"/spec/templates/{name}"), self._text(channel.path), text, found.line, found.column
+                    )
+                    hint = "docs/alerts.md lists what a template sees"
+                    self.note(SHARED, Problem(origin=origin, code="alert", message=f"the template {name}: {found.message}", hint=hint))
 
     def policy(self, policy: Manifest) -> None:
         """A policy's expressions must compile, and its examples do as they say; until then it is not known what the policy would be."""

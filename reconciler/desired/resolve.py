@@ -198,7 +198,7 @@ class Resolver:
         return value
 
     def _secret(self, value: Mapping[str, Any], tenant: str) -> Secret:
-        ref = SecretRef(store="", key=value[VAULT_KEY]) if VAULT_KEY in value else SecretRef(**value["secretRef"])
+        ref = ref_of(value)
         self.catalog.asked.add(secret_input(ref, tenant))
         return Secret(ref=ref, token=self.token(ref, tenant))
 
@@ -206,6 +206,11 @@ class Resolver:
 def _same(old: Any, new: Any) -> bool:
     """Missing is not null: a name whose value is null counts as changed."""
     return old is not None and new is not None and canonical(old) == canonical(new)
+
+
+def ref_of(value: Mapping[str, Any]) -> SecretRef:
+    """What a map that stands for a secret (`merge.is_secret`) refers to."""
+    return SecretRef(store="", key=value[VAULT_KEY]) if VAULT_KEY in value else SecretRef(**value["secretRef"])
 
 
 def secret_input(ref: SecretRef, tenant: str) -> str:

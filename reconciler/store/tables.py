@@ -15,6 +15,9 @@ def where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
+OF_MACHINES = "address < 'boot/' OR address >= 'boot0' AND address < 'fleet/' OR address >= 'fleet0'"
+"""Addresses of what is seen by asking a machine, or another system: not of the record and of boot files. `store.conditions` asks in these words."""
+
 source = Table(
     "source",
     metadata,
@@ -73,7 +76,8 @@ about = Table(
     Column("value", String, nullable=False),
 )
 """What is true of the database itself: `store_id`, 32 hexadecimal digits drawn when it was made, tells it from any other. Whoever appends to the audit
-trail locks the row `audit`, whose value means nothing."""
+trail locks the row `audit`, whose value means nothing. `alerts` has the worker that sends alerts, and `alerts_seen` until when it has looked at runs that
+ended."""
 
 observation = Table(
     "observation",
@@ -86,6 +90,7 @@ observation = Table(
     Column("settled", Boolean, nullable=False),
     Index("observation_by_at", "at"),
     Index("observation_open", "address", **where("NOT settled")),
+    Index("observation_of_machines", "at", **where(OF_MACHINES)),
 )
 """The latest observation of each resource. `settled`: it was as recorded. A present one has no specification if `spec` has it."""
 
@@ -127,6 +132,7 @@ run = Table(
     Column("reason", String, nullable=False),
     Column("archive", String, nullable=False, server_default=text("''")),
     Index("run_open", "started_at", **where("ended_at IS NULL")),
+    Index("run_by_end", "ended_at"),
 )
 """The execution of one plan: `running`, `paused`, `cancelling`, `done`, `failed` or `cancelled`. `archive` names the blob that has its log, once it does."""
 
@@ -148,6 +154,7 @@ step = Table(
     Column("note", String, nullable=False, server_default=text("''")),
     Index("step_free", "run", "wave", "driver", "tenant", "due_at", "seq", **where("owner = '' AND state <> 'ended'")),
     Index("step_owned", "owner", "driver", "tenant", **where("owner <> ''")),
+    Index("step_put_off", "run", "seq", **where("state = 'ready' AND note <> ''")),
 )
 """Changes of one tenant that one driver call applies together: `ready`, `started`, `waiting` (for an operation) or `ended`.
 
@@ -353,6 +360,45 @@ audit = Table(
 )
 """Who said and did what, numbered from 1. Triggers refuse UPDATE and DELETE; `hash` is over everything else of the row, `previous` the hash of the row
 before: see `types.audit`."""
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("text", String, nullable=False),
+    Column("next", String, nullable=False),
+    Column("since", Float, nullable=False),
+)
+"""What is so now that somebody may want to be told of."""
+
+alert_line = Table(
+    "alert_line",
+    metadata,
+    Column("line", String, primary_key=True),
+    Column("sent", LargeBinary, nullable=False),
+    Column("unsaid", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", Float, nullable=False),
+    Column("error", String, nullable=False),
+)
+"""How things stand with each receiver: the address of its channel, `#`, and its number there. See `alert.line.Line`."""
+
+alert_entry = Table(
+    "alert_entry",
+    metadata,
+    Column("line", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("tried", Boolean, nullable=False),
+    Column("told_at", Float),
+    Column("over_at", Float),
+)
+"""What a receiver was told, or is to be told: see `alert.line.Entry`. `body` is the condition, as it may be over already."""
 
 hold = Table(
     "hold",

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import program
 
 CHAPTERS = (
-    "is valid: 51 manifests, 21 hosts",
-    "110 done of 110 changes",
+    "is valid: 53 manifests, 21 hosts",
+    "112 done of 112 changes",
     "nothing to do: the fleet is as the commit wants it",
     "profiles/linux.yaml:",
     "2 drift",
