@@ -42,6 +42,9 @@ EVENTS: Mapping[str, tuple[str, str]] = {
         "The audit trail does not go on from the head that is kept outside: it was tampered with, or a backup restored.",
     ),
     "audit-head-failed": ("warning", "The head of the audit trail could not be kept outside; it is tried again later."),
+    "alert-sent": ("info", "A receiver of an AlertChannel took a message; how much of it opened, was still so, and was over."),
+    "alert-failed": ("warning", "A receiver of an AlertChannel did not take a message; it is sent again later."),
+    "alerts-failed": ("warning", "Alerts could not be looked after; it goes on. Once, and then once a minute."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

@@ -1,6 +1,6 @@
 """A process that goes on by itself: works on runs, and follows repositories if it serves. Stops in order when it is told to.
 
-Its parts are threads: the worker's steps and heartbeat, the loop, and what has the worker take up work: itself, or with PostgreSQL the queue.
+Its parts are threads: the worker's steps and heartbeat, the loop, the alerts, and what has the worker take up work: itself, or with PostgreSQL the queue.
 """
 
 import time
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
+from reconciler.alerting import Alerts
 from reconciler.apply.watched import Reach
 from reconciler.apply.worker import Worker
 from reconciler.applying import worker
@@ -41,6 +42,8 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
         threads = [Thread(target=_told(work, one), name="work", daemon=True)]
         if loop is not None:
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
+            alerts = Alerts(installation=installation, worker=one.id)
+            threads.append(Thread(target=alerts.run, args=(stop,), name="alerts", daemon=True))
         for thread in threads:
             thread.start()
         try:

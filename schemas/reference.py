@@ -115,7 +115,7 @@ def rows(node: Schema, path: str, stop: str = "machineSettings") -> Iterator[Row
         if "secretRef" in whole.get("properties", {}):
             continue
         yield from rows(child, here, stop)
-        if _whole(items).get("type") == "object":
+        if _whole(items).get("type") == "object" and "secretRef" not in _whole(items).get("properties", {}):
             yield from rows(items, f"{here}[]", stop)
 
 
@@ -126,6 +126,8 @@ def _type(node: Schema) -> str:
     if "const" in whole or "enum" in whole:
         return " or ".join(f"`{value}`" for value in whole.get("enum", [whole.get("const")]))
     if "secretRef" in whole.get("properties", {}):
+        if whole.get("type") == "object":
+            return "[secret](machine-settings.md#secrets)"
         return f"{'text' if 'type' in whole else 'any value'} or [secret](machine-settings.md#secrets)"
     if "anyOf" in whole:
         return " or ".join(_type(one) for one in whole["anyOf"])

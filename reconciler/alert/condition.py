@@ -22,7 +22,7 @@ class Event(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """Something that is so, since a time in seconds since the epoch. `source` is the Fleet; `tenant` is empty for what is across tenants; `subject` names
-    what it is about, `text` says it in words, `next` what to do."""
+    what it is about, `text` says it in words, `next` what to do. `about` is the run that ended so, where it stays so until another one ends otherwise."""
 
     event: Event
     source: str
@@ -31,6 +31,7 @@ class Condition:
     text: str
     next: str
     since: float
+    about: str = ""
 
     @property
     def topic(self) -> str:

@@ -133,7 +133,18 @@ def opens(window: Window, now: float) -> Closed | None:
         return None
     begins = _next(window, now)
     rest = ", and no time of it is left" if begins >= now + FAR_S else ""
-    return _closed(window, f"the maintenance window {window.name} is closed{rest}", begins)
+    return _closed(window, f"{shut(window)}{rest}", begins)
+
+
+def shut(window: Window) -> str:
+    """How the reason begins why something waits for a window."""
+    return f"the maintenance window {window.name} is closed"
+
+
+def went_by(window: Window, since: float, now: float) -> float | None:
+    """When the first of its spans ended that began after a time and is over; None if there was none."""
+    firsts = (next((span for span in _spans(time, since) if span[0] >= since), None) for time in window.times)
+    return min((end for _, end in filter(None, firsts) if end <= now), default=None)
 
 
 def _closed(window: Window, reason: str, until: float) -> Closed:

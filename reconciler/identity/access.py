@@ -260,11 +260,12 @@ class Access:
 
     def granters(self, source: str, tenant: str) -> list[str]:
         """Who may change who may do what in a tenant, or with an empty one across them; by name."""
-        action = Action.GRANT if tenant else Action.GRANT_ACROSS
-        found = {
-            item.subject for item in self.bindings(source) if NEEDS[action].role in HAS[item.role] and item.covers(Resource(tenant=tenant))
-        }
-        return sorted(found)
+        return self.able(source, tenant, Action.GRANT if tenant else Action.GRANT_ACROSS)
+
+    def able(self, source: str, tenant: str, action: Action) -> list[str]:
+        """Who is bound to what it takes for an action in all of a tenant, or with an empty one across them; by name."""
+        role = NEEDS[action].role
+        return sorted({item.subject for item in self.bindings(source) if role in HAS[item.role] and item.covers(Resource(tenant=tenant))})
 
     def is_same_person(self, source: str, one: str, other: str) -> bool:
         """Whether two identities (`github:ada`, `email:ada@example.net`) are known to be of one person: so nobody approves what he wrote himself."""

@@ -12,7 +12,7 @@ from reconciler.store.engine import Connection, upsert
 from reconciler.store.records import in_force, locations
 from reconciler.types.canonical import pack, unpack
 
-ALERT = ("key", "event", "source", "tenant", "subject", "text", "next", "since")
+ALERT = ("key", "event", "source", "tenant", "subject", "text", "next", "since", "about")
 LINE = ("line", "sent", "unsaid", "failures", "retry_at", "error")
 ENTRY = ("line", "key", "body", "at", "tried", "told_at", "over_at")
 FREE = "(value IN ('', ?) OR NOT EXISTS (SELECT 1 FROM worker WHERE worker.id = about.value))"
@@ -38,16 +38,16 @@ def channels_in_force(connection: Connection) -> list[Channel]:
 
 def load_conditions(connection: Connection) -> dict[str, Condition]:
     """What was so when it was last looked, by key."""
-    rows = connection.rows("SELECT key, event, source, tenant, subject, text, next, since FROM alert ORDER BY key")
+    rows = connection.rows("SELECT key, event, source, tenant, subject, text, next, since, about FROM alert ORDER BY key")
     return {key: _condition(*row) for key, *row in rows}
 
 
-def _condition(event: str, source: str, tenant: str, subject: str, text: str, then: str, since: float) -> Condition:
-    return Condition(event=Event(event), source=source, tenant=tenant, subject=subject, text=text, next=then, since=since)
+def _condition(event: str, source: str, tenant: str, subject: str, text: str, then: str, since: float, about: str) -> Condition:
+    return Condition(event=Event(event), source=source, tenant=tenant, subject=subject, text=text, next=then, since=since, about=about)
 
 
-def _row(item: Condition) -> tuple[str, str, str, str, str, str, float]:
-    return item.event.value, item.source, item.tenant, item.subject, item.text, item.next, item.since
+def _row(item: Condition) -> tuple[str, str, str, str, str, str, float, str]:
+    return item.event.value, item.source, item.tenant, item.subject, item.text, item.next, item.since, item.about
 
 
 def save_conditions(connection: Connection, before: Mapping[str, Condition], now: Mapping[str, Condition]) -> None:

@@ -16,7 +16,7 @@ def where(condition: str) -> dict[str, Any]:
 
 
 OF_MACHINES = "address < 'boot/' OR address >= 'boot0' AND address < 'fleet/' OR address >= 'fleet0'"
-"""Addresses of what is seen by asking a machine, or another system: not of the record and of boot files. `store.conditions` asks in these words."""
+"""Addresses of what is seen by asking a machine, or another system: not of the record and of boot files. `store.conditions` asks in the same words."""
 
 source = Table(
     "source",
@@ -132,7 +132,7 @@ run = Table(
     Column("reason", String, nullable=False),
     Column("archive", String, nullable=False, server_default=text("''")),
     Index("run_open", "started_at", **where("ended_at IS NULL")),
-    Index("run_by_end", "ended_at"),
+    Index("run_by_end", "ended_at", **where("ended_at IS NOT NULL")),
 )
 """The execution of one plan: `running`, `paused`, `cancelling`, `done`, `failed` or `cancelled`. `archive` names the blob that has its log, once it does."""
 
@@ -372,6 +372,7 @@ alert = Table(
     Column("text", String, nullable=False),
     Column("next", String, nullable=False),
     Column("since", Float, nullable=False),
+    Column("about", String, nullable=False),
 )
 """What is so now that somebody may want to be told of."""
 

@@ -83,7 +83,13 @@ def test_addresses_and_names_are_reserved_ones() -> None:
 
 
 def test_the_secret_is_named_in_one_role_and_in_nothing_that_a_boot_file_uses() -> None:
-    paths = [path for _, document in MANIFESTS if document["kind"] not in ("Policy", "AlertChannel") for path in used(document) if path.endswith(".secretRef")]
+    paths = [
+        path
+        for _, document in MANIFESTS
+        if document["kind"] not in ("Policy", "AlertChannel")
+        for path in used(document)
+        if path.endswith(".secretRef")
+    ]
     assert paths == ["spec.vars.web_app_token.secretRef"]
     [secret] = [role["spec"]["vars"]["web_app_token"] for role in of("Role") if "vars" in role["spec"]]
     assert secret == {"secretRef": {"store": "shop-secrets", "key": "app_token"}}

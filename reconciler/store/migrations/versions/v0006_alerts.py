@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("text", sa.String(), nullable=False),
         sa.Column("next", sa.String(), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("about", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_table(
@@ -46,7 +47,8 @@ def upgrade() -> None:
         sa.Column("over_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("line", "key"),
     )
-    op.create_index("run_by_end", "run", ["ended_at"])
+    ended = sa.text("ended_at IS NOT NULL")
+    op.create_index("run_by_end", "run", ["ended_at"], sqlite_where=ended, postgresql_where=ended)
     noted = sa.text("state = 'ready' AND note <> ''")
     op.create_index("step_put_off", "step", ["run", "seq"], sqlite_where=noted, postgresql_where=noted)
     machines = sa.text("address < 'boot/' OR address >= 'boot0' AND address < 'fleet/' OR address >= 'fleet0'")
