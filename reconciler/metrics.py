@@ -71,6 +71,9 @@ class _Counted:
         self._away = counter("octofleet_database_losses_total", "How often the database stopped answering.")
         self._retries = counter("octofleet_driver_retries_total", "Calls of drivers that were tried again in place.")
         self._opened = counter("octofleet_breaker_opened_total", "How often a provider was left alone from then on.")
+        self._alerts = counter(
+            "octofleet_alert_messages_total", "Messages to receivers of AlertChannels, by whether they arrived.", "result"
+        )
         text = "From the first begin of a step until its end, waits included, in seconds."
         self._steps = Histogram("octofleet_step_seconds", text, ["driver"], buckets=STEP_BUCKETS_S, registry=registry)
         text = "How long it took to make entries of the journal durable, in seconds."
@@ -92,6 +95,8 @@ class _Counted:
                 self._entries.observe(fields["entries"])
             case "run-ended":
                 self._runs.labels(state=fields["state"]).inc()
+            case "alert-sent" | "alert-failed":
+                self._alerts.labels(result=name.removeprefix("alert-")).inc()
             case "lease-lost":
                 self._lost.inc()
             case "takeover":

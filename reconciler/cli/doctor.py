@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from reconciler.alert.channel import Channel
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
@@ -22,8 +23,11 @@ from reconciler.cli.options import common
 from reconciler.errors import OctofleetError
 from reconciler.files import private_directory, remove_file, replace_file
 from reconciler.report.text import printable
+from reconciler.sending import check, place_of
 from reconciler.settings import Followed
+from reconciler.store.alerts import channels_in_force, failing
 from reconciler.store.audit import head_at, newest, verify
+from reconciler.types.values import SecretRef
 from reconciler.wiring import Installation
 from reconciler.witness import checked, keepers
 
@@ -69,6 +73,8 @@ def _findings(installation: Installation) -> Iterator[Finding]:
         if path := getattr(installation.settings.ansible, name):
             yield tried(f"ansible.{name}", lambda path=path: _readable(Path(path)))  # type: ignore[misc]
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
+    if opened.status == OK:
+        yield from _channels(installation)
 
 
 def _audit(installation: Installation) -> Iterator[Finding]:
@@ -143,6 +149,28 @@ def _reached(installation: Installation, rules: Followed) -> str:
     commit = repository.commit(rules.branch or None)
     repository.entries(commit.tree)
     return f"{repository.location} at {commit.id[:12]}" + (f" of {rules.branch}" if rules.branch else "")
+
+
+def _channels(installation: Installation) -> Iterator[Finding]:
+    """Every receiver of every AlertChannel in force: whether its URL can be read and is understood, and whether it took the last message. Nothing is
+    sent."""
+    with installation.store.read() as connection:
+        channels, dead = channels_in_force(connection), failing(connection)
+    for channel in channels:
+        for number, ref in enumerate(channel.to):
+            name = f"alerts {channel.name} {number + 1}"
+
+            def look(
+                channel: Channel = channel, ref: SecretRef = ref, last: str = f"{channel.address}#{number}", name: str = name
+            ) -> str | Finding:
+                url = installation.secrets.value(ref, channel.tenant).reveal()
+                check(url)
+                if last in dead:
+                    hint = f"octofleet alerts test {channel.name} tries it now"
+                    return Finding(name, FAILED, f"not told {dead[last][0]} times in a row: {dead[last][1]}", hint)
+                return place_of(url)
+
+            yield tried(name, look)
 
 
 def _readable(path: Path) -> str:

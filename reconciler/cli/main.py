@@ -42,6 +42,7 @@ COMMANDS = {
     "serve": ("serve", "Follow repositories: plan, apply, heal, until told to stop."),
     "worker": ("serve", "Work on runs that others begin, until told to stop."),
     "reconcile": ("serve", "Have the server look at repositories now."),
+    "alerts": ("alerts", "What people are told of; `test` tells them something."),
     "audit": ("audit", "Who said and did what, and whether that was tampered with."),
     "prune": ("prune", "Let go of old runs, plans and logs."),
     "backup": ("backup", "Write everything that is known into one file."),

@@ -28,6 +28,7 @@ ACTIONS: Mapping[str, Action] = {
     "rollback": Action.ROLLBACK,
     "gates": Action.VIEW,
     "override": Action.OVERRIDE_WINDOW,
+    "alerts": Action.TEST_ALERTS,
     "audit": Action.VIEW,
     "access": Action.VIEW,
     "explain": Action.VIEW,

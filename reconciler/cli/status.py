@@ -12,6 +12,7 @@ from reconciler.cli.options import common, show
 from reconciler.cli.standing import document, other_lines, repository_lines, run_lines, source_lines
 from reconciler.report.text import Line, printable
 from reconciler.report.view import counted, duration
+from reconciler.store.alerts import failing
 from reconciler.store.followed import APPROVAL, BEHIND, FAILING, REFUSED, REPORTED, followed
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
@@ -43,6 +44,7 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         running = open_runs(connection)
         repositories = [repository_why(connection, found) for found in followed(connection)]
         nobody = unserved(connection, living)
+        dead = failing(connection)
         now = connection.now()
         drivers = lambda: installation.drivers  # noqa: E731 - made only if a run is open
         found = whys(connection, settings=installation.settings.apply, living=living, drivers=drivers) if why else None
@@ -52,6 +54,7 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         said = _document(known, differing, waiting, running, stopped, found) | {
             "repositories": [_followed(one) for one in repositories],
             "served": nobody is None,
+            "alertsFailing": {line: why for line, (_, why) in dead.items()},
         }
         click.echo(json.dumps(said, indent=2))
         return code
@@ -63,6 +66,10 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         show(line for run in found.runs for line in run_lines(run, found.now))
         show(other_lines(found))
     show(repository_lines(repositories, nobody))
+    show(
+        Line(f"alerts: {line} was not told {counted(n, 'time')} in a row: {error} (octofleet doctor checks it)", "bad")
+        for line, (n, error) in dead.items()
+    )
     if not known and not running and not repositories:
         click.echo("nothing has been applied yet; octofleet plan --repo DIR shows what would be")
     return code

@@ -47,6 +47,7 @@ class Action(StrEnum):
     CANCEL = "cancel"
     PROMOTE = "promote"
     ROLLBACK = "rollback"
+    TEST_ALERTS = "test-alerts"
     ADOPT = "adopt"
     LOCK = "lock"
     UNLOCK = "unlock"
@@ -87,6 +88,7 @@ NEEDS: Mapping[Action, Need] = {
     Action.CANCEL: Need(role=Role.OPERATOR, means="End a run."),
     Action.PROMOTE: Need(role=Role.OPERATOR, means="Let a rollout go on to its next phase."),
     Action.ROLLBACK: Need(role=Role.OPERATOR, means="Propose a run's base commit as a branch."),
+    Action.TEST_ALERTS: Need(role=Role.OPERATOR, means="Send a test message to an AlertChannel."),
     Action.ADOPT: Need(role=Role.OPERATOR, means="Record what is in the world already."),
     Action.LOCK: Need(role=Role.OPERATOR, means="Keep others from changing a resource."),
     Action.UNLOCK: Need(role=Role.OPERATOR, means="End such a lock."),

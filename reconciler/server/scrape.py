@@ -55,6 +55,9 @@ def families(found: Standing) -> Iterator[GaugeMetricFamily]:
     yield _gauge("octofleet_source_applied_timestamp_seconds", text, ("source",), _by(found.applied_at))
     text = "Recorded resources that were last seen otherwise than recorded."
     yield _gauge("octofleet_resources_unsettled", text, ("source",), _by(found.unsettled))
+    yield _gauge("octofleet_alerts_open", "Alerts that are open, by event.", ("event",), _by(found.alerts))
+    text = "Receivers of AlertChannels that could not be told the last time."
+    yield _gauge("octofleet_alert_receivers_failing", text, (), {(): found.alerts_failing})
 
 
 def _by(numbers: Mapping[str, float]) -> Rows:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.alert.condition import Event
+from reconciler.store.alerts import failing
 from reconciler.store.engine import Connection
 from reconciler.store.leases import current
 
@@ -27,7 +29,8 @@ UNSETTLED = (
 class Standing:
     """`runs` and `steps`: open runs, and the steps of these, by state. `due`: steps that a worker could take now, and for how many seconds the longest of
     them has been due, or its run open if that is shorter. `workers`: those that live. `backing_off`: resources that are left alone for a while. By
-    source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded."""
+    source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded. `alerts`: how many are open, by event;
+    `alerts_failing`: receivers that could not be told the last time."""
 
     runs: Mapping[str, int]
     steps: Mapping[str, int]
@@ -37,6 +40,8 @@ class Standing:
     backing_off: int
     applied_at: Mapping[str, float]
     unsettled: Mapping[str, int]
+    alerts: Mapping[str, int]
+    alerts_failing: int
 
 
 def standing(connection: Connection) -> Standing:
@@ -63,6 +68,8 @@ def standing(connection: Connection) -> Standing:
         backing_off=connection.scalar("SELECT count(*) FROM backoff WHERE until > ?", (now,)),
         applied_at=applied_at,
         unsettled=dict.fromkeys(applied_at, 0) | dict(connection.rows(UNSETTLED)),
+        alerts=_each(tuple(Event), dict(connection.rows("SELECT event, count(*) FROM alert GROUP BY event"))),
+        alerts_failing=len(failing(connection)),
     )
 
 
