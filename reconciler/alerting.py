@@ -213,9 +213,11 @@ def _text(sandbox: Sandbox, channel: Channel, message: Message, *, incident: str
     values = words.variables(message, channel.name)
     shown = (*message.opened, *message.still)
     kinds = {TYPES.get(item.event, "warning") for item in shown}
+    title = words.plain(_rendered(sandbox, channel.title, words.TITLE, "title", values)) or values["summary"]
+    body = _rendered(sandbox, channel.body, words.BODY, "body", values)[: words.MOST_BODY]
     return Text(
-        title=words.plain(_rendered(sandbox, channel.title, words.TITLE, "title", values)),
-        body=_rendered(sandbox, channel.body, words.BODY, "body", values),
+        title=title,
+        body=body if body.strip() else title,
         type="failure" if "failure" in kinds else "warning" if kinds else "success",
         incident=incident,
         ends=ends,

@@ -33,6 +33,8 @@ OWN = frozenset({"template", "pgp", "pgppub", "pgpprv", "wkd", "inline", "dedup"
 KEPT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
 """Variables of the environment that the process gets, besides those about proxies."""
 INCIDENTS = frozenset({"pagerduty"})
+MOST_OF_INCIDENT = 1024
+"""How long the summary of an incident may be at PagerDuty; apprise does not cut it."""
 TITLE_IN_BODY = frozenset({"workflow", "workflows"})
 """Where apprise writes a title as markup."""
 _PROGRAM = "import json, sys; sys.path[:0] = json.loads(sys.argv[1]); from reconciler.sending import main; main()"
@@ -139,6 +141,8 @@ def _sent(apprise: Any, url: str, texts: Sequence[Mapping[str, Any]]) -> dict[st
         title, body = text["title"], text["body"]
         if scheme_of(url) in TITLE_IN_BODY:
             title, body = "", f"{title}\n\n{body}"
+        if text["incident"]:
+            title, body = "", f"{title}\n{body}"[:MOST_OF_INCIDENT]
         if text["incident"]:
             receiver.dedup, receiver.action = text["incident"], "resolve" if text["ends"] else "trigger"
         try:

@@ -21,7 +21,7 @@ BODY = """\
 {% endfor %}{% if more.over %}and {{ more.over }} more that are over
 {% endif %}{% if unsaid %}{{ unsaid }} more came and went before they could be told
 {% endif %}"""
-MOST, MOST_TEXT = 20, 500
+MOST, MOST_TEXT, MOST_BODY = 20, 500, 8000
 LISTS = ("opened", "still", "over")
 NAMES = frozenset({"channel", "summary", "more", "unsaid", *LISTS})
 FIELDS = frozenset({"event", "source", "tenant", "subject", "text", "next", "since"})

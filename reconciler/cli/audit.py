@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from reconciler.cli.options import common
+from reconciler.cli.options import Listing, common
 from reconciler.cli.runs import stamp
 from reconciler.errors import OctofleetError
 from reconciler.files import new_file
@@ -24,15 +24,6 @@ from reconciler.wiring import Installation
 from reconciler.witness import FileKeeper, GitKeeper, Keeper, keep, parsed
 
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
-
-
-class Listing(click.Group):
-    """A group whose first command is meant where none is named."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does."""
-        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names or not args[0].startswith("-"))
-        return super().parse_args(ctx, args if named else ["list", *args])
 
 
 @click.group(cls=Listing)

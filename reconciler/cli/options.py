@@ -55,6 +55,15 @@ def common(command: Command) -> Command:
     return wrapped
 
 
+class Listing(click.Group):
+    """A group whose first command is meant where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names or not args[0].startswith("-"))
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]
     """`90s`, `30m`, `4h`, `7d`, as seconds."""
 
