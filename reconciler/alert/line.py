@@ -16,8 +16,8 @@ FAILED_S, FAILED_MOST_S = 5.0, 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One condition to one receiver: `at` when it was first to be told, `tried` whether that may have been, `told_at` when it last was for certain,
-    `over_at` when it ended, as far as these have happened."""
+    """One condition to one receiver: `at` when it was first to be told, `tried` whether that may have been, `told_at` when it last was for certain and
+    nothing since then says otherwise, `over_at` when it ended, as far as these have happened."""
 
     condition: Condition
     at: float
@@ -104,9 +104,10 @@ def due(line: Line, channel: Channel, now: float) -> Message | None:
 
 
 def trying(line: Line, message: Message) -> Line:
-    """The line before a message is sent: from now on its conditions may have been told."""
+    """The line before a message is sent: from now on its conditions may have been told. One whose end may have been is to be told again if it comes back."""
     entries = dict(line.entries)
     entries |= {item.key: replace(entries[item.key], tried=True) for item in message.opened}
+    entries |= {item.key: replace(entries[item.key], told_at=None) for item in message.over}
     return replace(line, entries=entries)
 
 

@@ -87,6 +87,7 @@ def mistakes(template: str) -> list[Mistake]:
         return [mistake("", error.lineno, error.message or "it cannot be parsed")]
     names = list(tree.find_all(nodes.Name))
     known = NAMES | {name.name for name in names if name.ctx != "load"} | environment.globals.keys()
+    known |= {"loop"} if tree.find(nodes.For) else set()
     fields: dict[str, frozenset[str]] = {"more": frozenset(LISTS)}
     for loop in tree.find_all(nodes.For):
         if isinstance(loop.target, nodes.Name) and isinstance(loop.iter, nodes.Name) and loop.iter.name in LISTS:
