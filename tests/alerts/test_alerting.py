@@ -285,7 +285,7 @@ def test_a_host_that_cannot_be_seen_is_silent_after_the_time_of_the_channel(
     on = "  on: [host-silent]\n  silentAfter: 1h\n"
     server = served(tmp_path, database_url, told, monkeypatch, c=channel("c", on), late=channel("late", on.replace("1h", "9d"), keys="two"))
     site = server.site
-    site.world.fail("memory/*/shop/web-01", Fault.UNKNOWN)
+    site.world.fail("memory/*/shop/web-01*", Fault.UNKNOWN)
     look(site)
     server.rounds()
     assert [item.subject for item in server.open().values()] == ["host/shop/web-01"] and told.sent == [], "not for an hour yet"
@@ -299,7 +299,7 @@ def test_a_host_that_cannot_be_seen_is_silent_after_the_time_of_the_channel(
     look(site)
     server.rounds()
     assert told.bodies()[1] == "over: host silent: host/shop/web-01\n"
-    site.write("UPDATE observation SET at = at - 7200 WHERE address LIKE 'memory/%/shop/web-02'")
+    site.write("UPDATE observation SET at = at - 7200 WHERE address LIKE 'memory/%/shop/web-02%'")
     server.rounds()
     assert "host silent: host/shop/web-02: it was not looked at" in told.bodies()[2]
 
