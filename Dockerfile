@@ -11,7 +11,7 @@ COPY renderers renderers
 COPY schemas schemas
 COPY example-repo example-repo
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && /opt/octofleet/bin/pip install --no-cache-dir --constraint constraints.txt "$(echo /wheels/octofleet-*.whl)[ansible,vault,otel,postgresql,s3]"
+    && /opt/octofleet/bin/pip install --no-cache-dir --constraint constraints.txt "$(echo /wheels/octofleet-*.whl)[alerts,ansible,vault,otel,postgresql,s3]"
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \

@@ -23,7 +23,7 @@ $(VENV)/.product: pyproject.toml constraints.txt
 	@echo "==> installing Octofleet into $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit("Octofleet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ansible,vault,otel,postgresql,s3]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[alerts,ansible,vault,otel,postgresql,s3]'
 	@touch $@
 
 # And what checks and tests need.

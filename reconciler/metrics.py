@@ -74,6 +74,8 @@ class _Counted:
         self._alerts = counter(
             "octofleet_alert_messages_total", "Messages to receivers of AlertChannels, by whether they arrived.", "result"
         )
+        for result in ("sent", "failed"):
+            self._alerts.labels(result=result)
         text = "From the first begin of a step until its end, waits included, in seconds."
         self._steps = Histogram("octofleet_step_seconds", text, ["driver"], buckets=STEP_BUCKETS_S, registry=registry)
         text = "How long it took to make entries of the journal durable, in seconds."

@@ -299,7 +299,7 @@ def test_a_host_that_cannot_be_seen_is_silent_after_the_time_of_the_channel(
     look(site)
     server.rounds()
     assert told.bodies()[1] == "over: host silent: host/shop/web-01\n"
-    site.write("UPDATE observation SET at = at - 7200 WHERE address LIKE 'memory/%/shop/web-02%'")
+    site.write("UPDATE observation SET at = at - 7200 WHERE address LIKE ?", "memory/%/shop/web-02%")
     server.rounds()
     assert "host silent: host/shop/web-02: it was not looked at" in told.bodies()[2]
 

@@ -112,7 +112,7 @@ def test_every_metric_is_explained_and_told_once(scraped: str) -> None:
 
 def test_no_label_grows_with_the_work(scraped: str) -> None:
     labels = {name for (_, labels) in samples(scraped) for name, _ in labels}
-    known = {"driver", "result", "action", "status", "state", "stage", "provider", "source", "version", "le"}
+    known = {"driver", "result", "action", "status", "state", "stage", "provider", "source", "version", "event", "le"}
     assert labels - known <= {"implementation", "major", "minor", "patchlevel"}
     assert "memory/config" not in scraped and "run-1" not in scraped
 
