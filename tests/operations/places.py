@@ -88,6 +88,10 @@ def add_rules(connection: Connection) -> None:
     )
     add(connection, "approval", id="a", plan="p", expires_at=NOW, run="", yes=True, **word)
     add(connection, "kept_window", run="r", address="w", source="f", body=b"{}")
+    alert = {"event": "run-failed", "source": "f", "tenant": "", "subject": "fleet f", "text": "t", "next": "n", "since": NOW, "about": "r"}
+    add(connection, "alert", key="k", **alert)
+    add(connection, "alert_line", line="l#0", sent=b"{}", unsaid=1, failures=2, retry_at=NOW, error="e")
+    add(connection, "alert_entry", line="l#0", key="k", body=b"{}", at=NOW, tried=True, told_at=None, over_at=NOW)
     add(connection, "approved", approval="a", change="c")
     add(connection, "pause", id="p", source="", scope="*", until=NOW, ended_at=None, **word)
     add(connection, "override", id="o", source="f", window="w", until=NOW, ended_at=None, **word)
