@@ -60,6 +60,10 @@ def _lines(view: View) -> Iterator[str]:
         said = "Refused by" if verdict.refuses else "Warning of"
         yield f"> **{said} the guard {code(verdict.guard)}**: {code(verdict.message)}. Next: {code(verdict.hint)}"
         yield ""
+    if view.approvals:
+        yield "### Waits for approval"
+        yield from (f"- {code(item.message)}" for item in view.approvals)
+        yield ""
     yield from _table(view)
     for fold in view.folds:
         yield from _fold(view, fold)

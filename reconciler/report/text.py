@@ -35,6 +35,7 @@ def plan_lines(view: View) -> Iterator[Line]:
         yield from _fold(view, fold)
     yield from _deferred(view)
     yield from _phases(view)
+    yield from _approvals(view)
     yield Line("")
     yield from summary_lines(view)
 
@@ -56,6 +57,14 @@ def _phases(view: View) -> Iterator[Line]:
             waits += ["when a person promotes it"] if phase.promote else []
             what = "looks at" if phase.check else ""
             yield Line(f"  {number}. {phase.title}{', ' if waits else ''}{', '.join(waits)}: {what}{' ' if what else ''}{names}{rest}")
+
+
+def _approvals(view: View) -> Iterator[Line]:
+    """Who has to say yes before it is applied."""
+    if view.approvals:
+        yield Line("")
+        yield Line("WAITS FOR APPROVAL", "warn")
+        yield from (Line(f"  {printable(item.message)}", "warn") for item in view.approvals)
 
 
 def _header(view: View) -> Iterator[Line]:
@@ -178,5 +187,5 @@ def summary_lines(view: View) -> Iterator[Line]:
     causes = ", ".join(f"{number} {cause}" for cause, number in view.by_cause.items())
     yield Line(f"{actions}" + (f"; because of: {causes}" if causes else ""), "title")
     yield Line(f"{len(view.hosts)} of {plan.hosts} hosts change; {counted(len(plan.deferred), 'resource')} put off", "plain")
-    style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete else "warn"
+    style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete and not view.approvals else "warn"
     yield Line(f"Verdict: {view.verdict}.", style)

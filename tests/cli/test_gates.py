@@ -78,6 +78,9 @@ def test_a_word_for_a_plan(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.repo.commit({"host-3.yaml": None})
     plan = site("plan", "--json", *site.where).json["id"]
+    planned = site("plan", *site.where)
+    assert planned.code == 3 and "Verdict: can be applied once it is approved." in planned.out
+    assert f"octofleet apply {plan[:12]} --approve" in planned.out, "the word of who asks is all that is missing"
     refused = site("apply", plan)
     assert refused.code == 3 and "must approve" in refused.err and f"octofleet approve {plan[:12]} --reason WHY" in refused.err
     assert "rejected by local:" in site("reject", plan, "--reason", "not today").out
@@ -86,6 +89,25 @@ def test_a_word_for_a_plan(tmp_path: Path) -> None:
     assert site("apply", plan).code == 0
     actions = site("audit", "list").out
     assert "approve" in actions and "reject" in actions
+
+
+def test_a_plan_says_whose_word_it_waits_for(tmp_path: Path) -> None:
+    rules = "spec:\n  approvals:\n    - {name: the web team, scopes: [host/shop/web-01], people: ['local:cleo']}\n"
+    site = Site(tmp_path, fleet=f"apiVersion: octofleet/v1\nkind: Fleet\nmetadata: {{name: test}}\n{rules}")
+    site.change(1)
+    planned = site("plan", *site.where)
+    assert planned.code == 3 and "WAITS FOR APPROVAL" in planned.out and "the web team: local:cleo must approve" in planned.out
+    assert "Next: have those who are named look at the plan" in planned.out and "--approve" not in planned.out
+    document = site("plan", "--json", *site.where).json
+    assert [(one["rule"], one["people"]) for one in document["approvals"]] == [("the web team", ["local:cleo"])]
+    refused = site("apply", "--approve", *site.where)
+    assert refused.code == 3 and "waits for approval: the web team" in refused.err and "--approve" not in refused.err
+
+
+def test_what_has_not_drifted_is_no_word_about_the_commit(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.change(1)
+    assert "Verdict: nothing has drifted." in site("drift").out
 
 
 def test_a_pause_of_a_tenant(tmp_path: Path) -> None:
