@@ -85,6 +85,7 @@ PLAN_AGAIN = "octofleet plan shows what is left, octofleet apply does it"
 DEFERRED_NEXT = {
     "desired-unknown": "octofleet validate names what is wrong in the repository",
     "deletes-stopped": "octofleet validate names what is wrong in the repository",
+    "access-lockout": "name a super-admin in a RoleMapping without tenant; octofleet validate names the line",
     "input-unknown": "make the secret readable; octofleet doctor checks the stores",
     "secret-in-file": "give the boot file a hash instead of the secret",
     "dependency-deferred": "see to the resource that it needs",

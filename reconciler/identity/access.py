@@ -191,6 +191,12 @@ class RoleMapping:
     people: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
+def has_ruler(spec: Spec) -> bool:
+    """Whether the specification of a RoleMapping without tenant makes anybody super-admin who is no group, whose members nobody here knows."""
+    bindings = spec.get("bindings", ())
+    return any(item["role"] == Role.SUPER_ADMIN and not who.startswith("group:") for item in bindings for who in item["subjects"])
+
+
 def role_mapping(name: str, tenant: str, spec: Spec) -> RoleMapping:
     """The RoleMapping that a manifest of this specification is."""
     bindings = tuple(
