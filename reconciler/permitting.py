@@ -90,7 +90,8 @@ def _hint(access: Access, identity: Identity, action: Action, resource: Resource
     who = (
         f"ask {', '.join(granters[:5])} for the role {NEEDS[action].role}" if granters else "ask someone on the machine of the installation"
     )
-    return who + ("; in an emergency --break-glass REASON goes on all the same, and is told" if identity.here else "")
+    breakable = identity.here and action not in (Action.APPROVE, Action.REJECT)
+    return who + ("; in an emergency --break-glass REASON goes on all the same, and is recorded" if breakable else "")
 
 
 def to_apply(plan: Plan, *, approve: bool) -> Iterator[Asked]:

@@ -375,7 +375,7 @@ class _Asked:
         return None
 
     def _resume(self, run: JournalRun) -> str:
-        return f"octofleet apply --resume {run.id} goes on" if not self._living else "wait; another worker takes it up"
+        return f"octofleet resume {run.id} goes on" if not self._living else "wait; another worker takes it up"
 
 
 def _phase_of(lane: LaneRow, phases: Iterable[PhaseRow]) -> PhaseRow | None:

@@ -14,6 +14,7 @@ from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
+from reconciler.types.duration import utc
 from reconciler.wiring import Installation
 
 DAY_S = 86_400.0
@@ -132,7 +133,7 @@ def pause(installation: Installation, as_json: bool, what: str, for_s: float | N
         ask(installation, "", to_pause(Action.PAUSE, what), break_glass)
         made = gating.pause(installation, what, DAY_S if for_s is None else for_s, reason)
         said = {"pause": made.id, "scope": made.scope, "until": made.until}
-        click.echo(json.dumps(said) if as_json else f"{what} is paused until {stamp(made.until)}; octofleet resume {made.id} goes on")
+        click.echo(json.dumps(said) if as_json else f"{what} is paused until {utc(made.until)}; octofleet resume {made.id} goes on")
         return 0
     if for_s is not None:
         raise click.UsageError("a run is paused until it is resumed: --for is for scopes")
