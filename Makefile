@@ -59,7 +59,7 @@ test-slow: $(VENV)/.dev peers
 	@$(BIN)/python -m pytest -q -m slow
 
 demo: $(VENV)/.product
-	@PATH="$(abspath $(BIN)):$$PATH" OCTOFLEET_DEMO_COMMAND=$(BIN)/octofleet $(BIN)/octofleet demo
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/octofleet demo
 
 ha: $(VENV)/.dev peers
 	@$(BIN)/python -m tests.ha

@@ -217,7 +217,7 @@ def _fifth(made: Demo) -> None:
 
 def _summary(made: Demo, took_s: float) -> None:
     _title(CHAPTERS, "Done", f"in {took_s:.0f} s")
-    command = os.environ.get("OCTOFLEET_DEMO_COMMAND", "octofleet")
+    command = sys.argv[0] if Path(sys.argv[0]).name == "octofleet" else "octofleet"
     for text in (
         "One plan covered boot files and configuration; it was stored, applied exactly, and empty afterwards.",
         "Each change named its cause: commit, drift, or what was pending. A protected host could not be lost.",

@@ -96,7 +96,7 @@ def _table(view: View) -> Iterator[str]:
 def _fold(view: View, fold: Fold) -> Iterator[str]:
     names = _names(fold.groups)
     count = counted(len(fold.changes), "change")
-    many = f"{len(fold.groups)} with the same {count}, shown for " if len(fold.groups) > 1 else ""
+    many = f"{len(fold.groups)} with the same {count.removeprefix('1 ')}, shown for " if len(fold.groups) > 1 else ""
     after = "" if many else f": {count}"
     yield f"<details><summary>{many}<code>{escape(printable(fold.groups[0]))}</code>{after}</summary>"
     yield ""

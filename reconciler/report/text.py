@@ -114,7 +114,7 @@ def _guards(view: View) -> Iterator[Line]:
 def _fold(view: View, fold: Fold) -> Iterator[Line]:
     names = ", ".join(fold.groups[:MOST_NAMES]) + (f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else "")
     count = counted(len(fold.changes), "change")
-    same = f"{len(fold.groups)} with the same {count}: " if len(fold.groups) > 1 else ""
+    same = f"{len(fold.groups)} with the same {count.removeprefix('1 ')}: " if len(fold.groups) > 1 else ""
     yield Line(f"{same}{names}" + ("" if same else f": {count}"), "title")
     if len(fold.groups) > 1:
         yield Line(f"  shown for {fold.groups[0]}", "dim")
@@ -152,8 +152,9 @@ def _field(view: View, change: Change, item: FieldChange) -> Iterator[Line]:
 
 def _diff(text: str) -> Iterator[Line]:
     lines = text.splitlines()
-    for line in lines[:MOST_DIFF_LINES]:
-        style = "add" if line.startswith("+") else "remove" if line.startswith("-") else "dim"
+    for number, line in enumerate(lines[:MOST_DIFF_LINES]):
+        head = number < 2 and line.startswith(("--- ", "+++ "))
+        style = "add" if line.startswith("+") and not head else "bad" if line.startswith("-") and not head else "dim"
         yield Line(f"        {printable(line)}", style)
     if len(lines) > MOST_DIFF_LINES:
         yield Line(f"        ... {len(lines) - MOST_DIFF_LINES} more lines", "dim")
@@ -183,9 +184,10 @@ def _deferred(view: View) -> Iterator[Line]:
 def summary_lines(view: View) -> Iterator[Line]:
     """Counts and the verdict."""
     plan = view.plan
-    actions = ", ".join(f"{number} {action}" for action, number in view.by_action.items()) or "no changes"
+    actions = ", ".join(f"{number} {action}" for action, number in view.by_action.items())
     causes = ", ".join(f"{number} {cause}" for cause, number in view.by_cause.items())
-    yield Line(f"{actions}" + (f"; because of: {causes}" if causes else ""), "title")
-    yield Line(f"{len(view.hosts)} of {plan.hosts} hosts change; {counted(len(plan.deferred), 'resource')} put off", "plain")
+    yield Line(f"{counted(len(plan.changes), 'change')}: {actions}; causes: {causes}" if plan.changes else "no changes", "title")
+    put_off = f"; {counted(len(plan.deferred), 'resource')} put off" if plan.deferred else ""
+    yield Line(f"{len(view.hosts):,} of {counted(plan.hosts, 'host')} change{'s' if len(view.hosts) == 1 else ''}{put_off}", "plain")
     style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete and not view.approvals else "warn"
     yield Line(f"Verdict: {view.verdict}.", style)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.options import fitted
 from tests.cli.command import quick
 from tests.conftest import ROOT
 from tests.fleets import FLEET, fleet, host, octofleet, repo
@@ -156,3 +157,13 @@ def test_help_imports_little() -> None:
     )
     assert len(modules) - int(bare.stdout) < 40
     assert "Usage: octofleet" in done.stdout and "demo" in done.stdout
+
+
+def test_long_lines_break_between_words_and_commands_stay_whole() -> None:
+    names = "  8 with the same change: " + ", ".join(f"host/shop/web-{n:02d}" for n in range(1, 9))
+    lines = fitted(names, 80).split("\n")
+    assert len(lines) == 3 and all(len(line) <= 80 for line in lines) and lines[1].startswith("      host/")
+    assert " ".join(line.strip() for line in lines) == names.strip()
+    for whole in (names.replace("8 with", "octofleet with"), "        " + names, "x" * 200):
+        assert fitted(whole, 80) == whole
+    assert fitted(names, 0) == names
