@@ -8,7 +8,7 @@ from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
 from reconciler.store.followed import FAILING
 from reconciler.store.waiting import LaneRow
-from reconciler.why import SEEN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
+from reconciler.why import SEEN, TURN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
 
 MOST = 20
 """How many of a kind are named; fewer for each reason, if there are several."""
@@ -87,12 +87,11 @@ def other_lines(found: Whys) -> Iterator[Line]:
     yield from _part("left alone by this process", found.breakers, "provider", found.now, "warn", indent="")
     if found.runs:
         yield from _workers(found)
-        yield Line("providers that workers leave alone: octofleet_breaker_state in the metrics of each; none is known here", "dim")
 
 
 def _workers(found: Whys) -> Iterator[Line]:
     if not found.workers:
-        yield Line("no worker lives", "bad")
+        yield Line("no worker lives: octofleet resume RUN goes on with a run, octofleet serve or octofleet worker with all", "bad")
         return
     yield Line(f"{counted(len(found.workers), 'worker')}:")
     for worker in found.workers[:MOST]:
@@ -122,7 +121,7 @@ def _why(why: Why, now: float, indent: str, most: int) -> Iterator[Line]:
     times = ", ".join(_times(why, now))
     if times:
         yield Line(f"{indent}  {times}", "dim")
-    if why.code == "earlier-wave":
+    if why.code in TURN:
         return  # the lanes above say which
     yield from (Line(f"{indent}    {printable(what)}") for what in why.what[:most])
     if len(why.what) > most:

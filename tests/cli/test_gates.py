@@ -76,6 +76,19 @@ def test_a_rollout_is_shown_held_and_promoted(tmp_path: Path) -> None:
     assert site("promote", run, "--reason", "again").code == 1
 
 
+def test_what_a_rollout_waits_for_is_told_before_what_waits_behind_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, profile=f"{PROFILE}  rollout: {{canary: 1, serial: 1, health: true, promote: canary}}\n")
+    site.change(1, 2, 3)
+    planned = len(site("plan", "--json", *site.where).json["changes"])
+    assert site("apply", "--approve", *site.where).code == 3
+    told = site("status", "--why").out
+    assert told.count("earlier-phase (") == 1 and 0 < told.index("held (") < told.index("earlier-phase (")
+    assert f" of {planned} changes done" in told, "checks change nothing, and are not counted"
+    assert "next: first the open run" in told and "tried again now" not in told and "octofleet resume RUN" in told
+    run = site("runs", "--json").json["runs"][0]["run"]
+    assert site("logs", run).out.endswith(f"running, {planned // 3 * 2} changes to go\n")
+
+
 def test_a_word_for_a_plan(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.repo.commit({"host-3.yaml": None})
