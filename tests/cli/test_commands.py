@@ -167,3 +167,12 @@ def test_long_lines_break_between_words_and_commands_stay_whole() -> None:
     for whole in (names.replace("8 with", "octofleet with"), "        " + names, "x" * 200):
         assert fitted(whole, 80) == whole
     assert fitted(names, 0) == names
+
+
+def test_a_joined_list_is_explained_as_the_host_has_it(tmp_path: Path) -> None:
+    made = repo(tmp_path / "repo", fleet(hosts=1, **{"host-1": host("web-01", 1, spec="  packages: [htop]\n")}))
+    where = ("explain", "web-01", "--repo", str(made.path))
+    (line,) = [line for line in quick(tmp_path, *where).out.splitlines() if line.startswith("spec.packages")]
+    assert all(f'"{name}"' in line for name in ("curl", "vim", "htop")) and "host/shop/web-01" in line and "fleet/test" in line
+    told = quick(tmp_path, *where, "spec.packages").out
+    assert told.startswith("spec.packages is joined from") and " => [" in told and told.splitlines()[-1].count('"') == 6
