@@ -13,6 +13,8 @@ from reconciler.why import SEEN, TURN, RepositoryWhy, RunWhy, SourceWhy, Why, Wh
 MOST = 20
 """How many of a kind are named; fewer for each reason, if there are several."""
 MOST_REASONS = 12
+MOST_LANES = 6
+"""Lanes are told in the order of their waves: the later ones only wait their turn."""
 
 
 def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
@@ -38,12 +40,12 @@ def _lanes(found: RunWhy) -> Iterator[Line]:
     rows = [(f"wave {lane.wave}", lane.driver or "record", lane.tenant or "-", counted(lane.open, "open step")) for lane in found.lanes]
     if len(rows) > MOST:
         rows = _folded(found.lanes)
-    widths = [max(map(len, column)) for column in zip(*rows[:MOST], strict=True)]
-    for row in rows[:MOST]:
+    widths = [max(map(len, column)) for column in zip(*rows[:MOST_LANES], strict=True)]
+    for row in rows[:MOST_LANES]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield Line("  " + "  ".join(cells).rstrip(), "dim")
-    if len(rows) > MOST:
-        yield Line(f"  and {counted(len(rows) - MOST, 'more lane')}", "dim")
+    if len(rows) > MOST_LANES:
+        yield Line(f"  and {counted(len(rows) - MOST_LANES, 'more lane')}", "dim")
 
 
 def _folded(lanes: Sequence[LaneRow]) -> list[tuple[str, str, str, str]]:

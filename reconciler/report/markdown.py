@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from reconciler.report.text import MOST_FIELDS, MOST_NAMES, brief, printable
-from reconciler.report.view import SIGNS, Fold, View, counted, difference
-from reconciler.types.change import MISSING, Change
+from reconciler.report.view import SIGNS, Fold, View, counted, difference, previous
+from reconciler.types.change import Change
 from reconciler.types.resource import parts
 
 
@@ -114,10 +114,9 @@ def _change(view: View, change: Change) -> Iterator[str]:
     causes = ", ".join(sorted(change.causes))
     yield f"- {SIGNS[change.action]} {change.action} {code(change.address)} ({causes})"
     for item in change.fields[:MOST_FIELDS]:
-        before = item.before if item.before is not MISSING else item.recorded
         origin = view.where(change, item)
         place = f", set at {code(str(origin))}" if origin else ""
-        yield f"  - {code(item.path or '/')}: {code(difference(before, item.after))}{place}"
+        yield f"  - {code(item.path or '/')}: {code(difference(previous(item), item.after))}{place}"
     if len(change.fields) > MOST_FIELDS:
         yield f"  - and {len(change.fields) - MOST_FIELDS} more fields"
     yield from (f"  - cannot be foreseen: {code(spot)}" for spot in change.blind_spots)

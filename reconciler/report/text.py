@@ -1,11 +1,12 @@
 """A plan as lines of text for a terminal. Each line has a style, which the caller may colour or drop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration
-from reconciler.types.change import MISSING, Action, Change, FieldChange
+from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration, previous
+from reconciler.types.change import Action, Change, FieldChange
+from reconciler.types.plan import Phase
 from reconciler.types.resource import parts
 
 MOST_NAMES = 6
@@ -50,13 +51,20 @@ def _phases(view: View) -> Iterator[Line]:
         yield Line(
             f"ROLLOUT {track} of {tenant}: {counted(hosts, 'host')} in {counted(sum(not p.check for p in parts), 'part')}; {stop}", "title"
         )
-        for number, phase in enumerate(parts, 1):
+        for number, phase in enumerate((phase for phase in parts if not phase.check), 1):
             names = ", ".join(group.rpartition("/")[2] for group in phase.groups[:MOST_NAMES])
             rest = f" and {len(phase.groups) - MOST_NAMES} more" if len(phase.groups) > MOST_NAMES else ""
             waits = [f"after {duration(phase.soak_s)}"] if phase.soak_s else []
             waits += ["when a person promotes it"] if phase.promote else []
-            what = "looks at" if phase.check else ""
-            yield Line(f"  {number}. {phase.title}{', ' if waits else ''}{', '.join(waits)}: {what}{' ' if what else ''}{names}{rest}")
+            yield Line(f"  {number}. {phase.title}{', ' if waits else ''}{', '.join(waits)}: {names}{rest}{_looked_at(phase, parts)}")
+
+
+def _looked_at(phase: Phase, parts: Sequence[Phase]) -> str:
+    """When the hosts of a part are looked at again, if they are."""
+    check = next((other for other in parts if other.check and other.number == phase.number + 1), None)
+    if check is None:
+        return ""
+    return f"; looked at again{f' after {duration(check.soak_s)}' if check.soak_s else ''}"
 
 
 def _approvals(view: View) -> Iterator[Line]:
@@ -141,11 +149,10 @@ def change_lines(view: View, change: Change) -> Iterator[Line]:
 
 
 def _field(view: View, change: Change, item: FieldChange) -> Iterator[Line]:
-    before = item.before if item.before is not MISSING else item.recorded
     origin = view.where(change, item)
     place = f"  {origin}" if origin else ""
     causes = "" if item.causes == change.causes else f"  ({', '.join(sorted(item.causes))})"
-    yield Line(f"      {item.path or '/'}: {difference(before, item.after)}{causes}{place}", "change")
+    yield Line(f"      {item.path or '/'}: {difference(previous(item), item.after)}{causes}{place}", "change")
     if item.diff:
         yield from _diff(item.diff)
 

@@ -174,6 +174,11 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def previous(item: FieldChange) -> object:
+    """What a field changes from: as seen, or where nothing was seen as recorded, unless that would say that it changes to itself: then it is gone."""
+    return item.before if item.before is not MISSING or item.recorded == item.after else item.recorded
+
+
 def difference(before: object, after: object) -> str:
     """From one value to another on one line; of two lists of plain values only what comes and goes."""
     if isinstance(before, list) and isinstance(after, list) and not any(isinstance(item, dict | list) for item in [*before, *after]):
