@@ -91,7 +91,10 @@ NEEDS: Mapping[Action, Need] = {
     Action.LOCK: Need(role=Role.OPERATOR, means="Keep others from changing a resource."),
     Action.UNLOCK: Need(role=Role.OPERATOR, means="End such a lock."),
     Action.READ_SECRET_NAMES: Need(role=Role.OPERATOR, means="See what secrets are called; never their values."),
-    Action.APPROVE: Need(role=Role.APPROVER, means="Answer for changes that need it: `--approve` of what is destroyed or reinstalled."),
+    Action.APPROVE: Need(
+        role=Role.APPROVER,
+        means="Answer for changes that need it, such as what is destroyed or reinstalled; `--approve` of `apply` and `drift` too.",
+    ),
     Action.REJECT: Need(role=Role.APPROVER, means="Refuse a plan."),
     Action.FORGET: Need(role=Role.ADMIN, means="Drop a record and leave the world alone."),
     Action.OVERRIDE_WINDOW: Need(role=Role.ADMIN, means="Let changes begin outside of their maintenance window."),
