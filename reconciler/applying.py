@@ -7,7 +7,7 @@ The edge around `apply`. A run belongs to nobody: this process works on it as a 
 import secrets as random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -16,17 +16,15 @@ from reconciler.apply.alive import gone
 from reconciler.apply.attempt import MakeContext, Patience, Told
 from reconciler.apply.steps import laid_out
 from reconciler.apply.worker import Terms, Worker
+from reconciler.approving import authors_of, check_approved
 from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused, RetryLater
 from reconciler.events import happened, held
-from reconciler.gate.approvals import missing, rules_of, used
 from reconciler.gating import tenants_of, word
-from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
-from reconciler.permitting import access_in_force
 from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
-from reconciler.store.approvals import serve, standing
+from reconciler.store.approvals import serve
 from reconciler.store.audit import record, run_ended
 from reconciler.store.engine import Connection
 from reconciler.store.gates import keep_windows
@@ -34,7 +32,7 @@ from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import WorkerRow, is_worked_on, next_due, sweep, workers
 from reconciler.store.phases import save_phases
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
-from reconciler.store.records import applied_commit, fleet_in_force, load_records, save_source
+from reconciler.store.records import applied_commit, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
@@ -87,46 +85,19 @@ def check_applyable(plan: Plan, now: float) -> None:
         raise Refused(f"plan {plan.id[:12]} has expired", hint="make a new one with octofleet plan", code="expired")
 
 
-def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
-    """Who made what the plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
-    with installation.store.read() as connection:
-        if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
-            return frozenset()
-        location = plan_head(connection, row).location
-    found = installation.repository(location, fetch=False).authors(plan.base, plan.commit)
-    return frozenset(f"email:{address}" for address in found)
-
-
-def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> list[str]:
-    """Raises `Refused` for a plan of which somebody has yet to approve something. Gives the ids of the approvals that it goes by."""
-    said = standing(connection, now)
-    rules = rules_of(fleet_in_force(connection, plan.source))
-    access = access_in_force(connection)
-
-    def may(who: str, tenant: str) -> bool:
-        identity = Identity(name=who, here=who.startswith("local:"))
-        return access.decide(identity, Action.APPROVE, Resource(source=plan.source, tenant=tenant)).allowed
-
-    def person(who: str) -> str:
-        return access.person(plan.source, who)
-
-    wanted = missing(rules, plan.changes, said, now, authors=authors, person=person, may=may)
-    if wanted:
-        raise Refused(
-            f"plan {plan.id[:12]} waits for approval: {wanted[0].message}",
-            hint=f"look at the plan, then octofleet approve {plan.id[:12]} --reason WHY; or apply it with --approve",
-            code="approval",
-        )
-    return used(plan.changes, said)
-
-
-def check_begin(installation: Installation, row: int, plan: Plan) -> None:
-    """Raises `Refused` as `begin` would, as far as that can be told before."""
+def check_begin(installation: Installation, row: int, plan: Plan, *, approving: bool = False) -> None:
+    """Raises `Refused` as `begin` would, as far as that can be told before. `approving`: who runs this process says yes then."""
     authors = _authors(installation, row, plan)
     with installation.store.read() as connection:
         now = connection.now()
         check_applyable(plan, now)
-        check_approved(connection, plan, authors, now)
+        check_approved(connection, plan, authors, now, approving=approving)
+
+
+def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
+    with installation.store.read() as connection:
+        location = plan_head(connection, row).location
+    return authors_of(installation, plan, location)
 
 
 def check_basis(connection: Connection, plan: Plan) -> None:

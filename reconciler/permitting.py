@@ -90,7 +90,10 @@ def _hint(access: Access, identity: Identity, action: Action, resource: Resource
     who = (
         f"ask {', '.join(granters[:5])} for the role {NEEDS[action].role}" if granters else "ask someone on the machine of the installation"
     )
-    return who + ("; in an emergency --break-glass REASON goes on all the same, and is told" if identity.here else "")
+    if action in (Action.APPROVE, Action.REJECT) and resource.tenant:
+        who += "; or speak of your own tenant's changes alone: octofleet plan --scope tenant/NAME makes a plan of them"
+    breakable = identity.here and action not in (Action.APPROVE, Action.REJECT)
+    return who + ("; in an emergency --break-glass REASON goes on all the same, and is recorded" if breakable else "")
 
 
 def to_apply(plan: Plan, *, approve: bool) -> Iterator[Asked]:

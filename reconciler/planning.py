@@ -19,6 +19,7 @@ from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
 from reconciler.gate.policy import Policies, Who
 from reconciler.gate.rollout import RolledOut, is_rolled_out, phases
+from reconciler.identity.access import has_ruler
 from reconciler.identity.local import whoami
 from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
@@ -368,6 +369,7 @@ class _Planning:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
             fleet = fleet_in_force(connection, self.source)
             alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
+            alone |= self._locking_out(connection, facts, addresses)
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
             return replace(plan, phases=phases(self._rolled_out(connection, plan)))
 
@@ -421,6 +423,18 @@ class _Planning:
 
         who = Who(identity=whoami(), unattended=self.request.unattended)
         return Policies(specs=specs, who=who, at=now, hosts=len(self.desired.hosts), where=where)
+
+    def _locking_out(self, connection: Connection, facts: Facts, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """The RoleMappings in scope, if nobody would be super-admin after them: only somebody on the machine could change that again."""
+        mine = [where for where in addresses if parts(where)[:2] == ("fleet", "rolemapping")]
+        after = in_force(connection, self.source, "rolemapping") if mine else {}
+        for where in mine:
+            after.pop(where, None)
+            if where in facts.resources:
+                after[where] = facts.resources[where].spec
+        if not after or any(has_ruler(spec) for where, spec in after.items() if parts(where)[2] == "-"):
+            return {}
+        return dict.fromkeys(mine, ("access-lockout", "no RoleMapping without tenant would name a super-admin"))
 
     def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
         record = facts.recorded.get(where)

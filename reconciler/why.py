@@ -79,12 +79,15 @@ CODES: Mapping[str, str] = MappingProxyType(
 """Every code, and what it means."""
 SAID = {"paused": "paused: ", "cancelling": "cancelled: "}
 """How the line begins with which a person brought a run into a state."""
+TURN = frozenset({"earlier-phase", "earlier-wave"})
+"""Codes of what only waits its turn: told last."""
 SEEN = frozenset({"gone", "differs", "proposed", "unknown"})
 """Codes of what was seen: `since` is when."""
 PLAN_AGAIN = "octofleet plan shows what is left, octofleet apply does it"
 DEFERRED_NEXT = {
     "desired-unknown": "octofleet validate names what is wrong in the repository",
     "deletes-stopped": "octofleet validate names what is wrong in the repository",
+    "access-lockout": "name a super-admin in a RoleMapping without tenant; octofleet validate names the line",
     "input-unknown": "make the secret readable; octofleet doctor checks the stores",
     "secret-in-file": "give the boot file a hash instead of the secret",
     "dependency-deferred": "see to the resource that it needs",
@@ -176,6 +179,7 @@ def whys(
     opened = open_runs(connection)
     known = frozenset(drivers()) if opened else frozenset[str]()
     busy = under_way(connection) if opened else {}
+    busy_sources = {run.source for run in opened}
     asked = _Asked(connection, settings, {worker.id: worker for worker in living}, known, busy, now)
     last: dict[str, JournalRun] = {}
     for run in list_runs(connection, limit=1000):
@@ -185,7 +189,7 @@ def whys(
         now=now,
         workers=tuple(living),
         runs=tuple(asked.run(run) for run in opened),
-        sources=tuple(_source(connection, str(item["name"]), str(item["commit"]), last) for item in sources(connection)),
+        sources=tuple(_source(connection, str(item["name"]), str(item["commit"]), last, busy_sources) for item in sources(connection)),
         backoff=_together(_backing_off(found) for found in backing_off(connection)),
         breakers=_together(_breaker(state) for state in breakers if state.state is not State.CLOSED),
     )
@@ -235,7 +239,7 @@ def _together(found: Iterable[Why]) -> tuple[Why, ...]:
         )
         for (code, text, then), ones in kinds.items()
     ]
-    return tuple(sorted(made, key=lambda why: (why.code == "earlier-wave", -why.number, why.code, why.text)))
+    return tuple(sorted(made, key=lambda why: (why.code in TURN, -why.number, why.code, why.text)))
 
 
 def _least(times: Iterable[float | None]) -> float | None:
@@ -324,20 +328,22 @@ class _Asked:
             if (lane.tenant, lane.wave) in ready:
                 found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
             elif (phase := _phase_of(lane, phases)) is not None and not phase.is_open(self._now):
-                found, again = self._phase(run, phase), phase.opens_at
+                found = self._phase(run, phase)
+                again = phase.opens_at if phase.opens_at is not None and phase.opens_at > self._now else None
             else:
                 found = ("earlier-wave", CODES["earlier-wave"], "wait; the first wave that is open says why it waits")
             yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, again=again)
 
     def _phase(self, run: JournalRun, phase: PhaseRow) -> tuple[str, str, str]:
         """Why a part of a rollout may not begin, and who or what moves it."""
-        part = f"{phase.title} of the rollout {phase.track} of {phase.tenant}"
+        whole = f"the rollout {phase.track} of {phase.tenant}"
+        part = f"{phase.title} of {whole}"
         promote = f"octofleet promote {run.id} --reason WHY"
         if phase.state == "stopped":
             then = f"see what has failed below; {promote} goes on, octofleet cancel {run.id} --reason WHY gives it up"
-            return "stopped", f"{part} was stopped: {phase.note}", then
+            return "stopped", f"{whole} was stopped: {phase.note}", then
         if phase.state == "waiting":
-            return "earlier-phase", f"{part} comes after a part that is not over", "wait; that part says why it waits"
+            return "earlier-phase", f"the next parts of {whole} come after one that is not over", "wait; that part says why it waits"
         if phase.opens_at is not None and phase.opens_at > self._now:
             then = f"{promote} too, as it waits for a person then" if phase.promote else f"wait; {promote} --now goes on at once"
             return "soaking", f"{part} waits until what went before has soaked", then
@@ -374,7 +380,7 @@ class _Asked:
         return None
 
     def _resume(self, run: JournalRun) -> str:
-        return f"octofleet apply --resume {run.id} goes on" if not self._living else "wait; another worker takes it up"
+        return f"octofleet resume {run.id} goes on" if not self._living else "wait; another worker takes it up"
 
 
 def _phase_of(lane: LaneRow, phases: Iterable[PhaseRow]) -> PhaseRow | None:
@@ -386,7 +392,7 @@ def _ended(address: str, status: Status, error: str) -> Why:
     return Why(code=status.value, text=error or CODES[status.value], next=ENDED_NEXT[status], what=(address,), number=1)
 
 
-def _source(connection: Connection, name: str, commit: str, last: Mapping[str, JournalRun]) -> SourceWhy:
+def _source(connection: Connection, name: str, commit: str, last: Mapping[str, JournalRun], busy: Collection[str]) -> SourceWhy:
     run = last.get(name)
     seen = load_observations(connection, open_addresses(connection, name))
     put_off = newest_deferred(connection, name, commit)
@@ -394,7 +400,7 @@ def _source(connection: Connection, name: str, commit: str, last: Mapping[str, J
         name=name,
         last_run=run,
         failed=_together(_ended(*item) for item in ended_badly(connection, run.id)) if run is not None else (),
-        unsettled=_together(_otherwise(address, found) for address, found in seen.items()),
+        unsettled=_together(_otherwise(address, found, busy=name in busy) for address, found in seen.items()),
         deferred=_together(
             Why(
                 code="deferred",
@@ -408,8 +414,10 @@ def _source(connection: Connection, name: str, commit: str, last: Mapping[str, J
     )
 
 
-def _otherwise(address: str, seen: Observation) -> Why:
+def _otherwise(address: str, seen: Observation, *, busy: bool) -> Why:
     code, then = _seen(seen)
+    if busy and then == PLAN_AGAIN:
+        then = "first the open run, told below; what it leaves shows in octofleet plan"
     return Why(code=code, text=reason(seen), next=then, what=(address,), number=1, since=seen.at)
 
 

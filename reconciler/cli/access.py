@@ -38,7 +38,9 @@ def access(
         raise click.UsageError("--rev is for a commit of --repo")
     name = whoami() if who == "me" else who
     if name is not None and name.partition(":")[0] not in KINDS:
-        raise click.UsageError(f"WHO is {name!r}; write it as local:NAME, or with {', '.join(KINDS[1:])} for local")
+        raise click.UsageError(
+            f"WHO is {name!r}: write local:{name} for a user of this machine, or begin with {', '.join(f'{kind}:' for kind in KINDS[1:])}"
+        )
     with installation.store.read() as connection:
         recorded = access_in_force(connection)
         applied = {source: found for source in recorded.fleets if (found := applied_commit(connection, source))}

@@ -110,6 +110,8 @@ def apply_planned(installation: Installation, planned: Planned, *, approve: bool
     if not approve and (as_json or not sys.stdin.isatty()):
         raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
     ask(installation, plan.source, to_apply(plan, approve=True), break_glass)
+    if not break_glass:
+        applying.check_begin(installation, planned.row, plan, approving=True)
     if not approve:
         click.confirm("\nApply this plan?", abort=True)
     done = _applied(installation, planned.row, approved=True, glass=bool(break_glass), reason=reason, as_json=as_json)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ class Demo:
 
     def octofleet(self, *arguments: str, expect: int) -> None:
         """Run the command as a user would and show it; ends the demo if its exit code is not the one expected."""
-        said = " ".join(arguments)
+        said = shlex.join(arguments)
         click.echo(click.style(f"\n$ octofleet {said}", fg="cyan", bold=True))
         environment = {**os.environ, "OCTOFLEET_DATA_DIR": str(self.root / "data"), "OCTOFLEET_CONFIG": str(self.root / "octofleet.toml")}
         command = [sys.executable, "-m", "reconciler.cli", *arguments]
@@ -216,14 +217,15 @@ def _fifth(made: Demo) -> None:
 
 def _summary(made: Demo, took_s: float) -> None:
     _title(CHAPTERS, "Done", f"in {took_s:.0f} s")
+    command = sys.argv[0] if Path(sys.argv[0]).name == "octofleet" else "octofleet"
     for text in (
         "One plan covered boot files and configuration; it was stored, applied exactly, and empty afterwards.",
         "Each change named its cause: commit, drift, or what was pending. A protected host could not be lost.",
         "",
-        f"Look around:   {made.fleet}   the repository",
-        f"               {made.root / 'data' / 'boot'}   the published boot files",
-        f"               octofleet runs --data-dir {made.root / 'data'}",
-        "Start your own: octofleet init my-fleet   (README.md has the tour)",
-        f"Clean up:      rm -r {made.root}",
+        f"Look around:     {made.fleet}   the repository",
+        f"                 {made.root / 'data' / 'boot'}   the published boot files",
+        f"                 {command} runs --data-dir {made.root / 'data'}",
+        f"Start your own:  {command} init my-fleet   (README.md has the tour)",
+        f"Clean up:        rm -r {made.root}",
     ):
         click.echo(f"   {text}")

@@ -42,13 +42,13 @@ def drift(
     with stage("plan"), progress(quiet=as_json) as bar:
         planned = make_plan(installation, repository, request, bar.told)
     healing = heal and planned.plan.applyable
-    if not (healing and as_json):
-        with viewing(installation, repository, planned) as view:
+    with viewing(installation, repository, planned, drift=True) as view:
+        if not (healing and as_json):
             print_plan(view, as_json=as_json, out=None)
     if healing:
         why = reason or "drift healed"
         return apply_planned(installation, planned, approve=approve, reason=why, break_glass=break_glass, as_json=as_json)
-    return exit_code(planned.plan)
+    return exit_code(view)
 
 
 def _applied(installation: Installation, source: str | None) -> tuple[str, str]:

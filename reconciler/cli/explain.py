@@ -30,8 +30,8 @@ def explain(installation: Installation, as_json: bool, ref: str, field: str, rep
     if group in desired.blocked:
         raise InputError(desired.problems)
     pointer = "".join(f"/{escape(part)}" for part in re.split(r"[.\[\]]+", field.removeprefix("spec")) if part)
-    values = desired.resolver.resolve(desired.hosts[group]).values
-    found = [(pointer, settings(desired, group, pointer))] if field else [(p, settings(desired, group, p)) for p, _ in leaves(dict(values))]
+    values = dict(leaves(dict(desired.resolver.resolve(desired.hosts[group]).values)))
+    found = [(where, settings(desired, group, where)) for where in ([pointer] if field else values)]
     found = [(where, said) for where, said in found if said]
     if not found:
         raise Refused(f"{group} has no value {field}", hint=f"octofleet explain {ref} lists every value", code="no-field")
@@ -40,20 +40,25 @@ def explain(installation: Installation, as_json: bool, ref: str, field: str, rep
         click.echo(json.dumps({"ref": group, "values": document}, indent=2, ensure_ascii=False))
         return 0
     for where, said in found:
-        _print(where, said, whole=bool(field))
+        _print(where, said, values.get(where), whole=bool(field))
     return 0
 
 
-def _print(where: str, said: list[Setting], *, whole: bool) -> None:
+def _print(where: str, said: list[Setting], value: object, *, whole: bool) -> None:
+    """`value`: what the host has, where that is one value or a list; lists may be joined, and then no layer has it all."""
     last = said[-1]
     name = f"spec{where.replace('/', '.')}"
+    joined = isinstance(value, list) and value != last.value
     if not whole:
-        click.echo(f"{name} = {shown(_hidden(last.value))}  {last.layer}  {last.origin}")
+        places = ", ".join(f"{item.layer}  {item.origin}" for item in (said if joined else [last]))
+        click.echo(f"{name} = {shown(_hidden(value if joined else last.value))}  {places}")
         return
-    click.echo(f"{name} comes from, lowest first:")
+    click.echo(f"{name} is joined from, lowest first:" if joined else f"{name} comes from, lowest first:")
     for item in said:
-        mark = "=>" if item is last else "  "
+        mark = "=>" if item is last and not joined else "  "
         click.echo(f" {mark} {printable(shown(_hidden(item.value), 100))}\n      {item.layer}  {item.origin}")
+    if joined:
+        click.echo(f" => {printable(shown(_hidden(value), 100))}")
 
 
 def _hidden(value: object) -> object:

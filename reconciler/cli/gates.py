@@ -4,17 +4,20 @@ import json
 
 import click
 
-from reconciler import gating
+from reconciler import applying, gating
 from reconciler.applying import find
+from reconciler.approving import authors_of, waits
 from reconciler.cli.options import Duration, common
 from reconciler.cli.permission import ask, breakable
-from reconciler.cli.runs import run_named, stamp
+from reconciler.cli.runs import run_named
 from reconciler.gate.windows import Closed, Window, opens
 from reconciler.identity.access import Action, Resource
 from reconciler.permitting import to_steer
 from reconciler.report.text import printable
-from reconciler.report.view import counted
-from reconciler.store.plans import plan_head
+from reconciler.report.view import counted, duration
+from reconciler.store.plans import load_plan, plan_head
+from reconciler.store.runs import open_runs
+from reconciler.types.duration import utc
 from reconciler.wiring import Installation
 
 
@@ -34,14 +37,15 @@ def gates(installation: Installation, as_json: bool) -> int:
         ]
         click.echo(json.dumps({"windows": [_document(*row) for row in rows], "pauses": pauses}, indent=2))
         return 0
+    names = [*(window.name for _, window, _, _ in rows), *(pause.scope for pause in found.gates.pauses)]
+    width = max(map(len, names), default=0)
     for _, window, closed, overridden in rows:
-        click.echo(_line(window, closed, overridden))
+        click.echo(f"{'freeze' if window.freeze else 'window'}  {window.name:<{width}}  {_state(window, closed, overridden)}")
     for item in found.gates.pauses:
-        click.echo(
-            f"{item.scope} is paused by {item.identity} until {stamp(item.until)}: {printable(item.reason)} (octofleet resume {item.id})"
-        )
-    if not rows and not found.gates.pauses:
-        click.echo("nothing keeps changes from beginning")
+        said = f"until {utc(item.until)}, by {item.identity}: {printable(item.reason)}; octofleet resume {item.id} ends it"
+        click.echo(f"pause   {item.scope:<{width}}  {said}")
+    if not names:
+        click.echo("there is no window, no freeze and no pause")
     return 0
 
 
@@ -50,10 +54,21 @@ def _document(source: str, window: Window, closed: Closed | None, overridden: fl
     return state | {"source": source, "address": window.address, "name": window.name, "mode": "freeze" if window.freeze else "open"}
 
 
-def _line(window: Window, closed: Closed | None, overridden: float | None) -> str:
-    kind = "freeze" if window.freeze else "window"
-    state = "lets changes begin now" if closed is None else f"keeps what it is about until {stamp(closed.until)}"
-    return f"{kind} {window.name}: {state}" + (f"; it does not count until {stamp(overridden)}" if overridden else "")
+def _state(window: Window, closed: Closed | None, overridden: float | None) -> str:
+    if closed is None:
+        return "not on" if window.freeze else "open"
+    state = f"{'on' if window.freeze else 'closed'} until {utc(closed.until)}"
+    return f"{state}, but does not count until {utc(overridden)}" if overridden else state
+
+
+def _tell_idle(installation: Installation) -> None:
+    """What may go on now goes on by itself only where a worker lives."""
+    if applying.living(installation):
+        return
+    with installation.store.read() as connection:
+        idle = [run.id for run in open_runs(connection) if run.state == "running"]
+    for run in idle:
+        click.echo(f"  next: octofleet resume {run}, as no worker lives to go on with it")
 
 
 @click.command()
@@ -74,7 +89,8 @@ def override(installation: Installation, as_json: bool, window: str, for_s: floa
     if as_json:
         click.echo(json.dumps({"windows": [of.address for _, of in found], "seconds": for_s or 0.0}))
     else:
-        click.echo(f"{', '.join(names)} " + ("counts again" if end else f"does not count for {for_s:g} s"))
+        click.echo(f"{', '.join(names)} " + ("counts again" if end else f"does not count for {duration(for_s or 0.0)}"))
+        _tell_idle(installation)
     return 0
 
 
@@ -107,8 +123,23 @@ def _word(installation: Installation, plan_id: str, reason: str, *, yes: bool, a
         click.echo(json.dumps(said))
     else:
         what = "approved" if yes else "rejected"
-        click.echo(f"{counted(len(made.changes), 'change')} {what} by {made.identity}; this stands until {stamp(made.expires_at)}")
+        click.echo(f"{counted(len(made.changes), 'change')} {what} by {made.identity}; this stands until {utc(made.expires_at)}")
+        if yes:
+            _tell_missing(installation, row)
     return 0
+
+
+def _tell_missing(installation: Installation, row: int) -> None:
+    """Whether the plan can be applied now, and if not, whose word is missing."""
+    with installation.store.read() as connection:
+        plan, location = load_plan(connection, row), plan_head(connection, row).location
+    authors = authors_of(installation, plan, location)
+    with installation.store.read() as connection:
+        found = waits(connection, plan, authors, connection.now())
+    for item in found.missing:
+        click.echo(f"  still missing: {printable(item.message)}")
+    if not found.missing:
+        click.echo(f"  next: octofleet apply {plan.id[:12]}")
 
 
 @click.command()
@@ -138,6 +169,7 @@ def promote(
     else:
         for phase in moved:
             click.echo(f"run {found.id}: {phase.title} of {phase.track} ({phase.tenant}) goes on")
+        _tell_idle(installation)
     return 0
 
 

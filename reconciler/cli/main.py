@@ -85,7 +85,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="octofleet")
 def cli() -> None:
-    """GitOps for whole machines: one reviewable plan from the BIOS boot to the sudo rule."""
+    """Bring a fleet of machines to what a Git repository says: plan, review, apply.
+
+    A new repository: octofleet init DIR. Every command has --help.
+    """
 
 
 def main(args: list[str] | None = None) -> None:
@@ -104,6 +107,9 @@ def run(args: list[str]) -> int:
         return 1 if end.exit_code == 2 else end.exit_code
     except click.Abort:
         return _failed(OctofleetError("interrupted", hint="the same command goes on where it stopped", code="interrupted"), as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 1
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "octofleet"
         return _failed(OctofleetError(error.format_message(), hint=f"{command} --help", code="usage"), as_json)

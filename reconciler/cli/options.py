@@ -2,8 +2,10 @@
 
 import functools
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,9 +99,19 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
 
 
 def show(lines: Any) -> None:
-    """Print styled lines; colours only on a terminal."""
-    for text, style in lines:
+    """Print styled lines; colours and line breaks only on a terminal."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for line, style in lines:
+        text = fitted(line, width)
         click.echo(click.style(text, **STYLES[style]) if style != "plain" else text)
+
+
+def fitted(text: str, width: int) -> str:
+    """A line broken between words where it is wider than the terminal; 0: never. What is to be copied stays whole: commands, and the content of files."""
+    if not 0 < width < len(text) or "octofleet " in text or text.startswith(" " * 8):
+        return text
+    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def problems_code(problems: tuple[Problem, ...]) -> int:

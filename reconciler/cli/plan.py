@@ -11,9 +11,9 @@ import click
 from reconciler.cli.options import Progress, common, problems_code, progress, repository_options
 from reconciler.cli.showing import check_format, print_plan, viewing
 from reconciler.planning import Planned, Request, make_plan
+from reconciler.report.view import View
 from reconciler.source.repository import Commit, Repository
 from reconciler.stages import lines, since_start_s, stage, timed
-from reconciler.types.plan import Plan
 from reconciler.wiring import Installation
 
 
@@ -75,16 +75,17 @@ def plan(
 def _shown(installation: Installation, repository: Repository, planned: Planned, *, as_json: bool, out: Path | None) -> int:
     with stage("show"), viewing(installation, repository, planned) as view:
         print_plan(view, as_json=as_json, out=out)
-    if not as_json and planned.plan.applyable:
-        click.echo(f"\nApply exactly this: octofleet apply {planned.plan.id[:12]}")
-    return exit_code(planned.plan)
+        if not as_json and view.next:
+            click.echo(f"\n{view.next}")
+        return exit_code(view)
 
 
-def exit_code(made: Plan) -> int:
-    """The highest of 1 (problems), 3 (refused or put off), 2 (changes), 0."""
+def exit_code(view: View) -> int:
+    """The highest of 1 (problems), 3 (refused, put off, or waiting for approval), 2 (changes), 0."""
+    made = view.plan
     if problems_code(made.problems):
         return 1
-    if made.deferred or any(verdict.refuses for verdict in made.guards):
+    if made.deferred or view.approvals or any(verdict.refuses for verdict in made.guards):
         return 3
     return 2 if made.changes else 0
 

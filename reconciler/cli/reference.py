@@ -158,7 +158,7 @@ def _access_lines() -> Iterator[str]:
     yield from (MADE, "# Roles and actions", "")
     yield "Who has which role is said by [RoleMappings](rolemapping.md); what that means is in [concepts](../concepts.md#who-may-do-what)."
     yield "*At the machine*: whoever has the installation's files in hand there, whatever his roles. Commands for viewers do not ask: who can open the"
-    yield "database can read it."
+    yield "database can read it. An action without a command is one that nothing does yet."
     yield from ("", "## Roles", "")
     yield from _table(
         ("role", "comes with"), ((f"`{role}`", ", ".join(f"`{has}`" for has in Role if has in HAS[role] - {role})) for role in Role)

@@ -12,8 +12,11 @@ from reconciler.errors import Refused
 from reconciler.identity.access import Action
 from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
+from reconciler.report.view import counted
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
+from reconciler.types.change import Action as Change
+from reconciler.types.duration import utc
 from reconciler.wiring import Installation
 
 DAY_S = 86_400.0
@@ -35,7 +38,7 @@ def runs(installation: Installation, as_json: bool, limit: int) -> int:
         click.echo(json.dumps({"runs": [_document(run) for run in found]}, indent=2))
     for run in () if as_json else found:
         took = f"{run.ended_at - run.started_at:.1f} s" if run.ended_at else "-"
-        click.echo(f"{run.id}  {run.state:<9}  {stamp(run.started_at)}  {took:>8}  {run.source}  {printable(run.reason)}")
+        click.echo(f"{run.id}  {run.state:<10}  {stamp(run.started_at)}  {took:>8}  {run.source}  {printable(run.reason)}".rstrip())
     if not found and not as_json:
         click.echo("no runs yet")
     return 0
@@ -97,8 +100,8 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
         return 0
     for line in lines:
         click.echo(f"{stamp(line.at)}  step {line.step:<4} {printable(line.text)}")
-    still = sum(item.status is None for step in steps for item in step.items)
-    click.echo(f"run {found.id}: {found.state}" + (f", {still} changes to go" if still else ""))
+    still = sum(item.status is None and item.action is not Change.CHECK for step in steps for item in step.items)
+    click.echo(f"run {found.id}: {found.state}" + (f", {counted(still, 'change')} to go" if still else ""))
     return 0
 
 
@@ -132,7 +135,7 @@ def pause(installation: Installation, as_json: bool, what: str, for_s: float | N
         ask(installation, "", to_pause(Action.PAUSE, what), break_glass)
         made = gating.pause(installation, what, DAY_S if for_s is None else for_s, reason)
         said = {"pause": made.id, "scope": made.scope, "until": made.until}
-        click.echo(json.dumps(said) if as_json else f"{what} is paused until {stamp(made.until)}; octofleet resume {made.id} goes on")
+        click.echo(json.dumps(said) if as_json else f"{what} is paused until {utc(made.until)}; octofleet resume {made.id} goes on")
         return 0
     if for_s is not None:
         raise click.UsageError("a run is paused until it is resumed: --for is for scopes")

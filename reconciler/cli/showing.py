@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from reconciler.approving import Waits, authors_of, waits
 from reconciler.cli.options import show
 from reconciler.desired.explain import Setting, settings
 from reconciler.errors import OctofleetError
@@ -21,6 +22,7 @@ from reconciler.report.view import View
 from reconciler.source.repository import Repository
 from reconciler.types.change import Change, FieldChange
 from reconciler.types.origin import Origin
+from reconciler.types.plan import Plan
 from reconciler.types.resource import parts
 from reconciler.wiring import Installation
 
@@ -28,8 +30,8 @@ FORMATS = (".json", ".md", ".txt")
 
 
 @contextmanager
-def viewing(installation: Installation, repository: Repository, planned: Planned) -> Iterator[View]:
-    """The view of a plan that has just been made."""
+def viewing(installation: Installation, repository: Repository, planned: Planned, *, drift: bool = False) -> Iterator[View]:
+    """The view of a plan that has just been made; `drift`: of what has drifted alone."""
     desired = planned.desired
 
     def where(change: Change, item: FieldChange) -> Origin | None:
@@ -48,7 +50,33 @@ def viewing(installation: Installation, repository: Repository, planned: Planned
             target = planned.target(change)
             return granted(change.address, target.recorded_spec, target.desired.spec if target.desired else None)
 
-        yield View(plan=planned.plan, where=where, diff=diff, now=time.time(), grants=grants)
+        found = _waits(installation, repository, planned.plan)
+        yield View(
+            plan=planned.plan,
+            where=where,
+            diff=diff,
+            now=time.time(),
+            grants=grants,
+            approvals=found.missing,
+            next=_next(planned.plan, found),
+            drift=drift,
+        )
+
+
+def _waits(installation: Installation, repository: Repository, plan: Plan) -> Waits:
+    if not plan.applyable:
+        return Waits()
+    authors = authors_of(installation, plan, repository)
+    with installation.store.read() as connection:
+        return waits(connection, plan, authors, connection.now())
+
+
+def _next(plan: Plan, found: Waits) -> str:
+    if not plan.applyable:
+        return ""
+    if found.missing:
+        return f"Next: {found.next(plan.id)}"
+    return f"Apply exactly this: octofleet apply {plan.id[:12]}"
 
 
 def _setter(found: Sequence[Setting], item: FieldChange) -> Setting:

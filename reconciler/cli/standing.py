@@ -8,11 +8,13 @@ from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
 from reconciler.store.followed import FAILING
 from reconciler.store.waiting import LaneRow
-from reconciler.why import SEEN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
+from reconciler.why import SEEN, TURN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
 
 MOST = 20
 """How many of a kind are named; fewer for each reason, if there are several."""
 MOST_REASONS = 12
+MOST_LANES = 6
+"""Lanes are told in the order of their waves: the later ones only wait their turn."""
 
 
 def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
@@ -38,12 +40,12 @@ def _lanes(found: RunWhy) -> Iterator[Line]:
     rows = [(f"wave {lane.wave}", lane.driver or "record", lane.tenant or "-", counted(lane.open, "open step")) for lane in found.lanes]
     if len(rows) > MOST:
         rows = _folded(found.lanes)
-    widths = [max(map(len, column)) for column in zip(*rows[:MOST], strict=True)]
-    for row in rows[:MOST]:
+    widths = [max(map(len, column)) for column in zip(*rows[:MOST_LANES], strict=True)]
+    for row in rows[:MOST_LANES]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield Line("  " + "  ".join(cells).rstrip(), "dim")
-    if len(rows) > MOST:
-        yield Line(f"  and {counted(len(rows) - MOST, 'more lane')}", "dim")
+    if len(rows) > MOST_LANES:
+        yield Line(f"  and {counted(len(rows) - MOST_LANES, 'more lane')}", "dim")
 
 
 def _folded(lanes: Sequence[LaneRow]) -> list[tuple[str, str, str, str]]:
@@ -87,12 +89,11 @@ def other_lines(found: Whys) -> Iterator[Line]:
     yield from _part("left alone by this process", found.breakers, "provider", found.now, "warn", indent="")
     if found.runs:
         yield from _workers(found)
-        yield Line("providers that workers leave alone: octofleet_breaker_state in the metrics of each; none is known here", "dim")
 
 
 def _workers(found: Whys) -> Iterator[Line]:
     if not found.workers:
-        yield Line("no worker lives", "bad")
+        yield Line("no worker lives: octofleet resume RUN goes on with a run, octofleet serve or octofleet worker with all", "bad")
         return
     yield Line(f"{counted(len(found.workers), 'worker')}:")
     for worker in found.workers[:MOST]:
@@ -122,7 +123,7 @@ def _why(why: Why, now: float, indent: str, most: int) -> Iterator[Line]:
     times = ", ".join(_times(why, now))
     if times:
         yield Line(f"{indent}  {times}", "dim")
-    if why.code == "earlier-wave":
+    if why.code in TURN:
         return  # the lanes above say which
     yield from (Line(f"{indent}    {printable(what)}") for what in why.what[:most])
     if len(why.what) > most:

@@ -117,7 +117,7 @@ def _source(
 
 
 def _run(run: JournalRun, *, interrupted: bool) -> Line:
-    text = f"interrupted; octofleet apply --resume {run.id} goes on" if interrupted else "a process works on it"
+    text = f"nobody works on it; octofleet resume {run.id} goes on" if interrupted else "a process works on it"
     if run.state == "paused":
         text = f"paused; octofleet resume {run.id} goes on"
     return Line(f"run {run.id} of {run.source}: {text} (--why says more)")

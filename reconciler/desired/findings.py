@@ -17,7 +17,7 @@ from reconciler.desired.reader import Positions, positions
 from reconciler.desired.reader_positions import inside
 from reconciler.gate.examples import mistakes
 from reconciler.gate.windows import window_of
-from reconciler.identity.access import Role, canonical
+from reconciler.identity.access import canonical, has_ruler
 from reconciler.index.file import Damaged
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
@@ -134,9 +134,7 @@ class Findings:
         """Somebody must be left who can change who may do what, and an identity is one person."""
         manifests = self.catalog.of("RoleMapping")
         unknown = self.catalog.broken or any(ref[0] in ("RoleMapping", "") for ref in self.catalog.unknown)
-        bindings = [(m, item) for m in manifests if not m.tenant for item in m.spec.get("bindings", ())]
-        rulers = [who for _, item in bindings if item["role"] == Role.SUPER_ADMIN for who in item["subjects"]]
-        if manifests and not unknown and all(who.startswith("group:") for who in rulers):
+        if manifests and not unknown and not any(has_ruler(manifest.spec) for manifest in manifests if not manifest.tenant):
             message = "no RoleMapping without tenant names a super-admin who is no group, so nobody could change who may do what"
             self.add(SHARED, manifests[0], "/spec", "access-lockout", message, "bind super-admin to a person, better to two")
         known: dict[str, str] = {}

@@ -35,9 +35,9 @@ def mistakes(spec: Spec, tenant: str) -> Iterator[Mistake]:
     if found:
         return
     passes = [bool(example["passes"]) for example in spec["examples"]]
-    for wanted, word in ((True, "passes"), (False, "does not pass")):
+    for wanted, word in ((True, "passes: true"), (False, "passes: false")):
         if wanted not in passes:
-            yield Mistake(pointer="/spec/examples", message=f"no example {word}", hint="a policy has at least one of either")
+            yield Mistake(pointer="/spec/examples", message=f"no example has {word}", hint="a policy has at least one of either")
     for number, example in enumerate(spec["examples"]):
         said = _tried(spec, example, tenant)
         if said:
@@ -72,10 +72,10 @@ def _tried(spec: Spec, example: Mapping[str, Any], tenant: str) -> str:
     except Failed as error:
         return f"cannot be judged: {error}"
     if found is None:
-        return "" if example["passes"] else "passes, and says that it does not"
+        return "" if example["passes"] else "says passes: false, and the policy lets it pass"
     if found.failed:
         return f"cannot be judged: {found.why}"
-    return f"does not pass, and says that it does: {found.why}" if example["passes"] else ""
+    return f"says passes: true, and the policy does not let it pass: {found.why}" if example["passes"] else ""
 
 
 def _rest(example: Mapping[str, Any], group: Group) -> dict[str, Any]:

@@ -7,7 +7,7 @@ nothing special then.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,7 +15,7 @@ from dateutil.rrule import rrulestr
 
 from reconciler.scope import in_scope
 from reconciler.types.change import Risk
-from reconciler.types.duration import seconds_of
+from reconciler.types.duration import seconds_of, utc
 from reconciler.types.resource import parts
 from reconciler.types.values import Spec
 
@@ -148,7 +148,7 @@ def went_by(window: Window, since: float, now: float) -> float | None:
 
 
 def _closed(window: Window, reason: str, until: float) -> Closed:
-    then = f"it goes on by itself at {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC; sooner: octofleet override {window.name} --for 1h --reason WHY"
+    then = f"it may go on at {utc(until)}; sooner: octofleet override {window.name} --for 1h --reason WHY"
     return Closed(by=window.address, reason=reason, next=then, until=until)
 
 

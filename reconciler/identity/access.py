@@ -93,7 +93,10 @@ NEEDS: Mapping[Action, Need] = {
     Action.LOCK: Need(role=Role.OPERATOR, means="Keep others from changing a resource."),
     Action.UNLOCK: Need(role=Role.OPERATOR, means="End such a lock."),
     Action.READ_SECRET_NAMES: Need(role=Role.OPERATOR, means="See what secrets are called; never their values."),
-    Action.APPROVE: Need(role=Role.APPROVER, means="Answer for changes that need it: `--approve` of what is destroyed or reinstalled."),
+    Action.APPROVE: Need(
+        role=Role.APPROVER,
+        means="Answer for changes that need it, such as what is destroyed or reinstalled; `--approve` of `apply` and `drift` too.",
+    ),
     Action.REJECT: Need(role=Role.APPROVER, means="Refuse a plan."),
     Action.FORGET: Need(role=Role.ADMIN, means="Drop a record and leave the world alone."),
     Action.OVERRIDE_WINDOW: Need(role=Role.ADMIN, means="Let changes begin outside of their maintenance window."),
@@ -191,6 +194,12 @@ class RoleMapping:
     tenant: str
     bindings: tuple[Binding, ...]
     people: tuple[tuple[str, frozenset[str]], ...] = ()
+
+
+def has_ruler(spec: Spec) -> bool:
+    """Whether the specification of a RoleMapping without tenant makes anybody super-admin who is no group, whose members nobody here knows."""
+    bindings = spec.get("bindings", ())
+    return any(item["role"] == Role.SUPER_ADMIN and not who.startswith("group:") for item in bindings for who in item["subjects"])
 
 
 def role_mapping(name: str, tenant: str, spec: Spec) -> RoleMapping:

@@ -5,6 +5,7 @@ docs/reference/json.md describes it. Secrets show as what they refer to.
 
 from typing import Any
 
+from reconciler.gate.approvals import Missing
 from reconciler.report.view import View
 from reconciler.types.change import MISSING, Change, FieldChange
 from reconciler.types.plan import Phase
@@ -35,7 +36,20 @@ def plan_document(view: View) -> dict[str, Any]:
             for item in plan.guards
         ],
         "phases": [_phase(item) for item in plan.phases],
+        "approvals": [_approval(item) for item in view.approvals],
         "problems": [problem_document(item) for item in plan.problems],
+    }
+
+
+def _approval(item: Missing) -> dict[str, Any]:
+    return {
+        "rule": item.rule.name,
+        "message": item.message,
+        "changes": item.number,
+        "people": list(item.rule.people),
+        "count": item.rule.count,
+        "given": list(item.have),
+        "rejected": bool(item.rejected),
     }
 
 

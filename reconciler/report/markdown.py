@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from reconciler.report.text import MOST_FIELDS, MOST_NAMES, brief, printable
-from reconciler.report.view import SIGNS, Fold, View, counted, difference
-from reconciler.types.change import MISSING, Change
+from reconciler.report.view import SIGNS, Fold, View, counted, difference, previous
+from reconciler.types.change import Change
 from reconciler.types.resource import parts
 
 
@@ -60,6 +60,10 @@ def _lines(view: View) -> Iterator[str]:
         said = "Refused by" if verdict.refuses else "Warning of"
         yield f"> **{said} the guard {code(verdict.guard)}**: {code(verdict.message)}. Next: {code(verdict.hint)}"
         yield ""
+    if view.approvals:
+        yield "### Waits for approval"
+        yield from (f"- {code(item.message)}" for item in view.approvals)
+        yield ""
     yield from _table(view)
     for fold in view.folds:
         yield from _fold(view, fold)
@@ -92,7 +96,7 @@ def _table(view: View) -> Iterator[str]:
 def _fold(view: View, fold: Fold) -> Iterator[str]:
     names = _names(fold.groups)
     count = counted(len(fold.changes), "change")
-    many = f"{len(fold.groups)} with the same {count}, shown for " if len(fold.groups) > 1 else ""
+    many = f"{len(fold.groups)} with the same {count.removeprefix('1 ')}, shown for " if len(fold.groups) > 1 else ""
     after = "" if many else f": {count}"
     yield f"<details><summary>{many}<code>{escape(printable(fold.groups[0]))}</code>{after}</summary>"
     yield ""
@@ -110,10 +114,9 @@ def _change(view: View, change: Change) -> Iterator[str]:
     causes = ", ".join(sorted(change.causes))
     yield f"- {SIGNS[change.action]} {change.action} {code(change.address)} ({causes})"
     for item in change.fields[:MOST_FIELDS]:
-        before = item.before if item.before is not MISSING else item.recorded
         origin = view.where(change, item)
         place = f", set at {code(str(origin))}" if origin else ""
-        yield f"  - {code(item.path or '/')}: {code(difference(before, item.after))}{place}"
+        yield f"  - {code(item.path or '/')}: {code(difference(previous(item), item.after))}{place}"
     if len(change.fields) > MOST_FIELDS:
         yield f"  - and {len(change.fields) - MOST_FIELDS} more fields"
     yield from (f"  - cannot be foreseen: {code(spot)}" for spot in change.blind_spots)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.report.text import Line, brief
+from reconciler.report.view import counted
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
@@ -19,11 +20,12 @@ def run_lines(run: str, plan: Plan, statuses: Mapping[str, Status], *, complete:
     """How a run ended, in a line or two."""
     numbers = Counter(statuses.values())
     said = ", ".join(f"{numbers[status]} {status}" for status in Status if numbers[status]) or "nothing to do"
-    good = complete and set(numbers) <= {Status.DONE}
+    good = set(numbers) <= {Status.DONE}
+    style = "bad" if not good else "good" if complete else "warn"
     yield Line("")
-    yield Line(f"Run {run}: {said} of {len(plan.changes)} changes", "good" if good else "bad")
+    yield Line(f"Run {run}: {said} of {counted(len(plan.changes), 'change')}", style)
     if not complete:
-        yield Line(f"  not over: octofleet status --why says what it waits for; octofleet apply --resume {run} goes on", "warn")
+        yield Line(f"  not over: octofleet status --why says what it waits for; octofleet resume {run} goes on", "warn")
     elif not good:
         yield Line(f"  octofleet logs {run} tells what happened; a new plan shows what is left", "warn")
 

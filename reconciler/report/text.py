@@ -1,11 +1,12 @@
 """A plan as lines of text for a terminal. Each line has a style, which the caller may colour or drop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration
-from reconciler.types.change import MISSING, Action, Change, FieldChange
+from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration, previous
+from reconciler.types.change import Action, Change, FieldChange
+from reconciler.types.plan import Phase
 from reconciler.types.resource import parts
 
 MOST_NAMES = 6
@@ -35,6 +36,7 @@ def plan_lines(view: View) -> Iterator[Line]:
         yield from _fold(view, fold)
     yield from _deferred(view)
     yield from _phases(view)
+    yield from _approvals(view)
     yield Line("")
     yield from summary_lines(view)
 
@@ -49,13 +51,28 @@ def _phases(view: View) -> Iterator[Line]:
         yield Line(
             f"ROLLOUT {track} of {tenant}: {counted(hosts, 'host')} in {counted(sum(not p.check for p in parts), 'part')}; {stop}", "title"
         )
-        for number, phase in enumerate(parts, 1):
+        for number, phase in enumerate((phase for phase in parts if not phase.check), 1):
             names = ", ".join(group.rpartition("/")[2] for group in phase.groups[:MOST_NAMES])
             rest = f" and {len(phase.groups) - MOST_NAMES} more" if len(phase.groups) > MOST_NAMES else ""
             waits = [f"after {duration(phase.soak_s)}"] if phase.soak_s else []
             waits += ["when a person promotes it"] if phase.promote else []
-            what = "looks at" if phase.check else ""
-            yield Line(f"  {number}. {phase.title}{', ' if waits else ''}{', '.join(waits)}: {what}{' ' if what else ''}{names}{rest}")
+            yield Line(f"  {number}. {phase.title}{', ' if waits else ''}{', '.join(waits)}: {names}{rest}{_looked_at(phase, parts)}")
+
+
+def _looked_at(phase: Phase, parts: Sequence[Phase]) -> str:
+    """When the hosts of a part are looked at again, if they are."""
+    check = next((other for other in parts if other.check and other.number == phase.number + 1), None)
+    if check is None:
+        return ""
+    return f"; looked at again{f' after {duration(check.soak_s)}' if check.soak_s else ''}"
+
+
+def _approvals(view: View) -> Iterator[Line]:
+    """Who has to say yes before it is applied."""
+    if view.approvals:
+        yield Line("")
+        yield Line("WAITS FOR APPROVAL", "warn")
+        yield from (Line(f"  {printable(item.message)}", "warn") for item in view.approvals)
 
 
 def _header(view: View) -> Iterator[Line]:
@@ -105,7 +122,7 @@ def _guards(view: View) -> Iterator[Line]:
 def _fold(view: View, fold: Fold) -> Iterator[Line]:
     names = ", ".join(fold.groups[:MOST_NAMES]) + (f" and {len(fold.groups) - MOST_NAMES} more" if len(fold.groups) > MOST_NAMES else "")
     count = counted(len(fold.changes), "change")
-    same = f"{len(fold.groups)} with the same {count}: " if len(fold.groups) > 1 else ""
+    same = f"{len(fold.groups)} with the same {count.removeprefix('1 ')}: " if len(fold.groups) > 1 else ""
     yield Line(f"{same}{names}" + ("" if same else f": {count}"), "title")
     if len(fold.groups) > 1:
         yield Line(f"  shown for {fold.groups[0]}", "dim")
@@ -132,19 +149,19 @@ def change_lines(view: View, change: Change) -> Iterator[Line]:
 
 
 def _field(view: View, change: Change, item: FieldChange) -> Iterator[Line]:
-    before = item.before if item.before is not MISSING else item.recorded
     origin = view.where(change, item)
     place = f"  {origin}" if origin else ""
     causes = "" if item.causes == change.causes else f"  ({', '.join(sorted(item.causes))})"
-    yield Line(f"      {item.path or '/'}: {difference(before, item.after)}{causes}{place}", "change")
+    yield Line(f"      {item.path or '/'}: {difference(previous(item), item.after)}{causes}{place}", "change")
     if item.diff:
         yield from _diff(item.diff)
 
 
 def _diff(text: str) -> Iterator[Line]:
     lines = text.splitlines()
-    for line in lines[:MOST_DIFF_LINES]:
-        style = "add" if line.startswith("+") else "remove" if line.startswith("-") else "dim"
+    for number, line in enumerate(lines[:MOST_DIFF_LINES]):
+        head = number < 2 and line.startswith(("--- ", "+++ "))
+        style = "add" if line.startswith("+") and not head else "bad" if line.startswith("-") and not head else "dim"
         yield Line(f"        {printable(line)}", style)
     if len(lines) > MOST_DIFF_LINES:
         yield Line(f"        ... {len(lines) - MOST_DIFF_LINES} more lines", "dim")
@@ -174,9 +191,10 @@ def _deferred(view: View) -> Iterator[Line]:
 def summary_lines(view: View) -> Iterator[Line]:
     """Counts and the verdict."""
     plan = view.plan
-    actions = ", ".join(f"{number} {action}" for action, number in view.by_action.items()) or "no changes"
+    actions = ", ".join(f"{number} {action}" for action, number in view.by_action.items())
     causes = ", ".join(f"{number} {cause}" for cause, number in view.by_cause.items())
-    yield Line(f"{actions}" + (f"; because of: {causes}" if causes else ""), "title")
-    yield Line(f"{len(view.hosts)} of {plan.hosts} hosts change; {counted(len(plan.deferred), 'resource')} put off", "plain")
-    style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete else "warn"
+    yield Line(f"{counted(len(plan.changes), 'change')}: {actions}; causes: {causes}" if plan.changes else "no changes", "title")
+    put_off = f"; {counted(len(plan.deferred), 'resource')} put off" if plan.deferred else ""
+    yield Line(f"{len(view.hosts):,} of {counted(plan.hosts, 'host')} change{'s' if len(view.hosts) == 1 else ''}{put_off}", "plain")
+    style = "bad" if any(v.refuses for v in plan.guards) else "good" if plan.complete and not view.approvals else "warn"
     yield Line(f"Verdict: {view.verdict}.", style)

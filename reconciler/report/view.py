@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from reconciler.gate.approvals import Missing
 from reconciler.types.canonical import canonical
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
@@ -50,7 +51,8 @@ class DeferredFold:
 @dataclass(frozen=True, kw_only=True)
 class View:
     """`where` tells which place in the repository set a field of a change; `diff` gives the text of a file's difference, or nothing; `grants` says who
-    gains (`+ `) and loses (`- `) what by a change of who may do what.
+    gains (`+ `) and loses (`- `) what by a change of who may do what; `approvals` are those that are missing, and `next` what to do with the plan;
+    `drift`: it is about what has drifted alone.
     """
 
     plan: Plan
@@ -59,6 +61,9 @@ class View:
     now: float = 0.0
     names: Mapping[str, str] = field(default_factory=dict)
     grants: Callable[[Change], Sequence[str]] = lambda change: ()
+    approvals: Sequence[Missing] = ()
+    next: str = ""
+    drift: bool = False
 
     @cached_property
     def by_action(self) -> dict[str, int]:
@@ -115,15 +120,16 @@ class View:
         plan = self.plan
         if any(verdict.refuses for verdict in plan.guards):
             return "a guard refuses this plan: nothing will be applied"
-        if plan.changes and not plan.complete:
-            return "can be applied in part: see what is put off"
         if plan.changes:
-            return "can be applied"
+            part = "" if plan.complete else " in part"
+            once = " once it is approved" if self.approvals else ""
+            what = "what is put off" if plan.deferred else "the problems in the repository"
+            return f"can be applied{part}{once}" + ("" if plan.complete else f": see {what}")
         age = self.now - plan.observed_from if plan.observed_from is not None else 0.0
         seen = f", as last seen up to {duration(age)} ago (--refresh looks again)" if age >= OLD_S else ""
-        return (
-            f"nothing to do: the fleet is as the commit wants it{seen}" if plan.complete else "nothing can be done now: see what is put off"
-        )
+        if not plan.complete:
+            return "nothing can be done now: see what is put off"
+        return "nothing has drifted" if self.drift else f"nothing to do: the fleet is as the commit wants it{seen}"
 
 
 def _signature(group: str, changes: Sequence[Change]) -> bytes:
@@ -166,6 +172,11 @@ def shown(value: object, most: int = 80) -> str:
     else:
         text = canonical(redacted(value)).decode()
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def previous(item: FieldChange) -> object:
+    """What a field changes from: as seen, or where nothing was seen as recorded, unless that would say that it changes to itself: then it is gone."""
+    return item.before if item.before is not MISSING or item.recorded == item.after else item.recorded
 
 
 def difference(before: object, after: object) -> str:

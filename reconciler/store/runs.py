@@ -106,7 +106,7 @@ def refuse_held(connection: Connection, addresses: Sequence[str]) -> None:
     for where, by in connection.rows_in("SELECT address, run FROM hold WHERE address IN (...)", addresses):
         raise Refused(
             f"{where} is being changed by run {by}",
-            hint=f"wait for it (octofleet status), or if its process is gone, octofleet apply --resume {by}",
+            hint=f"wait for it (octofleet status), or if its process is gone, octofleet resume {by}",
             code="held",
         )
 

@@ -69,8 +69,8 @@ def open_steps(connection: Connection, run: str) -> Iterator[OpenStep]:
 
 
 def changes_of(connection: Connection, run: str) -> dict[str, int]:
-    """How many changes of a run stand how: `open`, or the status that they ended with."""
-    rows = connection.rows("SELECT status, count(*) FROM item WHERE run = ? GROUP BY status ORDER BY status", (run,))
+    """How many changes of a run stand how: `open`, or the status that they ended with. Checks of a rollout change nothing."""
+    rows = connection.rows("SELECT status, count(*) FROM item WHERE run = ? AND action <> 'check' GROUP BY status ORDER BY status", (run,))
     return {status or "open": number for status, number in rows}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.options import fitted
 from tests.cli.command import quick
 from tests.conftest import ROOT
 from tests.fleets import FLEET, fleet, host, octofleet, repo
@@ -156,3 +157,22 @@ def test_help_imports_little() -> None:
     )
     assert len(modules) - int(bare.stdout) < 40
     assert "Usage: octofleet" in done.stdout and "demo" in done.stdout
+
+
+def test_long_lines_break_between_words_and_commands_stay_whole() -> None:
+    names = "  8 with the same change: " + ", ".join(f"host/shop/web-{n:02d}" for n in range(1, 9))
+    lines = fitted(names, 80).split("\n")
+    assert len(lines) == 3 and all(len(line) <= 80 for line in lines) and lines[1].startswith("      host/")
+    assert " ".join(line.strip() for line in lines) == names.strip()
+    for whole in (names.replace("8 with", "octofleet with"), "        " + names, "x" * 200):
+        assert fitted(whole, 80) == whole
+    assert fitted(names, 0) == names
+
+
+def test_a_joined_list_is_explained_as_the_host_has_it(tmp_path: Path) -> None:
+    made = repo(tmp_path / "repo", fleet(hosts=1, **{"host-1": host("web-01", 1, spec="  packages: [htop]\n")}))
+    where = ("explain", "web-01", "--repo", str(made.path))
+    (line,) = [line for line in quick(tmp_path, *where).out.splitlines() if line.startswith("spec.packages")]
+    assert all(f'"{name}"' in line for name in ("curl", "vim", "htop")) and "host/shop/web-01" in line and "fleet/test" in line
+    told = quick(tmp_path, *where, "spec.packages").out
+    assert told.startswith("spec.packages is joined from") and " => [" in told and told.splitlines()[-1].count('"') == 6

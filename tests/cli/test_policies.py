@@ -114,11 +114,11 @@ def test_a_warning_is_told_and_the_plan_is_applied(place: Place) -> None:
     ("text", "said"),
     [
         (POLICY.replace("change.count > 0", "change.cuont > 0"), "policy.yaml:8:11: undeclared reference to 'change.cuont'"),
-        (POLICY.replace("'telnet')", "7)"), "policy.yaml:16:7: the example 'telnet' passes, and says that it does not"),
+        (POLICY.replace("'telnet')", "7)"), "policy.yaml:16:7: the example 'telnet' says passes: false, and the policy lets it pass"),
         (POLICY.replace("  rule: |\n", "  rule: >-\n").replace("count > 0", "count > ''"), "policy.yaml:7:3: found no matching overload"),
         (POLICY.replace("== 'boot'", "== 1"), "policy.yaml:6:23: found no matching overload for '_==_' applied to '(string, int)'"),
         (POLICY.replace("{change.tenant}", "{change.tennant}"), "policy.yaml:10:20: undeclared reference to 'change.tennant'"),
-        (POLICY.replace("passes: false", "passes: true"), "policy.yaml:12:3: no example does not pass"),
+        (POLICY.replace("passes: false", "passes: true"), "policy.yaml:12:3: no example has passes: false"),
         (POLICY.replace("  message", "  mesage"), "policy.yaml:5:1: spec lacks the field message"),
     ],
 )

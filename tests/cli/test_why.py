@@ -73,7 +73,7 @@ def bench(tmp_path: Path) -> Asked:
 def test_no_worker_lives(bench: Asked) -> None:
     waits = bench.waits()
     assert waits.keys() == {"no-worker", "earlier-wave"}
-    assert waits["no-worker"].next == f"octofleet apply --resume {RUN} goes on"
+    assert waits["no-worker"].next == f"octofleet resume {RUN} goes on"
     assert waits["no-worker"].what == ("memory of shop, wave 0: 1",)
 
 

@@ -11,9 +11,10 @@ from reconciler.plan.build import build
 from reconciler.report.as_json import plan_document
 from reconciler.report.markdown import block, code, plan_markdown
 from reconciler.report.text import plan_lines
-from reconciler.report.view import View
+from reconciler.report.view import View, previous
+from reconciler.types.change import MISSING, Cause, FieldChange
 from reconciler.types.origin import Origin
-from reconciler.types.plan import Plan
+from reconciler.types.plan import Phase, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.values import Secret, SecretRef
 from tests.plan.made import ABSENT, AT, UNKNOWN, case, frame, proposed, recorded, resource, rules
@@ -117,3 +118,22 @@ def test_the_json_of_a_plan_has_what_the_reference_promises() -> None:
     assert document["summary"]["byAction"] == {"create": 1, "update": 4, "replace": 1, "delete": 1, "run": 1}
     assert document["applyable"] is False
     assert document["complete"] is False
+
+
+def test_what_is_gone_in_the_world_does_not_change_to_itself() -> None:
+    item = FieldChange(path="/zone", causes=frozenset({Cause.DRIFT}), recorded="UTC", before=MISSING, after="UTC")
+    assert previous(item) is MISSING
+    assert previous(replace(item, after="Europe/Oslo")) == "UTC", "what was not seen is told as it was recorded"
+    assert previous(replace(item, before="CET")) == "CET"
+
+
+def test_a_part_of_a_rollout_and_its_check_are_one_line() -> None:
+    part = Phase(tenant="t", track="web", number=0, title="canary", groups=("host/t/a",), max_failures=1)
+    check = replace(part, number=1, title="canary: health", soak_s=5.0, check=True)
+    rest = replace(part, number=2, title="the rest", groups=("host/t/b", "host/t/c"), promote=True)
+    told = [line.text for line in plan_lines(View(plan=replace(disks(), phases=(part, check, rest))))]
+    start = told.index("ROLLOUT web of t: 3 hosts in 2 parts; it stops when more than 1 host has failed")
+    assert told[start + 1 : start + 3] == [
+        "  1. canary: a; looked at again after 5 s",
+        "  2. the rest, when a person promotes it: b, c",
+    ]

@@ -1,0 +1,78 @@
+"""What a plan still needs somebody's word for, by the rules and the RoleMappings in force. The edge around `gate.approvals`."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from reconciler.errors import Refused
+from reconciler.gate.approvals import Approval, Missing, missing, rules_of, used
+from reconciler.identity.access import Action, Identity, Resource
+from reconciler.identity.local import whoami
+from reconciler.permitting import access_in_force
+from reconciler.source.repository import Repository
+from reconciler.store.approvals import standing
+from reconciler.store.engine import Connection
+from reconciler.store.records import fleet_in_force
+from reconciler.types.plan import Plan
+from reconciler.wiring import Installation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """What is missing before a plan may be applied, and whether the word of who runs this process is all of it."""
+
+    missing: tuple[Missing, ...] = ()
+    mine: bool = False
+
+    def next(self, plan_id: str) -> str:
+        """What to do about it."""
+        short = plan_id[:12]
+        if self.missing and self.missing[0].rejected:
+            return "ask who rejected it; his own octofleet approve takes that back, and another commit needs another word"
+        if self.mine:
+            return f"look at the plan, then octofleet approve {short} --reason WHY, or octofleet apply {short} --approve"
+        return f"have those who are named look at the plan: octofleet approve {short} --reason WHY"
+
+
+def waits(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> Waits:
+    """What is missing for a plan now."""
+    said = standing(connection, now)
+    found = _missing(connection, plan, authors, now, said)
+    if not found:
+        return Waits()
+    changes = frozenset(change.digest for change in plan.changes)
+    mine = Approval(id="", identity=whoami(), at=now, expires_at=math.inf, reason="", changes=changes)
+    return Waits(missing=tuple(found), mine=not _missing(connection, plan, authors, now, [*said, mine]))
+
+
+def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float, *, approving: bool = False) -> list[str]:
+    """Raises `Refused` for a plan of which somebody has yet to approve something; with `approving` somebody else than who runs this process. Gives the
+    ids of the approvals that it goes by."""
+    found = waits(connection, plan, authors, now)
+    if found.missing and not (approving and found.mine):
+        text = f"plan {plan.id[:12]} waits for approval: {found.missing[0].message}"
+        raise Refused(text, hint=found.next(plan.id), code="approval")
+    return used(plan.changes, standing(connection, now))
+
+
+def authors_of(installation: Installation, plan: Plan, location: str | Repository) -> frozenset[str]:
+    """Who made what a plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
+    with installation.store.read() as connection:
+        if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
+            return frozenset()
+    repository = installation.repository(location, fetch=False) if isinstance(location, str) else location
+    return frozenset(f"email:{address}" for address in repository.authors(plan.base, plan.commit))
+
+
+def _missing(connection: Connection, plan: Plan, authors: Collection[str], now: float, said: Collection[Approval]) -> list[Missing]:
+    access = access_in_force(connection)
+
+    def may(who: str, tenant: str) -> bool:
+        identity = Identity(name=who, here=who.startswith("local:"))
+        return access.decide(identity, Action.APPROVE, Resource(source=plan.source, tenant=tenant)).allowed
+
+    def person(who: str) -> str:
+        return access.person(plan.source, who)
+
+    rules = rules_of(fleet_in_force(connection, plan.source))
+    return missing(rules, plan.changes, said, now, authors=authors, person=person, may=may)
