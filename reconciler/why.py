@@ -20,6 +20,7 @@ from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.phases import Order, PhaseRow, load_phases
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
+from reconciler.store.rollbacks import WANTED, RollbackRow, load_rollback
 from reconciler.store.runs import JournalRun, list_runs, load_run, open_runs
 from reconciler.store.waiting import (
     LaneRow,
@@ -119,11 +120,12 @@ class Why:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWhy:
     """An open run: its open lanes, how many of its changes stand how (`open`, or as a status), why what is open waits, and why what ended badly did.
-    `since` when it stands so; `said`: when and why a person paused or cancelled it."""
+    `since` when it stands so; `said`: when and why a person paused or cancelled it; `rollback`: whether it is taken back by itself."""
 
     run: JournalRun
     since: float
     said: tuple[float, str] | None
+    rollback: RollbackRow | None
     lanes: tuple[LaneRow, ...]
     changes: Mapping[str, int]
     waits: tuple[Why, ...]
@@ -132,10 +134,12 @@ class RunWhy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceWhy:
-    """A source: what ended badly in its last run, what was last seen otherwise than recorded, and what its newest plan puts off."""
+    """A source: what ended badly in its last run, whether that is taken back by itself, what was last seen otherwise than recorded, and what its newest
+    plan puts off."""
 
     name: str
     last_run: JournalRun | None
+    rollback: RollbackRow | None
     failed: tuple[Why, ...]
     unsettled: tuple[Why, ...]
     deferred: tuple[Why, ...]
@@ -275,6 +279,7 @@ class _Asked:
             run=run,
             since=self._since(run),
             said=self._said(run),
+            rollback=load_rollback(self._connection, run.id),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
             waits=_together([*self._steps(run, reached), *self._lanes(run, rest, ready, phases)]),
@@ -334,7 +339,9 @@ class _Asked:
         part = f"{phase.title} of the rollout {phase.track} of {phase.tenant}"
         promote = f"octofleet promote {run.id} --reason WHY"
         if phase.state == "stopped":
-            then = f"see what has failed below; {promote} goes on, octofleet cancel {run.id} --reason WHY gives it up"
+            back = load_rollback(self._connection, run.id)
+            asked = " keeps it and goes on" if back is not None and back.state == WANTED else " goes on"
+            then = f"see what has failed below; {promote}{asked}, octofleet cancel {run.id} --reason WHY gives it up"
             return "stopped", f"{part} was stopped: {phase.note}", then
         if phase.state == "waiting":
             return "earlier-phase", f"{part} comes after a part that is not over", "wait; that part says why it waits"
@@ -393,6 +400,7 @@ def _source(connection: Connection, name: str, commit: str, last: Mapping[str, J
     return SourceWhy(
         name=name,
         last_run=run,
+        rollback=load_rollback(connection, run.id) if run is not None else None,
         failed=_together(_ended(*item) for item in ended_badly(connection, run.id)) if run is not None else (),
         unsettled=_together(_otherwise(address, found) for address, found in seen.items()),
         deferred=_together(

@@ -6,6 +6,7 @@ from reconciler.store.engine import Connection
 from reconciler.store.journal import Lease, close_if_over, end_steps
 from reconciler.store.leases import free
 from reconciler.store.plans import load_changes
+from reconciler.store.rollbacks import drop
 from reconciler.store.runs import Item, JournalStep, load_steps, write_log
 from reconciler.store.versions import touch
 from reconciler.types.change import Change
@@ -34,6 +35,7 @@ def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) 
     connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
     now = connection.now()
     write_log(connection, run, [(0, now, f"cancelled: {reason}")])
+    drop(connection, run, "a person cancelled it")
     if give_up:
         leases = connection.rows("SELECT run, seq, fence FROM step WHERE run = ? AND owner <> '' ORDER BY seq", (run,))
         free(connection, [(of, seq, fence) for of, seq, fence in leases], "lost", now)
