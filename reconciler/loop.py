@@ -25,7 +25,8 @@ from reconciler.source.repository import Commit
 from reconciler.store.audit import record
 from reconciler.store.engine import Unavailable
 from reconciler.store.followed import APPROVAL, BEGUN, BEHIND, FAILING, REFUSED, REPORTED, SETTLED, Followed, follow, give_back, take
-from reconciler.store.halt import supersede
+from reconciler.store.halt import supersede, unpromoted
+from reconciler.store.plans import plan_head
 from reconciler.store.retention import prune
 from reconciler.store.rollbacks import REVERTED, load_rollback
 from reconciler.store.runs import JournalRun
@@ -208,6 +209,11 @@ class Loop:
             return _standing(
                 REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then
             ), True
+        with self._installation.store.read() as connection:
+            waited = unpromoted(connection, plan_head(connection, planned.row).location, commit.id)
+        if waited:
+            note = f"nobody promoted run {waited} of this commit in time: what is left of it waits for a person, or a newer commit"
+            return _standing(APPROVAL, plan.id, note, f"octofleet apply {plan.id[:12]} goes on"), True
         try:
             run = begin(
                 self._installation,

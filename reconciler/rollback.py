@@ -110,7 +110,7 @@ class _TakingBack:
                 author=Author(name=ROLLBACK, at=self.row.at),
                 message=_message(self.row.run, self.row.why),
             )
-        except Refused as error:
+        except (Refused, Permanent) as error:
             self._end(plan, LEFT, error.message)
             return
         against = self._against(plan, head) or self._reverted(plan, made, head)

@@ -15,6 +15,7 @@ from reconciler.settings import Apply
 from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
 from reconciler.store.followed import BEGUN, BEHIND, FAILING, NEW, SETTLED, Followed, followed, run_about
+from reconciler.store.halt import UNPROMOTED
 from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.phases import Order, PhaseRow, load_phases
@@ -60,6 +61,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "partial": "it was done in part, or the world is not as desired afterwards",
         "stale": "the world had changed since the plan was made",
         "expired": "its operation took longer than `apply.deadline_s`",
+        "unpromoted": "it waited for a person longer than its rollout's `promoteWithin`",
         "cancelled": "it was not begun",
         "superseded": "a newer commit wants something else",
         "backing-off": "it failed, and the loop leaves it alone for a while",
@@ -325,14 +327,15 @@ class _Asked:
             if number <= 0:
                 continue
             what = (f"{lane.driver or 'record'}{f' of {lane.tenant}' if lane.tenant else ''}, wave {lane.wave}: {number}",)
-            again = None
+            again, deadline = None, None
             if (lane.tenant, lane.wave) in ready:
                 found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
             elif (phase := _phase_of(lane, phases)) is not None and not phase.is_open(self._now):
                 found, again = self._phase(run, phase), phase.opens_at
+                deadline = phase.deadline_at
             else:
                 found = ("earlier-wave", CODES["earlier-wave"], "wait; the first wave that is open says why it waits")
-            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, again=again)
+            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, again=again, deadline=deadline)
 
     def _phase(self, run: JournalRun, phase: PhaseRow) -> tuple[str, str, str]:
         """Why a part of a rollout may not begin, and who or what moves it."""
@@ -390,6 +393,8 @@ def _phase_of(lane: LaneRow, phases: Iterable[PhaseRow]) -> PhaseRow | None:
 
 def _ended(address: str, status: Status, error: str) -> Why:
     """A change that ended badly."""
+    if error.startswith(UNPROMOTED):
+        return Why(code="unpromoted", text=error, next=PLAN_AGAIN, what=(address,), number=1)
     return Why(code=status.value, text=error or CODES[status.value], next=ENDED_NEXT[status], what=(address,), number=1)
 
 

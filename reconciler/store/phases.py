@@ -124,17 +124,32 @@ def next_opening(connection: Connection, run: str | None) -> float | None:
     return found
 
 
+def overdue(connection: Connection, now: float) -> list[str]:
+    """Runs of which a part has waited too long for a person; not those that a person has paused or cancelled."""
+    query = (
+        "SELECT DISTINCT run.id FROM run JOIN phase ON phase.run = run.id WHERE run.ended_at IS NULL AND run.state = 'running' "
+        "AND phase.state IN ('due', 'stopped') AND deadline_at <= ? ORDER BY run.id"
+    )
+    return [run for (run,) in connection.rows(query, (now,))]
+
+
+def left_waiting(connection: Connection, run: str, now: float) -> list[list[PhaseRow]]:
+    """Of each track that has waited too long for a person, the phases that are left."""
+    tracks = [[phase for phase in track if phase.state != "ended"] for track in tracks_of(load_phases(connection, run))]
+    return [left for left in tracks if left and left[0].deadline_at is not None and left[0].deadline_at <= now]
+
+
 def advance(connection: Connection, run: str, now: float) -> None:
     """After changes have ended: end phases that have no open step, have the next ones soak, and stop tracks that have too many failures."""
     phases = load_phases(connection, run)
     if not phases:
         return
     open_waves = {wave for (wave,) in connection.rows("SELECT DISTINCT wave FROM lane WHERE run = ? AND open > 0", (run,))}
-    for track in _tracks(phases):
+    for track in tracks_of(phases):
         _advance(connection, run, track, open_waves, now)
 
 
-def _tracks(phases: Iterable[PhaseRow]) -> list[list[PhaseRow]]:
+def tracks_of(phases: Iterable[PhaseRow]) -> list[list[PhaseRow]]:
     """Each track's phases; they come track by track."""
     return [list(group) for _, group in groupby(phases, key=lambda phase: (phase.tenant, phase.track))]
 
@@ -195,7 +210,7 @@ def promote(
     moved."""
     moved = []
     asked = (p for p in load_phases(connection, run) if tenant in (None, p.tenant) and track in (None, p.track))
-    for phases in _tracks(asked):
+    for phases in tracks_of(asked):
         of_tenant, of_track = phases[0].tenant, phases[0].track
         at = next((phase for phase in phases if phase.state != "ended"), None)
         if at is None or at.state == "waiting" or at.is_open(now):

@@ -1,14 +1,22 @@
 """Rollouts in a run: the real worker does what the phases allow, and nothing else."""
 
+import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from reconciler import gating
+from reconciler.applying import pause, worker
 from reconciler.drivers.memory import Fault
 from reconciler.errors import Refused
 from reconciler.report.text import plan_lines
 from reconciler.report.view import View
+from reconciler.settings import Apply
+from reconciler.store.audit import entries
+from reconciler.store.halt import resume_run
+from reconciler.types.audit import Row
+from reconciler.why import whys
 from tests.gate.site import Site
 from tests.store.databases import database_url, kind
 
@@ -127,3 +135,88 @@ def test_the_rollout_in_force_is_the_recorded_one(tmp_path: Path, database_url: 
     site.work()
     site.change(1, 2, 3, spec="  packages: [htop, strace]\n")
     assert site.plan().plan.phases == (), "from now on it is gone"
+
+
+class Clock:
+    """The database's clock, in a person's hands."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __enter__(self) -> "Clock":
+        self._patch = mock.patch("time.time", lambda: self.now)
+        self._patch.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._patch.stop()
+
+
+def expirations(site: Site, run: str) -> list[Row]:
+    with site.store.read() as connection:
+        return entries(connection, action="expire", run=run)
+
+
+def beat(site: Site) -> None:
+    with worker(site.installation, "worker"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "rollout", ["{canary: 1, promote: canary, promoteWithin: 24h}", "{canary: 1, promoteWithin: 24h}"], ids=["promote", "stopped"]
+)
+def test_nobody_is_waited_for_for_ever(tmp_path: Path, rollout: str) -> None:
+    with Clock() as clock:
+        site = Site(tmp_path, f"sqlite:///{tmp_path / 'q.db'}", hosts=3, rollout=rollout)
+        site.settle()
+        clock.now += 1
+        site.change(1, 2, 3)
+        run = site.begin()
+        if "promote:" not in rollout:
+            site.world.fail("memory/config/shop/web-01", Fault.UNKNOWN)
+        site.work()
+        (waiting,) = [phase for phase in site.phases(run) if phase.deadline_at is not None]
+        assert waiting.deadline_at == clock.now + 86_400 and waiting.title == "the rest"
+        for moved in (86_399, -200_000, 86_399):  # also a clock that steps back
+            clock.now = waiting.deadline_at - 86_400 + moved
+            beat(site)
+            assert site.ended(run) == "running" and not expirations(site, run)
+        clock.now = waiting.deadline_at
+        beat(site)
+        beat(site)
+        assert site.ended(run) == "failed" and site.states(run)[-1] == "ended"
+        ((error,),) = site.rows("SELECT DISTINCT error FROM item WHERE run = ? AND status = 'expired'", run)
+        assert error.startswith("nobody promoted the rollout") and "the rest" in error
+        (row,) = expirations(site, run)
+        assert row.identity == "system:worker" and row.details["changes"] > 0 and row.tenants == ["shop"]
+        assert "web-02" not in site.changed()
+        with site.store.read() as connection:
+            found = whys(connection, settings=Apply(), living=(), drivers=lambda: ("memory",))
+        assert [why.next for source in found.sources for why in source.failed if why.code == "unpromoted"]
+        clock.now -= 300_000
+        beat(site)
+        assert site.ended(run) == "failed" and len(expirations(site, run)) == 1, "what has ended stays so, whatever the clock says"
+
+
+def test_who_promotes_or_pauses_it_in_time_is_not_cut_short(tmp_path: Path) -> None:
+    with Clock() as clock:
+        site = Site(
+            tmp_path, f"sqlite:///{tmp_path / 'q.db'}", hosts=3, rollout="{canary: 1, soak: 1h, promote: canary, promoteWithin: 1h}"
+        )
+        site.settle()
+        site.change(1, 2, 3)
+        run = site.begin()
+        site.work()
+        clock.now += 5400
+        beat(site)
+        assert site.ended(run) == "running", "the soak comes before"
+        pause(site.installation, run, "I am at it")
+        clock.now += 7200
+        beat(site)
+        assert site.ended(run) == "paused"
+        gating.promoted(site.installation, run, "well", soaked=False, tenant=None, track=None)
+        beat(site)
+        with site.store.write() as connection:
+            resume_run(connection, run)
+        site.work()
+        assert site.ended(run) == "done" and not expirations(site, run)

@@ -331,3 +331,19 @@ def test_a_failure_of_the_last_part_counts_too(quiet: Following) -> None:
     quiet.work()
     quiet.serve(settle=True)
     assert quiet.changed() == set()
+
+
+def test_what_nobody_promoted_in_time_is_not_begun_again_by_itself(tmp_path: Path) -> None:
+    site = Following(tmp_path, f"sqlite:///{tmp_path / 'q.db'}", "{canary: 1, promote: canary}", interval_s=1)
+    site.push(1, 2, 3)
+    site.serve()
+    run = site.runs()[0]
+    site.write("UPDATE phase SET deadline_at = 1 WHERE deadline_at IS NOT NULL")
+    site.work()
+    assert site.ended(run) == "failed"
+    site.write("UPDATE repository SET at = 0")
+    found = site.round()
+    assert site.runs()[0] == run and found.code == "approval" and run in found.note and "octofleet apply" in found.next
+    site.push(1, spec="  packages: [strace]\n")
+    site.round()
+    assert site.runs()[0] != run, "a newer commit goes its own way"
