@@ -41,6 +41,7 @@ from reconciler.store.observations import (
 from reconciler.store.plans import same_plan, save_plan
 from reconciler.store.records import (
     Counts,
+    applied_commit,
     fleet_in_force,
     in_force,
     load_records,
@@ -51,7 +52,7 @@ from reconciler.store.records import (
     save_specs,
 )
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
-from reconciler.types.change import Cause, Change
+from reconciler.types.change import Action, Cause, Change
 from reconciler.types.duration import seconds_of
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
@@ -369,14 +370,25 @@ class _Planning:
             fleet = fleet_in_force(connection, self.source)
             alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
-            return replace(plan, phases=phases(self._rolled_out(connection, plan)))
+            return replace(plan, phases=phases(self._rolled_out(connection, plan, facts.resources)))
 
-    def _rolled_out(self, connection: Connection, plan: Plan) -> Iterator[RolledOut]:
-        """The hosts that something changes for in the world and that have a rollout on record, which is the one in force. A host that is new has none."""
+    def _rolled_out(self, connection: Connection, plan: Plan, resources: Mapping[str, Resource]) -> Iterator[RolledOut]:
+        """The hosts that something changes for in the world and that have a rollout: the one on record, which is the one in force; a host that comes to a
+        fleet that was applied before has none there, and goes by its own."""
         groups = {change.group for change in plan.changes if is_rolled_out(change)}
-        for group, spec in sorted(rollouts(connection, self.source, sorted(groups)).items()):
+        recorded = rollouts(connection, self.source, sorted(groups))
+        new: dict[str, Spec] = {}
+        if applied_commit(connection, self.source) is not None:
+            created = {
+                change.group for change in plan.changes if change.action is Action.CREATE and change.address.startswith("fleet/host/")
+            }
+            for group in groups & created:
+                resource = resources.get(f"fleet/rollout/{group.removeprefix('host/')}")
+                new |= {group: resource.spec} if resource is not None else {}
+        for group, spec in sorted((new | recorded).items()):
             _, tenant, _ = group.split("/", 2)
-            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"])
+            fresh = group not in recorded
+            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"], new=fresh)
 
     def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What a plan that nobody looks on leaves to people, or to time."""

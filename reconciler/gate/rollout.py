@@ -20,12 +20,14 @@ Count = int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledOut:
-    """A host that something changes for. `rollout` as its settings said when they were last applied; None for one that goes out at once."""
+    """A host that something changes for. `rollout` as its settings said when they were last applied, or of a `new` host as they say now; None for one that
+    goes out at once."""
 
     group: str
     tenant: str
     labels: Mapping[str, str]
     rollout: Spec | None
+    new: bool = False
 
 
 def is_rolled_out(change: Change) -> bool:
@@ -42,7 +44,7 @@ def phases(hosts: Iterable[RolledOut]) -> tuple[Phase, ...]:
             tracks.setdefault((host.tenant, track_of(host.rollout)), []).append(host)
     found: list[Phase] = []
     for (tenant, track), members in sorted(tracks.items(), key=lambda item: item[0]):
-        found += _track(tenant, track, sorted(members, key=lambda host: host.group))
+        found += _track(tenant, track, sorted(members, key=lambda host: (host.new, host.group)))
     return tuple(found)
 
 
@@ -57,6 +59,7 @@ def number_of(count: Count, whole: int) -> int:
 
 
 def _track(tenant: str, track: str, members: Sequence[RolledOut]) -> Iterator[Phase]:
+    """Who is new comes last: what a name stands for is told by who has it on record, and the canary is a host that had something before."""
     rollout = members[0].rollout or {}
     parts = list(_parts(rollout, members))
     check = bool(rollout.get("health", False))

@@ -17,7 +17,8 @@ from reconciler.store.audit import entries
 from reconciler.store.halt import resume_run
 from reconciler.types.audit import Row
 from reconciler.why import whys
-from tests.gate.site import Site
+from tests.fleets import host
+from tests.gate.site import QUIET, Site
 from tests.store.databases import database_url, kind
 
 __all__ = ["database_url", "kind"]
@@ -65,14 +66,14 @@ def test_each_batch_soaks(tmp_path: Path, database_url: str) -> None:
 
 
 def test_the_third_failure_stops_it_until_a_person_says_that_it_goes_on(tmp_path: Path, database_url: str) -> None:
-    site = Site(tmp_path, database_url, hosts=10, rollout="{serial: 2, maxFailures: 2}", batch=1)
+    site = Site(tmp_path, database_url, hosts=10, rollout="{serial: 2, maxFailures: 2}", batch=1, concurrency=1)
     site.settle()
     site.change(*range(1, 11))
     run = site.begin()
     for name in ("web-02", "web-03", "web-05"):
         site.world.fail(f"memory/config/shop/{name}", Fault.UNKNOWN)
     site.work()
-    assert site.changed() == {"web-01", "web-04", "web-06"}, "the batch of the third failure was under way; nothing begins after it"
+    assert site.changed() == {"web-01", "web-04"}, "nothing begins after the third failure, not even of its own batch"
     assert site.ended(run) == "running" and set(site.states(run)) == {"ended", "stopped"}
     note = site.phases(run)[-1].note
     assert "3 hosts have failed, and 2 may" in note and "web-05" in note
@@ -220,3 +221,33 @@ def test_who_promotes_or_pauses_it_in_time_is_not_cut_short(tmp_path: Path) -> N
             resume_run(connection, run)
         site.work()
         assert site.ended(run) == "done" and not expirations(site, run)
+
+
+def test_many_hosts_that_join_go_out_in_parts_and_one_alone_at_once(tmp_path: Path, database_url: str) -> None:
+    site = Site(tmp_path, database_url, hosts=2, rollout="{canary: 1, serial: 2, promote: canary}")
+    assert site.plan().plan.phases == (), "no rule is in force before the first apply"
+    site.settle()
+    site.change(3)
+    run = site.begin()
+    site.work()
+    assert site.ended(run) == "done" and site.changed() == {"web-03"} and site.states(run) == []
+    site.change(4, 5, 6, 7)
+    run = site.begin()
+    site.work()
+    assert site.changed() == {"web-03", "web-04"} and site.ended(run) == "running", "the canary of those that join"
+    gating.promoted(site.installation, run, "well", soaked=False, tenant=None, track=None)
+    site.work()
+    assert site.changed() == set(WEB[2:7]) and site.ended(run) == "done"
+    site.change(1, 8, 9)
+    assert [phase.groups for phase in site.plan().plan.phases] == [("host/shop/web-01",), ("host/shop/web-08", "host/shop/web-09")]
+
+
+def test_a_new_host_cannot_loosen_the_rollout_whose_name_it_takes(tmp_path: Path) -> None:
+    site = Site(tmp_path, f"sqlite:///{tmp_path / 'q.db'}", hosts=3, rollout="{name: web, canary: 1, maxFailures: 1}")
+    site.settle()
+    site.change(2, 3)
+    site.change(4, spec=f"{QUIET}  rollout: {{name: web, serial: 50, maxFailures: 50, canary: 3}}\n")
+    site.repo.commit({"aa.yaml": host("aa-01", 9, spec=f"{QUIET}  rollout: {{name: web, maxFailures: 50, canary: 3}}\n")})
+    phases = site.plan().plan.phases
+    assert {phase.max_failures for phase in phases} == {1}
+    assert [phase.groups for phase in phases] == [("host/shop/web-02",), ("host/shop/web-03", "host/shop/aa-01", "host/shop/web-04")]
