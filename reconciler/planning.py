@@ -378,17 +378,14 @@ class _Planning:
         groups = {change.group for change in plan.changes if is_rolled_out(change)}
         recorded = rollouts(connection, self.source, sorted(groups))
         new: dict[str, Spec] = {}
-        if applied_commit(connection, self.source) is not None:
-            created = {
-                change.group for change in plan.changes if change.action is Action.CREATE and change.address.startswith("fleet/host/")
-            }
-            for group in groups & created:
+        fresh = {c.group for c in plan.changes if c.action is Action.CREATE and c.address.startswith("fleet/host/")} & groups
+        if fresh and applied_commit(connection, self.source) is not None:
+            for group in fresh:
                 resource = resources.get(f"fleet/rollout/{group.removeprefix('host/')}")
                 new |= {group: resource.spec} if resource is not None else {}
         for group, spec in sorted((new | recorded).items()):
             _, tenant, _ = group.split("/", 2)
-            fresh = group not in recorded
-            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"], new=fresh)
+            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"], new=group not in recorded)
 
     def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What a plan that nobody looks on leaves to people, or to time."""

@@ -63,30 +63,22 @@ def supersede(connection: Connection, run: str, kept: Callable[[Change], bool], 
     unwanted = {number for number, change in changes.items() if not kept(change)}
     if connection.row("SELECT id FROM run WHERE id = ? AND ended_at IS NULL FOR UPDATE", (run,)) is None:
         return 0
-    now, number, touched = connection.now(), 0, list[int]()
-    for step in _not_begun(connection, run):  # nobody takes any of them from here on
-        dropped = [item for item in step.open if item.change in unwanted]
-        _end_items(connection, run, step.seq, dropped, Status.SUPERSEDED, why, now)
-        number += len(dropped)
-        touched += [step.seq] if dropped else []
-    end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in touched], now)
-    return number
+    steps = _not_begun(connection, run)  # nobody takes any of them from here on
+    dropped = [(step, [item for item in step.open if item.change in unwanted]) for step in steps]
+    return _drop(connection, run, dropped, Status.SUPERSEDED, why)
 
 
 def expire_waits(connection: Connection, run: str) -> int:
     """End what is left of the rollouts of a run that have waited too long for a person, and record that. Gives how many changes that were."""
     row = connection.row("SELECT state, source FROM run WHERE id = ? AND ended_at IS NULL FOR UPDATE", (run,))
-    now, number, touched = connection.now(), 0, list[int]()
-    late = left_waiting(connection, run, now) if row is not None and row[0] == "running" else []
+    late = left_waiting(connection, run, connection.now()) if row is not None and row[0] == "running" else []
     steps = _not_begun(connection, run) if late else []
+    number = 0
     for left in late:
         why = f"{UNPROMOTED}the rollout {left[0].track} of {left[0].tenant}, which waited for a person from {left[0].title} on"
-        for step in steps:
-            if step.tenant == left[0].tenant and any(phase.first_wave <= step.wave <= phase.last_wave for phase in left):
-                _end_items(connection, run, step.seq, step.open, Status.EXPIRED, why, now)
-                number += len(step.open)
-                touched.append(step.seq)
-    end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in touched], now)
+        tenant, first, last = left[0].tenant, left[0].first_wave, left[-1].last_wave
+        mine = [(step, step.open) for step in steps if step.tenant == tenant and first <= step.wave <= last]
+        number += _drop(connection, run, mine, Status.EXPIRED, why)
     if row is not None and number:
         entry = Entry(
             identity=WORKER,
@@ -113,6 +105,15 @@ def unpromoted(connection: Connection, location: str, commit: str) -> str:
 
 def _not_begun(connection: Connection, run: str) -> list[JournalStep]:
     return [step for step in load_steps(connection, run) if step.state == "ready" and not step.owner]
+
+
+def _drop(connection: Connection, run: str, dropped: Sequence[tuple[JournalStep, Sequence[Item]]], status: Status, why: str) -> int:
+    """End these changes of steps that have not begun; gives how many that were."""
+    now, touched = connection.now(), [step.seq for step, items in dropped if items]
+    for step, items in dropped:
+        _end_items(connection, run, step.seq, items, status, why, now)
+    end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in touched], now)
+    return sum(len(items) for _, items in dropped)
 
 
 def _end_items(connection: Connection, run: str, seq: int, items: Sequence[Item], status: Status, why: str, now: float) -> None:
