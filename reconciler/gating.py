@@ -19,7 +19,7 @@ from reconciler.store.gates import end_overrides, end_pauses, load_gates, new_id
 from reconciler.store.phases import PhaseRow, promote
 from reconciler.store.plans import load_plan, plan_head
 from reconciler.store.records import fleet_in_force
-from reconciler.store.runs import load_run, write_log
+from reconciler.store.runs import open_run, write_log
 from reconciler.types.audit import Entry
 from reconciler.types.canonical import digest
 from reconciler.types.duration import seconds_of
@@ -80,9 +80,7 @@ def promoted(
 ) -> list[PhaseRow]:
     """Have a run's rollouts go on. Raises `Refused` if none waits for that."""
     with installation.store.write() as connection:
-        run = load_run(connection, run_id)
-        if run is None or run.ended_at is not None:
-            raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
+        run = open_run(connection, run_id)
         now = connection.now()
         moved = promote(connection, run_id, now, soaked=soaked, tenant=tenant, track=track)
         if not moved:
