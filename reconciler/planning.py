@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from reconciler import wal
@@ -19,7 +19,8 @@ from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
 from reconciler.gate.policy import Policies, Who
 from reconciler.gate.rollout import RolledOut, is_rolled_out, phases
-from reconciler.identity.local import whoami
+from reconciler.identity.access import MAPPING, Access, mappings
+from reconciler.identity.local import me, whoami
 from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
@@ -418,17 +419,20 @@ class _Planning:
             deferred=deferred,
             left_alone=alone,
             reported=self.request.reported,
-            policies=self._policies(in_force(connection, self.source, "policy"), now),
+            policies=self._policies(connection, now),
         )
 
-    def _policies(self, specs: Mapping[str, Spec], now: float) -> Policies:
+    def _policies(self, connection: Connection, now: float) -> Policies:
+        specs = in_force(connection, self.source, "policy")
+        access = Access(fleets={self.source: mappings(in_force(connection, self.source, MAPPING))} if specs else {})
+
         def where(address: str, pointer: str, line: int, column: int) -> Origin | None:
             _, _, tenant, name = parts(address)
             manifest = self.desired.catalog.get(("Policy", tenant.removeprefix("-"), name))
             same = manifest is not None and manifest.spec == specs[address]
             return self.desired.inside(manifest, pointer, line, column) if manifest is not None and same else None
 
-        who = Who(identity=whoami(), unattended=self.request.unattended)
+        who = Who(identity=whoami(), unattended=self.request.unattended, roles=partial(access.roles, me(), self.source))
         return Policies(specs=specs, who=who, at=now, hosts=len(self.desired.hosts), where=where)
 
     def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
