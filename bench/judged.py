@@ -71,7 +71,7 @@ def main(number: int, groups: int) -> None:
     assert {verdict.guard for verdict in verdicts} == {"policy/disks-change-with-an-installation"}, [v.message for v in verdicts]
 
     made = folded(plan, lambda change: NO_SIDES)
-    rest = numbers(made, number, AT) | Who().values
+    rest = numbers(made, number, AT) | Who().values()
     ready = [{**rest, **group.values, "change.fields": group.fields} for group in made]
     rules = [condition(spec["rule"]) for spec in known.values()]
     cpu = time.process_time()

@@ -33,7 +33,7 @@ from reconciler.store.leases import WorkerRow, is_worked_on, next_due, sweep, wo
 from reconciler.store.phases import save_phases
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
 from reconciler.store.records import applied_commit, load_records, save_source
-from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
+from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_run, open_runs
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
 from reconciler.types.outcome import Status
@@ -141,9 +141,9 @@ def begin(
     authors = _authors(installation, row, plan)
     steps, phases = laid_out(plan.changes, {name: driver.info for name, driver in installation.drivers.items()}, plan.phases)
     with installation.store.write() as connection:
-        open_run = next((run for run in open_runs(connection) if run.plan == row), None)
-        if open_run is not None:
-            return open_run.id
+        known = next((run for run in open_runs(connection) if run.plan == row), None)
+        if known is not None:
+            return known.id
         now = connection.now()
         check_applyable(plan, now)
         if approved:
@@ -355,7 +355,7 @@ def cancel(installation: Installation, run_id: str, reason: str, *, give_up: boo
     A worker that is overdue is not judged by this process: perhaps nobody could reach the database."""
     here = installation.data_dir / "workers"
     with held(), installation.store.write() as connection:
-        source = _open(connection, run_id).source
+        source = open_run(connection, run_id).source
         sweep(connection, lambda worker: gone(here, worker), overdue=False)
         cancel_run(connection, run_id, reason, give_up=give_up or not workers(connection))
         run = load_run(connection, run_id)
@@ -367,15 +367,8 @@ def cancel(installation: Installation, run_id: str, reason: str, *, give_up: boo
 def pause(installation: Installation, run_id: str, reason: str, *, identity: str = "") -> None:
     """Begin nothing more of a run until it is resumed. Raises `Refused`."""
     with installation.store.write() as connection:
-        run = _open(connection, run_id)
+        run = open_run(connection, run_id)
         if run.state == "cancelling":
             raise Refused(f"run {run_id} is being cancelled", hint="what has begun of it is brought to its end", code="no-run")
         pause_run(connection, run_id, reason)
         record(connection, Entry(identity=identity or whoami(), action="pause", source=run.source, run=run_id, reason=reason))
-
-
-def _open(connection: Connection, run_id: str) -> JournalRun:
-    run = load_run(connection, run_id)
-    if run is None or run.ended_at is not None:
-        raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
-    return run

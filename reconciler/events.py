@@ -31,6 +31,11 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "plan-waits": ("warning", "The plan of a followed repository waits for approval; `next` gives it."),
     "plan-refused": ("warning", "The plan of a followed repository may not be applied; `next` says what to do."),
     "changes-superseded": ("info", "A newer commit wants otherwise what a run had not begun; that has ended."),
+    "wait-expired": ("warning", "What waited for a person to promote it has ended, as nobody did in time; `changes` says how many."),
+    "rolled-back": (
+        "warning",
+        "A run whose rollout stopped is taken back by itself, or left to a person; `how` (`reverted`, `proposed`, `left`), `branch`, `why`, `note`.",
+    ),
     "round-failed": ("warning", "The loop could not go round; it goes on. Once, and then once a minute."),
     "prune-failed": ("warning", "What is old could not be let go; it is tried again tomorrow."),
     "index-reset": ("warning", "An index was damaged, and is made anew."),

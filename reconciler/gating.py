@@ -11,7 +11,6 @@ from reconciler.gate.approvals import Approval
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window
 from reconciler.identity.local import whoami
-from reconciler.source.proposal import Proposal, propose_undo
 from reconciler.store.approvals import save_approval
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
@@ -20,7 +19,7 @@ from reconciler.store.gates import end_overrides, end_pauses, load_gates, new_id
 from reconciler.store.phases import PhaseRow, promote
 from reconciler.store.plans import load_plan, plan_head
 from reconciler.store.records import fleet_in_force
-from reconciler.store.runs import load_run, write_log
+from reconciler.store.runs import open_run, write_log
 from reconciler.types.audit import Entry
 from reconciler.types.canonical import digest
 from reconciler.types.duration import seconds_of
@@ -81,9 +80,7 @@ def promoted(
 ) -> list[PhaseRow]:
     """Have a run's rollouts go on. Raises `Refused` if none waits for that."""
     with installation.store.write() as connection:
-        run = load_run(connection, run_id)
-        if run is None or run.ended_at is not None:
-            raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
+        run = open_run(connection, run_id)
         now = connection.now()
         moved = promote(connection, run_id, now, soaked=soaked, tenant=tenant, track=track)
         if not moved:
@@ -126,28 +123,6 @@ def pause(installation: Installation, scope: str, for_s: float, reason: str, sou
 def pauses_named(installation: Installation, which: str) -> list[Pause]:
     """The pauses with this id or scope."""
     return [pause for pause in standing(installation).gates.pauses if which in (pause.id, pause.scope)]
-
-
-def roll_back(installation: Installation, run_id: str, reason: str, branch: str = "") -> tuple[Proposal, str]:
-    """Propose a branch that takes back what a run has applied; gives it and the place of its repository. Nothing is applied. Raises `Refused`."""
-    with installation.store.read() as connection:
-        run = load_run(connection, run_id)
-        if run is None:
-            raise Refused(f"there is no run {run_id}", hint="octofleet runs lists them", code="no-run")
-        plan, location = load_plan(connection, run.plan), plan_head(connection, run.plan).location
-    if plan.base is None or plan.base == plan.commit:
-        text = f"run {run_id} brought no commit: it began the fleet, or put right what had drifted"
-        raise Refused(text, hint="octofleet logs tells what it did", code="nothing-to-undo")
-    name, message = branch or f"octofleet/rollback-{run_id}", f"Take back what run {run_id} applied\n\n{reason}\n"
-    repository = installation.repository(location)
-    made = propose_undo(repository, since=plan.base, until=plan.commit, branch=name, who=whoami(), message=message)
-    with installation.store.write() as connection:
-        details = {"branch": name, "proposed": made.commit, "base": plan.base}
-        entry = Entry(
-            identity=whoami(), action="rollback", source=plan.source, commit=plan.commit, run=run_id, reason=reason, details=details
-        )
-        record(connection, entry)
-    return made, location
 
 
 def unpause(installation: Installation, which: str) -> list[Pause]:

@@ -19,13 +19,16 @@ from reconciler.events import Repeated, happened
 from reconciler.planning import Planned, Request, make_plan
 from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
+from reconciler.rollback import nothing, take_back
 from reconciler.settings import Followed as Rules
 from reconciler.source.repository import Commit
 from reconciler.store.audit import record
 from reconciler.store.engine import Unavailable
 from reconciler.store.followed import APPROVAL, BEGUN, BEHIND, FAILING, REFUSED, REPORTED, SETTLED, Followed, follow, give_back, take
-from reconciler.store.halt import supersede
+from reconciler.store.halt import supersede, unpromoted
+from reconciler.store.plans import plan_head
 from reconciler.store.retention import prune
+from reconciler.store.rollbacks import REVERTED, load_rollback
 from reconciler.store.runs import JournalRun
 from reconciler.types.audit import LOOP, Entry
 from reconciler.types.change import Cause, Change
@@ -145,6 +148,8 @@ class Loop:
 
     def _reconciled(self, found: Followed, rules: Rules) -> Followed:
         repository = self._installation.repository(found.location)
+        if take_back(self._installation, repository, rules):
+            repository = self._installation.repository(found.location)
         commit = repository.commit(rules.branch or None)
         left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
@@ -182,7 +187,11 @@ class Loop:
 
         for run in running:
             with self._installation.store.write() as connection:
-                number = supersede(connection, run.id, kept, f"commit {planned.commit.id[:10]} wants something else")
+                back = load_rollback(connection, run.id)
+                keep_none = back is not None and back.state == REVERTED
+                number = supersede(
+                    connection, run.id, nothing if keep_none else kept, f"commit {planned.commit.id[:10]} wants something else"
+                )
                 if number:
                     record(connection, _supersedes(planned, run, number))
             if number:
@@ -200,6 +209,11 @@ class Loop:
             return _standing(
                 REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then
             ), True
+        with self._installation.store.read() as connection:
+            waited = unpromoted(connection, plan_head(connection, planned.row).location, commit.id)
+        if waited:
+            note = f"nobody promoted run {waited} of this commit in time: what is left of it waits for a person, or a newer commit"
+            return _standing(APPROVAL, plan.id, note, f"octofleet apply {plan.id[:12]} goes on"), True
         try:
             run = begin(
                 self._installation,

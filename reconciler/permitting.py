@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from reconciler.errors import Refused
 from reconciler.events import happened
-from reconciler.identity.access import NEEDS, Access, Action, Decision, Identity, Resource, RoleMapping, role_mapping
+from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, mappings, tenant_of
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.plans import load_plan
@@ -20,17 +20,11 @@ from reconciler.types.values import Spec
 from reconciler.wiring import Installation
 
 Asked = tuple[Action, Resource]
-MAPPING = "rolemapping"
 
 
 def access_in_force(connection: Connection) -> Access:
     """Who may do what, as it was last applied, in every Fleet of an installation."""
     return Access(fleets={name: mappings(in_force(connection, name, MAPPING)) for name in locations(connection)})
-
-
-def mappings(specs: dict[str, Spec]) -> tuple[RoleMapping, ...]:
-    """RoleMappings from their specifications by address."""
-    return tuple(role_mapping(group_of(where), tenant_of(where), spec) for where, spec in specs.items())
 
 
 def granted(where: str, before: Spec | None, after: Spec | None) -> list[str]:
@@ -39,17 +33,6 @@ def granted(where: str, before: Spec | None, after: Spec | None) -> list[str]:
         return []
     old, new = ({b for m in mappings({where: spec}) for b in m.bindings} if spec is not None else set() for spec in (before, after))
     return [f"+ {binding}" for binding in sorted(new - old)] + [f"- {binding}" for binding in sorted(old - new)]
-
-
-def group_of(where: str) -> str:
-    """The manifest that the address of a RoleMapping belongs to."""
-    return "/".join(filter(None, (MAPPING, tenant_of(where), parts(where)[3])))
-
-
-def tenant_of(where: str) -> str:
-    """The tenant of an address, or nothing."""
-    tenant = parts(where)[2]
-    return "" if tenant == "-" else tenant
 
 
 def permit(installation: Installation, identity: Identity, source: str, asked: Iterable[Asked], *, break_glass: str = "") -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from reconciler import wal
@@ -19,8 +19,8 @@ from reconciler.errors import InputError, Permanent, Refused
 from reconciler.facts import Facts
 from reconciler.gate.policy import Policies, Who
 from reconciler.gate.rollout import RolledOut, is_rolled_out, phases
-from reconciler.identity.access import has_ruler
-from reconciler.identity.local import whoami
+from reconciler.identity.access import MAPPING, Access, has_ruler, mappings
+from reconciler.identity.local import me, whoami
 from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.plan.build import Frame, build
@@ -42,6 +42,7 @@ from reconciler.store.observations import (
 from reconciler.store.plans import same_plan, save_plan
 from reconciler.store.records import (
     Counts,
+    applied_commit,
     fleet_in_force,
     in_force,
     load_records,
@@ -52,7 +53,7 @@ from reconciler.store.records import (
     save_specs,
 )
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
-from reconciler.types.change import Cause, Change
+from reconciler.types.change import Action, Cause, Change
 from reconciler.types.duration import seconds_of
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
@@ -371,14 +372,22 @@ class _Planning:
             alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
             alone |= self._locking_out(connection, facts, addresses)
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
-            return replace(plan, phases=phases(self._rolled_out(connection, plan)))
+            return replace(plan, phases=phases(self._rolled_out(connection, plan, facts.resources)))
 
-    def _rolled_out(self, connection: Connection, plan: Plan) -> Iterator[RolledOut]:
-        """The hosts that something changes for in the world and that have a rollout on record, which is the one in force. A host that is new has none."""
+    def _rolled_out(self, connection: Connection, plan: Plan, resources: Mapping[str, Resource]) -> Iterator[RolledOut]:
+        """The hosts that something changes for in the world and that have a rollout: the one on record, which is the one in force; a host that comes to a
+        fleet that was applied before has none there, and goes by its own."""
         groups = {change.group for change in plan.changes if is_rolled_out(change)}
-        for group, spec in sorted(rollouts(connection, self.source, sorted(groups)).items()):
+        recorded = rollouts(connection, self.source, sorted(groups))
+        new: dict[str, Spec] = {}
+        fresh = {c.group for c in plan.changes if c.action is Action.CREATE and c.address.startswith("fleet/host/")} & groups
+        if fresh and applied_commit(connection, self.source) is not None:
+            for group in fresh:
+                resource = resources.get(f"fleet/rollout/{group.removeprefix('host/')}")
+                new |= {group: resource.spec} if resource is not None else {}
+        for group, spec in sorted((new | recorded).items()):
             _, tenant, _ = group.split("/", 2)
-            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"])
+            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"], new=group not in recorded)
 
     def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
         """What a plan that nobody looks on leaves to people, or to time."""
@@ -411,17 +420,20 @@ class _Planning:
             deferred=deferred,
             left_alone=alone,
             reported=self.request.reported,
-            policies=self._policies(in_force(connection, self.source, "policy"), now),
+            policies=self._policies(connection, now),
         )
 
-    def _policies(self, specs: Mapping[str, Spec], now: float) -> Policies:
+    def _policies(self, connection: Connection, now: float) -> Policies:
+        specs = in_force(connection, self.source, "policy")
+        access = Access(fleets={self.source: mappings(in_force(connection, self.source, MAPPING))} if specs else {})
+
         def where(address: str, pointer: str, line: int, column: int) -> Origin | None:
             _, _, tenant, name = parts(address)
             manifest = self.desired.catalog.get(("Policy", tenant.removeprefix("-"), name))
             same = manifest is not None and manifest.spec == specs[address]
             return self.desired.inside(manifest, pointer, line, column) if manifest is not None and same else None
 
-        who = Who(identity=whoami(), unattended=self.request.unattended)
+        who = Who(identity=whoami(), unattended=self.request.unattended, roles=partial(access.roles, me(), self.source))
         return Policies(specs=specs, who=who, at=now, hosts=len(self.desired.hosts), where=where)
 
     def _locking_out(self, connection: Connection, facts: Facts, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:

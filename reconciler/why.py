@@ -15,11 +15,13 @@ from reconciler.settings import Apply
 from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
 from reconciler.store.followed import BEGUN, BEHIND, FAILING, NEW, SETTLED, Followed, followed, run_about
+from reconciler.store.halt import UNPROMOTED
 from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.phases import Order, PhaseRow, load_phases
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
+from reconciler.store.rollbacks import WANTED, RollbackRow, load_rollback
 from reconciler.store.runs import JournalRun, list_runs, load_run, open_runs
 from reconciler.store.waiting import (
     LaneRow,
@@ -59,6 +61,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "partial": "it was done in part, or the world is not as desired afterwards",
         "stale": "the world had changed since the plan was made",
         "expired": "its operation took longer than `apply.deadline_s`",
+        "unpromoted": "it waited for a person longer than its rollout's `promoteWithin`",
         "cancelled": "it was not begun",
         "superseded": "a newer commit wants something else",
         "backing-off": "it failed, and the loop leaves it alone for a while",
@@ -122,11 +125,12 @@ class Why:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunWhy:
     """An open run: its open lanes, how many of its changes stand how (`open`, or as a status), why what is open waits, and why what ended badly did.
-    `since` when it stands so; `said`: when and why a person paused or cancelled it."""
+    `since` when it stands so; `said`: when and why a person paused or cancelled it; `rollback`: whether it is taken back by itself."""
 
     run: JournalRun
     since: float
     said: tuple[float, str] | None
+    rollback: RollbackRow | None
     lanes: tuple[LaneRow, ...]
     changes: Mapping[str, int]
     waits: tuple[Why, ...]
@@ -135,10 +139,12 @@ class RunWhy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceWhy:
-    """A source: what ended badly in its last run, what was last seen otherwise than recorded, and what its newest plan puts off."""
+    """A source: what ended badly in its last run, whether that is taken back by itself, what was last seen otherwise than recorded, and what its newest
+    plan puts off."""
 
     name: str
     last_run: JournalRun | None
+    rollback: RollbackRow | None
     failed: tuple[Why, ...]
     unsettled: tuple[Why, ...]
     deferred: tuple[Why, ...]
@@ -279,6 +285,7 @@ class _Asked:
             run=run,
             since=self._since(run),
             said=self._said(run),
+            rollback=load_rollback(self._connection, run.id),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
             waits=_together([*self._steps(run, reached), *self._lanes(run, rest, ready, phases)]),
@@ -324,15 +331,16 @@ class _Asked:
             if number <= 0:
                 continue
             what = (f"{lane.driver or 'record'}{f' of {lane.tenant}' if lane.tenant else ''}, wave {lane.wave}: {number}",)
-            again = None
+            again, deadline = None, None
             if (lane.tenant, lane.wave) in ready:
                 found = self._blocked(run, lane.driver, lane.tenant, begun=False) or ("due", CODES["due"], "wait, or start more workers")
             elif (phase := _phase_of(lane, phases)) is not None and not phase.is_open(self._now):
                 found = self._phase(run, phase)
                 again = phase.opens_at if phase.opens_at is not None and phase.opens_at > self._now else None
+                deadline = phase.deadline_at
             else:
                 found = ("earlier-wave", CODES["earlier-wave"], "wait; the first wave that is open says why it waits")
-            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, again=again)
+            yield Why(code=found[0], text=found[1], next=found[2], what=what, number=number, again=again, deadline=deadline)
 
     def _phase(self, run: JournalRun, phase: PhaseRow) -> tuple[str, str, str]:
         """Why a part of a rollout may not begin, and who or what moves it."""
@@ -340,7 +348,9 @@ class _Asked:
         part = f"{phase.title} of {whole}"
         promote = f"octofleet promote {run.id} --reason WHY"
         if phase.state == "stopped":
-            then = f"see what has failed below; {promote} goes on, octofleet cancel {run.id} --reason WHY gives it up"
+            back = load_rollback(self._connection, run.id)
+            asked = " keeps it and goes on" if back is not None and back.state == WANTED else " goes on"
+            then = f"see what has failed below; {promote}{asked}, octofleet cancel {run.id} --reason WHY gives it up"
             return "stopped", f"{whole} was stopped: {phase.note}", then
         if phase.state == "waiting":
             return "earlier-phase", f"the next parts of {whole} come after one that is not over", "wait; that part says why it waits"
@@ -389,6 +399,8 @@ def _phase_of(lane: LaneRow, phases: Iterable[PhaseRow]) -> PhaseRow | None:
 
 def _ended(address: str, status: Status, error: str) -> Why:
     """A change that ended badly."""
+    if error.startswith(UNPROMOTED):
+        return Why(code="unpromoted", text=error, next=PLAN_AGAIN, what=(address,), number=1)
     return Why(code=status.value, text=error or CODES[status.value], next=ENDED_NEXT[status], what=(address,), number=1)
 
 
@@ -399,6 +411,7 @@ def _source(connection: Connection, name: str, commit: str, last: Mapping[str, J
     return SourceWhy(
         name=name,
         last_run=run,
+        rollback=load_rollback(connection, run.id) if run is not None else None,
         failed=_together(_ended(*item) for item in ended_badly(connection, run.id)) if run is not None else (),
         unsettled=_together(_otherwise(address, found, busy=name in busy) for address, found in seen.items()),
         deferred=_together(

@@ -129,6 +129,8 @@ def _rows(
                     soak_s=phase.soak_s,
                     promote=phase.promote,
                     max_failures=phase.max_failures,
+                    on_stop=phase.on_stop,
+                    wait_s=phase.wait_s,
                 )
 
 

@@ -25,10 +25,13 @@ from reconciler.apply.watched import Reach, Watched
 from reconciler.drivers.driver import Driver
 from reconciler.errors import OctofleetError, Permanent
 from reconciler.events import happened
+from reconciler.events import held as held_events
 from reconciler.store.engine import Connection, Store, Unavailable
 from reconciler.store.gates import KnownGates, load_gates
+from reconciler.store.halt import expire_waits
 from reconciler.store.journal import Ended, Lease
 from reconciler.store.leases import Room, WorkerRow, beat, claim, free, held, leave, next_due, sweep
+from reconciler.store.phases import overdue
 from reconciler.store.plans import PlanHead, plan_head
 from reconciler.store.runs import JournalStep, load_run
 from reconciler.types.change import Change
@@ -285,10 +288,14 @@ class Worker:
             in_time, self._lives_until = now <= self._lives_until, now + self.terms.lease_s
             beat(connection, replace(self.row, until=self._lives_until))
             dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker), overdue=in_time)
+            late = overdue(connection, now)
         for worker in dead:
             if gone(self._here, worker):  # one that was only held up still shows by its lock when it dies
                 forget(self._here, worker)
             happened("takeover", worker=self.id, gone=worker)
+        for run in late:
+            with held_events(), self._store.write() as connection:
+                expire_waits(connection, run)
         self.reach.back()
         self.journal.flush()
         if self._let_go_of_strays() or dead:

@@ -15,6 +15,7 @@ from reconciler.identity.access import Action, Resource
 from reconciler.permitting import to_steer
 from reconciler.report.text import printable
 from reconciler.report.view import counted, duration
+from reconciler.rollback import roll_back
 from reconciler.store.plans import load_plan, plan_head
 from reconciler.store.runs import open_runs
 from reconciler.types.duration import utc
@@ -183,7 +184,7 @@ def rollback(installation: Installation, as_json: bool, run: str, reason: str, b
     """Propose a branch that takes back what a run has applied, for a pull request. Nothing is applied, and no other branch is touched."""
     found = run_named(installation, run)
     ask(installation, found.source, to_steer(installation, Action.ROLLBACK, found.plan), break_glass)
-    made, location = gating.roll_back(installation, found.id, reason, branch)
+    made, location = roll_back(installation, found.id, reason, branch)
     if as_json:
         click.echo(json.dumps({"run": found.id, "repository": location, "branch": made.branch, "commit": made.commit, "onto": made.onto}))
     else:

@@ -7,6 +7,7 @@ from typing import Any
 from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
 from reconciler.store.followed import FAILING
+from reconciler.store.rollbacks import RollbackRow
 from reconciler.store.waiting import LaneRow
 from reconciler.why import SEEN, TURN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
 
@@ -30,6 +31,8 @@ def run_lines(found: RunWhy, now: float) -> Iterator[Line]:
     if found.said is not None:
         at, text = found.said
         yield Line(f"  {duration(now - at)} ago: {brief(text)}", "warn")
+    if found.rollback is not None:
+        yield Line(f"  {printable(found.rollback.text)}", "warn")
     yield from _lanes(found)
     yield from _part("waiting", found.waits, "step", now, "warn")
     yield from _part("ended badly so far", found.failed, "change", now, "bad")
@@ -63,6 +66,8 @@ def _folded(lanes: Sequence[LaneRow]) -> list[tuple[str, str, str, str]]:
 def source_lines(found: SourceWhy, now: float) -> Iterator[Line]:
     """A source, below its heading."""
     if found.last_run is not None:
+        if found.rollback is not None:
+            yield Line(f"  {printable(found.rollback.text)}", "warn")
         title = f"ended badly in the last run, {found.last_run.id} ({found.last_run.state})"
         yield from _part(title, found.failed, "change", now, "bad")
     yield from _part("last seen otherwise than recorded", found.unsettled, "resource", now, "warn")
@@ -159,6 +164,7 @@ def document(found: Whys) -> dict[str, Any]:
                 "since": one.since,
                 "reason": one.run.reason,
                 "said": {"at": one.said[0], "text": one.said[1]} if one.said else None,
+                "rollback": _rollback(one.rollback),
                 "changes": dict(one.changes),
                 "lanes": [{"wave": lane.wave, "driver": lane.driver, "tenant": lane.tenant, "open": lane.open} for lane in one.lanes],
                 "waiting": _documents(one.waits),
@@ -170,6 +176,7 @@ def document(found: Whys) -> dict[str, Any]:
             {
                 "name": one.name,
                 "lastRun": one.last_run and one.last_run.id,
+                "rollback": _rollback(one.rollback),
                 "failed": _documents(one.failed),
                 "unsettled": _documents(one.unsettled),
                 "deferred": _documents(one.deferred),
@@ -179,6 +186,12 @@ def document(found: Whys) -> dict[str, Any]:
         "backoff": _documents(found.backoff),
         "breakers": _documents(found.breakers),
     }
+
+
+def _rollback(found: RollbackRow | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"state": found.state, "branch": found.branch, "commit": found.made, "why": found.why, "text": found.text}
 
 
 def _documents(reasons: Iterable[Why]) -> list[dict[str, Any]]:

@@ -89,7 +89,10 @@ def _rest(example: Mapping[str, Any], group: Group) -> dict[str, Any]:
         found["plan.share"] = found["plan.hostsChanged"] / found["plan.hosts"] if found["plan.hosts"] else 1.0
     found["plan.share"] = float(found["plan.share"])
     who = example.get("who", {})
-    return found | Who(identity=who.get("identity", "local:someone"), unattended=who.get("unattended", False)).values
+    asks = Who(
+        identity=who.get("identity", "local:someone"), unattended=who.get("unattended", False), roles=lambda tenant: who.get("roles", ())
+    )
+    return found | asks.values()
 
 
 def _group(said: Mapping[str, Any], tenant: str) -> Group:

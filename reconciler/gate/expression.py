@@ -35,6 +35,7 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "plan.hostsByRisk": "map(string, int)",
         "who.identity": "string",
         "who.unattended": "bool",
+        "who.roles": "list(string)",
     }
 )
 """What an expression may name, with its type in CEL. docs/policies.md says what each means."""

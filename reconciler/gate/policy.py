@@ -28,15 +28,16 @@ Where = Callable[[str, str, int, int], Origin | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
-    """Who asks for a plan. `unattended`: nobody does, the server plans by itself."""
+    """Who asks for a plan. `unattended`: nobody does, the server plans by itself. `roles`: those that he has in all of a tenant; with none, across them."""
 
     identity: str = ""
     unattended: bool = False
+    roles: Callable[[str], Iterable[str]] = lambda tenant: ()
 
-    @property
-    def values(self) -> dict[str, Any]:
-        """The variables `who.*`."""
-        return {"who.identity": self.identity, "who.unattended": self.unattended}
+    def values(self, tenant: str = "") -> dict[str, Any]:
+        """The variables `who.*`, for policies of a tenant; with none, for those of the fleet."""
+        roles = [] if self.unattended else sorted(self.roles(tenant))
+        return {"who.identity": self.identity, "who.unattended": self.unattended, "who.roles": roles}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ class Policies:
 
     def _rest(self, tenant: str, groups: Sequence[Group]) -> dict[str, Any]:
         """The variables that are not of a group, as the policies of a tenant see them."""
-        return numbers([group for group in groups if _sees(tenant, group)], self.hosts, self.at) | self.who.values
+        return numbers([group for group in groups if _sees(tenant, group)], self.hosts, self.at) | self.who.values(tenant)
 
     def _verdict(self, address: str, found: Sequence[tuple[Group, Broken]]) -> GuardVerdict:
         spec = self.specs[address]

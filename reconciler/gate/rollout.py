@@ -11,7 +11,7 @@ from math import ceil
 from reconciler.types.canonical import digest
 from reconciler.types.change import WORLD, Change
 from reconciler.types.duration import seconds_of
-from reconciler.types.plan import Phase
+from reconciler.types.plan import WAIT_S, OnStop, Phase
 from reconciler.types.values import Spec
 
 Count = int | str
@@ -20,12 +20,14 @@ Count = int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledOut:
-    """A host that something changes for. `rollout` as its settings said when they were last applied; None for one that goes out at once."""
+    """A host that something changes for. `rollout` as its settings said when they were last applied, or of a `new` host as they say now; None for one that
+    goes out at once."""
 
     group: str
     tenant: str
     labels: Mapping[str, str]
     rollout: Spec | None
+    new: bool = False
 
 
 def is_rolled_out(change: Change) -> bool:
@@ -34,14 +36,15 @@ def is_rolled_out(change: Change) -> bool:
 
 
 def phases(hosts: Iterable[RolledOut]) -> tuple[Phase, ...]:
-    """The phases of every track that has more than one or a health check; hosts of other tracks go out at once, and are in none."""
+    """The phases of every track that has more than one, a health check, or something that happens when it stops; hosts of other tracks go out at once, and
+    are in none."""
     tracks: dict[tuple[str, str], list[RolledOut]] = {}
     for host in hosts:
         if host.rollout:
             tracks.setdefault((host.tenant, track_of(host.rollout)), []).append(host)
     found: list[Phase] = []
     for (tenant, track), members in sorted(tracks.items(), key=lambda item: item[0]):
-        found += _track(tenant, track, sorted(members, key=lambda host: host.group))
+        found += _track(tenant, track, sorted(members, key=lambda host: (host.new, host.group)))
     return tuple(found)
 
 
@@ -56,11 +59,14 @@ def number_of(count: Count, whole: int) -> int:
 
 
 def _track(tenant: str, track: str, members: Sequence[RolledOut]) -> Iterator[Phase]:
+    """Who is new comes last: what a name stands for is told by who has it on record, and the canary is a host that had something before."""
     rollout = members[0].rollout or {}
     parts = list(_parts(rollout, members))
     check = bool(rollout.get("health", False))
-    if len(parts) == 1 and not check:
+    on_stop = rollout.get("onStop", OnStop.WAIT.value)
+    if len(parts) == 1 and not check and on_stop == OnStop.WAIT:
         return
+    wait_s = seconds_of(rollout["promoteWithin"]) if "promoteWithin" in rollout else WAIT_S
     soak_s = seconds_of(rollout["soak"]) if "soak" in rollout else 0.0
     most = number_of(rollout.get("maxFailures", 0), len(members))
     asks = rollout.get("promote", "never")
@@ -68,7 +74,17 @@ def _track(tenant: str, track: str, members: Sequence[RolledOut]) -> Iterator[Ph
     for place, (title, wave, groups) in enumerate(parts):
         new_wave = place > 0 and parts[place - 1][1] != wave
         promote = place > 0 and (asks == "batch" or (asks == "wave" and new_wave) or (asks == "canary" and parts[place - 1][1] == "canary"))
-        phase = Phase(tenant=tenant, track=track, number=number, title=title, groups=groups, promote=promote, max_failures=most)
+        phase = Phase(
+            tenant=tenant,
+            track=track,
+            number=number,
+            title=title,
+            groups=groups,
+            promote=promote,
+            max_failures=most,
+            on_stop=on_stop,
+            wait_s=wait_s,
+        )
         yield replace(phase, soak_s=0.0 if check or place == 0 else soak_s)
         number += 1
         if check:

@@ -10,7 +10,11 @@ from enum import StrEnum
 
 from reconciler.scope import in_scope
 from reconciler.types.origin import Origin
+from reconciler.types.resource import parts
 from reconciler.types.values import Spec
+
+MAPPING = "rolemapping"
+"""The kind of the resources that RoleMappings are recorded as."""
 
 
 class Role(StrEnum):
@@ -220,6 +224,22 @@ def role_mapping(name: str, tenant: str, spec: Spec) -> RoleMapping:
     return RoleMapping(name=name, tenant=tenant, bindings=bindings, people=people)
 
 
+def mappings(specs: Mapping[str, Spec]) -> tuple[RoleMapping, ...]:
+    """RoleMappings from their specifications by address."""
+    return tuple(role_mapping(group_of(where), tenant_of(where), spec) for where, spec in specs.items())
+
+
+def group_of(where: str) -> str:
+    """The manifest that the address of a RoleMapping belongs to."""
+    return "/".join(filter(None, (MAPPING, tenant_of(where), parts(where)[3])))
+
+
+def tenant_of(where: str) -> str:
+    """The tenant of an address, or nothing."""
+    tenant = parts(where)[2]
+    return "" if tenant == "-" else tenant
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Whether something is allowed, and by which word; `origin` is its line, where that is known."""
@@ -264,6 +284,12 @@ class Access:
         """The bindings that give someone the role for an action in a tenant, in part of it at least."""
         subjects, role = identity.subjects, NEEDS[action].role
         return [item for item in self.bindings(source) if item.subject in subjects and role in HAS[item.role] and item.reaches(tenant)]
+
+    def roles(self, identity: Identity, source: str, tenant: str) -> frozenset[Role]:
+        """The roles that someone has in all of a tenant, those that they come with included; with an empty tenant, across tenants. None where no RoleMapping is
+        in force."""
+        held = (item for item in self.bindings(source) if item.subject in identity.subjects and item.reaches(tenant) and not item.scopes)
+        return frozenset(role for item in held for role in HAS[item.role])
 
     def bindings(self, source: str) -> Iterator[Binding]:
         """Every binding of a Fleet."""

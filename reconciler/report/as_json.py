@@ -64,6 +64,8 @@ def _phase(phase: Phase) -> dict[str, Any]:
         "promote": phase.promote,
         "check": phase.check,
         "maxFailures": phase.max_failures,
+        "onStop": phase.on_stop,
+        "waitSeconds": phase.wait_s,
     }
 
 

@@ -1,12 +1,12 @@
 """A plan as lines of text for a terminal. Each line has a style, which the caller may colour or drop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration, previous
 from reconciler.types.change import Action, Change, FieldChange
-from reconciler.types.plan import Phase
+from reconciler.types.plan import OnStop, Phase
 from reconciler.types.resource import parts
 
 MOST_NAMES = 6
@@ -41,12 +41,16 @@ def plan_lines(view: View) -> Iterator[Line]:
     yield from summary_lines(view)
 
 
+THEN_ON_STOP: Mapping[str, str] = {OnStop.WAIT: "", OnStop.PROPOSE: ", and a branch takes it back", OnStop.REVERT: ", and is taken back"}
+
+
 def _phases(view: View) -> Iterator[Line]:
     """How hosts go out, track by track."""
     for (tenant, track), phases in groupby(view.plan.phases, key=lambda phase: (phase.tenant, phase.track)):
         parts = list(phases)
         hosts = len({group for phase in parts for group in phase.groups})
-        stop = f"it stops when more than {counted(parts[0].max_failures, 'host')} {'has' if parts[0].max_failures == 1 else 'have'} failed"
+        then = THEN_ON_STOP[parts[0].on_stop]
+        stop = f"it stops when more than {counted(parts[0].max_failures, 'host')} {'has' if parts[0].max_failures == 1 else 'have'} failed{then}"
         yield Line("")
         yield Line(
             f"ROLLOUT {track} of {tenant}: {counted(hosts, 'host')} in {counted(sum(not p.check for p in parts), 'part')}; {stop}", "title"

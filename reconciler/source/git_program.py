@@ -17,6 +17,8 @@ from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.source.errors import strip_credentials
 
 FETCH_LIMIT_S = 600.0
+PUSH_REFUSED, ACCESS_REFUSED = "push-refused", "access-refused"
+"""The codes of what a forge will not have: this push, or anything from this user."""
 
 _SETTINGS = {
     "fetch.unpackLimit": "1",
@@ -78,7 +80,7 @@ def run(arguments: list[str], repository: Path, url: str, credentials: Credentia
     finally:
         _end(process)
     if process.returncode != 0:
-        raise _failure(url, said.replace(credentials.token, "***") if credentials.token else said)
+        raise _failure(arguments[0], url, said.replace(credentials.token, "***") if credentials.token else said)
     return output
 
 
@@ -142,27 +144,32 @@ def _quoted(path: Path) -> str:
     return f'"{text}"'
 
 
-def _failure(url: str, said: str) -> OctofleetError:
+def _failure(command: str, url: str, said: str) -> OctofleetError:
     """git has one exit code for all failures: its words decide only whether trying again makes sense."""
+    doing = "push to" if command == "push" else "fetch"
     shown, text = strip_credentials(url), strip_credentials(said).strip()
     lines = [line for line in text.splitlines() if line.strip()] or ["git gave no reason"]
     reason = next((line.removeprefix("fatal: ") for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
     low = text.lower()
+    rejected = next((line.strip() for line in lines if "rejected]" in line), "")
+    if rejected:
+        hint = "see what protects the branch there, and what these credentials may do"
+        return Permanent(f"{shown} refused the push: {rejected.removeprefix('! ')}", hint=hint, code=PUSH_REFUSED)
     if "no space left" in low or "disk quota" in low:
         return RetryLater(
-            f"could not fetch {shown}: the disk is full", after_s=60, hint="free some space in the data directory", code="disk-full"
+            f"could not {doing} {shown}: the disk is full", after_s=60, hint="free some space in the data directory", code="disk-full"
         )
     if "read-only file system" in low:
         return Permanent(
-            f"could not fetch {shown}: the mirror is on a read-only file system", hint="choose another --data-dir", code="read-only"
+            f"could not {doing} {shown}: the mirror is on a read-only file system", hint="choose another --data-dir", code="read-only"
         )
     if any(word in low for word in _UNTRUSTED):
         hint = "add the host's key to known_hosts after checking it, or the certificate authority's file to the settings"
-        return Permanent(f"could not fetch {shown}: its identity is not trusted ({reason})", hint=hint, code="untrusted-host")
+        return Permanent(f"could not {doing} {shown}: its identity is not trusted ({reason})", hint=hint, code="untrusted-host")
     if any(word in low for word in _REFUSED):
         hint = "check the token or the ssh key, and that it may read the repository"
-        return Permanent(f"could not fetch {shown}: access was refused ({reason})", hint=hint, code="access-refused")
+        return Permanent(f"could not {doing} {shown}: access was refused ({reason})", hint=hint, code=ACCESS_REFUSED)
     if any(word in low for word in _MISSING):
         hint = "check the URL, and that these credentials may see it"
-        return Permanent(f"could not fetch {shown}: there is no such repository ({reason})", hint=hint, code="repository-missing")
-    return RetryLater(f"could not fetch {shown}: {reason}", after_s=10, hint="check the network and the URL", code="fetch-failed")
+        return Permanent(f"could not {doing} {shown}: there is no such repository ({reason})", hint=hint, code="repository-missing")
+    return RetryLater(f"could not {doing} {shown}: {reason}", after_s=10, hint="check the network and the URL", code="fetch-failed")

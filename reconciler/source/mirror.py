@@ -71,9 +71,10 @@ class MirroredRepository(Repository):
         self._source.update()
         self._reopen()
 
-    def push(self, commit: str, branch: str) -> None:
-        """Make a new branch of the remote repository point to a commit of the mirror. Raises RetryLater or Permanent, also if there is such a branch."""
-        self._source.push(commit, branch)
+    def push(self, commit: str, branch: str, onto: str = "") -> None:
+        """Make a branch of the remote repository point to a commit of the mirror: one that points to `onto`, or a new one. Raises RetryLater or Permanent, also
+        if it points elsewhere."""
+        self._source.push(commit, branch, onto)
 
 
 class _Mirror:
@@ -105,12 +106,12 @@ class _Mirror:
                 _clear(self.path)
                 self._fetch(self.path, lock)
 
-    def push(self, commit: str, branch: str) -> None:
-        """Send a commit as a new branch."""
+    def push(self, commit: str, branch: str, onto: str) -> None:
+        """Send a commit as a branch that was at `onto`, or not there."""
         ref = f"refs/heads/{branch}"
         with self._locked() as lock:
             run(
-                ["push", "--quiet", f"--force-with-lease={ref}:", "--", self.url, f"{commit}:{ref}"],
+                ["push", "--quiet", f"--force-with-lease={ref}:{onto}", "--", self.url, f"{commit}:{ref}"],
                 self.path,
                 self.url,
                 self.credentials,

@@ -1,6 +1,7 @@
-"""A branch that Octofleet proposes: a commit on top of the default branch that takes back what other commits brought. Never the default branch itself.
+"""A commit that takes back what other commits brought, and where it goes: to a branch of its own, which people merge, or onto the followed branch.
 
-In: a repository, the commits to take back, a name. Out: a branch, in the local repository or pushed to the remote one.
+In: a repository, the commits to take back. Out: a commit, and a branch that points to it, in the local repository or pushed to the remote one. Nothing is
+ever overwritten: a new branch must not be there, another one must be where it was.
 """
 
 from dataclasses import dataclass
@@ -8,47 +9,84 @@ from dataclasses import dataclass
 import pygit2
 
 from reconciler.errors import Permanent, Refused
+from reconciler.source.git_program import PUSH_REFUSED
 from reconciler.source.mirror import MirroredRepository
-from reconciler.source.repository import Repository
+from reconciler.source.repository import Commit, Repository
 
 MOST_NAMES = 5
 EMAIL = "octofleet@localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """Who makes a commit; `at`: when, in seconds since the epoch, None for now. With a time, the same commit is made again from the same."""
+
+    name: str
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A branch that was made, with its commit; `onto` is the commit of the default branch below it."""
+    """A branch that was made, with its commit; `onto` is the commit below it."""
 
     branch: str
     commit: str
     onto: str
 
 
-def propose_undo(repository: Repository, *, since: str, until: str, branch: str, who: str, message: str) -> Proposal:
-    """Make a branch that takes back what the commits after `since` up to `until` brought, and keeps what came later. Raises `Refused` if that cannot be told
-    apart, changes nothing, or the branch is there already."""
-    onto = repository.commit(None)
+def undo(repository: Repository, *, since: str, until: str, onto: Commit, author: Author, message: str) -> str:
+    """Make a commit on top of `onto` that takes back what the commits after `since` up to `until` brought, and keeps what came later; gives its id. Nothing
+    points to it yet. Raises `Refused` if that cannot be told apart, or changes nothing."""
     before, after = repository.commit(since), repository.commit(until)
+    git = pygit2.Repository(str(repository.path))
+    try:
+        tree = _merged(git, after.tree, onto.tree, before.tree)
+        if tree == onto.tree:
+            text = "the branch has nothing of it any more: there is nothing to take back"
+            raise Refused(text, hint="octofleet plan", code="nothing-to-undo")
+        time = () if author.at is None else (int(author.at), 0)
+        signature = pygit2.Signature(author.name, EMAIL, *time)
+        return str(git.create_commit(None, signature, signature, message, pygit2.Oid(hex=tree), [pygit2.Oid(hex=onto.id)]))
+    except (pygit2.GitError, ValueError, OSError) as error:
+        hint = "check who may write to the repository"
+        raise Permanent(f"cannot make a commit in {repository.location}: {error}", hint=hint, code="proposal") from error
+
+
+def propose(repository: Repository, commit: str, branch: str) -> None:
+    """Have a new branch point to a commit. Raises `Refused` if the branch is there already, `Permanent` or `RetryLater` if it cannot be made."""
     git = pygit2.Repository(str(repository.path))
     if f"refs/heads/{branch}" in git.references:
         hint = "delete that branch, or name another one with --branch"
         raise Refused(f"there is a branch {branch} already", hint=hint, code="branch-exists")
     try:
-        tree = _merged(git, after.tree, onto.tree, before.tree)
-        if tree == onto.tree:
-            raise Refused(
-                "the branch has nothing of it any more: there is nothing to take back", hint="octofleet plan", code="nothing-to-undo"
-            )
-        signature = pygit2.Signature(who, EMAIL)
-        made = str(git.create_commit(None, signature, signature, message, pygit2.Oid(hex=tree), [pygit2.Oid(hex=onto.id)]))
         if isinstance(repository, MirroredRepository):
-            repository.push(made, branch)
+            repository.push(commit, branch)
         else:
-            git.references.create(f"refs/heads/{branch}", made)
+            git.references.create(f"refs/heads/{branch}", commit)
     except (pygit2.GitError, ValueError, OSError) as error:
         hint = "check the name, and who may write to the repository"
         raise Permanent(f"cannot make the branch {branch} in {repository.location}: {error}", hint=hint, code="proposal") from error
-    return Proposal(branch=branch, commit=made, onto=onto.id)
+
+
+def move_on(repository: Repository, commit: str, branch: str, onto: str) -> None:
+    """Have a branch that points to `onto` point to a commit that follows on it. Raises `Permanent` with the code `push-refused` or `access-refused` if it is
+    elsewhere by now, or may not be moved; `RetryLater` if nobody answers."""
+    if isinstance(repository, MirroredRepository):
+        repository.push(commit, branch, onto)
+        return
+    git = pygit2.Repository(str(repository.path))
+    hint = "merge it by hand"
+    try:
+        found = git.branches.local[branch]
+        if found.is_checked_out() and not git.is_bare:
+            raise Permanent(
+                f"{branch} is checked out in {repository.location}, and is not moved below a user", hint=hint, code=PUSH_REFUSED
+            )
+        if str(found.target) != onto:
+            raise Permanent(f"{branch} has moved on to {str(found.target)[:10]}", hint=hint, code=PUSH_REFUSED)
+        found.set_target(pygit2.Oid(hex=commit))  # fails if it is not where it was read
+    except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+        raise Permanent(f"cannot move {branch} in {repository.location}: {error}", hint=hint, code=PUSH_REFUSED) from error
 
 
 def _merged(git: pygit2.Repository, ancestor: str, ours: str, theirs: str) -> str:

@@ -145,6 +145,24 @@ class Repository:
             raise self._broken("part of the history", error) from error
         return {address.lower() for address in found}
 
+    def trailers(self, base: str, commit: str, name: str) -> list[str]:
+        """What commits that a commit has and the base has not say of themselves in a line `NAME: VALUE`, the newest first."""
+        try:
+            walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
+            walker.hide(pygit2.Oid(hex=self.commit(base).id))
+            lines = [line for item in walker for line in item.message.splitlines()]
+        except (pygit2.GitError, KeyError) as error:
+            raise self._broken("part of the history", error) from error
+        return [line.removeprefix(f"{name}: ").strip() for line in lines if line.startswith(f"{name}: ")]
+
+    def branch_of(self, rev: str | None) -> str | None:
+        """The name of the branch that a name stands for; None is the default branch. None if it is no branch."""
+        if rev is not None:
+            return rev if rev in self._git.branches.local else None
+        if not self._git.head_is_unborn:
+            return None if self._git.head_is_detached else self._git.head.shorthand
+        return next((name for name in ("main", "master") if name in self._git.branches.local), None)
+
     def branches(self) -> dict[str, str]:
         """Local branches and the commits that they point to."""
         found = {}

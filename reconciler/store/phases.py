@@ -2,7 +2,9 @@
 has locked the run.
 
     waiting --(the one before has ended)--> due --(soaked, promoted)--> ended
-       a phase that is due, or waits, is `stopped` when more hosts of its track have failed than may: until a person promotes it
+       a phase that is due, or waits, is `stopped` when more hosts of its track have failed than may: until a person promotes it, or it is taken back
+
+What waits for a person has a deadline, `deadline_at`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from reconciler.store.engine import Connection, insert
+from reconciler.store.rollbacks import drop, want
 from reconciler.store.versions import touch
+from reconciler.types.plan import WAIT_S, OnStop
 from reconciler.types.resource import parts
 
 PHASE = (
@@ -28,6 +32,9 @@ PHASE = (
     "max_failures",
     "opens_at",
     "note",
+    "on_stop",
+    "wait_s",
+    "deadline_at",
 )
 READ = PHASE[1:]
 ASIDE = -1
@@ -53,6 +60,9 @@ class PhaseRow:
     max_failures: int = 0
     opens_at: float | None = None
     note: str = ""
+    on_stop: str = OnStop.WAIT.value
+    wait_s: float = WAIT_S
+    deadline_at: float | None = None
 
     def is_open(self, now: float) -> bool:
         """Whether its steps may begin."""
@@ -114,17 +124,32 @@ def next_opening(connection: Connection, run: str | None) -> float | None:
     return found
 
 
+def overdue(connection: Connection, now: float) -> list[str]:
+    """Runs of which a part has waited too long for a person; not those that a person has paused or cancelled."""
+    query = (
+        "SELECT DISTINCT run.id FROM run JOIN phase ON phase.run = run.id WHERE run.ended_at IS NULL AND run.state = 'running' "
+        "AND phase.state IN ('due', 'stopped') AND deadline_at <= ? ORDER BY run.id"
+    )
+    return [run for (run,) in connection.rows(query, (now,))]
+
+
+def left_waiting(connection: Connection, run: str, now: float) -> list[list[PhaseRow]]:
+    """Of each track that has waited too long for a person, the phases that are left."""
+    tracks = [[phase for phase in track if phase.state != "ended"] for track in tracks_of(load_phases(connection, run))]
+    return [left for left in tracks if left and left[0].deadline_at is not None and left[0].deadline_at <= now]
+
+
 def advance(connection: Connection, run: str, now: float) -> None:
     """After changes have ended: end phases that have no open step, have the next ones soak, and stop tracks that have too many failures."""
     phases = load_phases(connection, run)
     if not phases:
         return
     open_waves = {wave for (wave,) in connection.rows("SELECT DISTINCT wave FROM lane WHERE run = ? AND open > 0", (run,))}
-    for track in _tracks(phases):
+    for track in tracks_of(phases):
         _advance(connection, run, track, open_waves, now)
 
 
-def _tracks(phases: Iterable[PhaseRow]) -> list[list[PhaseRow]]:
+def tracks_of(phases: Iterable[PhaseRow]) -> list[list[PhaseRow]]:
     """Each track's phases; they come track by track."""
     return [list(group) for _, group in groupby(phases, key=lambda phase: (phase.tenant, phase.track))]
 
@@ -138,7 +163,8 @@ def _advance(connection: Connection, run: str, track: Sequence[PhaseRow], open_w
         over = not any(phase.first_wave <= wave <= phase.last_wave for wave in open_waves)
         first = before is None or before.state == "ended"
         if first and phase.state == "waiting":
-            _set(connection, run, phase, "due", opens_at=now + phase.soak_s)
+            opens_at = now + phase.soak_s
+            _set(connection, run, phase, "due", opens_at=opens_at, deadline_at=opens_at + phase.wait_s if phase.promote else None)
         if not (first and over):
             break
         _set(connection, run, phase, "ended")
@@ -149,16 +175,20 @@ def _advance(connection: Connection, run: str, track: Sequence[PhaseRow], open_w
     failed = failed_hosts(connection, run, track)
     if len(failed) > track[0].max_failures:
         touch(connection)
-        note = f"{len(failed)} hosts have failed, and {track[0].max_failures} may: {', '.join(sorted(failed)[:5])}"
+        note = f"{len(failed)} host{'s have' if len(failed) > 1 else ' has'} failed, and {track[0].max_failures} may: {', '.join(sorted(failed)[:5])}"
         connection.run(
-            "UPDATE phase SET state = 'stopped', note = ? WHERE run = ? AND tenant = ? AND track = ? AND state IN ('due', 'waiting')",
-            (note, run, track[0].tenant, track[0].track),
+            "UPDATE phase SET state = 'stopped', note = ?, deadline_at = ? WHERE run = ? AND tenant = ? AND track = ? AND state IN ('due', 'waiting')",
+            (note, now + track[0].wait_s, run, track[0].tenant, track[0].track),
         )
+        if track[0].on_stop != OnStop.WAIT:
+            want(connection, run, track[0].on_stop, now, f"the rollout {track[0].track} of {track[0].tenant} was stopped: {note}")
 
 
-def _set(connection: Connection, run: str, phase: PhaseRow, state: str, opens_at: float | None = None) -> None:
-    query = "UPDATE phase SET state = ?, opens_at = coalesce(?, opens_at) WHERE run = ? AND tenant = ? AND track = ? AND number = ?"
-    connection.run(query, (state, opens_at, run, phase.tenant, phase.track, phase.number))
+def _set(
+    connection: Connection, run: str, phase: PhaseRow, state: str, opens_at: float | None = None, deadline_at: float | None = None
+) -> None:
+    query = "UPDATE phase SET state = ?, opens_at = coalesce(?, opens_at), deadline_at = ? WHERE run = ? AND tenant = ? AND track = ? AND number = ?"
+    connection.run(query, (state, opens_at, deadline_at, run, phase.tenant, phase.track, phase.number))
 
 
 def failed_hosts(connection: Connection, run: str, track: Sequence[PhaseRow]) -> set[str]:
@@ -176,10 +206,11 @@ def promote(
     connection: Connection, run: str, now: float, *, soaked: bool, tenant: str | None = None, track: str | None = None
 ) -> list[PhaseRow]:
     """A person says that tracks go on: what waits for that, or was stopped, need not any more; with `soaked` it does not wait out its soak either.
-    Failures so far count no more: as many as may can come again. Gives the phases that were moved."""
+    Failures so far count no more: as many as may can come again. The run is that person's then, and not taken back by itself. Gives the phases that were
+    moved."""
     moved = []
     asked = (p for p in load_phases(connection, run) if tenant in (None, p.tenant) and track in (None, p.track))
-    for phases in _tracks(asked):
+    for phases in tracks_of(asked):
         of_tenant, of_track = phases[0].tenant, phases[0].track
         at = next((phase for phase in phases if phase.state != "ended"), None)
         if at is None or at.state == "waiting" or at.is_open(now):
@@ -187,10 +218,12 @@ def promote(
         if at.state == "stopped":
             most = len(failed_hosts(connection, run, phases)) + at.max_failures
             rest = "WHERE run = ? AND tenant = ? AND track = ?"
-            connection.run(f"UPDATE phase SET max_failures = ?, note = '' {rest}", (most, run, of_tenant, of_track))  # noqa: S608 - from above
+            connection.run(f"UPDATE phase SET max_failures = ?, note = '', deadline_at = NULL {rest}", (most, run, of_tenant, of_track))  # noqa: S608 - from above
             connection.run(f"UPDATE phase SET state = 'waiting' {rest} AND state = 'stopped'", (run, of_tenant, of_track))  # noqa: S608 - from above
         opens_at = now if soaked or at.opens_at is None else at.opens_at
-        query = "UPDATE phase SET state = 'due', promote = ?, opens_at = ? WHERE run = ? AND tenant = ? AND track = ? AND number = ?"
+        query = "UPDATE phase SET state = 'due', promote = ?, opens_at = ?, deadline_at = NULL WHERE run = ? AND tenant = ? AND track = ? AND number = ?"
         connection.run(query, (False, opens_at, run, of_tenant, of_track, at.number))
         moved.append(at)
+    if moved:
+        drop(connection, run, "a person promoted it")
     return moved

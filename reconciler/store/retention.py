@@ -29,6 +29,7 @@ OF_A_RUN = {
     "lane": ("run", "wave", "driver", "tenant"),
     "phase": ("run", "tenant", "track", "number"),
     "kept_window": ("run", "address"),
+    "rollback": ("run",),
     "item": ("run", "step", "address"),
     "step": ("run", "seq"),
 }

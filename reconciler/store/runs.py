@@ -117,6 +117,14 @@ def load_run(connection: Connection, run_id: str) -> JournalRun | None:
     return _run(row) if row else None
 
 
+def open_run(connection: Connection, run_id: str) -> JournalRun:
+    """A run that has not ended. Raises `Refused` if there is none."""
+    run = load_run(connection, run_id)
+    if run is None or run.ended_at is not None:
+        raise Refused(f"run {run_id} is not open", hint="octofleet runs lists them", code="no-run")
+    return run
+
+
 def _run(row: Sequence[Any]) -> JournalRun:
     run_id, plan, source, state, started_at, ended_at, reason = row
     return JournalRun(id=run_id, plan=plan, source=source, state=state, started_at=started_at, ended_at=ended_at, reason=reason)

@@ -273,9 +273,30 @@ phase = Table(
     Column("max_failures", Integer, nullable=False),
     Column("opens_at", Float),
     Column("note", String, nullable=False),
+    Column("on_stop", String, nullable=False, server_default=text("'wait'")),
+    Column("wait_s", Float, nullable=False, server_default="604800"),
+    Column("deadline_at", Float),
 )
-"""A part of a rollout within a run, in its order: `waiting` (for the one before), `soaking` (until `opens_at`), `held` (for a person's promotion), `open`,
-`stopped` (too many hosts of the track have failed: for a person) or `ended`. It is made of the run's waves from first to last."""
+"""A part of a rollout within a run, in its order: `waiting` (for the one before), `due` (soaking until `opens_at`, and for a person's promotion if `promote`;
+else its steps may begin), `stopped` (too many hosts of the track have failed: for a person) or `ended`. It is made of the run's waves from first to last. What
+waits for a person does so for `wait_s` seconds, until `deadline_at`."""
+
+rollback = Table(
+    "rollback",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("source", String, nullable=False, index=True),
+    Column("mode", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("why", String, nullable=False),
+    Column("taken", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("branch", String, nullable=False, server_default=text("''")),
+    Column("made", String, nullable=False, server_default=text("''")),
+    Column("note", String, nullable=False, server_default=text("''")),
+)
+"""A run that is taken back by itself, as its rollout's `onStop` says (`mode`), from the transaction that stopped it: `wanted`, then `reverted`, `proposed` or
+`left` (to a person; `note` says why). `taken` is the commit that is taken back. `made`: the commit that does it, written before it is pushed to `branch`."""
 
 approval = Table(
     "approval",

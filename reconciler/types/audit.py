@@ -12,8 +12,8 @@ import msgspec
 
 from reconciler.types.canonical import canonical, digest
 
-LOOP, WORKER = "system:loop", "system:worker"
-"""Who acts where no person does: `octofleet serve` by itself, and whoever works on a run."""
+LOOP, WORKER, ROLLBACK = "system:loop", "system:worker", "system:rollback"
+"""Who acts where no person does: `octofleet serve` by itself, whoever works on a run, and what takes one back when its rollout has stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """An immutable plan: what would change, what is put off, and what forbids it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 from reconciler.types.canonical import digest
@@ -29,11 +30,24 @@ class GuardVerdict:
     addresses: tuple[str, ...] = ()
 
 
+class OnStop(StrEnum):
+    """What happens by itself when too many hosts of a rollout have failed: nothing, a branch that takes it back, or a commit on the followed branch that
+    does."""
+
+    WAIT = "wait"
+    PROPOSE = "propose"
+    REVERT = "revert"
+
+
+WAIT_S = 7 * 86_400.0
+"""How long a rollout waits for a person, in seconds, where it says nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A part of a rollout: hosts (`groups`) of one tenant that go out together, after the phase before in their track. `soak_s`: how long it waits then;
     `promote`: it waits for a person, too; `check`: it changes nothing, and looks whether those hosts are as desired. With more than `max_failures` hosts
-    of the track failed, nothing more of it begins."""
+    of the track failed, nothing more of it begins; `on_stop` happens then. It waits for a person for `wait_s` seconds at most."""
 
     tenant: str
     track: str
@@ -44,10 +58,13 @@ class Phase:
     promote: bool = False
     check: bool = False
     max_failures: int = 0
+    on_stop: str = OnStop.WAIT.value
+    wait_s: float = WAIT_S
 
     def stated(self) -> list[object]:
         """What a plan's id covers."""
-        return [self.tenant, self.track, self.number, list(self.groups), self.soak_s, self.promote, self.check, self.max_failures]
+        said = [self.tenant, self.track, self.number, list(self.groups), self.soak_s, self.promote, self.check, self.max_failures]
+        return said if (self.on_stop, self.wait_s) == (OnStop.WAIT, WAIT_S) else [*said, self.on_stop, self.wait_s]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def test_the_variables_are_what_the_change_and_the_plan_say() -> None:
         "plan.changes": "1", "plan.hosts": "10", "plan.hostsChanged": "1", "plan.share": "0.1", "plan.byAction.move": "1",
         "plan.byAction.delete": "0", "plan.byCause.drift": "1", "plan.byRisk.reboot": "1", "plan.hostsByRisk.reboot": "1",
         "plan.byTenant.shop": "1", "plan.at.getDayOfWeek()": "5", "who.identity": "local:ada", "who.unattended": "false",
-        "size(change.fields)": "0",
+        "size(who.roles)": "0", "size(change.fields)": "0",
     }  # fmt: skip
     assert {name: seen(name, one) for name in told} == told
     named = {".".join(name.replace("size(", "").rstrip(")").split(".")[:2]) for name in told}
@@ -188,7 +188,7 @@ def test_whatever_a_rule_and_a_value_are_the_plan_is_judged_and_only_true_passes
     found = judge(rule, one)
     try:
         (group,) = folded([one], lambda change: NO_SIDES)
-        rest = numbers([group], 10, AT) | Who(identity="local:ada").values
+        rest = numbers([group], 10, AT) | Who(identity="local:ada").values()
         holds = condition(rule).holds(Seen(group, rest).values(fields=True))
     except Exception:  # noqa: BLE001 - any reason at all
         holds = False
@@ -348,7 +348,7 @@ def test_the_order_of_changes_does_not_matter(changes: list[Change], rule: str, 
 def test_folding_never_changes_a_verdict(changes: list[Change], rule: str) -> None:
     """Each change by itself, with the numbers of the whole, is judged as its group is."""
     groups = folded(changes, sides_of)
-    rest = numbers(groups, 10, AT) | Who(identity="local:ada").values
+    rest = numbers(groups, 10, AT) | Who(identity="local:ada").values()
     alone: set[str] = set()
     for group in groups:
         for one in group.changes:

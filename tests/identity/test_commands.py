@@ -130,7 +130,9 @@ def arguments(name: str, made: Fleet) -> Sequence[str]:
             made.change("shop")
             run = made.open_run()
             with closing(sqlite3.connect(made.data / "octofleet.db")) as database, database:
-                database.execute("INSERT INTO phase VALUES (?, 'shop', 't', 0, 'all', 0, 9, 1, 'due', 0, 1, 0, NULL, '')", (run,))
+                columns = "run, tenant, track, number, title, first_wave, last_wave, hosts, state, soak_s, promote, max_failures, note"
+                values = "?, 'shop', 't', 0, 'all', 0, 9, 1, 'due', 0, 1, 0, ''"
+                database.execute(f"INSERT INTO phase ({columns}) VALUES ({values})", (run,))
             return run, "--reason", "why"
         case "override":
             times = '{start: "2001-01-01T00:00", duration: 1h}'

@@ -85,6 +85,12 @@ def add_rules(connection: Connection) -> None:
         max_failures=1,
         opens_at=None,
         note="",
+        on_stop="revert",
+        wait_s=60.0,
+        deadline_at=NOW,
+    )
+    add(
+        connection, "rollback", run="r", source="f", mode="revert", at=NOW, why="w", taken="c", state="left", branch="b", made="m", note="n"
     )
     add(connection, "approval", id="a", plan="p", expires_at=NOW, run="", yes=True, **word)
     add(connection, "kept_window", run="r", address="w", source="f", body=b"{}")

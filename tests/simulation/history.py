@@ -18,11 +18,12 @@ from reconciler.apply.journal import Journal
 from reconciler.apply.steps import steps_of
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
+from reconciler.gate.closing import Pause
 from reconciler.store.backoff import BAD
 from reconciler.store.engine import Connection, Unavailable
-from reconciler.store.gates import KnownGates
+from reconciler.store.gates import KnownGates, end_pauses, new_id, save_pause
 from reconciler.store.halt import cancel_run, pause_run, resume_run, supersede
-from reconciler.store.journal import Begun, Ended, Entry, Freed, Lease, Said, Waits, write
+from reconciler.store.journal import Begun, Ended, Entry, Freed, Lease, Parted, Said, Waits, write
 from reconciler.store.leases import sweep, workers
 from reconciler.store.plans import load_plan, plan_head, save_plan
 from reconciler.store.records import applied_commit, load_records, save_records, save_source, save_specs
@@ -42,7 +43,7 @@ LEASE_S = 9.0
 FAULTS = {
     "crash": 0.012, "hold": 0.012, "lost before commit": 0.02, "lost after commit": 0.02, "away": 0.002, "clock": 0.003, "retry": 0.06, "unknown": 0.02,
     "silent": 0.01, "slow": 0.05, "permanent": 0.02, "lying": 0.02, "partial": 0.03, "says": 0.3, "forgot": 0.1, "op fails": 0.05, "endless": 0.1,
-    "exit": 0.003, "cut": 0.1, "by hand": 0.2, "word": 0.3, "hint": 0.2,
+    "exit": 0.003, "cut": 0.1, "by hand": 0.2, "word": 0.3, "hint": 0.2, "gate": 0.3,
 }  # fmt: skip
 """How often each is drawn where it may happen, in the histories that have it."""
 ALLOWED = {status.value for status in Status}
@@ -267,7 +268,7 @@ class History:
         until = self.scheduler.now + TROUBLE_S
         while self.scheduler.now < until and (self._open() or self.rng.random() < 0.5):
             self.scheduler.sleep(self.rng.choice((0.0, 0.0, 0.1, 1.0, 3.0)))
-            for chance, act in (("word", self._speak), ("by hand", self._meddle), ("hint", self._hint)):
+            for chance, act in (("word", self._speak), ("by hand", self._meddle), ("hint", self._hint), ("gate", self._gate)):
                 if self.trouble and self.rng.random() < self.rates[chance]:
                     act()
             if sum(not process.dead for process in self.processes) < 2 and self.rng.random() < 0.5:
@@ -298,6 +299,23 @@ class History:
             else:
                 kept = {where for _, where in self.world.plans[run] if self.rng.random() < 0.5}
                 supersede(connection, run, lambda item: item.address in kept, "a newer commit")
+
+    def _gate(self) -> None:
+        """Somebody pauses everything, a host or a resource for a while, or ends such a pause."""
+        addresses = sorted({where for plan in self.world.plans.values() for _, where in plan})
+        if not addresses:
+            return
+        where = self.rng.choice(addresses)
+        scope = self.rng.choice(("fleet", "host/{2}/{3}".format(*parts(where)), where))
+        for_s = self.rng.choice((0.0, 1.0, 8.0, 40.0))
+        self.scheduler.note(f"a person pauses {scope} for {for_s:g} s" if for_s else f"a person ends pauses of {scope}")
+        with self._direct() as connection:
+            now = connection.now()
+            if for_s:
+                made = Pause(id=new_id(), source="", scope=scope, identity="x", at=now, until=now + for_s, reason="why")
+                save_pause(connection, made)
+            else:
+                end_pauses(connection, scope)
 
     def _meddle(self) -> None:
         everything = sorted({where for plan in self.world.plans.values() for _, where in plan})
@@ -336,11 +354,21 @@ class History:
             watch = self.world.watches.get(entry.lease)
             if watch is not None:
                 watch.fresh = True
+            if isinstance(entry, Parted):
+                self._parted(connection, entry)
             if isinstance(entry, Begun):
                 self._begun(connection, entry.lease, state, run_state, watch)
             if isinstance(entry, Ended):
                 self._ends(connection, entry, state, owner, watch, holds)
         return verdicts
+
+    def _parted(self, connection: Connection, entry: Parted) -> None:
+        """What waits for a gate is in a step of its own now."""
+        plan = self.world.plans[entry.lease.run]
+        query = "SELECT step FROM item WHERE run = ? AND address = ? AND status = ''"
+        for where in entry.addresses:
+            for (step,) in list(connection.rows(query, (entry.lease.run, where))):
+                plan.setdefault((step, where), plan[entry.lease.step, where])
 
     def _standing(self, connection: Connection, lease: Lease) -> tuple[int, str, str, str]:
         query = "SELECT fence, step.state, owner, run.state FROM step JOIN run ON run.id = step.run WHERE run = ? AND seq = ?"
@@ -354,13 +382,17 @@ class History:
         if run_state != "running":
             self.scheduler.violated(f"{lease} began though its run is {run_state}")
         query = (
-            "SELECT b.seq FROM step AS a JOIN step AS b ON b.run = a.run AND b.tenant = a.tenant AND b.wave < a.wave AND b.state <> 'ended' "
+            "SELECT b.seq FROM step AS a JOIN step AS b ON b.run = a.run AND b.tenant = a.tenant AND b.wave < a.wave AND b.wave <> -1 AND b.state <> 'ended' "
             "WHERE a.run = ? AND a.seq = ?"
         )
         if (early := connection.scalar(query, lease.key)) is not None:
             self.scheduler.violated(f"{lease} began before step {early} of an earlier wave had ended")
         query = "SELECT address FROM item WHERE run = ? AND step = ? AND status = ''"
+        pauses = dict(connection.rows("SELECT scope, until FROM pause WHERE ended_at IS NULL AND until > ?", (connection.now(),)))
         for (where,) in list(connection.rows(query, lease.key)):
+            closed = {"fleet", where, "host/{2}/{3}".format(*parts(where))} & pauses.keys()
+            if closed and self.world.plans[lease.run][lease.step, where][1].action in WORLD:
+                self.scheduler.violated(f"{where} began though {closed} is paused until {pauses}")
             action, change = self.world.plans[lease.run][lease.step, where]
             anew = action is Action.CREATE and change.action is Action.REPLACE
             place = where if change.moved_from is None or anew else change.moved_from

@@ -39,6 +39,8 @@ MUTANTS = (
     Mutant("a step ends with its first change", "store/journal.py", "item.step = seq AND status = ''", "item.step = seq AND status = 'none'"),
     Mutant("ignores the wave", "store/phases.py", "            return ahead == wave\n", "            return ahead <= wave\n"),
     Mutant("begins though the run is stopped", "store/journal.py", '        return found.run_state\n', '        return ""\n'),
+    Mutant("begins behind a closed gate", "store/journal.py", '    return "gated" if gates is not None and', '    return "gated" if False and'),
+    Mutant("gates never loaded again", "store/gates.py", "        if found != self._version:\n", "        if not self._version:\n"),
     Mutant("a hold goes with its change", "store/journal.py", "    back_off(connection, statuses, now)\n",
            "    back_off(connection, statuses, now)\n    connection.run_in('DELETE FROM hold WHERE address IN (...)', sorted(statuses))\n"),
     Mutant("a hold stays", "store/runs.py", '    connection.run("DELETE FROM hold WHERE run = ?", (run_id,))\n', ""),

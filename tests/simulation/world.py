@@ -75,7 +75,7 @@ class World:
     effects: dict[tuple[str, str, str], tuple[int, Lease, bool]] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     watches: dict[Lease, Watch] = field(default_factory=dict)
-    plans: dict[str, Mapping[tuple[int, str], tuple[Action, Change]]] = field(default_factory=dict)
+    plans: dict[str, dict[tuple[int, str], tuple[Action, Change]]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """Addresses whose work never succeeds."""
     set_at: float = -1e9
