@@ -367,25 +367,30 @@ class _Planning:
         with self.installation.store.read() as connection:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
             fleet = fleet_in_force(connection, self.source)
-            alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
+            alone = self._left_alone(connection, fleet, {a: facts.old(a) for a in (*addresses, *(change.address for change in decided))})
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
             return replace(plan, phases=phases(self._rolled_out(connection, plan)))
 
     def _rolled_out(self, connection: Connection, plan: Plan) -> Iterator[RolledOut]:
-        """The hosts that something changes for in the world and that have a rollout on record, which is the one in force. A host that is new has none."""
-        groups = {change.group for change in plan.changes if is_rolled_out(change)}
-        for group, spec in sorted(rollouts(connection, self.source, sorted(groups)).items()):
+        """The hosts that something changes for in the world and that have a rollout on record, which is the one in force; of one that moves, where it was.
+        A host that is new has none."""
+        rolled = [change for change in plan.changes if is_rolled_out(change)]
+        was = {change.group: change.group for change in rolled} | {
+            change.group: change.places[1][1] for change in rolled if change.moved_from
+        }
+        known = rollouts(connection, self.source, sorted(set(was.values())))
+        for group, spec in sorted((group, known[old]) for group, old in was.items() if old in known):
             _, tenant, _ = group.split("/", 2)
             yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"])
 
-    def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """What a plan that nobody looks on leaves to people, or to time."""
+    def _left_alone(self, connection: Connection, fleet: Spec, places: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """What a plan that nobody looks on leaves to people, or to time. `places`: addresses, and where each is recorded."""
         if not self.request.unattended:
             return {}
         found = {item.address: ("backing-off", _backing_off(item)) for item in backing_off(connection)}
         for pattern in fleet.get("reportOnly", ()):
             reason = f"the Fleet's reportOnly ({pattern}) leaves it to a person: octofleet apply"
-            found.update((a, ("report-only", reason)) for a in addresses if in_scope(a, pattern))
+            found.update((a, ("report-only", reason)) for a, old in places.items() if in_scope(a, pattern) or in_scope(old, pattern))
         return found
 
     def _frame(self, connection: Connection, deferred: tuple[Deferred, ...], fleet: Spec, alone: Mapping[str, tuple[str, str]]) -> Frame:

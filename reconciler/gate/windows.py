@@ -27,12 +27,14 @@ FAR_S = 400 * 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a gate is asked about: one change of a step. `group` is its manifest (`host/shop/web-01`); `labels` those of its host."""
+    """What a gate is asked about: one change of a step, at one place. `group` is its manifest there (`host/shop/web-01`); `labels` those of its `host`, which
+    is the group that it has after a move."""
 
     address: str
     group: str
     risk: frozenset[Risk] = frozenset()
     labels: Mapping[str, str] | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
