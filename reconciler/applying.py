@@ -88,17 +88,22 @@ def check_applyable(plan: Plan, now: float) -> None:
 
 
 def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
-    """Who made what the plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
+    """Who made what the plan brings about, where a rule asks for that: all that came since the commit applied last, whatever the plan was compared with.
+    Nobody for what has merely drifted. Raises `OctofleetError` if the history cannot be read."""
     with installation.store.read() as connection:
         if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
             return frozenset()
-        location = plan_head(connection, row).location
-    found = installation.repository(location, fetch=False).authors(plan.base, plan.commit)
+        location, applied = plan_head(connection, row).location, applied_commit(connection, plan.source)
+    if all(change.causes == {Cause.DRIFT} for change in plan.changes):
+        return frozenset()
+    repository = installation.repository(location, fetch=False)
+    since = applied[0] if applied is not None and has_commit(repository, applied[0]) else None
+    found = repository.authors(since, plan.commit)
     return frozenset(f"email:{address}" for address in found)
 
 
-def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> list[str]:
-    """Raises `Refused` for a plan of which somebody has yet to approve something. Gives the ids of the approvals that it goes by."""
+def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> None:
+    """Raises `Refused` for a plan of which somebody has yet to approve something."""
     said = standing(connection, now)
     rules = rules_of(fleet_in_force(connection, plan.source))
     access = access_in_force(connection)
@@ -117,7 +122,6 @@ def check_approved(connection: Connection, plan: Plan, authors: Collection[str],
             hint=f"look at the plan, then octofleet approve {plan.id[:12]} --reason WHY; or apply it with --approve",
             code="approval",
         )
-    return used(plan.changes, said)
 
 
 def check_begin(installation: Installation, row: int, plan: Plan) -> None:
@@ -149,7 +153,7 @@ def apply_plan(
     row: int,
     *,
     approved: bool,
-    glass: bool = False,
+    glass: str = "",
     reason: str = "",
     told: Told | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -160,11 +164,11 @@ def apply_plan(
 
 
 def begin(
-    installation: Installation, row: int, *, approved: bool, glass: bool = False, reason: str = "", identity: str = "", author: str = ""
+    installation: Installation, row: int, *, approved: bool, glass: str = "", reason: str = "", identity: str = "", author: str = ""
 ) -> str:
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who runs this
-    process; with `glass` broken nobody else has to. `identity`: who applies it, by default who runs this process; `author`: of the commit, as it says.
-    Raises `Refused`."""
+    process; `glass`: why it goes on although others have yet to approve it, which is recorded. `identity`: who applies it, by default who runs this
+    process; `author`: of the commit, as it says. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
     authors = _authors(installation, row, plan)
@@ -177,7 +181,7 @@ def begin(
         check_applyable(plan, now)
         if approved:
             word(connection, plan, reason or "applied with --approve")
-        approvals = [] if glass else check_approved(connection, plan, authors, now)
+        denied = _denied(connection, plan, authors, now, glass)
         run = JournalRun(
             id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),
             plan=row,
@@ -190,15 +194,44 @@ def begin(
         create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
         save_phases(connection, run.id, phases)
         keep_windows(connection, run.id, plan.source, plan.changes)
-        serve(connection, approvals, run.id)
+        serve(connection, used(plan.changes, standing(connection, now)), run.id)
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
             save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)
+        if denied:
+            record(connection, _goes_past(plan, run, denied, glass))
         record(connection, _applies(plan, run, identity or whoami(), approved=approved, author=author))
         if not steps:
             run_ended(connection, run.id)
+    if denied:
+        happened("break-glass", identity=whoami(), denied=denied, reason=glass)
     happened("run-begun", run=run.id, source=run.source, plan=plan.id[:12], steps=len(steps), reason=reason)
     return run.id
+
+
+def _denied(connection: Connection, plan: Plan, authors: Collection[str], now: float, glass: str) -> str:
+    """What of the approvals a broken glass goes past; nothing if all are there. Raises `Refused` if some are not, and the glass is whole."""
+    try:
+        check_approved(connection, plan, authors, now)
+    except Refused as refused:
+        if not glass:
+            raise
+        return refused.message
+    return ""
+
+
+def _goes_past(plan: Plan, run: JournalRun, denied: str, glass: str) -> Entry:
+    return Entry(
+        identity=whoami(),
+        action="break-glass",
+        tenants=tenants_of(plan),
+        source=plan.source,
+        plan=plan.id,
+        commit=plan.commit,
+        run=run.id,
+        reason=glass,
+        details={"denied": denied},
+    )
 
 
 def _applies(plan: Plan, run: JournalRun, identity: str, *, approved: bool, author: str) -> Entry:

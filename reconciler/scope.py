@@ -1,6 +1,16 @@
 """Scopes: which part of a fleet a plan is about. Pure."""
 
+import re
 from fnmatch import fnmatchcase
+
+_TEXT = re.compile(r"[A-Za-z0-9_.*?/\[\]!-]{1,300}")
+
+
+def is_scope(text: str) -> bool:
+    """Whether a text is written as scopes are; another one would take in nothing."""
+    first, *rest = text.split("/")
+    shaped = (first == "tenant" and len(rest) == 1) or (first == "host" and len(rest) == 2) or len(rest) == 3
+    return _TEXT.fullmatch(text) is not None and ((shaped and all(rest)) or "*" in text)
 
 
 def in_scope(where: str, scope: str) -> bool:

@@ -6,7 +6,7 @@ import click
 
 from reconciler import gating
 from reconciler.applying import find
-from reconciler.cli.options import Duration, common
+from reconciler.cli.options import Duration, common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.cli.runs import run_named, stamp
 from reconciler.gate.windows import Closed, Window, opens
@@ -60,7 +60,7 @@ def _line(window: Window, closed: Closed | None, overridden: float | None) -> st
 @click.argument("window")
 @click.option("--for", "for_s", type=Duration(), help="For how long the window does not count: 30m, 2h.")
 @click.option("--end", is_flag=True, help="It counts again.")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @breakable
 @common
 def override(installation: Installation, as_json: bool, window: str, for_s: float | None, end: bool, reason: str, break_glass: str) -> int:
@@ -80,7 +80,7 @@ def override(installation: Installation, as_json: bool, window: str, for_s: floa
 
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @common
 def approve(installation: Installation, as_json: bool, plan_id: str, reason: str) -> int:
     """Say yes to the changes of a plan, for one run. It holds for the same changes in later plans too."""
@@ -89,7 +89,7 @@ def approve(installation: Installation, as_json: bool, plan_id: str, reason: str
 
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @common
 def reject(installation: Installation, as_json: bool, plan_id: str, reason: str) -> int:
     """Say no to the changes of a plan. Nobody applies them until you approve them, or the word has expired."""
@@ -113,7 +113,7 @@ def _word(installation: Installation, plan_id: str, reason: str, *, yes: bool, a
 
 @click.command()
 @click.argument("run")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @click.option("--now", "soaked", is_flag=True, help="Without waiting for the rest of its soak.")
 @click.option("--tenant", help="Only the rollouts of this tenant.")
 @click.option("--track", help="Only this rollout.")
@@ -143,7 +143,7 @@ def promote(
 
 @click.command()
 @click.argument("run")
-@click.option("--reason", required=True, help="Why; recorded, and in the commit.")
+@reason_option("Why; recorded, and in the commit.")
 @click.option("--branch", default="", help="The name of the branch.  [default: octofleet/rollback-RUN]")
 @breakable
 @common

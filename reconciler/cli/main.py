@@ -97,6 +97,7 @@ def run(args: list[str]) -> int:
     as_json, debug = "--json" in args, "--debug" in args
     gc.set_threshold(100_000, 50, 100)  # a plan makes many small values and few circles
     try:
+        _check_text(args)
         code = cli.main(args=args, prog_name="octofleet", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
@@ -120,6 +121,13 @@ def run(args: list[str]) -> int:
         return _failed(OctofleetError(text, hint="run the same command with --debug, and report what it prints", code="internal"), as_json)
 
 
+def _check_text(args: list[str]) -> None:
+    try:
+        "".join(args).encode()
+    except UnicodeEncodeError as error:
+        raise OctofleetError("an argument is not UTF-8", hint="check the terminal's encoding", code="usage") from error
+
+
 def _failed(error: OctofleetError, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_document(error), indent=2))  # noqa: T201 - stdout is the product here
@@ -133,10 +141,15 @@ def _failed(error: OctofleetError, as_json: bool) -> int:
             err=True,
         )
     else:
-        click.echo(click.style("error: ", fg="red") + error.message, err=True)
+        click.echo(click.style("error: ", fg="red") + _plain(error.message), err=True)
         if error.hint:
-            click.echo(f"  next: {error.hint}", err=True)
+            click.echo(f"  next: {_plain(error.hint)}", err=True)
     return 3 if isinstance(error, Refused) and error.code in GATES else 1
+
+
+def _plain(text: str) -> str:
+    """Without what could move the cursor: an error may tell what somebody else has written."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _document(error: OctofleetError) -> dict[str, Any]:
