@@ -59,8 +59,8 @@ def test_what_people_say_is_listed_newest_first(data: Path) -> None:
     ]
     assert found[2]["reason"] == "sold" and "boot/user-data/shop/web-01" in found[2]["subjects"]
     assert found[1]["reason"] == "drift healed" and found[4]["reason"] == "the first"
-    with Store(sqlite_url(data / "octofleet.db")).write() as connection:
-        record(connection, Entry(identity="local:eve", action="forget", reason="\x1b[2J"))
+    with Store(sqlite_url(data)).write() as connection:
+        record(connection, Entry(identity="local:eve", action="pause", reason="\x1b[2J"))
     text = quick(data, "audit").out
     assert "\x1b" not in text and "\ufffd[2J" in text
     assert text.index("run-ended done") < text.index("heal") < text.index("forget") and "and " in text
