@@ -180,6 +180,7 @@ def export(installation: Installation, as_json: bool, out: Path | None) -> int:
                 raise OctofleetError(text, hint="octofleet audit verify looks at all of it", code="audit")
             file.write(row.line() + b"\n")
             number += 1
+        file.flush()  # what cannot be written is told here
     if out:
         click.echo(json.dumps({"file": str(out), "rows": number}) if as_json else f"wrote {out}: {counted(number, 'row')}")
     return 0
@@ -188,6 +189,8 @@ def export(installation: Installation, as_json: bool, out: Path | None) -> int:
 def _to(out: Path | None) -> AbstractContextManager[BinaryIO]:
     if out is not None:
         return new_file(out)
+    if sys.stdout is None:
+        raise OctofleetError("there is no standard output to write to", hint="name a file with --out", code="audit")
     return nullcontext(sys.stdout.buffer)
 
 

@@ -7,6 +7,7 @@ document on stdout. A traceback is shown only with `--debug`.
 import gc
 import json
 import sys
+from errno import ENOSPC
 from importlib import import_module
 from typing import Any
 
@@ -117,6 +118,10 @@ def run(args: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == ENOSPC:
+            return _failed(
+                OctofleetError("cannot write: no space is left", hint="free some, then run the same command again", code="disk"), as_json
+            )
         text = f"internal error: {type(error).__name__}: {error}"
         return _failed(OctofleetError(text, hint="run the same command with --debug, and report what it prints", code="internal"), as_json)
 
@@ -129,8 +134,8 @@ def _check_text(args: list[str]) -> None:
 
 
 def _failed(error: OctofleetError, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps(_document(error), indent=2))  # noqa: T201 - stdout is the product here
+    if as_json and _printed(json.dumps(_document(error), indent=2)):
+        pass
     elif isinstance(error, InputError):
         from reconciler.report.text import printable  # noqa: PLC0415 - only for this error
 
@@ -145,6 +150,15 @@ def _failed(error: OctofleetError, as_json: bool) -> int:
         if error.hint:
             click.echo(f"  next: {_plain(error.hint)}", err=True)
     return 3 if isinstance(error, Refused) and error.code in GATES else 1
+
+
+def _printed(text: str) -> bool:
+    """Whether stdout took it."""
+    try:
+        click.echo(text)
+    except OSError:
+        return False
+    return True
 
 
 def _plain(text: str) -> str:

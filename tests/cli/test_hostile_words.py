@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.options import MOST_OF_A_REASON
+from tests.apply.dying import forked
 from tests.cli.command import quick
 from tests.cli.test_gates import ENV, Site
 from tests.fleets import octofleet
@@ -74,3 +75,12 @@ def test_what_is_no_row(site: Site, tmp_path: Path, line: bytes) -> None:
 def test_an_error_tells_no_terminal_what_to_do(tmp_path: Path) -> None:
     found = quick(tmp_path / "data", "resume", "\x1b[2J", env=ENV)
     assert found.code == 1 and "\x1b" not in found.err and "there is no run \ufffd[2J" in found.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("args", [("audit",), ("audit", "export"), ("gates", "--json"), ("runs", "--json"), ("resume", "none", "--json")])
+def test_a_full_disk_is_told(site: Site, tmp_path: Path, args: tuple[str, ...]) -> None:
+    err = tmp_path / "err"
+    code = forked(site.data, *args, env=ENV, log=Path("/dev/full"), err=err)
+    said = err.read_text()
+    assert code == 1 and "Traceback" not in said and "internal" not in said and "error: " in said
