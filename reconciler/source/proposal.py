@@ -27,6 +27,8 @@ class Proposal:
 def propose_undo(repository: Repository, *, since: str, until: str, branch: str, who: str, message: str) -> Proposal:
     """Make a branch that takes back what the commits after `since` up to `until` brought, and keeps what came later. Raises `Refused` if that cannot be told
     apart, changes nothing, or the branch is there already."""
+    if branch in ("HEAD", "@") or branch.startswith(("-", "refs/")):
+        raise Refused(f"{branch} is no name for a branch", hint="name one such as rollback/web with --branch", code="branch-name")
     onto = repository.commit(None)
     before, after = repository.commit(since), repository.commit(until)
     git = pygit2.Repository(str(repository.path))
