@@ -7,7 +7,7 @@ The edge around `apply`. A run belongs to nobody: this process works on it as a 
 import secrets as random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -20,11 +20,12 @@ from reconciler.approving import authors_of, check_approved
 from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused, RetryLater
 from reconciler.events import happened, held
+from reconciler.gate.approvals import used
 from reconciler.gating import tenants_of, word
 from reconciler.identity.local import whoami
 from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
-from reconciler.store.approvals import serve
+from reconciler.store.approvals import serve, standing
 from reconciler.store.audit import record, run_ended
 from reconciler.store.engine import Connection
 from reconciler.store.gates import keep_windows
@@ -120,7 +121,7 @@ def apply_plan(
     row: int,
     *,
     approved: bool,
-    glass: bool = False,
+    glass: str = "",
     reason: str = "",
     told: Told | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -131,11 +132,11 @@ def apply_plan(
 
 
 def begin(
-    installation: Installation, row: int, *, approved: bool, glass: bool = False, reason: str = "", identity: str = "", author: str = ""
+    installation: Installation, row: int, *, approved: bool, glass: str = "", reason: str = "", identity: str = "", author: str = ""
 ) -> str:
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who runs this
-    process; with `glass` broken nobody else has to. `identity`: who applies it, by default who runs this process; `author`: of the commit, as it says.
-    Raises `Refused`."""
+    process; `glass`: why it goes on although others have yet to approve it, which is recorded. `identity`: who applies it, by default who runs this
+    process; `author`: of the commit, as it says. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
     authors = _authors(installation, row, plan)
@@ -148,7 +149,7 @@ def begin(
         check_applyable(plan, now)
         if approved:
             word(connection, plan, reason or "applied with --approve")
-        approvals = [] if glass else check_approved(connection, plan, authors, now)
+        denied = _denied(connection, plan, authors, now, glass)
         run = JournalRun(
             id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),
             plan=row,
@@ -161,15 +162,44 @@ def begin(
         create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
         save_phases(connection, run.id, phases)
         keep_windows(connection, run.id, plan.source, plan.changes)
-        serve(connection, approvals, run.id)
+        serve(connection, used(plan.changes, standing(connection, now)), run.id)
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
             save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)
+        if denied:
+            record(connection, _goes_past(plan, run, denied, glass))
         record(connection, _applies(plan, run, identity or whoami(), approved=approved, author=author))
         if not steps:
             run_ended(connection, run.id)
+    if denied:
+        happened("break-glass", identity=whoami(), denied=denied, reason=glass)
     happened("run-begun", run=run.id, source=run.source, plan=plan.id[:12], steps=len(steps), reason=reason)
     return run.id
+
+
+def _denied(connection: Connection, plan: Plan, authors: Collection[str], now: float, glass: str) -> str:
+    """What of the approvals a broken glass goes past; nothing if all are there. Raises `Refused` if some are not, and the glass is whole."""
+    try:
+        check_approved(connection, plan, authors, now)
+    except Refused as refused:
+        if not glass:
+            raise
+        return refused.message
+    return ""
+
+
+def _goes_past(plan: Plan, run: JournalRun, denied: str, glass: str) -> Entry:
+    return Entry(
+        identity=whoami(),
+        action="break-glass",
+        tenants=tenants_of(plan),
+        source=plan.source,
+        plan=plan.id,
+        commit=plan.commit,
+        run=run.id,
+        reason=glass,
+        details={"denied": denied},
+    )
 
 
 def _applies(plan: Plan, run: JournalRun, identity: str, *, approved: bool, author: str) -> Entry:

@@ -5,14 +5,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from reconciler.errors import Refused
-from reconciler.gate.approvals import Approval, Missing, missing, rules_of, used
+from reconciler.gate.approvals import Approval, Missing, missing, rules_of
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
 from reconciler.permitting import access_in_force
+from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import standing
 from reconciler.store.engine import Connection
-from reconciler.store.records import fleet_in_force
+from reconciler.store.records import applied_commit, fleet_in_force
+from reconciler.types.change import Cause
 from reconciler.types.plan import Plan
 from reconciler.wiring import Installation
 
@@ -45,23 +47,26 @@ def waits(connection: Connection, plan: Plan, authors: Collection[str], now: flo
     return Waits(missing=tuple(found), mine=not _missing(connection, plan, authors, now, [*said, mine]))
 
 
-def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float, *, approving: bool = False) -> list[str]:
-    """Raises `Refused` for a plan of which somebody has yet to approve something; with `approving` somebody else than who runs this process. Gives the
-    ids of the approvals that it goes by."""
+def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float, *, approving: bool = False) -> None:
+    """Raises `Refused` for a plan of which somebody has yet to approve something; with `approving` somebody else than who runs this process."""
     found = waits(connection, plan, authors, now)
     if found.missing and not (approving and found.mine):
         text = f"plan {plan.id[:12]} waits for approval: {found.missing[0].message}"
         raise Refused(text, hint=found.next(plan.id), code="approval")
-    return used(plan.changes, standing(connection, now))
 
 
 def authors_of(installation: Installation, plan: Plan, location: str | Repository) -> frozenset[str]:
-    """Who made what a plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
+    """Who made what a plan brings about, where a rule asks for that: all that came since the commit applied last, whatever the plan was compared with.
+    Nobody for what has merely drifted. Raises `OctofleetError` if the history cannot be read."""
     with installation.store.read() as connection:
         if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
             return frozenset()
+        applied = applied_commit(connection, plan.source)
+    if all(change.causes == {Cause.DRIFT} for change in plan.changes):
+        return frozenset()
     repository = installation.repository(location, fetch=False) if isinstance(location, str) else location
-    return frozenset(f"email:{address}" for address in repository.authors(plan.base, plan.commit))
+    since = applied[0] if applied is not None and has_commit(repository, applied[0]) else None
+    return frozenset(f"email:{address}" for address in repository.authors(since, plan.commit))
 
 
 def _missing(connection: Connection, plan: Plan, authors: Collection[str], now: float, said: Collection[Approval]) -> list[Missing]:

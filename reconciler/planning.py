@@ -369,18 +369,22 @@ class _Planning:
         with self.installation.store.read() as connection:
             deferred = facts.owned_elsewhere(addresses) + tuple(self._blocked(facts)) + orphans
             fleet = fleet_in_force(connection, self.source)
-            alone = self._left_alone(connection, fleet, [*addresses, *(change.address for change in decided)])
+            alone = self._left_alone(connection, fleet, {a: facts.old(a) for a in (*addresses, *(change.address for change in decided))})
             alone |= self._locking_out(connection, facts, addresses)
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
             return replace(plan, phases=phases(self._rolled_out(connection, plan, facts.resources)))
 
     def _rolled_out(self, connection: Connection, plan: Plan, resources: Mapping[str, Resource]) -> Iterator[RolledOut]:
-        """The hosts that something changes for in the world and that have a rollout: the one on record, which is the one in force; a host that comes to a
-        fleet that was applied before has none there, and goes by its own."""
-        groups = {change.group for change in plan.changes if is_rolled_out(change)}
-        recorded = rollouts(connection, self.source, sorted(groups))
+        """The hosts that something changes for in the world and that have a rollout: the one on record, which is the one in force, of a host that moves where
+        it was; a host that comes to a fleet that was applied before has none there, and goes by its own."""
+        rolled = [change for change in plan.changes if is_rolled_out(change)]
+        was = {change.group: change.group for change in rolled} | {
+            change.group: change.places[1][1] for change in rolled if change.moved_from
+        }
+        known = rollouts(connection, self.source, sorted(set(was.values())))
+        recorded = {group: known[old] for group, old in was.items() if old in known}
         new: dict[str, Spec] = {}
-        fresh = {c.group for c in plan.changes if c.action is Action.CREATE and c.address.startswith("fleet/host/")} & groups
+        fresh = {c.group for c in plan.changes if c.action is Action.CREATE and c.address.startswith("fleet/host/")} & was.keys()
         if fresh and applied_commit(connection, self.source) is not None:
             for group in fresh:
                 resource = resources.get(f"fleet/rollout/{group.removeprefix('host/')}")
@@ -389,14 +393,14 @@ class _Planning:
             _, tenant, _ = group.split("/", 2)
             yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"], new=group not in recorded)
 
-    def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """What a plan that nobody looks on leaves to people, or to time."""
+    def _left_alone(self, connection: Connection, fleet: Spec, places: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """What a plan that nobody looks on leaves to people, or to time. `places`: addresses, and where each is recorded."""
         if not self.request.unattended:
             return {}
         found = {item.address: ("backing-off", _backing_off(item)) for item in backing_off(connection)}
         for pattern in fleet.get("reportOnly", ()):
             reason = f"the Fleet's reportOnly ({pattern}) leaves it to a person: octofleet apply"
-            found.update((a, ("report-only", reason)) for a in addresses if in_scope(a, pattern))
+            found.update((a, ("report-only", reason)) for a, old in places.items() if in_scope(a, pattern) or in_scope(old, pattern))
         return found
 
     def _frame(self, connection: Connection, deferred: tuple[Deferred, ...], fleet: Spec, alone: Mapping[str, tuple[str, str]]) -> Frame:

@@ -179,7 +179,7 @@ class Attempt:
         work = tuple(self.task.work[address] for address in addresses if address in self.left)
         if not work:
             return {}
-        subjects = [subject for address, subject in self.task.subjects().items() if address in self.left]
+        subjects = [subject for address, subject in self.task.subjects() if address in self.left]
         self.journal.write(Begun(lease=self.lease, source=self.task.plan.source, subjects=subjects))
         self.begun, self.began_at = True, self.began_at or self.now()
         return driver.apply(Step(id=f"{self.lease.run}.{self.lease.step}", work=work), context)

@@ -7,15 +7,16 @@ from typing import TypeAlias
 
 from reconciler.drivers.driver import Target, Work
 from reconciler.errors import Permanent
-from reconciler.gate.closing import Gates, is_gated, subject_of
+from reconciler.gate.closing import Gates, is_gated, subjects_of
 from reconciler.gate.windows import Subject
 from reconciler.plan.fields import patched
 from reconciler.store.engine import Connection
+from reconciler.store.gates import labels_in_run
 from reconciler.store.journal import Lease
 from reconciler.store.observations import load_observations
 from reconciler.store.phases import ASIDE, in_track
 from reconciler.store.plans import PlanHead, load_changes
-from reconciler.store.records import labels_of, load_records, load_specs
+from reconciler.store.records import load_records, load_specs
 from reconciler.store.runs import Item, JournalStep
 from reconciler.types.canonical import NOTHING, digest
 from reconciler.types.change import Action, Change
@@ -31,7 +32,7 @@ class Task:
     if it has not; `seen`: for changes of the record alone, what was last seen; `recorded`: what there is a record of. `specs`: specifications that
     the store has not yet, by digest. `begun_s`: how long ago the step began, and `quiet_s`: since when no call of it that was cut short is going on,
     both in seconds by the database's clock, as clocks differ; None for a step that has not begun. `closed`: of a step that has not begun, the changes behind
-    a closed gate, with why, and the seconds after which to ask again; `labels` of hosts by group, where gates go by them; `in_rollout`: what
+    a closed gate, with why, and the seconds after which to ask again; `labels` that hosts have or had, by group, where gates go by them; `in_rollout`: what
     waits does so in its place, and all that comes after it waits too; `aside`: addresses of what it needs that wait for a gate beside the others."""
 
     lease: Lease
@@ -47,13 +48,14 @@ class Task:
     begun_s: float | None = None
     quiet_s: float | None = None
     closed: Mapping[str, tuple[str, float]] = field(default_factory=dict)
-    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     in_rollout: bool = False
     aside: frozenset[str] = frozenset()
 
-    def subjects(self) -> dict[str, Subject]:
-        """What gates are asked about."""
-        return {a: subject_of(change, self.labels.get(change.group, {})) for a, change in self.changes.items() if self.is_gated(a)}
+    def subjects(self) -> list[tuple[str, Subject]]:
+        """What gates are asked about, with the address of the change that each is."""
+        gated = ((a, change) for a, change in self.changes.items() if self.is_gated(a))
+        return [(a, subject) for a, change in gated for subject in subjects_of(change, self.labels.get(change.group, ()))]
 
     def is_gated(self, address: str) -> bool:
         """Whether gates have a say in a change."""
@@ -105,12 +107,12 @@ def load_tasks(
 def _gated(connection: Connection, run: str, tasks: Sequence[Task], gates: Gates, now: float) -> list[Task]:
     """The tasks, with what gates keep of them, and the labels by which the windows of a fleet choose."""
     source = tasks[0].plan.source
-    labels: Mapping[str, Mapping[str, str]] = {}
+    labels: Mapping[str, Sequence[Mapping[str, str]]] = {}
     if gates.by_labels(source, run):
-        labels = labels_of(connection, source, {change.group for task in tasks for change in task.changes.values()})
+        labels = labels_in_run(connection, source, run, {change.group for task in tasks for change in task.changes.values()})
     found = []
     for task in (replace(task, labels=labels) for task in tasks):
-        closed = {a: why for a, subject in task.subjects().items() if (why := gates.closed(source, subject, now, run)) is not None}
+        closed = {a: why for a, subject in task.subjects() if (why := gates.closed(source, subject, now, run)) is not None}
         waits = {a: (f"{GATE}{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
         found.append(replace(task, closed=waits, in_rollout=bool(waits) and in_track(connection, run, task.step.tenant, task.step.wave)))
     return found

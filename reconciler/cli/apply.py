@@ -8,7 +8,7 @@ import click
 
 from reconciler import applying, gating
 from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
-from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
+from reconciler.cli.options import common, interruptible, problems_code, progress, reason_option, repository_options, show
 from reconciler.cli.permission import ask, breakable, may
 from reconciler.cli.plan import planning_options
 from reconciler.cli.runs import run_named
@@ -31,7 +31,7 @@ from reconciler.wiring import Installation, place
 @planning_options
 @click.option("--approve", is_flag=True, help="Apply without asking, destructive changes too: you have seen the plan.")
 @click.option("--resume", "resume_run", metavar="RUN", help="Take an interrupted run to its end, as octofleet resume does.")
-@click.option("--reason", default="", help="Why; recorded with the run.")
+@reason_option("Why; recorded with the run.", required=False)
 @breakable
 @common
 def apply(
@@ -60,7 +60,7 @@ def apply(
         ask(installation, source, to_apply_stored(installation, row, approve=approve), break_glass)
         return _finished(
             installation,
-            _applied(installation, row, approved=approve, glass=bool(break_glass), reason=reason, as_json=as_json),
+            _applied(installation, row, approved=approve, glass=break_glass, reason=reason, as_json=as_json),
             as_json=as_json,
         )
     repository = installation.repository(repo)
@@ -114,12 +114,12 @@ def apply_planned(installation: Installation, planned: Planned, *, approve: bool
         applying.check_begin(installation, planned.row, plan, approving=True)
     if not approve:
         click.confirm("\nApply this plan?", abort=True)
-    done = _applied(installation, planned.row, approved=True, glass=bool(break_glass), reason=reason, as_json=as_json)
+    done = _applied(installation, planned.row, approved=True, glass=break_glass, reason=reason, as_json=as_json)
     code = _finished(installation, done, as_json=as_json)
     return 1 if 1 in (code, rest) else max(code, rest)
 
 
-def _applied(installation: Installation, row: int, *, approved: bool, glass: bool, reason: str, as_json: bool) -> Applied:
+def _applied(installation: Installation, row: int, *, approved: bool, glass: str, reason: str, as_json: bool) -> Applied:
     with interruptible() as cancelled:
         return apply_plan(installation, row, approved=approved, glass=glass, reason=reason, told=_teller(as_json), cancelled=cancelled)
 

@@ -23,6 +23,7 @@ from reconciler.types.audit import START, Head, Row, Unreadable, Verdict, follow
 from reconciler.wiring import Installation
 from reconciler.witness import FileKeeper, GitKeeper, Keeper, keep, parsed
 
+MOST_ROWS = 2**53 - 1
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 
@@ -36,15 +37,18 @@ def audit() -> None:
 @click.option("--action", default="", help="Only this, such as apply or pause.")
 @click.option("--run", default="", help="Only of this run.")
 @click.option("--since", type=click.DateTime(DATES), help="Only from then on, in local time.")
-@click.option("--before", type=click.IntRange(min=1), metavar="SEQ", help="Only rows before this one: the next page.")
+@click.option("--before", type=click.IntRange(1, MOST_ROWS), metavar="SEQ", help="Only rows before this one: the next page.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
 @common
 def list_(
     installation: Installation, as_json: bool, who: str, action: str, run: str, since: datetime | None, before: int | None, limit: int
 ) -> int:
     """List what was said and done, newest first."""
-    with installation.store.read() as connection:
+    try:
         at = since.timestamp() if since else None
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"there is no such time: {error}", param_hint="--since") from error
+    with installation.store.read() as connection:
         found = entries(connection, who=who, action=action, run=run, since=at, before=before, limit=limit)
     if as_json:
         click.echo(json.dumps({"entries": [row.fields() for row in found]}, indent=2))
@@ -167,6 +171,7 @@ def export(installation: Installation, as_json: bool, out: Path | None) -> int:
                 raise OctofleetError(text, hint="octofleet audit verify looks at all of it", code="audit")
             file.write(row.line() + b"\n")
             number += 1
+        file.flush()  # what cannot be written is told here
     if out:
         click.echo(json.dumps({"file": str(out), "rows": number}) if as_json else f"wrote {out}: {counted(number, 'row')}")
     return 0
@@ -175,6 +180,8 @@ def export(installation: Installation, as_json: bool, out: Path | None) -> int:
 def _to(out: Path | None) -> AbstractContextManager[BinaryIO]:
     if out is not None:
         return new_file(out)
+    if sys.stdout is None:
+        raise OctofleetError("there is no standard output to write to", hint="name a file with --out", code="audit")
     return nullcontext(sys.stdout.buffer)
 
 

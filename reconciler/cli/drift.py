@@ -3,7 +3,7 @@
 import click
 
 from reconciler.cli.apply import apply_planned
-from reconciler.cli.options import common, progress
+from reconciler.cli.options import common, progress, reason_option
 from reconciler.cli.permission import breakable
 from reconciler.cli.plan import exit_code
 from reconciler.cli.showing import print_plan, viewing
@@ -21,7 +21,7 @@ from reconciler.wiring import Installation
 @click.option("--scope", default="", help="Only these: host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?.")
 @click.option("--heal", is_flag=True, help="Bring what has drifted back to the commit applied last.")
 @click.option("--approve", is_flag=True, help="With --heal: without asking.")
-@click.option("--reason", default="", help="Why; recorded with the run.")
+@reason_option("Why; recorded with the run.", required=False)
 @breakable
 @common
 def drift(

@@ -5,7 +5,7 @@ import time
 
 import click
 
-from reconciler.cli.options import common
+from reconciler.cli.options import common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
 from reconciler.identity.local import whoami
@@ -21,7 +21,7 @@ from reconciler.wiring import Installation
 
 @click.command()
 @click.argument("what")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @breakable
 @common
 def forget(installation: Installation, as_json: bool, what: str, reason: str, break_glass: str) -> int:

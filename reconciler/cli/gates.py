@@ -7,7 +7,7 @@ import click
 from reconciler import applying, gating
 from reconciler.applying import find
 from reconciler.approving import authors_of, waits
-from reconciler.cli.options import Duration, common
+from reconciler.cli.options import Duration, common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.cli.runs import run_named
 from reconciler.gate.windows import Closed, Window, opens
@@ -76,7 +76,7 @@ def _tell_idle(installation: Installation) -> None:
 @click.argument("window")
 @click.option("--for", "for_s", type=Duration(), help="For how long the window does not count: 30m, 2h.")
 @click.option("--end", is_flag=True, help="It counts again.")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @breakable
 @common
 def override(installation: Installation, as_json: bool, window: str, for_s: float | None, end: bool, reason: str, break_glass: str) -> int:
@@ -97,7 +97,7 @@ def override(installation: Installation, as_json: bool, window: str, for_s: floa
 
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @common
 def approve(installation: Installation, as_json: bool, plan_id: str, reason: str) -> int:
     """Say yes to the changes of a plan, for one run. It holds for the same changes in later plans too."""
@@ -106,7 +106,7 @@ def approve(installation: Installation, as_json: bool, plan_id: str, reason: str
 
 @click.command()
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @common
 def reject(installation: Installation, as_json: bool, plan_id: str, reason: str) -> int:
     """Say no to the changes of a plan. Nobody applies them until you approve them, or the word has expired."""
@@ -145,7 +145,7 @@ def _tell_missing(installation: Installation, row: int) -> None:
 
 @click.command()
 @click.argument("run")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @click.option("--now", "soaked", is_flag=True, help="Without waiting for the rest of its soak.")
 @click.option("--tenant", help="Only the rollouts of this tenant.")
 @click.option("--track", help="Only this rollout.")
@@ -176,7 +176,7 @@ def promote(
 
 @click.command()
 @click.argument("run")
-@click.option("--reason", required=True, help="Why; recorded, and in the commit.")
+@reason_option("Why; recorded, and in the commit.")
 @click.option("--branch", default="", help="The name of the branch.  [default: octofleet/rollback-RUN]")
 @breakable
 @common

@@ -7,6 +7,7 @@ document on stdout. A traceback is shown only with `--debug`.
 import gc
 import json
 import sys
+from errno import ENOSPC
 from importlib import import_module
 from typing import Any
 
@@ -101,6 +102,7 @@ def run(args: list[str]) -> int:
     as_json, debug = "--json" in args, "--debug" in args
     gc.set_threshold(100_000, 50, 100)  # a plan makes many small values and few circles
     try:
+        _check_text(args)
         code = cli.main(args=args, prog_name="octofleet", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
@@ -123,13 +125,24 @@ def run(args: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == ENOSPC:
+            return _failed(
+                OctofleetError("cannot write: no space is left", hint="free some, then run the same command again", code="disk"), as_json
+            )
         text = f"internal error: {type(error).__name__}: {error}"
         return _failed(OctofleetError(text, hint="run the same command with --debug, and report what it prints", code="internal"), as_json)
 
 
+def _check_text(args: list[str]) -> None:
+    try:
+        "".join(args).encode()
+    except UnicodeEncodeError as error:
+        raise OctofleetError("an argument is not UTF-8", hint="check the terminal's encoding", code="usage") from error
+
+
 def _failed(error: OctofleetError, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps(_document(error), indent=2))  # noqa: T201 - stdout is the product here
+    if as_json and _printed(json.dumps(_document(error), indent=2)):
+        pass
     elif isinstance(error, InputError):
         from reconciler.report.text import printable  # noqa: PLC0415 - only for this error
 
@@ -140,10 +153,24 @@ def _failed(error: OctofleetError, as_json: bool) -> int:
             err=True,
         )
     else:
-        click.echo(click.style("error: ", fg="red") + error.message, err=True)
+        click.echo(click.style("error: ", fg="red") + _plain(error.message), err=True)
         if error.hint:
-            click.echo(f"  next: {error.hint}", err=True)
+            click.echo(f"  next: {_plain(error.hint)}", err=True)
     return 3 if isinstance(error, Refused) and error.code in GATES else 1
+
+
+def _printed(text: str) -> bool:
+    """Whether stdout took it."""
+    try:
+        click.echo(text)
+    except OSError:
+        return False
+    return True
+
+
+def _plain(text: str) -> str:
+    """Without what could move the cursor: an error may tell what somebody else has written."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _document(error: OctofleetError) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 from reconciler.errors import OctofleetError
 from reconciler.index.file import Damaged
 from reconciler.logs import choose
+from reconciler.source.errors import strip_credentials
 from reconciler.tracing import enable_if_asked
 from reconciler.types.duration import seconds_of
 from reconciler.types.problem import Problem, Severity
@@ -77,6 +79,31 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
             return value if isinstance(value, float) else seconds_of(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+MOST_OF_A_REASON = 4000
+
+
+class Reason(click.ParamType):  # type: ignore[type-arg]
+    """Why: one line of text. What a URL in it has of passwords is left out."""
+
+    name = "reason"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Fails with a usage error; for no text only where a reason is required."""
+        text = strip_credentials(str(value)).strip()
+        if len(text) > MOST_OF_A_REASON or any(unicodedata.category(char) == "Cc" for char in text):
+            self.fail(f"it is one line of text without control characters, at most {MOST_OF_A_REASON} long", param, ctx)
+        if not text and param is not None and param.required:
+            self.fail("say why: it is recorded", param, ctx)
+        return text
+
+
+def reason_option(means: str = "Why; recorded.", *, required: bool = True) -> Callable[[Command], Command]:
+    """`--reason`; without one that is required the command gets an empty text."""
+    if required:
+        return click.option("--reason", type=Reason(), required=True, help=means)
+    return click.option("--reason", type=Reason(), default="", help=means)
 
 
 def repository_options(command: Command) -> Command:

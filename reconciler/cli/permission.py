@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from reconciler.cli.options import Reason
 from reconciler.identity.access import Action, Resource
 from reconciler.identity.local import me
 from reconciler.permitting import Asked, access_in_force, permit
@@ -49,7 +50,7 @@ ACTIONS: Mapping[str, Action] = {
 def breakable(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--break-glass`; the command gets `break_glass`."""
     text = "Go on although your roles do not allow it; recorded."
-    return click.option("--break-glass", metavar="REASON", default="", help=text)(command)
+    return click.option("--break-glass", type=Reason(), metavar="REASON", default="", help=text)(command)
 
 
 def ask(installation: Installation, source: str, asked: Iterable[Asked], break_glass: str) -> None:

@@ -6,13 +6,14 @@ import time
 import click
 
 from reconciler import applying, gating
-from reconciler.cli.options import Duration, common
+from reconciler.cli.options import Duration, common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
 from reconciler.identity.access import Action
 from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
 from reconciler.report.view import counted
+from reconciler.scope import is_scope
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
 from reconciler.types.change import Action as Change
@@ -107,7 +108,7 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
 
 @click.command()
 @click.argument("run")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
 @breakable
 @common
@@ -125,13 +126,17 @@ def cancel(installation: Installation, as_json: bool, run: str, reason: str, giv
 @click.command()
 @click.argument("what")
 @click.option("--for", "for_s", type=Duration(), help="With a scope: for how long.  [default: 1d]")
-@click.option("--reason", required=True, help="Why; recorded.")
+@reason_option()
 @breakable
 @common
 def pause(installation: Installation, as_json: bool, what: str, for_s: float | None, reason: str, break_glass: str) -> int:
     """Begin nothing more of a run until it is resumed; or nothing in a scope for a while. WHAT is a run, `fleet`, tenant/NAME, host/TENANT/NAME or
     driver/kind/tenant/name, with * and ?."""
     if what == "fleet" or "/" in what:
+        if what != "fleet" and not is_scope(what):
+            raise Refused(
+                f"{what} is no scope", hint="fleet, tenant/NAME, host/TENANT/NAME or driver/kind/tenant/name, with * and ?", code="scope"
+            )
         ask(installation, "", to_pause(Action.PAUSE, what), break_glass)
         made = gating.pause(installation, what, DAY_S if for_s is None else for_s, reason)
         said = {"pause": made.id, "scope": made.scope, "until": made.until}

@@ -36,7 +36,7 @@ class ApprovalRule:
         return (
             (not self.risks or not self.risks.isdisjoint(change.risk))
             and (not self.paths or any(_below(change.origin.path, path) for path in self.paths))
-            and (not self.scopes or any(in_scope(change.address, s) or in_scope(change.group, s) for s in self.scopes))
+            and (not self.scopes or any(in_scope(place, s) for places in change.places for place in places for s in self.scopes))
         )
 
     @property
@@ -141,7 +141,7 @@ def _said_yes(
         for who, approval in words.get(change.digest, {}).items()
         if approval.yes
         and not (rule.not_author and who in authors)
-        and (who in wanted if wanted else may(approval.identity, _tenant(change)))
+        and (who in wanted if wanted else all(may(approval.identity, tenant) for tenant in _tenants(change)))
     }
 
 
@@ -149,7 +149,7 @@ def _rejected(changes: Sequence[Change], words: Mapping[str, Mapping[str, Approv
     against: dict[str, list[Change]] = {}
     for change in changes:
         for who, approval in words.get(change.digest, {}).items():
-            if not approval.yes and may(approval.identity, _tenant(change)):
+            if not approval.yes and any(may(approval.identity, tenant) for tenant in _tenants(change)):
                 against.setdefault(f"{who} rejected it ({approval.reason})", []).append(change)
     for why, rejected in sorted(against.items()):
         yield Missing(rule=ApprovalRule(name="rejected"), number=len(rejected), first=rejected[0].address, have=(), rejected=why)
@@ -161,9 +161,9 @@ def used(changes: Sequence[Change], approvals: Iterable[Approval]) -> list[str]:
     return sorted(approval.id for approval in approvals if not digests.isdisjoint(approval.changes))
 
 
-def _tenant(change: Change) -> str:
-    tenant = parts(change.address)[2]
-    return "" if tenant == "-" else tenant
+def _tenants(change: Change) -> set[str]:
+    """Whose resource it is, and of a move also whose it was."""
+    return {parts(address)[2].removeprefix("-") for address, _ in change.places}
 
 
 def _below(path: str, wanted: str) -> bool:

@@ -56,9 +56,13 @@ class Gates:
         return as_now or closed(self.kept.get(run, ()), subject, now, without)
 
 
-def subject_of(change: Change, labels: Mapping[str, str]) -> Subject:
-    """A change, as gates are asked about it."""
-    return Subject(address=change.address, group=change.group, risk=change.risk, labels=labels)
+def subjects_of(change: Change, labels: Sequence[Mapping[str, str]] = ()) -> list[Subject]:
+    """A change, as gates are asked about it: at each of its places, with each of the labels that its host has or had."""
+    return [
+        Subject(address=address, group=group, risk=change.risk, labels=found, host=change.group)
+        for address, group in change.places
+        for found in labels or ({},)
+    ]
 
 
 def is_gated(change: Change) -> bool:

@@ -1,7 +1,8 @@
 """Expressions in CEL: what they may name, what is wrong with them, and what they say. Pure.
 
 The library (see docs/decisions/0016) knows the type of every variable, so that a misspelt name or a text compared with a number is found before
-anything runs, with its line and column. What runs is bounded by steps, not by a clock: the same expression ends the same way on every machine.
+anything runs, with its line and column. What runs is bounded by steps, and by what it may make (`growth`), not by a clock: the same expression ends the
+same way on every machine.
 """
 
 import re
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any
+
+from reconciler.gate.growth import grows
 
 VARIABLES: Mapping[str, str] = MappingProxyType(
     {
@@ -127,9 +130,12 @@ def condition(text: str) -> Expression:
 
 def _program(text: str) -> Any:
     try:
-        return _environment().compile(text)
+        found = _environment().compile(text)
     except RuntimeError as error:
         raise _invalid(str(error)) from error
+    if why := grows(found.serialize()):
+        raise Invalid(why)
+    return found
 
 
 _PLACE = re.compile(r"ERROR: [^\n]*?:(?P<line>-?\d+):(?P<column>-?\d+): (?P<message>[^\n]*)")

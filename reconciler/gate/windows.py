@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dateutil.rrule import rrulestr
-
+from reconciler.gate.recurrence import check, starts
 from reconciler.scope import in_scope
 from reconciler.types.change import Risk
 from reconciler.types.duration import seconds_of, utc
@@ -21,18 +20,23 @@ from reconciler.types.values import Spec
 
 DISORDER_S = 7200.0
 """By how much local times may be out of order where clocks are changed."""
+FIRST, LAST = datetime(1970, 1, 2), datetime(2200, 1, 1)
+"""When windows may begin first."""
+LONGEST_S = 366 * 86_400.0
 FAR_S = 400 * 86_400.0
 """How far ahead an opening is looked for; what opens later is looked for again then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a gate is asked about: one change of a step. `group` is its manifest (`host/shop/web-01`); `labels` those of its host."""
+    """What a gate is asked about: one change of a step, at one place. `group` is its manifest there (`host/shop/web-01`); `labels` those of its `host`, which
+    is the group that it has after a move."""
 
     address: str
     group: str
     risk: frozenset[Risk] = frozenset()
     labels: Mapping[str, str] | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,21 @@ def window_of(address: str, spec: Spec) -> Window:
         risks=frozenset(map(Risk, spec.get("risks", ()))),
     )
     for time in made.times:
-        try:
-            next(_spans(time, 0.0), None)
-        except ZoneInfoNotFoundError:
-            raise ValueError(f"there is no time zone {time.zone}") from None
+        _check(time)
     return made
+
+
+def _check(time: Time) -> None:
+    if not FIRST <= time.start < LAST:
+        raise ValueError(f"it begins in {time.start.year}, and has to between {FIRST.year} and {LAST.year}")
+    try:
+        ZoneInfo(time.zone)
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError(f"there is no time zone {time.zone}") from None
+    if time.rule:
+        check(time.rule, time.start)
+        if time.length_s > LONGEST_S:
+            raise ValueError(f"what comes again lasts at most {LONGEST_S / 86_400:g} days")
 
 
 def closed(windows: Sequence[Window], subject: Subject, now: float, overridden: Iterable[str] = ()) -> Closed | None:
@@ -184,7 +198,7 @@ def _near(time: Time, now: float) -> tuple[tuple[float, float], ...]:
 def _spans(time: Time, after: float) -> Iterator[tuple[float, float]]:
     """Begin and end of each span that begins after a time, or at most a day before it, in their order."""
     zone = ZoneInfo(time.zone)
-    for local in _starts(time, datetime.fromtimestamp(after, zone).replace(tzinfo=None) - timedelta(days=1)):
+    for local in _starts(time, datetime.fromtimestamp(max(after, 0.0), zone).replace(tzinfo=None) - timedelta(days=1)):
         begin = local.replace(tzinfo=zone).timestamp()
         yield begin, begin + time.length_s
 
@@ -193,5 +207,4 @@ def _starts(time: Time, after: datetime) -> Iterator[datetime]:
     if not time.rule:
         yield from (time.start,) if time.start >= after else ()
         return
-    rule = rrulestr(time.rule, dtstart=time.start)
-    yield from rule.xafter(after, inc=True)
+    yield from starts(time.rule, time.start, after)

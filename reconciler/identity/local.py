@@ -9,7 +9,7 @@ from reconciler.identity.access import Identity
 def whoami() -> str:
     """`local:NAME` of the user who runs this process; who came by sudo is told as the one who did (SUDO_USER, set by root alone)."""
     uid = os.getuid()
-    if uid == 0 and (name := os.environ.get("SUDO_USER", "")):
+    if uid == 0 and (name := os.environ.get("SUDO_USER", "")) and name.isprintable():
         return f"local:{name}"
     try:
         return f"local:{pwd.getpwuid(uid).pw_name}"

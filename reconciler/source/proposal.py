@@ -54,6 +54,8 @@ def undo(repository: Repository, *, since: str, until: str, onto: Commit, author
 
 def propose(repository: Repository, commit: str, branch: str) -> None:
     """Have a new branch point to a commit. Raises `Refused` if the branch is there already, `Permanent` or `RetryLater` if it cannot be made."""
+    if branch in ("HEAD", "@") or branch.startswith(("-", "refs/")):
+        raise Refused(f"{branch} is no name for a branch", hint="name one such as rollback/web with --branch", code="branch-name")
     git = pygit2.Repository(str(repository.path))
     if f"refs/heads/{branch}" in git.references:
         hint = "delete that branch, or name another one with --branch"

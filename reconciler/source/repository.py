@@ -4,7 +4,7 @@ In: a directory that libgit2 can open. Out: plain values and bytes. Remote repos
 the network. Every error is one of `reconciler.errors`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -131,19 +131,24 @@ class Repository:
         return str(found) if found else None
 
     def authors(self, base: str | None, commit: str) -> set[str]:
-        """The e-mail addresses of who wrote or made the commits that a commit has and the base has not; without a base, of the commit alone."""
-        found = set()
+        """The e-mail addresses of who wrote or made a commit, and those that only one of it and the base has: what it brings, or takes back."""
+        found: set[str] = set()
         try:
-            walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
-            if base is not None:
-                walker.hide(pygit2.Oid(hex=self.commit(base).id))
-            for item in walker:
+            tip = self._git[pygit2.Oid(hex=self.commit(commit).id)].peel(pygit2.Commit)
+            ends = [tip.id, pygit2.Oid(hex=self.commit(base).id)] if base is not None else []
+            for item in (tip, *(item for one in ends for item in self._only(one, ends))):
                 found |= {item.author.email, item.committer.email}
-                if base is None:
-                    break
         except (pygit2.GitError, KeyError) as error:
             raise self._broken("part of the history", error) from error
         return {address.lower() for address in found}
+
+    def _only(self, one: pygit2.Oid, ends: Sequence[pygit2.Oid]) -> Iterator[pygit2.Commit]:
+        """The commits that one of several ends has, and no other."""
+        walker = self._git.walk(one)
+        for other in ends:
+            if other != one:
+                walker.hide(other)
+                yield from walker
 
     def trailers(self, base: str, commit: str, name: str) -> list[str]:
         """What commits that a commit has and the base has not say of themselves in a line `NAME: VALUE`, the newest first."""

@@ -102,7 +102,7 @@ def _row(values: tuple[Any, ...]) -> Row | Unreadable:
     try:
         row = row_of(dict(fields) | {name: msgspec.json.decode(fields[name]) for name in JSON})
         strange = [name for name in JSON if canonical(getattr(row, name)) != fields[name]]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         return Unreadable(fields["seq"], str(error))
     return Unreadable(row.seq, f"{min(strange)} is not written as it was recorded") if strange else row
 

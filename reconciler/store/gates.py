@@ -1,15 +1,16 @@
 """What closes the gates of steps: windows in force, pauses and overrides. Functions on a connection; the caller owns the transaction."""
 
 import secrets as random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
-from reconciler.store.records import load_records, load_specs
+from reconciler.store.plans import load_changes
+from reconciler.store.records import in_force, labels_of, load_specs
 from reconciler.store.versions import Lock, touch, version
 from reconciler.types.canonical import pack, unpack
-from reconciler.types.change import Action, Change
+from reconciler.types.change import Change
 
 WINDOWS = "fleet/maintenancewindow/"
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
@@ -48,14 +49,27 @@ def _kept(connection: Connection) -> Mapping[str, list[Window]]:
 
 
 def keep_windows(connection: Connection, run: str, source: str, changes: Iterable[Change]) -> None:
-    """Have a run that changes or ends windows go by them until it has ended."""
-    ended = [change.address for change in changes if change.address.startswith(WINDOWS) and change.action is not Action.CREATE]
-    records = load_records(connection, ended)
-    specs = load_specs(connection, (record.digest for record in records.values()))
-    rows = [(run, a, source, pack(specs[record.digest])) for a, record in sorted(records.items()) if record.digest in specs]
+    """Have a run that changes windows go by all that are in force, until it has ended: one more may open what another one keeps closed."""
+    if not any(change.address.startswith(WINDOWS) for change in changes):
+        return
+    rows = [(run, a, source, pack(spec)) for a, spec in in_force(connection, source, "maintenancewindow").items()]
     connection.run_many(insert("kept_window", ("run", "address", "source", "body")), rows)
     if rows:
         touch(connection)
+
+
+def labels_in_run(connection: Connection, source: str, run: str, groups: Collection[str]) -> dict[str, list[Mapping[str, str]]]:
+    """The labels of hosts by group: those on record, and those that were when the run began if it changes them, as one commit must not take a host out of a
+    window and use that."""
+    found = {group: [labels] for group, labels in labels_of(connection, source, groups).items()}
+    where = sorted(f"fleet/{group}" for group in groups if group.startswith("host/"))
+    numbers = [number for (number,) in connection.rows_in("SELECT change FROM item WHERE run = ? AND address IN (...)", where, (run,))]
+    changes = load_changes(connection, connection.scalar("SELECT plan FROM run WHERE id = ?", (run,)), numbers)
+    specs = load_specs(connection, (change.before_digest for change in changes.values()))
+    for change in changes.values():
+        if change.before_digest in specs:
+            found.setdefault(change.group, []).append(specs[change.before_digest].get("labels", {}))
+    return found
 
 
 _STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"

@@ -21,11 +21,11 @@ from reconciler.gate.windows import Subject
 from reconciler.store.audit import run_ended
 from reconciler.store.backoff import back_off
 from reconciler.store.engine import Connection
-from reconciler.store.gates import KnownGates
+from reconciler.store.gates import KnownGates, labels_in_run
 from reconciler.store.observations import drop_observations, save_observations, unsettle
 from reconciler.store.phases import BAD, advance
 from reconciler.store.plans import plan_head
-from reconciler.store.records import drop_records, labels_of, records_of_group, save_records, save_source, save_specs
+from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
 from reconciler.store.runs import end_run, write_log
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
@@ -190,11 +190,11 @@ def _verdict(connection: Connection, entry: Entry, found: _Standing | None, gate
 
 
 def _is_closed(connection: Connection, entry: Begun, gates: Gates, now: float) -> bool:
-    """Whether a gate of a step is closed; by the labels on record now, as a window that goes by them may have come since the step was taken."""
+    """Whether a gate of a step is closed; labels are looked at anew, as a window that goes by them may have come since the step was taken."""
     source, run, subjects = entry.source, entry.lease.run, entry.subjects
     if gates.by_labels(source, run):
-        labels = labels_of(connection, source, {subject.group for subject in subjects})
-        subjects = [replace(subject, labels=labels.get(subject.group, {})) for subject in subjects]
+        labels = labels_in_run(connection, source, run, {subject.host for subject in subjects})
+        subjects = [replace(subject, labels=found) for subject in subjects for found in labels.get(subject.host, ({},))]
     return any(gates.closed(source, subject, now, run) for subject in subjects)
 
 

@@ -6,7 +6,7 @@ hash is another one than whoever wrote it down elsewhere has.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -63,8 +63,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The end of a chain: number and hash of its last row. `seq` is 0 where only the hash is known, or there is no row yet."""
 
-    seq: int
-    hash: str
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+    hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
     def __str__(self) -> str:
         return f"{self.seq} {self.hash}"
@@ -136,7 +136,7 @@ def line_of(line: bytes, number: int) -> Row | Unreadable:
     try:
         row = row_of(msgspec.json.decode(line))
         return row if row.line() == line else Unreadable(number, "its line is not written as it was exported")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         return Unreadable(number, str(error))
 
 

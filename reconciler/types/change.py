@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from reconciler.types.canonical import digest_parts, fragment
 from reconciler.types.origin import Origin
-from reconciler.types.resource import Rules
+from reconciler.types.resource import Rules, host_of
 
 
 class Action(StrEnum):
@@ -116,6 +116,12 @@ class Change:
     depends_on: tuple[str, ...] = ()
     blind_spots: tuple[str, ...] = ()
     basis: str = ""
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Address and group of where it is; of a move also of where it was. What holds for one of them holds for the change."""
+        here = (self.address, self.group)
+        return (here,) if self.moved_from is None else (here, (self.moved_from, host_of(self.moved_from)))
 
     @cached_property
     def digest(self) -> str:

@@ -128,3 +128,9 @@ def parts(of: str) -> tuple[str, str, str, str]:
     """The driver, kind, tenant and name of an address."""
     driver, kind, tenant, name = of.split("/", 3)
     return driver, kind, tenant, name
+
+
+def host_of(of: str) -> str:
+    """The group of the Host that a resource with this address belongs to."""
+    _, _, tenant, name = parts(of)
+    return f"host/{tenant}/{name.partition('.')[0]}"

@@ -12,6 +12,7 @@ from reconciler.cli.audit import audit as group
 from reconciler.identity.local import whoami
 from reconciler.store.audit import record
 from reconciler.store.engine import Store, sqlite_url
+from reconciler.types.audit import Entry
 from tests.audit.made import entry, fill, unlock
 from tests.cli.command import quick
 from tests.fleets import repo
@@ -42,7 +43,7 @@ def tampered(data: Path, *statements: str) -> None:
 
 
 def test_what_people_say_is_listed_newest_first(data: Path) -> None:
-    assert quick(data, "forget", "host/shop/web-01", "--reason", "sold\x1b[2J").code == 0
+    assert quick(data, "forget", "host/shop/web-01", "--reason", "sold").code == 0
     assert quick(data, "forget", "host/shop/web-01", "--reason", "again").code == 1
     (file,) = (data / "boot/shop/web-02").rglob("user-data")
     file.write_bytes(b"by hand\n")
@@ -56,10 +57,13 @@ def test_what_people_say_is_listed_newest_first(data: Path) -> None:
         ("system:worker", "run-ended"),
         (me, "apply"),
     ]
-    assert found[2]["reason"] == "sold\x1b[2J" and "boot/user-data/shop/web-01" in found[2]["subjects"]
+    assert found[2]["reason"] == "sold" and "boot/user-data/shop/web-01" in found[2]["subjects"]
     assert found[1]["reason"] == "drift healed" and found[4]["reason"] == "the first"
+    with Store(sqlite_url(data)).write() as connection:
+        record(connection, Entry(identity="local:eve", action="pause", reason="\x1b[2J"))
     text = quick(data, "audit").out
-    assert "\x1b[2J" not in text and text.index("run-ended done") < text.index("heal") < text.index("forget") and "and " in text
+    assert "\x1b" not in text and "\ufffd[2J" in text
+    assert text.index("run-ended done") < text.index("heal") < text.index("forget") and "and " in text
 
 
 def test_filters_and_pages(data: Path) -> None:

@@ -71,3 +71,13 @@ def test_a_remote_repository_gets_the_branch(tmp_path: Path) -> None:
     said = site("rollback", run, "--reason", "it burns", "--json").json
     assert git(site.repo.path, "rev-parse", f"octofleet/rollback-{run}") == said["commit"]
     assert "htop" not in shown(site.repo, f"octofleet/rollback-{run}:host-1.yaml")
+
+
+def test_a_branch_is_not_called_as_something_else_is(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    run = site.changed(1)
+    before = git(site.repo.path, "for-each-ref")
+    for name in ("HEAD", "@", "-f", "refs/heads/main", "../x"):
+        said = site("rollback", run, "--reason", "why", "--branch", name)
+        assert said.code == 1 and name in said.err and "internal" not in said.err
+    assert git(site.repo.path, "for-each-ref") == before

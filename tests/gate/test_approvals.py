@@ -90,6 +90,15 @@ def test_owners_by_directory_and_scope() -> None:
     assert [rule.name for rule in rules if rule.is_about(change("db-1", path="fleet.yaml"))] == ["one file", "databases"]
 
 
+def test_a_move_is_asked_about_where_it_comes_from_too() -> None:
+    stolen = replace(change("x-1", tenant="lab"), action=Action.MOVE, moved_from="memory/machine/shop/db-1")
+    databases = ApprovalRule(name="databases", scopes=("host/shop/db-*",))
+    assert missing([databases], [stolen], [], NOW), "another name does not take it out of a rule"
+    of_lab = lambda who, tenant: tenant == "lab"  # noqa: E731
+    assert missing([databases], [stolen], [word("local:ada", stolen)], NOW, may=of_lab), "whoever answers for one tenant does not for both"
+    assert missing([], [stolen], [word("local:ada", stolen, yes=False)], NOW, may=of_lab), "and may say no for his own"
+
+
 def test_a_rejection_stands_until_the_same_person_approves() -> None:
     lost = change("a", Risk.COST)
     no = word("local:ada", lost, yes=False, at=NOW - 3)

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler import gating
 from reconciler.errors import Refused
-from reconciler.gate.closing import subject_of
+from reconciler.gate.closing import subjects_of
 from reconciler.store.journal import Begun, Lease, write
 from reconciler.store.records import save_records, save_specs
 from reconciler.types.canonical import digest
@@ -112,7 +112,7 @@ def test_a_window_by_labels_that_comes_after_a_step_was_taken_keeps_it(tmp_path:
     run = site.begin()
     change = next(change for change in planned.plan.changes if change.address.startswith("memory/config/"))
     ((seq,),) = site.rows("SELECT step FROM item WHERE run = ? AND address = ?", run, change.address)
-    begun = Begun(lease=Lease(run=run, step=seq, fence=0), source="test", subjects=[subject_of(change, {})])
+    begun = Begun(lease=Lease(run=run, step=seq, fence=0), source="test", subjects=subjects_of(change))
     spec = {"labels": {"site": "ams1"}, "times": [{"start": "2001-01-01T00:00", "duration": "1h"}]}
     window = Recorded(
         address="fleet/maintenancewindow/-/w", source="test", digest=digest(spec), rules=Rules(tenant=""), group="w", external_id="",
@@ -133,7 +133,7 @@ def test_a_gate_that_closes_after_a_step_was_taken_keeps_it(tmp_path: Path, data
     run = site.begin()
     change = next(change for change in planned.plan.changes if change.address.startswith("memory/config/"))
     ((seq,),) = site.rows("SELECT step FROM item WHERE run = ? AND address = ?", run, change.address)
-    begun = Begun(lease=Lease(run=run, step=seq, fence=0), source="test", subjects=[subject_of(change, {})])
+    begun = Begun(lease=Lease(run=run, step=seq, fence=0), source="test", subjects=subjects_of(change))
     gating.pause(site.installation, "host/shop/web-01", 3600, "stop")
     with site.store.write(alone=False) as connection:
         assert write(connection, [begun]) == ["gated"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from reconciler.gate.closing import Gates, Pause, subject_of
+from reconciler.gate.closing import Gates, Pause, subjects_of
 from reconciler.store.engine import Connection
 from reconciler.store.gates import KnownGates, end_pauses, load_gates, new_id, save_override, save_pause
 from reconciler.store.journal import Begun, Freed, Lease, write
@@ -172,7 +172,7 @@ def begin(bench: Bench, world: World, known: KnownGates, changes: dict[str, Chan
         lease = Lease(run=run, step=step.seq, fence=step.fence)
         if number == which % len(taken):
             found = [changes[item.address] for item in step.open]
-            entry = Begun(lease=lease, source="f", subjects=[subject_of(change, {}) for change in found])
+            entry = Begun(lease=lease, source="f", subjects=[subject for change in found for subject in subjects_of(change)])
             with bench.store.write(alone=False) as connection:
                 (verdict,) = write(connection, [entry], known)
             behind = any(world.closed(int(change.group[-2:])) for change in found)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import schemas
 from reconciler.identity.access import HAS, KINDS, NEEDS, Access, Action, Identity, Resource, Role, RoleMapping, canonical, role_mapping
+from reconciler.identity.local import whoami
 from tests.conftest import ROOT
 
 FLEETS = ("one", "two")
@@ -205,3 +206,22 @@ def test_the_docs_tell_of_every_role() -> None:
         for role, found in least.items()
         if role is not Role.SUPER_ADMIN
     }
+
+
+def test_who_is_an_admin_of_hosts_changes_no_rules() -> None:
+    hosts = role_mapping(
+        "rolemapping/shop/a", "shop", {"bindings": [{"role": "admin", "subjects": ["local:ada"], "scopes": ["host/shop/*"]}]}
+    )
+    access, ada = access_of({"one": (hosts,)}), Identity(name="local:ada")
+    assert access.decide(ada, Action.APPLY, Resource(source="one", tenant="shop", group="host/shop/web-01")).allowed
+    for group in ("rolemapping/shop/a", "fleet/rolemapping/shop/a", "policy/shop/web-01", "maintenancewindow/shop/nights"):
+        resource = Resource(source="one", tenant="shop", group=group)
+        assert not access.decide(ada, Action.GRANT, resource).allowed and not access.decide(ada, Action.APPLY, resource).allowed
+
+
+def test_a_name_from_sudo_is_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "ada")
+    assert whoami() == "local:ada"
+    monkeypatch.setenv("SUDO_USER", "\x1b[2Jada\n")
+    assert whoami().isprintable() and "ada" not in whoami()
