@@ -203,6 +203,12 @@ class Installation:
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         return self.secrets.value(ref, tenant)
 
+    def apart(self) -> "Installation":
+        """The same for another thread: with the database in common, and indexes, drivers and a sandbox of its own."""
+        made = Installation(data_dir=self.data_dir, settings=self.settings)
+        made.__dict__["store"] = self.store  # its cached property
+        return made
+
     def close(self) -> None:
         """Let go of processes and connections."""
         self.sandbox.close()
