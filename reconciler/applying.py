@@ -19,7 +19,7 @@ from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused, RetryLater
 from reconciler.events import happened, held
-from reconciler.gate.approvals import missing, rules_of, used
+from reconciler.gate.approvals import Approval, Missing, missing, rules_of, used
 from reconciler.gating import tenants_of, word
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
@@ -34,6 +34,7 @@ from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import WorkerRow, is_worked_on, next_due, sweep, workers
 from reconciler.store.phases import save_phases
 from reconciler.store.plans import PlanHead, find_plan, load_plan, plan_head
+from reconciler.store.pulls import pull_authors
 from reconciler.store.records import applied_commit, fleet_in_force, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, ended_items, load_run, open_drivers, open_runs
 from reconciler.types.audit import Entry
@@ -87,18 +88,33 @@ def check_applyable(plan: Plan, now: float) -> None:
         raise Refused(f"plan {plan.id[:12]} has expired", hint="make a new one with octofleet plan", code="expired")
 
 
-def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
+def authors_of(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
     """Who made what the plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
     with installation.store.read() as connection:
         if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
             return frozenset()
         location = plan_head(connection, row).location
-    found = installation.repository(location, fetch=False).authors(plan.base, plan.commit)
-    return frozenset(f"email:{address}" for address in found)
+        opened = pull_authors(connection, location)
+    repository = installation.repository(location, fetch=False)
+    found = {f"email:{address}" for address in repository.authors(plan.base, plan.commit)}
+    brought = repository.commits(plan.base, plan.commit)
+    return frozenset(found.union(who for commit, who in opened if commit in brought))
 
 
 def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> list[str]:
     """Raises `Refused` for a plan of which somebody has yet to approve something. Gives the ids of the approvals that it goes by."""
+    wanted, said = wanting(connection, plan, authors, now)
+    if wanted:
+        raise Refused(
+            f"plan {plan.id[:12]} waits for approval: {wanted[0].message}",
+            hint=f"look at the plan, then octofleet approve {plan.id[:12]} --reason WHY; or apply it with --approve",
+            code="approval",
+        )
+    return used(plan.changes, said)
+
+
+def wanting(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> tuple[list[Missing], list[Approval]]:
+    """What is still to be approved of a plan by these authors, and the words that stand."""
     said = standing(connection, now)
     rules = rules_of(fleet_in_force(connection, plan.source))
     access = access_in_force(connection)
@@ -110,19 +126,12 @@ def check_approved(connection: Connection, plan: Plan, authors: Collection[str],
     def person(who: str) -> str:
         return access.person(plan.source, who)
 
-    wanted = missing(rules, plan.changes, said, now, authors=authors, person=person, may=may)
-    if wanted:
-        raise Refused(
-            f"plan {plan.id[:12]} waits for approval: {wanted[0].message}",
-            hint=f"look at the plan, then octofleet approve {plan.id[:12]} --reason WHY; or apply it with --approve",
-            code="approval",
-        )
-    return used(plan.changes, said)
+    return missing(rules, plan.changes, said, now, authors=authors, person=person, may=may), said
 
 
 def check_begin(installation: Installation, row: int, plan: Plan) -> None:
     """Raises `Refused` as `begin` would, as far as that can be told before."""
-    authors = _authors(installation, row, plan)
+    authors = authors_of(installation, row, plan)
     with installation.store.read() as connection:
         now = connection.now()
         check_applyable(plan, now)
@@ -167,7 +176,7 @@ def begin(
     Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
-    authors = _authors(installation, row, plan)
+    authors = authors_of(installation, row, plan)
     steps, phases = laid_out(plan.changes, {name: driver.info for name, driver in installation.drivers.items()}, plan.phases)
     with installation.store.write() as connection:
         open_run = next((run for run in open_runs(connection) if run.plan == row), None)

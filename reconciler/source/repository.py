@@ -132,18 +132,23 @@ class Repository:
 
     def authors(self, base: str | None, commit: str) -> set[str]:
         """The e-mail addresses of who wrote or made the commits that a commit has and the base has not; without a base, of the commit alone."""
-        found = set()
+        return {address.lower() for item in self._since(base, commit) for address in (item.author.email, item.committer.email)}
+
+    def commits(self, base: str | None, commit: str) -> set[str]:
+        """The ids of these commits."""
+        return {str(item.id) for item in self._since(base, commit)}
+
+    def _since(self, base: str | None, commit: str) -> Iterator[pygit2.Commit]:
         try:
             walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
             if base is not None:
                 walker.hide(pygit2.Oid(hex=self.commit(base).id))
             for item in walker:
-                found |= {item.author.email, item.committer.email}
+                yield item
                 if base is None:
                     break
         except (pygit2.GitError, KeyError) as error:
             raise self._broken("part of the history", error) from error
-        return {address.lower() for address in found}
 
     def branches(self) -> dict[str, str]:
         """Local branches and the commits that they point to."""

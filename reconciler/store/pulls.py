@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.store.engine import Connection, insert
+from reconciler.types.canonical import unpack
 
 PULL = (
     "forge", "project", "number", "location", "state", "head", "branch", "seen", "trusted", "made_of", "plan", "planned_at", "asked_at", "due_at",
@@ -140,6 +141,13 @@ def _pull(row: Sequence[Any]) -> PullRow:
     found = dict(zip(PULL, row, strict=True))
     key = PullKey(**{name: found.pop(name) for name in ("forge", "project", "number")})
     return PullRow(key=key, **found)
+
+
+def pull_authors(connection: Connection, location: str) -> list[tuple[str, str]]:
+    """Commits that pull requests of a repository brought when they were merged, their heads and what the branch got, and the identity of who opened each."""
+    query = "SELECT seen FROM pull WHERE location = ? AND state = 'merged'"
+    found = [unpack(seen) for (seen,) in connection.rows(query, (location,))]
+    return [(commit, seen["identity"]) for seen in found for commit in (seen["head"], seen["merged_as"]) if commit]
 
 
 COMMAND = ("forge", "comment", "project", "number", "author", "body", "at", "done_at", "answer")
