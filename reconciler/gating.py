@@ -150,10 +150,10 @@ def roll_back(installation: Installation, run_id: str, reason: str, branch: str 
     return made, location
 
 
-def unpause(installation: Installation, which: str, *, identity: str = "") -> list[Pause]:
-    """End the pauses with this id or scope."""
+def unpause(installation: Installation, which: str, *, identity: str = "", source: str | None = None) -> list[Pause]:
+    """End the pauses with this id or scope; of one Fleet, or of all."""
     with installation.store.write() as connection:
-        ended = end_pauses(connection, which)
+        ended = end_pauses(connection, which, source)
         if ended:
             scopes = tuple(sorted({pause.scope for pause in ended}))
             record(

@@ -7,18 +7,20 @@ from reconciler.types.duration import seconds_of
 
 BEGIN = re.compile(r"\s*octofleet(?:\s+(\S+))?(?:[ \t]+(.*?))?\s*(?:\n|$)", re.IGNORECASE)
 FOR = re.compile(r"--for[= ](\S+)")
+PLAN = re.compile(r"(?:plan\s+)?([0-9a-f]{8,64})(?:\s+|$)")
+SCOPE = re.compile(r"(fleet|(?:tenant|host)/[^\s/]+(?:/[^\s/]+)?)(?:\s+|$)")
 PAUSE_S = 3600.0
 MOST = 300
 
 VERBS = {
     "plan": "plan again; for a fork, let this head's plan run engines",
     "apply": "apply what this pull request brought, once it is merged, where the server waits for that",
-    "approve": "approve [REASON]: answer for the changes of the plan above",
-    "reject": "reject REASON: nobody applies these changes until you approve them",
-    "lock": "lock REASON: keep other pull requests from these resources until this one is closed or unlocked",
+    "approve": "[PLAN] [REASON]: answer for the changes of a plan, as it is shown",
+    "reject": "[PLAN] REASON: nobody applies these changes until you approve them",
+    "lock": "REASON: keep other pull requests from these resources until this one is closed or unlocked",
     "unlock": "let others have what this pull request holds",
-    "pause": "pause [--for 2h] REASON: begin nothing on the hosts that this plan changes",
-    "resume": "end that pause",
+    "pause": "[fleet | tenant/NAME | host/TENANT/NAME] [--for 2h] REASON: begin nothing there for a while",
+    "resume": "[fleet | tenant/NAME | host/TENANT/NAME]: end that pause",
     "help": "say this",
 }
 """What can be said, and what it does."""
@@ -31,10 +33,12 @@ class Misunderstood(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a comment asks for. `for_s`: how long, in seconds."""
+    """What a comment asks for. `plan`: the beginning of a plan's id, if it names one; `for_s`: how long, in seconds, and `scope` where, for a pause."""
 
     verb: str
     reason: str = ""
+    plan: str = ""
+    scope: str = "fleet"
     for_s: float = PAUSE_S
 
 
@@ -49,7 +53,11 @@ def parse(body: str) -> Said:
     verb, rest = ((found[1] or "help").lower(), (found[2] or "").strip()) if found else ("", "")
     if verb not in VERBS:
         raise Misunderstood(f"there is no such command; there are: {', '.join(VERBS)}")
-    for_s = PAUSE_S
+    for_s, plan, scope = PAUSE_S, "", "fleet"
+    if verb in ("approve", "reject") and (said := PLAN.match(rest)):
+        plan, rest = said[1], rest[said.end() :]
+    if verb in ("pause", "resume") and (said := SCOPE.match(rest)):
+        scope, rest = said[1], rest[said.end() :]
     if verb == "pause" and (said := FOR.search(rest)):
         try:
             for_s = seconds_of(said[1])
@@ -58,7 +66,7 @@ def parse(body: str) -> Said:
         rest = (rest[: said.start()] + rest[said.end() :]).strip()
     if verb in NEED_REASON and not rest:
         raise Misunderstood(f"say why: octofleet {verb} REASON")
-    return Said(verb=verb, reason=" ".join(rest.split())[:MOST], for_s=for_s)
+    return Said(verb=verb, reason=" ".join(rest.split())[:MOST], plan=plan, scope=scope, for_s=for_s)
 
 
 def help_text() -> str:
