@@ -31,6 +31,8 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "plan-waits": ("warning", "The plan of a followed repository waits for approval; `next` gives it."),
     "plan-refused": ("warning", "The plan of a followed repository may not be applied; `next` says what to do."),
     "changes-superseded": ("info", "A newer commit wants otherwise what a run had not begun; that has ended."),
+    "pull-failed": ("warning", "A pull request could not be looked at or planned; it is tried again later."),
+    "command-heard": ("info", "A comment's command was worked on; `identity` said it, `answer` says what came of it."),
     "round-failed": ("warning", "The loop could not go round; it goes on. Once, and then once a minute."),
     "prune-failed": ("warning", "What is old could not be let go; it is tried again tomorrow."),
     "index-reset": ("warning", "An index was damaged, and is made anew."),

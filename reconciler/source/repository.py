@@ -150,6 +150,13 @@ class Repository:
         except (pygit2.GitError, KeyError) as error:
             raise self._broken("part of the history", error) from error
 
+    def branch(self) -> str:
+        """The name of the default branch."""
+        try:
+            return self._git.head.shorthand if not self._git.head_is_unborn else next(n for n in ("main", "master") if n in self.branches())
+        except (pygit2.GitError, StopIteration) as error:
+            raise self._unknown(None) from error
+
     def branches(self) -> dict[str, str]:
         """Local branches and the commits that they point to."""
         found = {}

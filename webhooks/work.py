@@ -1,0 +1,287 @@
+"""The work on pull requests: looks at what is due, does what comments say, plans the merge, and writes down what is to stand at the forge.
+
+One thread in each process that serves; one process at a time has a pull request on lease. Nothing here posts: that is the queue's (`posting.py`).
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event
+from typing import Any, TypeVar
+
+import msgspec
+
+from reconciler.apply.watched import Reach
+from reconciler.errors import InputError, OctofleetError
+from reconciler.events import Repeated, happened
+from reconciler.identity.access import Identity
+from reconciler.planning import Planned, Request, has_commit, make_plan
+from reconciler.report.text import brief
+from reconciler.report.view import View, counted
+from reconciler.settings import Followed
+from reconciler.source.merging import merge
+from reconciler.source.mirror import MirroredRepository
+from reconciler.source.repository import Repository
+from reconciler.source.signatures import Signature, signatures
+from reconciler.store.engine import Connection, Unavailable
+from reconciler.store.followed import ask, followed, run_about
+from reconciler.store.postings import COMMENT, want
+from reconciler.store.pull_locks import release
+from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
+from reconciler.store.records import locations, mark
+from reconciler.store.runs import load_run, statuses
+from reconciler.types.canonical import canonical, digest
+from reconciler.viewing import viewing
+from reconciler.wiring import Installation, place, where
+from webhooks.comment import comment
+from webhooks.forge import Denied, Forge, Gone, Later, Pull, PullState, Unreadable
+from webhooks.said import Said
+from webhooks.speaking import Asked, heard
+from webhooks.telling import ANSWERS, Looked, answers_of, status_of, told
+
+T = TypeVar("T")
+TICK_S = 0.5
+AGAIN_S, AGAIN_MOST_S = 5.0, 600.0
+FOLLOW_S = 2.0
+"""How often a merged pull request is looked at until its run has ended, in seconds."""
+KEPT = 64
+"""How many plans are kept to be shown again, when only what is said beside them changes."""
+
+
+class PullWork:
+    """`followed`: the repositories whose pull requests are planned, by name of the forge and project. `moved_at`: when it last went round, in seconds of
+    `time.monotonic()`."""
+
+    def __init__(self, installation: Installation, worker: str, forges: Mapping[str, Forge], rules: Sequence[Followed]) -> None:
+        self._installation, self._worker, self._forges = installation, worker, forges
+        self._rules = {(rule.forge, rule.project): rule for rule in rules if rule.forge}
+        self._kept: OrderedDict[str, tuple[str, Planned]] = OrderedDict()
+        self._woken, self._reach, self._trouble = Event(), Reach(), Repeated()
+        self._runner = asyncio.Runner()
+        self.moved_at = time.monotonic()
+
+    def wake(self) -> None:
+        """There may be something to look at."""
+        self._woken.set()
+
+    def work(self, stop: Event) -> None:
+        """Go on until told to stop. A database that is away is waited for."""
+        with self._runner:
+            while not stop.is_set():
+                self.moved_at = time.monotonic()
+                try:
+                    busy = self.once()
+                except Unavailable as error:
+                    self._reach.away(error)
+                    busy = False
+                except Exception as error:  # noqa: BLE001 - the work goes on, whatever happened in one round
+                    self._trouble.happened("round-failed", error=f"{type(error).__name__}: {error}")
+                    busy = False
+                if not busy:
+                    self._woken.wait(TICK_S)
+                    self._woken.clear()
+            for forge in self._forges.values():
+                with suppress(Exception):
+                    self._await(forge.client.close())
+
+    def _await(self, call: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(call)
+
+    def once(self) -> bool:
+        """Look at one that is due; False if none is."""
+        with self._installation.store.write(alone=False) as connection:
+            row = take_pull(connection, self._worker)
+        self._reach.back()
+        if row is None:
+            return False
+        left = self._looked(row)
+        with self._installation.store.write(alone=False) as connection:
+            give_back_pull(connection, left)
+        return True
+
+    def _looked(self, row: PullRow) -> PullRow:
+        """Look; whatever goes wrong is told and tried again later."""
+        try:
+            return self._look(row)
+        except Gone:
+            return self._closed(row, "it is not there any more")
+        except (Later, Denied, Unreadable, OctofleetError) as error:
+            if isinstance(error, Unavailable):
+                raise
+            text = error.message if isinstance(error, OctofleetError) else str(error)
+            after_s = error.after_s if isinstance(error, Later) else min(AGAIN_S * 2.0 ** min(row.failures, 20), AGAIN_MOST_S)
+            happened("pull-failed", pull=str(row.key), error=brief(text), failures=row.failures + 1)
+            return replace(row, failures=row.failures + 1, note=brief(text), due_at=self._now() + after_s * random.uniform(0.9, 1.2))  # noqa: S311 - jitter
+
+    def _look(self, row: PullRow) -> PullRow:
+        rules = self._rules.get((row.key.forge, row.key.project))
+        forge = self._forges.get(row.key.forge)
+        if rules is None or forge is None:
+            return self._closed(row, "its repository is not followed any more")
+        pull = self._await(forge.client.pull(row.key.project, row.key.number))
+        author = f"{forge.kind}:{pull.author}"
+        seen = canonical(msgspec.to_builtins(pull) | {"identity": author})
+        left = replace(row, location=where(rules.location), state=pull.state.value, branch=pull.base_branch, seen=seen, failures=0, note="")
+        repository = self._installation.repository(rules.location)
+        if pull.base_branch != (rules.branch or repository.branch()):
+            return replace(left, head=pull.head, due_at=NEVER, note=f"it is onto {pull.base_branch}, which is not followed")
+        left, again = self._commands(left, rules, forge, pull, repository)
+        match pull.state:
+            case PullState.OPEN:
+                return self._open(left, rules, forge, pull, repository, again=again)
+            case PullState.MERGED:
+                return self._merged(left, rules, pull, repository)
+            case PullState.CLOSED:
+                return self._closed(left, "it was closed without being merged")
+
+    def _commands(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> tuple[PullRow, bool]:
+        """Do what comments say, in their order; whether that asks for a plan."""
+        again = False
+        with self._installation.store.read() as connection:
+            waiting = commands_of(connection, row.key, done=False)
+            source = next((name for name, location in locations(connection).items() if location == place(repository)), "")
+        for command in waiting:
+            identity = Identity(name=f"{forge.kind}:{command.author}")
+            asked = Asked(
+                installation=self._installation, rules=rules, row=row, pull=pull, command=command, identity=identity, source=source
+            )
+            found = heard(asked)
+            happened("command-heard", pull=str(row.key), identity=identity.name, answer=brief(found.answer))
+            row = replace(row, trusted=found.trusted or row.trusted)
+            again = again or found.plan_again
+            with self._installation.store.write(alone=False) as connection:
+                want(connection, row.key, f"heard {command.comment}", b"")
+        return row, again
+
+    def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository, *, again: bool) -> PullRow:
+        if not has_commit(repository, pull.head) and pull.head_url and isinstance(repository, MirroredRepository):
+            repository.fetch_branch(pull.head_url, pull.head_branch)
+        if not has_commit(repository, pull.head):
+            raise Later(f"the mirror has not got {pull.head[:10]} yet", after_s=1.0)
+        base = repository.commit(pull.base_branch).id
+        trusted = not pull.fork or row.trusted == pull.head
+        merged = merge(repository, pull.head, base)
+        signed = self._signatures(rules, repository, base, pull.head)
+        looked = Looked(
+            key=row.key,
+            pull=pull,
+            author=f"{forge.kind}:{pull.author}",
+            rules=rules,
+            base=base,
+            merge=merged,
+            signatures=signed,
+            trusted=trusted,
+            planned=None,
+        )
+        if merged.commit is None:
+            self._say(row, told(self._installation, looked, None), pull.head)
+            return replace(row, head=pull.head, made_of="", plan=None, planned_at=None, due_at=NEVER)
+        made_of = digest([pull.head, base, trusted, self._in_force(repository)])
+        kept = self._kept.get(str(row.key))
+        if again or kept is None or kept[0] != made_of or kept[1].plan.expires_at <= self._now():
+            self._say_that_it_is_planned(row, looked)
+            request = Request(base=base, look=trusted)
+            try:
+                kept = made_of, make_plan(self._installation, repository, request, commit=merged.commit)
+            except InputError as error:
+                said = replace(told(self._installation, looked, None), problems=error.problems)
+                self._say(row, said, pull.head)
+                return replace(row, head=pull.head, made_of=made_of, plan=None, planned_at=None, due_at=NEVER)
+            self._keep(str(row.key), kept)
+        planned = kept[1]
+        looked = replace(looked, planned=planned)
+        with viewing(self._installation, repository, planned) as view:
+            shown = view if trusted else View(plan=planned.plan, where=view.where, now=view.now, grants=view.grants)
+            self._say(row, told(self._installation, looked, shown), pull.head)
+        same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id
+        at = row.planned_at if same else self._now()
+        return replace(row, head=pull.head, made_of=made_of, plan=planned.row, planned_at=at, due_at=planned.plan.expires_at)
+
+    def _keep(self, name: str, kept: tuple[str, Planned]) -> None:
+        self._kept[name] = kept
+        self._kept.move_to_end(name)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
+    def _signatures(self, rules: Followed, repository: Repository, base: str, head: str) -> Sequence[Signature] | None:
+        return signatures(repository, base, head, rules.signers) if rules.signers else None
+
+    def _in_force(self, repository: Repository) -> list[Any]:
+        """What a plan depends on besides commits: a plan that was made before something was applied is made anew."""
+        with self._installation.store.read() as connection:
+            found = [name for name, location in locations(connection).items() if location == place(repository)]
+            return [[name, mark(connection, name)] for name in found]
+
+    def _plan_id(self, row: int) -> str:
+        with self._installation.store.read() as connection:
+            return str(connection.scalar('SELECT id FROM plan WHERE "row" = ?', (row,)) or "")
+
+    def _say_that_it_is_planned(self, row: PullRow, looked: Looked) -> None:
+        said = Said(pull=looked.pull, base=looked.base, pending=True)
+        with self._installation.store.write(alone=False) as connection:
+            self._want_status(connection, row, said, looked.pull.head)
+
+    def _say(self, row: PullRow, said: Said, head: str) -> None:
+        """Write down what is to stand at the forge. What is posted already is not posted again."""
+        text = comment(said)
+        with self._installation.store.write(alone=False) as connection:
+            want(connection, row.key, COMMENT, text.encode())
+            self._want_status(connection, row, said, head)
+
+    def _want_status(self, connection: Connection, row: PullRow, said: Said, commit: str) -> None:
+        status = status_of(said, self._url(row))
+        want(connection, row.key, f"status {status.context} {commit}", canonical(msgspec.to_builtins(status)))
+
+    def _url(self, row: PullRow) -> str:
+        del row  # until the server has pages, a status leads nowhere
+        return ""
+
+    def _merged(self, row: PullRow, rules: Followed, pull: Pull, repository: Repository) -> PullRow:
+        """Tell how what it brought is applied, until that has ended."""
+        location = where(rules.location)
+        with self._installation.store.write() as connection:
+            stands = next((found for found in followed(connection) if found.location == location), None)
+            seen = stands is not None and bool(stands.planned) and _holds(repository, stands.planned, pull.merged_as)
+            run = run_about(connection, stands) if stands is not None and seen else ""
+            if stands is not None and not seen:
+                ask(connection, location)
+            found = load_run(connection, run) if run else None
+            counts = statuses(connection, run) if run else {}
+            answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
+            over = seen and (found.ended_at is not None if found is not None else stands is not None and not stands.next)
+            if over:
+                release(connection, row.key)
+        if found is not None:
+            done = ", ".join(f"{number:,} {status}" for status, number in sorted(counts.items()))
+            state = found.state if found.ended_at is not None else "goes on"
+            text = f"run {found.id} {state}" + (f": {done}" if done else "")
+        elif seen and stands is not None:
+            text = stands.note + (f"; next: {stands.next}" if stands.next else "")
+        else:
+            text = "the branch is looked at"
+        said = Said(pull=pull, base=pull.merged_as, applied=text, answers=answers)
+        with self._installation.store.write(alone=False) as connection:
+            want(connection, row.key, COMMENT, comment(said).encode())
+        self._kept.pop(str(row.key), None)
+        return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S)
+
+    def _closed(self, row: PullRow, why: str) -> PullRow:
+        with self._installation.store.write(alone=False) as connection:
+            freed = release(connection, row.key)
+        self._kept.pop(str(row.key), None)
+        note = why + (f"; {counted(freed, 'resource')} free again" if freed else "")
+        state = row.state if row.state == PullState.MERGED.value else PullState.CLOSED.value
+        return replace(row, state=state, due_at=NEVER, failures=0, note=note)
+
+    def _now(self) -> float:
+        with self._installation.store.read() as connection:
+            return connection.now()
+
+
+def _holds(repository: Repository, commit: str, other: str) -> bool:
+    """Whether a commit holds another one, as far as the mirror has both."""
+    return bool(other) and has_commit(repository, other) and has_commit(repository, commit) and repository.is_ancestor(other, commit)
