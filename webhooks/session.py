@@ -13,7 +13,7 @@ ANSWER_MOST = 16 << 20
 
 
 def open_session(ca_file: str) -> aiohttp.ClientSession:
-    """Connections to one forge; in an event loop. `ca_file`: whom to trust besides whom the system does not know. Proxies are those of the environment."""
+    """Connections to one forge; in an event loop. `ca_file`: whom to trust in place of whom the system does. Proxies are those of the environment."""
     context = ssl.create_default_context(cafile=ca_file or None)
     timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=8), timeout=timeout, trust_env=True)
