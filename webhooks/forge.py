@@ -176,6 +176,10 @@ class Client(ABC):
     async def account(self) -> str:
         """The login under which we write: its comments are never commands."""
 
+    def calls_left(self) -> int | None:
+        """How many calls the forge still takes in this period, as it said last; None where it does not say."""
+        return None
+
     @abstractmethod
     async def close(self) -> None:
         """Let go of connections."""
