@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -205,7 +205,7 @@ class Installation:
 
     def apart(self) -> "Installation":
         """The same for another thread: with the database in common, and indexes, drivers and a sandbox of its own."""
-        made = Installation(data_dir=self.data_dir, settings=self.settings)
+        made = replace(self, sandbox=Sandbox(), indexes={})
         made.__dict__["store"] = self.store  # its cached property
         return made
 

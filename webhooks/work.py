@@ -21,12 +21,12 @@ from reconciler.events import Repeated, happened
 from reconciler.identity.access import Identity
 from reconciler.planning import Planned, Request, has_commit, make_plan
 from reconciler.report.text import brief
-from reconciler.report.view import View, counted
+from reconciler.report.view import counted
 from reconciler.settings import Followed
 from reconciler.source.merging import merge
 from reconciler.source.mirror import MirroredRepository
 from reconciler.source.repository import Repository
-from reconciler.source.signatures import Signature, signatures
+from reconciler.source.signatures import Signature
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
 from reconciler.store.postings import COMMENT, want
@@ -35,6 +35,7 @@ from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, 
 from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
 from reconciler.types.canonical import canonical, digest
+from reconciler.types.change import Change
 from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place, where
 from webhooks.comment import comment
@@ -70,20 +71,23 @@ class PullWork:
 
     def work(self, stop: Event) -> None:
         """Go on until told to stop. A database that is away is waited for."""
+        while not stop.is_set():
+            self.moved_at = time.monotonic()
+            busy = False
+            try:
+                busy = self.once()
+            except Unavailable as error:
+                self._reach.away(error)
+            except Exception as error:  # noqa: BLE001 - the work goes on, whatever happened in one round
+                self._trouble.happened("round-failed", error=f"{type(error).__name__}: {error}")
+            if not busy:
+                self._woken.wait(TICK_S)
+                self._woken.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections to forges; in the thread that has worked."""
         with self._runner:
-            while not stop.is_set():
-                self.moved_at = time.monotonic()
-                try:
-                    busy = self.once()
-                except Unavailable as error:
-                    self._reach.away(error)
-                    busy = False
-                except Exception as error:  # noqa: BLE001 - the work goes on, whatever happened in one round
-                    self._trouble.happened("round-failed", error=f"{type(error).__name__}: {error}")
-                    busy = False
-                if not busy:
-                    self._woken.wait(TICK_S)
-                    self._woken.clear()
             for forge in self._forges.values():
                 with suppress(Exception):
                     self._await(forge.client.close())
@@ -195,7 +199,7 @@ class PullWork:
         planned = kept[1]
         looked = replace(looked, planned=planned)
         with viewing(self._installation, repository, planned) as view:
-            shown = view if trusted else View(plan=planned.plan, where=view.where, now=view.now, grants=view.grants)
+            shown = replace(view, now=planned.plan.created_at, diff=view.diff if trusted else _no_diff)
             self._say(row, told(self._installation, looked, shown), pull.head)
         same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id
         at = row.planned_at if same else self._now()
@@ -208,7 +212,11 @@ class PullWork:
             self._kept.popitem(last=False)
 
     def _signatures(self, rules: Followed, repository: Repository, base: str, head: str) -> Sequence[Signature] | None:
-        return signatures(repository, base, head, rules.signers) if rules.signers else None
+        if not rules.signers:
+            return None
+        from reconciler.source.signatures import signatures  # type: ignore[attr-defined]
+
+        return signatures(repository, base, head, rules.signers)
 
     def _in_force(self, repository: Repository) -> list[Any]:
         """What a plan depends on besides commits: a plan that was made before something was applied is made anew."""
@@ -280,6 +288,12 @@ class PullWork:
     def _now(self) -> float:
         with self._installation.store.read() as connection:
             return connection.now()
+
+
+def _no_diff(change: Change) -> str:
+    """What is shown of files that a template which nobody trusts would make."""
+    del change
+    return ""
 
 
 def _holds(repository: Repository, commit: str, other: str) -> bool:
