@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from reconciler.report.markdown import grant, guard, lost, lost_alike
-from reconciler.report.markup import block, code, details, names
+from reconciler.report.markup import block, code, details, names, prose
 from reconciler.report.view import View, counted, duration
 from reconciler.source.signatures import Signature, Trust
 from reconciler.types.change import Change
@@ -99,7 +99,7 @@ def no_plan(said: Said) -> Part:
         left, what = said.untrusted.left_out, "Nothing of it was run"
         lines.append(f"This pull request comes from a fork. {what}{f'; left out: {names(left, 20)}' if left else ''}.")
         lines.append(
-            f"{code(said.untrusted.who)} can have this very head planned as a whole, with the comment {code(said.untrusted.command)}."
+            f"{prose(said.untrusted.who)} can have this very head planned as a whole, with the comment {code(said.untrusted.command)}."
         )
     problems = said.problems or (said.view.plan.problems if said.view is not None else ())
     if problems:
@@ -154,8 +154,8 @@ def required(said: Said) -> Part:
 
 def _required(item: Requirement, *, named: bool) -> str:
     have = f" (so far {names(item.have)})" if named and item.have else ""
-    who = f"; who can: {code(item.who)}" if item.who and not item.met else ""
-    return f"- {'☑' if item.met else '☐'} {code(item.name)}: {code(item.message)}{have}{who}"
+    who = f"; who can: {prose(item.who)}" if item.who and not item.met else ""
+    return f"- {'☑' if item.met else '☐'} {code(item.name)}: {prose(item.message)}{have}{who}"
 
 
 def held(said: Said) -> Part:
@@ -178,7 +178,8 @@ def ahead(said: Said) -> Part:
     rows = list(_rollouts(said.view)) if said.view is not None else []
     for gate in said.ahead:
         waits = f" until {at(gate.opens_at)}" if gate.opens_at is not None else ""
-        rows.append(f"- {counted(gate.number, 'change')}{' wait' if waits else ''}{waits}, {code(gate.name)}: {code(gate.reason)}")
+        wait = f" {'waits' if gate.number == 1 else 'wait'}{waits}" if waits else ""
+        rows.append(f"- {counted(gate.number, 'change')}{wait}, {code(gate.name)}: {code(gate.reason)}")
     return _listed("### When it is applied\n" if rows else "", rows)
 
 

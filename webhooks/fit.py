@@ -29,7 +29,7 @@ class Part:
         """With each row in the version of its level; beyond the last one it is left out."""
         shown = [row[level] for row, level in zip(self.rows, levels, strict=True) if level < len(row)]
         left = self.left + len(self.rows) - len(shown)
-        return "\n".join(filter(None, (self.head, *shown, self.more(left) if left else "", self.foot)))
+        return "\n".join(filter(None, (self.head, *shown, self.more(left) if left else "", self.foot))).strip("\n")
 
 
 GONE = 1_000

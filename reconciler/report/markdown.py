@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.plan.fields import same
-from reconciler.report.markup import block, cell, code, details, html, names
+from reconciler.report.markup import block, cell, code, details, html, names, prose
 from reconciler.report.text import MOST_FIELDS, MOST_NAMES, brief
 from reconciler.report.view import SIGNS, Fold, View, come_and_gone, counted, pair, shown
 from reconciler.types.change import MISSING, Action, Change, FieldChange
@@ -84,13 +84,14 @@ def guard(verdict: GuardVerdict) -> str:
     """What a guard or a policy says against the plan."""
     name, is_policy = verdict.guard.removeprefix("policy/"), verdict.guard.startswith("policy/")
     said = "Refused by" if verdict.refuses else "Warning of"
-    then = f" Next: {code(verdict.hint)}" if verdict.hint else ""
-    return f"> **{said} the {'policy' if is_policy else 'guard'} {code(name)}**: {code(verdict.message, 2000)}.{then}"
+    quoted = code if is_policy else prose
+    then = f" Next: {quoted(verdict.hint, 1000)}." if verdict.hint else ""
+    return f"> **{said} the {'policy' if is_policy else 'guard'} {code(name)}**: {quoted(verdict.message, 2000)}.{then}"
 
 
 def put_off(addresses: Sequence[str], why: str, reason: str) -> str:
     """What is put off for one reason; without the reason if it is empty."""
-    then = f": {code(brief(reason))}" if reason else ""
+    then = f", {prose(brief(reason))}" if reason else ""
     return f"- **put off** ({len(addresses):,}), {code(why)}{then}: {names(addresses)}"
 
 
@@ -116,15 +117,14 @@ def table(changes: Iterable[Change], beside: Iterable[Change] = ()) -> list[str]
 
 
 def whole(view: View, fold: Fold, style: Style, *, diffs: bool = True) -> Iterator[str]:
-    """Manifests with the same changes: the changes of the first of them, field by field, with the differences of files."""
+    """Manifests with the same changes: the changes of the first of them, those that read the same together, with the differences of files."""
     lines = [names(fold.groups), ""] if len(fold.groups) > 1 else []
-    texts = _texts(view, fold.changes, style) if diffs else {}
-    for text, addresses in texts.items():
-        lines += _changes(view, fold, addresses, style)
-        lines += [f"  - all {len(addresses)} with the same difference:"] if len(addresses) > 1 else []
-        lines += ["", block(text), ""]
-    seen = {address for addresses in texts.values() for address in addresses}
-    lines += _changes(view, fold, [change.address for change in fold.changes if change.address not in seen], style)
+    same: dict[tuple[str, ...], list[Change]] = {}
+    for change in fold.changes:
+        same.setdefault((_text(view, change, style) if diffs else "", *_said(view, change, style)), []).append(change)
+    for (text, action, why, *fields), changes in same.items():
+        lines += [f"- **{action}** {names([change.address for change in changes])}{why}", *fields]
+        lines += ["", block(text), ""] if text else []
     yield from details(title(fold, html if style.folding else code), lines, folding=style.folding)
 
 
@@ -138,15 +138,6 @@ def title(fold: Fold, quoted: Callable[[str], str] = code) -> str:
     return f"{many}, the same {count}, shown for {first}"
 
 
-def _texts(view: View, changes: Sequence[Change], style: Style) -> dict[str, list[str]]:
-    """The differences of files, and the addresses that have each."""
-    found: dict[str, list[str]] = {}
-    for change in changes:
-        if text := _text(view, change, style):
-            found.setdefault(text, []).append(change.address)
-    return found
-
-
 def _text(view: View, change: Change, style: Style) -> str:
     if not style.observed and any(is_observed(change, item) for item in change.fields):
         return ""
@@ -158,18 +149,12 @@ def is_observed(change: Change, item: FieldChange) -> bool:
     return item.before is not MISSING and not same(item.before, item.recorded)
 
 
-def _changes(view: View, fold: Fold, addresses: Sequence[str], style: Style) -> Iterator[str]:
-    wanted = set(addresses)
-    for change in fold.changes:
-        if change.address in wanted:
-            yield from _change(view, change, style)
-
-
-def _change(view: View, change: Change, style: Style) -> Iterator[str]:
-    causes = ", ".join(sorted(change.causes))
+def _said(view: View, change: Change, style: Style) -> Iterator[str]:
+    """The action, why, and a line for each field; nothing with the change's own address."""
+    yield change.action.value
     risk = f", **{', '.join(sorted(change.risk))}**" if change.risk else ""
     moved = f" from {code(change.moved_from)}" if change.moved_from else ""
-    yield f"- **{change.action}** {code(change.address)}{moved} ({causes}{risk})"
+    yield f"{moved} ({', '.join(sorted(change.causes))}{risk})"
     for item in change.fields[:MOST_FIELDS]:
         origin = view.where(change, item)
         place = f", set at {code(str(origin))}" if origin else ""

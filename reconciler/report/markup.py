@@ -3,9 +3,11 @@
 Text from the repository, the world or a forge stands in `code`, `cell`, `block` or `html`, never in the open.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 from urllib.parse import quote, urlsplit
 
 from reconciler.report.text import MOST_NAMES, printable
@@ -15,6 +17,9 @@ OPEN_LINES = 12
 MOST_CHARS = 300
 MOST_DIFF_LINES = 40
 IN_URLS = ":/?#@!$&'*+,;=%~-._"
+WORD = re.compile(r"\(?(?:[A-Za-z]{1,30}(?:'[a-z]{1,2})?|\d{1,3}(?:,\d{3}){0,3}%?|\d{4,6}%?)\)?[,.;:]?|%,?")
+HEX = re.compile(r"[0-9a-f]{7,}")
+"""Forges make links of what looks like a commit."""
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_./:,()")
 
 
@@ -47,6 +52,18 @@ def block(text: str, language: str = "diff", most_lines: int = MOST_DIFF_LINES) 
     return "\n".join([f"{fence}{language}", *clean, fence])
 
 
+def prose(text: str, most: int = MOST_CHARS) -> str:
+    """A sentence of ours in which names of others may stand: plain words stay as they are, all else is in code spans."""
+    groups = groupby(_line(text, most).split(" "), key=lambda word: bool(WORD.fullmatch(word)) and not HEX.fullmatch(word))
+    return " ".join(" ".join(words) if plain else _quoted(" ".join(words)) for plain, words in groups)
+
+
+def _quoted(text: str) -> str:
+    """A code span; a comma or the like at its end is ours."""
+    bare = text.rstrip(",;:")
+    return f"{code(bare)}{text[len(bare) :]}" if bare else code(text)
+
+
 def names(found: Sequence[str], most: int = MOST_NAMES) -> str:
     """The first of some names, and how many more there are."""
     more = f" and {len(found) - most:,} more" if len(found) > most else ""
@@ -55,12 +72,18 @@ def names(found: Sequence[str], most: int = MOST_NAMES) -> str:
 
 def details(summary: str, lines: Iterable[str], *, folding: bool = True) -> Iterator[str]:
     """Lines that can be folded, unfolded if they are few. `summary` is HTML; without `folding`, which some forges do not have, it is Markdown, as a heading."""
-    body = list(lines)
+    body = "\n".join(lines).strip("\n").splitlines()
     if not folding:
         yield from (f"**{summary}**", "", *body, "")
         return
-    number = sum(line.count("\n") + 1 for line in body if line)
-    yield from (f"<details{' open' if number <= OPEN_LINES else ''}><summary>{summary}</summary>", "", *body, "", "</details>", "")
+    yield from (
+        f"<details{' open' if sum(map(bool, body)) <= OPEN_LINES else ''}><summary>{summary}</summary>",
+        "",
+        *body,
+        "",
+        "</details>",
+        "",
+    )
 
 
 def link(text: str, url: str) -> str:

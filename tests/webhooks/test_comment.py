@@ -36,7 +36,7 @@ def test_values_seen_in_the_world_stay_behind_the_link_unless_the_fleet_opts_in(
         assert value in shown
     assert "192.0.2.7" not in comment(unknown())
     assert "192.0.2.7" in comment(unknown(Shows(observed_values=True)))
-    assert "hosts/db.yaml has problems" in comment(unknown())
+    assert "`hosts/db.yaml` has problems" in comment(unknown())
 
 
 @pytest.mark.parametrize("name", ["approvals", "locks", "small"])
@@ -63,7 +63,7 @@ def test_hosts_with_the_same_changes_are_one_exemplar() -> None:
 def test_equal_differences_of_files_are_shown_once() -> None:
     text = comment(boot_files())
     assert text.count("+timezone: Europe/Berlin") == 2, "one for the fold of three hosts, one for the other host"
-    assert "all 2 with the same difference" in text
+    assert "`boot/user-data/shop/web-00`, `boot/meta-data/shop/web-00`" in text
 
 
 def test_a_forge_without_html_gets_none() -> None:
