@@ -96,6 +96,12 @@ def ask_pulls_onto(connection: Connection, location: str, branch: str) -> None:
     connection.run(query, (connection.now(), location, branch))
 
 
+def open_onto(connection: Connection, location: str, branch: str) -> list[PullKey]:
+    """The open pull requests onto a branch, by key."""
+    query = "SELECT forge, project, number FROM pull WHERE location = ? AND branch = ? AND state = 'open' ORDER BY forge, project, number"
+    return [PullKey(forge=forge, project=project, number=number) for forge, project, number in connection.rows(query, (location, branch))]
+
+
 def take_pull(connection: Connection, worker: str) -> PullRow | None:
     """One that is due or asked for, on lease; the one that waits longest. The worker must be known."""
     now = connection.now()

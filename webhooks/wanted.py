@@ -1,0 +1,45 @@
+"""What is to stand at a forge, as it is kept in the queue (`store.postings`): put there, and read again to be said."""
+
+import msgspec
+
+from reconciler.store.engine import Connection
+from reconciler.store.postings import COMMENT, Posting, want
+from reconciler.store.pulls import PullKey
+from webhooks.forge import Client, Status, Unreadable, Verdict
+
+TAG = "<!-- octofleet:pull -->"
+"""Hidden in our comment: by this it is found again."""
+STATUS, HEARD = "status", "heard"
+
+
+def want_comment(connection: Connection, key: PullKey, text: str) -> None:
+    """Have the one comment on a pull request say this; the tag is put before it."""
+    want(connection, key, COMMENT, f"{TAG}\n{text}".encode())
+
+
+def want_status(connection: Connection, key: PullKey, commit: str, status: Status) -> None:
+    """Have a commit of a pull request have this status."""
+    said = {"verdict": status.verdict.value, "text": status.text, "url": status.url}
+    want(connection, key, f"{STATUS} {status.context} {commit}", msgspec.json.encode(said))
+
+
+def want_heard(connection: Connection, key: PullKey, comment: str) -> None:
+    """Show whoever wrote a command that it was heard."""
+    want(connection, key, f"{HEARD} {comment}", b"")
+
+
+async def say(client: Client, posting: Posting) -> str:
+    """Tell the forge; gives the name of what stands there, as far as it has one. Raises as `Client` does."""
+    key = posting.key
+    match posting.what.split(" "):
+        case ["comment"]:
+            return await client.put_comment(key.project, key.number, posting.body.decode(), TAG, posting.id)
+        case ["status", context, commit]:
+            said = msgspec.json.decode(posting.body)
+            status = Status(context=context, verdict=Verdict(said["verdict"]), text=said["text"], url=said["url"])
+            await client.put_status(key.project, commit, status)
+        case ["heard", comment]:
+            await client.acknowledge(key.project, key.number, comment)
+        case _:
+            raise Unreadable(f"nobody knows how to post {posting.what}")
+    return posting.id
