@@ -44,6 +44,16 @@ EVENTS: Mapping[str, tuple[str, str]] = {
         "The audit trail does not go on from the head that is kept outside: it was tampered with, or a backup restored.",
     ),
     "audit-head-failed": ("warning", "The head of the audit trail could not be kept outside; it is tried again later."),
+    "delivery": ("debug", "A forge's delivery was answered; `result` says how, after `seconds`."),
+    "delivery-refused": ("warning", "A delivery was refused, `why` says for what; once, and then once a minute."),
+    "delivery-failed": ("warning", "A delivery could not be stored for a reason of its own; it was answered with 500."),
+    "secret-missing": ("warning", "No secret of a forge's webhooks can be read now; its deliveries are answered with 503."),
+    "forge-away": ("warning", "A forge does not answer or wants fewer calls; its queue waits. Once, and then once a minute."),
+    "forge-denied": ("warning", "A forge refuses the token, or what it may do; somebody has to change that. Once."),
+    "posted": ("debug", "A comment, a status or a reaction stands at a forge."),
+    "posting-failed": ("warning", "A comment, a status or a reaction could not be posted; it is tried again later."),
+    "polled": ("debug", "A forge was polled."),
+    "poll-failed": ("warning", "A project at a forge could not be polled; it is tried again. Once, and then once a minute."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

@@ -51,6 +51,14 @@ class Serves:
     wake: Callable[[], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that `octofleet doctor` looks at: `look` says what it found, or raises `OctofleetError` with what to do."""
+
+    name: str
+    look: Callable[[], str]
+
+
 class Hooks:
     """Everything a plugin may implement."""
 
@@ -62,6 +70,11 @@ class Hooks:
     @hookspec
     def octofleet_serves(self, serves: Serves) -> Iterable[Part]:
         """Parts to add to a process that serves; none if the settings do not ask for them. Raises `OctofleetError` if the settings are wrong."""
+        raise NotImplementedError
+
+    @hookspec
+    def octofleet_checks(self, installation: Any) -> Iterable[Check]:
+        """What `octofleet doctor` should look at beside its own; `installation` is the `reconciler.wiring.Installation`."""
         raise NotImplementedError
 
 
@@ -136,3 +149,8 @@ def load_drivers(settings: Settings, data_dir: Path) -> list[Driver]:
 def load_parts(serves: Serves) -> list[Part]:
     """What plugins add to a process that serves; our own for forges is one of them."""
     return [part for parts in plugin_manager(ours=True).hook.octofleet_serves(serves=serves) for part in parts]
+
+
+def load_checks(installation: Any) -> list[Check]:
+    """What plugins have `octofleet doctor` look at."""
+    return [check for checks in plugin_manager(ours=True).hook.octofleet_checks(installation=installation) for check in checks]

@@ -235,6 +235,16 @@ def load_settings(
     return settings
 
 
+def said_at(path: Path, place: Place, environment: Mapping[str, str] = os.environ) -> str:
+    """The variable or the file and line that sets this."""
+    variables: dict[Place, str] = {tuple(name.removeprefix(PREFIX).lower().split("__")): name for name in environment if _is_setting(name)}
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return _origin(place, variables, path, text)
+
+
 def _is_setting(name: str) -> bool:
     return name.startswith(PREFIX) and name not in NOT_SETTINGS
 

@@ -26,6 +26,8 @@ from reconciler.wiring import Installation
 from webhooks.commands import Misunderstood, Said, help_text, parse
 from webhooks.forge import Pull, PullState
 
+HOLDS = "-"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -42,11 +44,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """What came of a command. `plan_again`: whether to look at the world again; `trusted`: a fork's head that may run engines from now on."""
+    """What came of a command. `plan_again`: whether to look at the world again; `trusted`: a fork's head that may run engines from now on; `let_go`: the
+    head that holds nothing any more, or `HOLDS` for one that does again."""
 
     answer: str
     plan_again: bool = False
     trusted: str = ""
+    let_go: str = ""
 
 
 def heard(asked: Asked) -> Heard:
@@ -147,7 +151,7 @@ def _lock(asked: Asked, said: Said) -> Heard:
         others = take_locks(connection, asked.row.key, plan.source, addresses, identity=asked.identity.name, reason=said.reason)
         record(connection, _entry(asked, "lock", plan=plan, reason=said.reason, details={"resources": len(addresses) - len(others)}))
     rest = f"; {counted(len(others), 'resource')} held by others" if others else ""
-    return Heard(answer=f"{counted(len(addresses) - len(others), 'resource')} locked{rest}")
+    return Heard(answer=f"{counted(len(addresses) - len(others), 'resource')} locked{rest}", let_go=HOLDS)
 
 
 def _unlock(asked: Asked, said: Said) -> Heard:
@@ -160,7 +164,7 @@ def _unlock(asked: Asked, said: Said) -> Heard:
         held = locks_of(connection, asked.row.key)
         release(connection, asked.row.key)
         record(connection, _entry(asked, "unlock", details={"resources": len(held)}))
-    return Heard(answer=f"{counted(len(held), 'resource')} unlocked")
+    return Heard(answer=f"{counted(len(held), 'resource')} unlocked, until something is pushed", let_go=asked.pull.head)
 
 
 def _pause(asked: Asked, said: Said) -> Heard:

@@ -14,7 +14,7 @@ from reconciler.source.merging import Merge
 from reconciler.source.signatures import Signature, Trust
 from reconciler.store.engine import Connection
 from reconciler.store.gates import load_gates
-from reconciler.store.pull_locks import take_locks
+from reconciler.store.pull_locks import holders, take_locks
 from reconciler.store.pulls import Command, PullKey, commands_of
 from reconciler.store.records import Counts, fleet_in_force, labels_of
 from reconciler.types.change import Change
@@ -33,7 +33,7 @@ MOST_TEXT = 140
 @dataclass(frozen=True, kw_only=True)
 class Looked:
     """A pull request that was looked at: the branch's tip, what the merge came to, signatures where they are asked for, whether the plan could run what it
-    wanted, and the plan. `author`: the identity of who opened it."""
+    wanted, whether it holds what it changes, and the plan. `author`: the identity of who opened it."""
 
     key: PullKey
     pull: Pull
@@ -43,6 +43,7 @@ class Looked:
     merge: Merge
     signatures: Sequence[Signature] | None
     trusted: bool
+    holds: bool
     planned: Planned | None
 
 
@@ -56,7 +57,10 @@ def told(installation: Installation, looked: Looked, view: View | None) -> Said:
     plan = planned.plan
     authors = authors_of(installation, planned.row, plan) | {looked.author}
     with installation.store.write() as connection:
-        locks = take_locks(connection, looked.key, plan.source, [change.address for change in brought(plan.changes)])
+        addresses = [change.address for change in brought(plan.changes)]
+        if looked.holds:
+            take_locks(connection, looked.key, plan.source, addresses)
+        locks = [held for held in holders(connection, plan.source, addresses) if held.by != looked.key]
         fleet, now = fleet_in_force(connection, plan.source), connection.now()
         return Said(
             pull=pull,

@@ -29,7 +29,6 @@ from reconciler.source.repository import Repository
 from reconciler.source.signatures import Signature
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
-from reconciler.store.postings import COMMENT, want
 from reconciler.store.pull_locks import release
 from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
@@ -43,6 +42,7 @@ from webhooks.forge import Denied, Forge, Gone, Later, Pull, PullState, Unreadab
 from webhooks.said import Said
 from webhooks.speaking import Asked, heard
 from webhooks.telling import ANSWERS, Looked, answers_of, status_of, told
+from webhooks.wanted import want_comment, want_heard, want_status
 
 T = TypeVar("T")
 TICK_S = 0.5
@@ -155,10 +155,10 @@ class PullWork:
             )
             found = heard(asked)
             happened("command-heard", pull=str(row.key), identity=identity.name, answer=brief(found.answer))
-            row = replace(row, trusted=found.trusted or row.trusted)
+            row = replace(row, trusted=found.trusted or row.trusted, let_go=found.let_go or row.let_go)
             again = again or found.plan_again
             with self._installation.store.write(alone=False) as connection:
-                want(connection, row.key, f"heard {command.comment}", b"")
+                want_heard(connection, row.key, command.comment)
         return row, again
 
     def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository, *, again: bool) -> PullRow:
@@ -179,6 +179,7 @@ class PullWork:
             merge=merged,
             signatures=signed,
             trusted=trusted,
+            holds=row.let_go != pull.head,
             planned=None,
         )
         if merged.commit is None:
@@ -237,16 +238,12 @@ class PullWork:
         """Write down what is to stand at the forge. What is posted already is not posted again."""
         text = comment(said)
         with self._installation.store.write(alone=False) as connection:
-            want(connection, row.key, COMMENT, text.encode())
+            want_comment(connection, row.key, text)
             self._want_status(connection, row, said, head)
 
     def _want_status(self, connection: Connection, row: PullRow, said: Said, commit: str) -> None:
-        status = status_of(said, self._url(row))
-        want(connection, row.key, f"status {status.context} {commit}", canonical(msgspec.to_builtins(status)))
-
-    def _url(self, row: PullRow) -> str:
-        del row  # until the server has pages, a status leads nowhere
-        return ""
+        status = status_of(said)
+        want_status(connection, row.key, commit, status)
 
     def _merged(self, row: PullRow, rules: Followed, pull: Pull, repository: Repository) -> PullRow:
         """Tell how what it brought is applied, until that has ended."""
@@ -273,7 +270,7 @@ class PullWork:
             text = "the branch is looked at"
         said = Said(pull=pull, base=pull.merged_as, applied=text, answers=answers)
         with self._installation.store.write(alone=False) as connection:
-            want(connection, row.key, COMMENT, comment(said).encode())
+            want_comment(connection, row.key, comment(said))
         self._kept.pop(str(row.key), None)
         return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S)
 

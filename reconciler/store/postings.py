@@ -90,6 +90,18 @@ def know_forge(connection: Connection, name: str) -> None:
     connection.run(f"{insert('forge', columns)} ON CONFLICT (name) DO NOTHING", (name, "", 0, 0.0, None, 0, ""))
 
 
+def load_queue(connection: Connection, name: str) -> Queue | None:
+    """The queue as it stands, whoever has it; None for a forge that is not known, or that is put off."""
+    row = connection.row("SELECT name, fence, polled_at, failures FROM forge WHERE name = ? AND due_at <= ?", (name, connection.now()))
+    return Queue(name=row[0], fence=row[1], polled_at=row[2], failures=row[3]) if row else None
+
+
+def keep_queue(connection: Connection, queue: Queue) -> bool:
+    """Remember when it was polled, and go on with the lease; all is well with the forge. False if the lease was taken away."""
+    query = "UPDATE forge SET polled_at = ?, failures = 0, note = '' WHERE name = ? AND fence = ?"
+    return connection.changed(query, (queue.polled_at, queue.name, queue.fence)) == 1
+
+
 def take_queue(connection: Connection, name: str, worker: str) -> Queue | None:
     """The queue on lease, unless somebody else has it or it is put off. The worker must be known."""
     query = (

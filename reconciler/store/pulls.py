@@ -9,7 +9,7 @@ from reconciler.store.engine import Connection, insert
 from reconciler.types.canonical import unpack
 
 PULL = (
-    "forge", "project", "number", "location", "state", "head", "branch", "seen", "trusted", "made_of", "plan", "planned_at", "asked_at", "due_at",
+    "forge", "project", "number", "location", "state", "head", "branch", "seen", "trusted", "let_go", "made_of", "plan", "planned_at", "asked_at", "due_at",
     "owner", "fence", "failures", "note",
 )  # fmt: skip
 COLUMNS = ", ".join(PULL)
@@ -37,7 +37,8 @@ class PullKey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRow:
     """A pull request as it was left: `state`, `head` and the base `branch` as last seen, `seen` all of that as JSON; the commit that a maintainer lets plan
-    although it is a fork's (`trusted`); what the last plan was `made_of`, its row and time. Times are seconds since the epoch."""
+    although it is a fork's (`trusted`), the head whose resources others
+    may have (`let_go`); what the last plan was `made_of`, its row and time. Times are seconds since the epoch."""
 
     key: PullKey
     location: str
@@ -46,6 +47,7 @@ class PullRow:
     branch: str
     seen: bytes
     trusted: str
+    let_go: str
     made_of: str
     plan: int | None
     planned_at: float | None
@@ -86,7 +88,7 @@ def forget_deliveries(connection: Connection, before: float) -> int:
 def ask_pull(connection: Connection, key: PullKey, location: str) -> None:
     """Have a pull request looked at now, which may be new."""
     now = connection.now()
-    row = (*key.place, location, "open", "", "", b"{}", "", "", None, None, now, now, "", 0, 0, "")
+    row = (*key.place, location, "open", "", "", b"{}", "", "", "", None, None, now, now, "", 0, 0, "")
     query = f"{insert('pull', PULL)} ON CONFLICT (forge, project, number) DO UPDATE SET asked_at = excluded.asked_at"
     connection.run(query, row)
 
@@ -95,6 +97,12 @@ def ask_pulls_onto(connection: Connection, location: str, branch: str) -> None:
     """Have the open pull requests onto a branch looked at now: it has moved."""
     query = "UPDATE pull SET asked_at = ? WHERE location = ? AND branch = ? AND state = 'open'"
     connection.run(query, (connection.now(), location, branch))
+
+
+def open_onto(connection: Connection, location: str, branch: str) -> list[PullKey]:
+    """The open pull requests onto a branch, by key."""
+    query = "SELECT forge, project, number FROM pull WHERE location = ? AND branch = ? AND state = 'open' ORDER BY forge, project, number"
+    return [PullKey(forge=forge, project=project, number=number) for forge, project, number in connection.rows(query, (location, branch))]
 
 
 def take_pull(connection: Connection, worker: str) -> PullRow | None:
@@ -114,12 +122,12 @@ def take_pull(connection: Connection, worker: str) -> PullRow | None:
 def give_back_pull(connection: Connection, left: PullRow) -> bool:
     """End the lease and leave it so; False if the lease was taken away. A request that came meanwhile stays."""
     query = (
-        "UPDATE pull SET owner = '', location = ?, state = ?, head = ?, branch = ?, seen = ?, trusted = ?, made_of = ?, plan = ?, planned_at = ?, "
+        "UPDATE pull SET owner = '', location = ?, state = ?, head = ?, branch = ?, seen = ?, trusted = ?, let_go = ?, made_of = ?, plan = ?, planned_at = ?, "
         "due_at = ?, failures = ?, note = ?, asked_at = CASE WHEN asked_at = ? THEN NULL ELSE asked_at END "
         "WHERE forge = ? AND project = ? AND number = ? AND fence = ?"
     )
     stands = (
-        left.location, left.state, left.head, left.branch, left.seen, left.trusted, left.made_of, left.plan, left.planned_at, left.due_at,
+        left.location, left.state, left.head, left.branch, left.seen, left.trusted, left.let_go, left.made_of, left.plan, left.planned_at, left.due_at,
         left.failures, left.note,
     )  # fmt: skip
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1

@@ -21,6 +21,8 @@ from reconciler.types.audit import LOOP, Entry
 from reconciler.types.canonical import unpack
 
 DAY_S = 86_400.0
+DELIVERIES_S = 14 * DAY_S
+"""So long the ids of deliveries are remembered; what is older is refused where a forge tells its time."""
 LATE_S = 3_600.0
 """So long an observation may be under way from the look at the world to the store."""
 OF_A_RUN = {

@@ -236,6 +236,7 @@ pull = Table(
     Column("branch", String, nullable=False),
     Column("seen", LargeBinary, nullable=False),
     Column("trusted", String, nullable=False),
+    Column("let_go", String, nullable=False),
     Column("made_of", String, nullable=False),
     Column("plan", Integer),
     Column("planned_at", Float),
@@ -249,7 +250,8 @@ pull = Table(
     Index("pull_owned", "owner", **where("owner <> ''")),
     Index("pull_onto", "location", "branch", "state"),
 )
-"""Pull requests of followed repositories: where the forge says they stand (`seen`), the commit that a maintainer trusts, and the last plan: what it
+"""Pull requests of followed repositories: where the forge says they stand (`seen`), the head that a maintainer
+trusts, the head that was unlocked, and the last plan: what it
 was `made_of` and its row. `asked_at`, `due_at`, `owner`, `fence` as of a repository."""
 
 pull_command = Table(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import pygit2
 
 from reconciler.applying import worker
@@ -155,11 +156,10 @@ class PullSite:
 
     def status(self, pull: PullState) -> Status:
         """The status of its head that is to stand there."""
-        import msgspec
 
         with self.store.read() as connection:
             (found,) = [item.body for item in postings_of(connection, self.key(pull)) if item.what == f"status octofleet {pull.head}"]
-        return msgspec.convert(msgspec.json.decode(found), Status)
+        return msgspec.json.decode(found, type=Status)
 
     def post(self, pull: PullState) -> int:
         """As if all was posted; gives how much was not."""

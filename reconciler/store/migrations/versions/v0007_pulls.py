@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("branch", sa.String(), nullable=False),
         sa.Column("seen", sa.LargeBinary(), nullable=False),
         sa.Column("trusted", sa.String(), nullable=False),
+        sa.Column("let_go", sa.String(), nullable=False),
         sa.Column("made_of", sa.String(), nullable=False),
         sa.Column("plan", sa.Integer(), nullable=True),
         sa.Column("planned_at", sa.Float(), nullable=True),
