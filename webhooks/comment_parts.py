@@ -16,6 +16,7 @@ from webhooks.fit import Part, units
 from webhooks.said import TAG, Answer, Requirement, Said
 
 GOOD, WAITS, BAD = "🟢", "🟡", "🔴"
+MOST_CAPS = 20
 MOST_ROWS = 500
 """No part of a comment has room for more rows."""
 
@@ -48,6 +49,7 @@ def _verdict(said: Said) -> tuple[str, str]:
         (bool(said.locks), BAD, "others hold what this changes"),
         (changes and unmet > 0, WAITS, f"waits for {counted(unmet, 'requirement')}"),
         (bool(view) and changes and not (view and view.plan.complete), WAITS, "can be applied in part"),
+        (bool(view and view.destructive), WAITS, "can be applied, and destroys"),
         (changes, GOOD, "can be applied"),
         (bool(view) and not (view and view.plan.complete), WAITS, "nothing can be done now"),
     )
@@ -61,7 +63,7 @@ def _hosts(view: View) -> str:
 
 
 def _about(said: Said) -> Iterator[str]:
-    merged = f" (merged as {code(said.merged[:10])})" if said.merged and said.merged != said.pull.head else ""
+    merged = f", as the merge {code(said.merged[:10])}" if said.merged and said.merged != said.pull.head else ""
     yield f"{code(said.pull.head[:10])} onto {code(said.pull.base_branch, 80)} at {code(said.base[:10])}{merged}"
     if said.view is not None:
         plan = said.view.plan
@@ -118,12 +120,12 @@ def destructive(said: Said, room: int) -> Part:
     if sum(map(units, rows)) > room:
         rows = [lost_alike(changes) for changes in _alike(found)]
     caps = [
-        f"Of {code(f'{share.driver}/{share.kind}')} **{share.number:,} of {share.known:,}** recorded go"
-        f"{f' ({share.number / share.known:.1%})' if share.known else ''}; the cap is {share.limit:,}."
-        for share in said.shares
+        f"**{share.number:,} of {share.known:,}** recorded {code(f'{share.driver}/{share.kind}')}"
+        f"{f' ({share.number / share.known:.1%})' if share.known else ''} would be removed; the cap is {share.limit:,}."
+        for share in said.shares[:MOST_CAPS]
     ]
     head = [f"### 🛑 Destructive: {counted(len(found), 'change')}\n"] if found else []
-    return _listed("\n".join([*head, *caps, *([""] if caps and rows else [])]), rows)
+    return _listed("\n".join([*head, *(f"{cap}\n" for cap in caps[:-1]), *caps[-1:], *([""] if caps and rows else [])]), rows)
 
 
 def _alike(changes: Sequence[Change]) -> list[list[Change]]:

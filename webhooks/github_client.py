@@ -32,6 +32,8 @@ RENEW_S = 300.0
 """A token of an App is renewed so long before it ends; it holds for an hour."""
 SECONDARY_S = 60.0
 """How long to wait, as GitHub documents it, where it refuses for its secondary limit and does not say."""
+AWAY_S = 10.0
+"""The same where it cannot answer at all."""
 SINCE_S = 3_600
 """`since` of comments is rounded down to so much, so that the URL stays the same and the answer can be conditional."""
 HEARD = "eyes"
@@ -122,7 +124,7 @@ class _Api(GitHubAPI):
             async with self.session.request(method, url, headers=headers, data=body) as response:
                 answer = await body_of(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Later(f"GitHub cannot be reached: {type(error).__name__}") from None
+            raise Later(f"GitHub cannot be reached: {type(error).__name__}", after_s=AWAY_S) from None
         self.rate_limit = RateLimit.from_http(response.headers) or self.rate_limit
         _check(method, url, response.status, response.headers, answer)
         return response.status, response.headers, answer
@@ -150,7 +152,7 @@ def _check(method: str, url: str, status: int, headers: Mapping[str, str], body:
     if status in (404, 410):
         raise Gone(what)
     if status >= 500 or status == 408:
-        raise Later(what, after_s=_wait(headers) if "retry-after" in headers else 10.0)
+        raise Later(what, after_s=_wait(headers) if "retry-after" in headers else AWAY_S)
     raise Unreadable(what)
 
 

@@ -172,7 +172,8 @@ class _Line:
         try:
             self._of.accounts[self._of.name] = await self._call(self._client.account())
         except (Later, *TROUBLE) as error:
-            self._ask_at = time.monotonic() + backoff_s(self._asked, AWAY_S, AWAY_MOST_S)
+            after_s = error.after_s if isinstance(error, Later) else 0.0
+            self._ask_at = time.monotonic() + max(after_s, backoff_s(self._asked, AWAY_S, AWAY_MOST_S))
             self._asked += 1
             self._tell(error)
 

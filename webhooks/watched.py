@@ -56,10 +56,11 @@ def watched(rules: Rules, forge: Forge, repositories: Iterable[Followed], accoun
 
 @dataclass(kw_only=True)
 class Effects:
-    """What is to be written: pull requests to look at, with where they are fetched from; commands; branches that moved, by location."""
+    """What is to be written: pull requests to look at, and commands, each with where it is fetched from; branches that moved, by location. The pull
+    request of a command is looked at if the command is new."""
 
     pulls: dict[PullKey, str] = field(default_factory=dict)
-    commands: dict[tuple[str, str], Command] = field(default_factory=dict)
+    commands: dict[tuple[str, str], tuple[Command, str]] = field(default_factory=dict)
     moved: set[tuple[str, str]] = field(default_factory=set)
 
     def __bool__(self) -> bool:
@@ -73,9 +74,10 @@ class Effects:
 
     def write(self, connection: Connection) -> None:
         """Write them."""
-        for command in sorted(self.commands.values(), key=lambda one: (one.forge, one.comment)):
-            save_command(connection, command)
         asked = {key: location for location, branch in self.moved for key in open_onto(connection, location, branch)} | self.pulls
+        for _, (command, location) in sorted(self.commands.items(), key=lambda item: item[0]):
+            if save_command(connection, command):
+                asked[PullKey(forge=command.forge, project=command.project, number=command.number)] = location
         for key in sorted(asked):
             ask_pull(connection, key, asked[key])
         for location in sorted({location for location, _ in self.moved}):
@@ -93,9 +95,7 @@ def effects(of: Watched, events: Sequence[Event]) -> Effects:
             case PullChanged(number=number) if 0 < number < NUMBER_MOST:
                 found.pulls[_key(of, project, number)] = project.location
             case Commented(number=number) if 0 < number < NUMBER_MOST and _is_command(of, event):
-                key = _key(of, project, number)
-                found.pulls[key] = project.location
-                found.commands[key.forge, event.comment] = _command(key, event)
+                found.commands[of.name, event.comment] = (_command(_key(of, project, number), event), project.location)
             case Pushed(branch=branch) if project.branch in ("", branch):
                 found.moved.add((project.location, plain(branch)))
     return found

@@ -14,7 +14,7 @@ from reconciler.types.resource import parts
 
 COLUMNS = (Action.CREATE, Action.UPDATE, Action.DELETE, Action.REPLACE, Action.RUN, Action.MOVE)
 ALWAYS = 3
-"""So many of these columns stand in every table."""
+"""So many of these columns stand in every table, and their signs say enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +106,9 @@ def table(changes: Iterable[Change], beside: Iterable[Change] = ()) -> list[str]
     total: Counter[str] = sum(rows.values(), Counter())
     used = [action.value for number, action in enumerate(COLUMNS) if number < ALWAYS or total[action.value]]
     columns = {name: [name] for name in used}
-    columns |= {"record only": [a.value for a in Action if a not in COLUMNS and total[a.value]]} | {"there before": ["beside"]}
+    columns |= {"record only": [a.value for a in Action if a not in COLUMNS and total[a.value]]} | {"before": ["beside"]}
     columns = {title: of for title, of in columns.items() if title in used or any(total[name] for name in of)}
-    head = [f"{SIGNS[Action(title)]} {title}" if title in used else title for title in columns]
+    head = [" ".join([SIGNS[Action(title)], *([title] if title in used[ALWAYS:] else [])]) if title in used else title for title in columns]
     lines = [f"| tenant | driver | {' | '.join(head)} |", f"|---|---|{'--:|' * len(head)}"]
     for (tenant, driver), row in sorted(rows.items()):
         numbers = (sum(row[name] for name in of) for of in columns.values())

@@ -93,7 +93,7 @@ def test_the_destructive_block_is_whole_as_long_as_there_is_room_and_counted_els
     text = comment(lost(1000))
     assert "**delete 1,000** `fleet/host/shop` (destructive): `db-000`" in text
     assert "and 994 more" in text
-    assert "**1,000 of 1,240** recorded go (80.6%); the cap is 124" in text
+    assert "**1,000 of 1,240** recorded `fleet/host` (80.6%) would be removed; the cap is 124." in text
     assert text.index("Destructive") < text.index("| tenant |")
 
 
