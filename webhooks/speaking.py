@@ -131,9 +131,7 @@ def shown_plan(asked: Asked, said: Said) -> Plan:
     now = f"now it is {plan.id[:12]}: look at it, then octofleet {said.verb} {plan.id[:12]}"
     if said.plan and not plan.id.startswith(said.plan):
         raise Refused(f"the plan has changed; {now}", code="plan-changed")
-    if asked.pull.head != asked.row.head and asked.pull.state is PullState.OPEN:
-        raise Refused("commits were pushed since that plan", hint="wait for the new plan, and look at it", code="plan-changed")
-    if not said.plan and (asked.row.planned_at is None or asked.row.planned_at > asked.command.at):
+    if not said.plan and (asked.row.planned_at is None or asked.row.planned_at >= asked.command.at):
         raise Refused(f"a newer plan was made meanwhile; {now}", code="plan-changed")
     return plan
 
@@ -144,8 +142,11 @@ def brought(changes: tuple[Change, ...]) -> list[Change]:
 
 
 def _lock(asked: Asked, said: Said) -> Heard:
-    plan = shown_plan(asked, said)
-    permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, Action.LOCK, asked.row.plan or 0))
+    if asked.row.plan is None:
+        raise Refused("there is no plan yet", hint="octofleet plan", code="no-plan")
+    with asked.installation.store.read() as connection:
+        plan = load_plan(connection, asked.row.plan)
+    permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, Action.LOCK, asked.row.plan))
     addresses = [change.address for change in brought(plan.changes)]
     with asked.installation.store.write() as connection:
         others = take_locks(connection, asked.row.key, plan.source, addresses, identity=asked.identity.name, reason=said.reason)

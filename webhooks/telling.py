@@ -19,7 +19,7 @@ from reconciler.store.pulls import Command, PullKey, commands_of
 from reconciler.store.records import Counts, fleet_in_force, labels_of
 from reconciler.types.change import Change
 from reconciler.types.plan import Plan
-from reconciler.types.problem import Severity
+from reconciler.types.problem import Problem, Severity
 from reconciler.wiring import Installation
 from webhooks.forge import Pull, Status, Verdict
 from webhooks.said import Ahead, Answer, Requirement, Said, Shows, Untrusted
@@ -33,7 +33,8 @@ MOST_TEXT = 140
 @dataclass(frozen=True, kw_only=True)
 class Looked:
     """A pull request that was looked at: the branch's tip, what the merge came to, signatures where they are asked for, whether the plan could run what it
-    wanted, whether it holds what it changes, and the plan. `author`: the identity of who opened it."""
+    wanted, whether it holds what it changes, and the plan, or
+    the problems because of which there is none. `author`: the identity of who opened it."""
 
     key: PullKey
     pull: Pull
@@ -44,7 +45,8 @@ class Looked:
     signatures: Sequence[Signature] | None
     trusted: bool
     holds: bool
-    planned: Planned | None
+    planned: Planned | None = None
+    problems: Sequence[Problem] = ()
 
 
 def told(installation: Installation, looked: Looked, view: View | None) -> Said:
@@ -53,7 +55,14 @@ def told(installation: Installation, looked: Looked, view: View | None) -> Said:
     if planned is None or view is None:
         with installation.store.read() as connection:
             answers = answers_of(commands_of(connection, looked.key, done=True, most=ANSWERS))
-        return Said(pull=pull, base=looked.base, conflicts=looked.merge.conflicts, signatures=looked.signatures, answers=answers)
+        return Said(
+            pull=pull,
+            base=looked.base,
+            conflicts=looked.merge.conflicts,
+            problems=looked.problems,
+            signatures=looked.signatures,
+            answers=answers,
+        )
     plan = planned.plan
     authors = authors_of(installation, planned.row, plan) | {looked.author}
     with installation.store.write() as connection:

@@ -133,14 +133,12 @@ class PullWork:
         repository = self._installation.repository(rules.location)
         if pull.base_branch != (rules.branch or repository.branch()):
             return replace(left, head=pull.head, due_at=NEVER, note=f"it is onto {pull.base_branch}, which is not followed")
-        left, again = self._commands(left, rules, forge, pull, repository)
-        match pull.state:
-            case PullState.OPEN:
-                return self._open(left, rules, forge, pull, repository, again=again)
-            case PullState.MERGED:
-                return self._merged(left, rules, pull, repository)
-            case PullState.CLOSED:
-                return self._closed(left, "it was closed without being merged")
+        if pull.state is PullState.OPEN:
+            return self._open(left, rules, forge, pull, repository)
+        left, _ = self._commands(left, rules, forge, pull, repository)
+        if pull.state is PullState.MERGED:
+            return self._merged(left, rules, pull, repository)
+        return self._closed(left, "it was closed without being merged")
 
     def _commands(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> tuple[PullRow, bool]:
         """Do what comments say, in their order; whether that asks for a plan."""
@@ -161,50 +159,58 @@ class PullWork:
                 want_heard(connection, row.key, command.comment)
         return row, again
 
-    def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository, *, again: bool) -> PullRow:
+    def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> PullRow:
+        """Plan it as far as needed, do what comments say to that, and tell."""
         if not has_commit(repository, pull.head) and pull.head_url and isinstance(repository, MirroredRepository):
             repository.fetch_branch(pull.head_url, pull.head_branch)
         if not has_commit(repository, pull.head):
             raise Later(f"the mirror has not got {pull.head[:10]} yet", after_s=1.0)
         base = repository.commit(pull.base_branch).id
-        trusted = not pull.fork or row.trusted == pull.head
-        merged = merge(repository, pull.head, base)
-        signed = self._signatures(rules, repository, base, pull.head)
         looked = Looked(
             key=row.key,
             pull=pull,
             author=f"{forge.kind}:{pull.author}",
             rules=rules,
             base=base,
-            merge=merged,
-            signatures=signed,
-            trusted=trusted,
+            merge=merge(repository, pull.head, base),
+            signatures=self._signatures(rules, repository, base, pull.head),
+            trusted=not pull.fork or row.trusted == pull.head,
             holds=row.let_go != pull.head,
-            planned=None,
         )
-        if merged.commit is None:
+        row, looked = self._planned(row, looked, repository, again=False)
+        row, again = self._commands(row, rules, forge, pull, repository)
+        looked = replace(looked, trusted=not pull.fork or row.trusted == pull.head, holds=row.let_go != pull.head)
+        if again:
+            row, looked = self._planned(row, looked, repository, again=True)
+        if looked.planned is None:
             self._say(row, told(self._installation, looked, None), pull.head)
-            return replace(row, head=pull.head, made_of="", plan=None, planned_at=None, due_at=NEVER)
-        made_of = digest([pull.head, base, trusted, self._in_force(repository)])
-        kept = self._kept.get(str(row.key))
+            return row
+        with viewing(self._installation, repository, looked.planned) as view:
+            shown = replace(view, now=looked.planned.plan.created_at, diff=view.diff if looked.trusted else _no_diff)
+            self._say(row, told(self._installation, looked, shown), pull.head)
+        return row
+
+    def _planned(self, row: PullRow, looked: Looked, repository: Repository, *, again: bool) -> tuple[PullRow, Looked]:
+        """Plan what it would be merged, unless that is planned. Without a plan, `looked` says why."""
+        name, head = str(row.key), looked.pull.head
+        nothing = replace(row, head=head, made_of="", plan=None, planned_at=None, due_at=NEVER)
+        if looked.merge.commit is None:
+            return nothing, looked
+        made_of = digest([head, looked.base, looked.trusted, self._in_force(repository)])
+        kept = self._kept.get(name)
         if again or kept is None or kept[0] != made_of or kept[1].plan.expires_at <= self._now():
             self._say_that_it_is_planned(row, looked)
-            request = Request(base=base, look=trusted)
+            request = Request(base=looked.base, look=looked.trusted)
             try:
-                kept = made_of, make_plan(self._installation, repository, request, commit=merged.commit)
+                kept = made_of, make_plan(self._installation, repository, request, commit=looked.merge.commit)
             except InputError as error:
-                said = replace(told(self._installation, looked, None), problems=error.problems)
-                self._say(row, said, pull.head)
-                return replace(row, head=pull.head, made_of=made_of, plan=None, planned_at=None, due_at=NEVER)
-            self._keep(str(row.key), kept)
+                return nothing, replace(looked, problems=error.problems)
+            self._keep(name, kept)
         planned = kept[1]
-        looked = replace(looked, planned=planned)
-        with viewing(self._installation, repository, planned) as view:
-            shown = replace(view, now=planned.plan.created_at, diff=view.diff if trusted else _no_diff)
-            self._say(row, told(self._installation, looked, shown), pull.head)
         same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id
         at = row.planned_at if same else self._now()
-        return replace(row, head=pull.head, made_of=made_of, plan=planned.row, planned_at=at, due_at=planned.plan.expires_at)
+        left = replace(row, head=head, made_of=made_of, plan=planned.row, planned_at=at, due_at=planned.plan.expires_at)
+        return left, replace(looked, planned=planned)
 
     def _keep(self, name: str, kept: tuple[str, Planned]) -> None:
         self._kept[name] = kept

@@ -106,7 +106,7 @@ def test_an_approval_is_of_the_plan_that_was_seen(site: PullSite) -> None:
     assert site.status(pull).verdict is Verdict.PENDING and "destructive" in site.status(pull).text
     (first,) = site.rows('SELECT id FROM plan WHERE "row" = ?', row.plan)[0]
     site.change("less", 1)
-    assert "commits were pushed" in site.say(pull, "petra", "octofleet approve")
+    assert "a newer plan was made meanwhile" in site.say(pull, "petra", "octofleet approve")
     assert "the plan has changed" in site.say(pull, "petra", f"octofleet approve {first[:12]}")
     assert site.rows("SELECT id FROM approval") == []
     assert "approved" in site.say(pull, "petra", "octofleet approve reviewed with care")
