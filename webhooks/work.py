@@ -145,7 +145,7 @@ class PullWork:
         again = False
         with self._installation.store.read() as connection:
             waiting = commands_of(connection, row.key, done=False)
-            source = next((name for name, location in locations(connection).items() if location == place(repository)), "")
+            source = self._source(connection, row, repository)
         for command in waiting:
             identity = Identity(name=f"{forge.kind}:{command.author}")
             asked = Asked(
@@ -158,6 +158,11 @@ class PullWork:
             with self._installation.store.write(alone=False) as connection:
                 want_heard(connection, row.key, command.comment)
         return row, again
+
+    def _source(self, connection: Connection, row: PullRow, repository: Repository) -> str:
+        """The Fleet that a pull request is about: that of its plan, else the one that was applied from its repository; empty for none."""
+        planned = connection.scalar('SELECT source FROM plan WHERE "row" = ?', (row.plan,)) if row.plan is not None else None
+        return planned or next((name for name, location in locations(connection).items() if location == place(repository)), "")
 
     def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> PullRow:
         """Plan it as far as needed, do what comments say to that, and tell."""
@@ -196,7 +201,7 @@ class PullWork:
         nothing = replace(row, head=head, made_of="", plan=None, planned_at=None, due_at=NEVER)
         if looked.merge.commit is None:
             return nothing, looked
-        made_of = digest([head, looked.base, looked.trusted, self._in_force(repository)])
+        made_of = digest([head, looked.base, looked.trusted, self._in_force()])
         kept = self._kept.get(name)
         if again or kept is None or kept[0] != made_of or kept[1].plan.expires_at <= self._now():
             self._say_that_it_is_planned(row, looked)
@@ -225,11 +230,10 @@ class PullWork:
 
         return signatures(repository, base, head, rules.signers)
 
-    def _in_force(self, repository: Repository) -> list[Any]:
+    def _in_force(self) -> list[Any]:
         """What a plan depends on besides commits: a plan that was made before something was applied is made anew."""
         with self._installation.store.read() as connection:
-            found = [name for name, location in locations(connection).items() if location == place(repository)]
-            return [[name, mark(connection, name)] for name in found]
+            return [[name, mark(connection, name)] for name in locations(connection)]
 
     def _plan_id(self, row: int) -> str:
         with self._installation.store.read() as connection:
