@@ -55,6 +55,8 @@ def families(found: Standing) -> Iterator[GaugeMetricFamily]:
     yield _gauge("octofleet_source_applied_timestamp_seconds", text, ("source",), _by(found.applied_at))
     text = "Recorded resources that were last seen otherwise than recorded."
     yield _gauge("octofleet_resources_unsettled", text, ("source",), _by(found.unsettled))
+    text = "Comments, statuses and reactions that are to stand at a forge, and do not yet."
+    yield _gauge("octofleet_postings_open", text, ("forge",), _by(found.postings))
 
 
 def _by(numbers: Mapping[str, float]) -> Rows:

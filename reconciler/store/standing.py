@@ -22,12 +22,15 @@ UNSETTLED = (
     "WHERE NOT observation.settled AND record.address = observation.address GROUP BY record.source"
 )
 
+POSTINGS = "SELECT forge.name, count(posting.forge) FROM forge LEFT JOIN posting ON posting.forge = forge.name AND wanted <> posted GROUP BY forge.name"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """`runs` and `steps`: open runs, and the steps of these, by state. `due`: steps that a worker could take now, and for how many seconds the longest of
     them has been due, or its run open if that is shorter. `workers`: those that live. `backing_off`: resources that are left alone for a while. By
-    source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded."""
+    source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded. `postings`: what is to stand at each
+    forge and does not yet."""
 
     runs: Mapping[str, int]
     steps: Mapping[str, int]
@@ -37,6 +40,7 @@ class Standing:
     backing_off: int
     applied_at: Mapping[str, float]
     unsettled: Mapping[str, int]
+    postings: Mapping[str, int]
 
 
 def standing(connection: Connection) -> Standing:
@@ -63,6 +67,7 @@ def standing(connection: Connection) -> Standing:
         backing_off=connection.scalar("SELECT count(*) FROM backoff WHERE until > ?", (now,)),
         applied_at=applied_at,
         unsettled=dict.fromkeys(applied_at, 0) | dict(connection.rows(UNSETTLED)),
+        postings=dict(connection.rows(POSTINGS)),
     )
 
 

@@ -1,125 +1,145 @@
-"""A pull request from open to converged through a real `octofleet serve`: webhooks in, comment, status and reactions out, over HTTP."""
+"""`octofleet serve` with a forge: deliveries come in, postings go out, and whatever was answered with 2xx outlives `kill -9`."""
 
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.peers.forges.double import SECRET, TOKEN, Fault
-from tests.store.databases import database_url, kind  # noqa: F401 - fixtures
-from tests.webhooks.site import PullSite
+from reconciler.store.engine import Store
+from reconciler.store.pulls import PullKey
+from tests.fleets import repo
+from tests.peers.forges.double import SECRET, TOKEN
+from tests.peers.forges.github import GithubDouble
+from tests.webhooks.hub import Served, changed
+from tests.webhooks.repositories import bare
+from tests.webhooks.test_inbox import burst
+from webhooks.wanted import TAG, want_comment
 
-PATIENCE_S = 90.0
-
-
-@contextmanager
-def serving(site: PullSite, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    """`octofleet serve` on the site's repository and database; the double delivers to it."""
-    (site.path / "secret").write_text(SECRET)
-    said = {"apply_on": "merge", **settings}
-    (site.path / "octofleet.toml").write_text(
-        f"""database_url = "{site.installation.settings.database_url}"
+SETTINGS = """\
 listen = "127.0.0.1:0"
+
 [memory]
 enabled = true
-path = "{site.path / "world.db"}"
-[boot]
-directory = "{site.path / "boot"}"
+
+[[repositories]]
+location = "{repo}"
+forge = "hub"
+project = "acme/fleet"
+apply = false
+
 [[forges]]
 name = "hub"
 type = "github"
-url = "{site.double.url}"
-token_file = "{site.path / "token"}"
-secret_files = ["{site.path / "secret"}"]
-[[repositories]]
-location = "{site.location}"
-forge = "hub"
-project = "acme/fleet"
-poll_s = 1
-apply_on = "{said["apply_on"]}"
+url = "{url}"
+token_file = "{here}/token"
+secret_files = ["{here}/secret", "{here}/next"]
 """
-    )
-    known = {name: value for name, value in os.environ.items() if not name.startswith("OCTOFLEET_")}
-    env = known | {
-        "OCTOFLEET_DATA_DIR": str(site.path / "serve"),
-        "OCTOFLEET_CONFIG": str(site.path / "octofleet.toml"),
-        "PYTHONPATH": str(ROOT),
-    }
-    with (site.path / "serve.log").open("a") as log:
-        command = [sys.executable, "-m", "reconciler.cli", "serve", "--json"]
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, cwd=site.path)
+
+
+@dataclass
+class Site:
+    """An installation in a directory that serves when asked to."""
+
+    here: Path
+    database_url: str
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def serve(self) -> "tuple[subprocess.Popen[str], int]":
+        """A process and its port, when it answers."""
+        known = {name: text for name, text in os.environ.items() if not name.startswith("OCTOFLEET_")}
+        env = known | {"OCTOFLEET_DATA_DIR": str(self.here / "data"), "OCTOFLEET_DATABASE_URL": self.database_url}
+        command = [sys.executable, "-m", "reconciler.cli", "serve", "--json", "--config", str(self.here / "octofleet.toml")]
+        made = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=(self.here / "log").open("a"), text=True)
+        self.processes.append(made)
+        assert made.stdout is not None
+        line = made.stdout.readline()
+        assert line, (self.here / "log").read_text()
+        return made, int(json.loads(line)["address"].rpartition(":")[2])
+
+
+@contextmanager
+def site(tmp_path: Path, url: str, database_url: str) -> Iterator[Site]:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "next").write_text("next")
+    where = repo(tmp_path / "repo").path
+    (tmp_path / "octofleet.toml").write_text(SETTINGS.format(repo=where, url=url, here=tmp_path))
+    made = Site(tmp_path, database_url)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, (site.path / "serve.log").read_text()
-        site.double.hook = json.loads(line)["address"].replace("//127.0.0.1:0", "//127.0.0.1") + "/webhooks/hub"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(site: PullSite, done: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE_S
-    while not (found := done()):
-        assert time.monotonic() < end, f"{what} did not happen\n{(site.path / 'serve.log').read_text()[-3000:]}"
-        time.sleep(0.05)
-    return found
-
-
-@pytest.fixture
-def site(tmp_path: Path, database_url: str) -> Iterator[PullSite]:  # noqa: F811
-    with PullSite(tmp_path, database_url) as made:
         yield made
+    finally:
+        for process in made.processes:
+            process.kill()
+            process.wait()
 
 
-def test_a_pull_request_from_open_to_converged(site: PullSite) -> None:
-    with serving(site):
-        until(site, lambda: site.rows("SELECT 1 FROM run WHERE state = 'done'"), "the first apply")
-        site.change("more", 1, 2)
-        pull = site.open("more", title="More of @all <script>")
-        until(site, lambda: site.double.ours(pull), "a comment")
-        until(site, lambda: [s.state for s in site.project.statuses if s.commit == pull.head][-1:] == ["success"], "a status")
-        site.double.say(site.project, pull, "olga", "octofleet lock mine")
-        until(site, lambda: "9 resources" in site.double.ours(pull)[0].body or "locked" in site.double.ours(pull)[0].body, "an answer")
-        until(site, lambda: any(comment.reactions for comment in pull.comments), "a reaction")
-        site.double.faults.extend([Fault(status=502)] * 3)
-        site.change("more", 3)
-        site.double.pushed(site.project, pull)
-        until(site, lambda: [s.state for s in site.project.statuses if s.commit == pull.head][-1:] == ["success"], "a status after a push")
-        until(site, lambda: "web-03" in site.double.ours(pull)[0].body, "the comment of the new plan")
-        again = site.double.sent[-1]
-        assert site.double.send(again.headers, again.body) == 200, "a delivery that came twice is taken"
-        assert site.double.send({**again.headers, "X-Hub-Signature-256": "sha256=" + "0" * 64}, again.body) in (401, 403)
-        site.double.merge(site.project, pull, squash=True)
-        until(site, lambda: "done" in site.double.ours(pull)[0].body, "what became of it")
-        assert len(site.double.ours(pull)) == 1, "there is more than one comment"
-        assert {sent.status for sent in site.double.sent} <= {200, 202, 401, 403}
-        assert site.rows("SELECT count(*) FROM run WHERE state = 'done'") == [(2,)]
-        log = (site.path / "serve.log").read_text()
-        assert SECRET not in log and TOKEN not in log and "Traceback" not in log
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
-def test_what_was_delivered_is_worked_on_after_a_kill(site: PullSite) -> None:
-    with serving(site) as process:
-        until(site, lambda: site.rows("SELECT 1 FROM run WHERE state = 'done'"), "the first apply")
-        site.change("more", 1)
-        pull = site.open("more")
-        site.double.say(site.project, pull, "olga", "octofleet lock mine")
+def numbers(store: Store) -> set[int]:
+    with store.read() as connection:
+        return {number for (number,) in connection.rows("SELECT number FROM pull")}
+
+
+def test_what_comes_in_and_what_goes_out(tmp_path: Path, database_url: str) -> None:
+    double = GithubDouble()
+    with double.running(), site(tmp_path, double.url, database_url) as made:
+        project = double.project("acme/fleet", bare(tmp_path / "fleet.git", one="1\n"))
+        process, port = made.serve()
+        double.hook = f"http://127.0.0.1:{port}/webhooks/hub"
+        pull = double.open(project, "one")
+        assert double.sent[-1].status == 202
+        store = Store(database_url)
+        assert numbers(store) == {1}
+        with store.write() as connection:
+            want_comment(connection, PullKey(forge="hub", project="acme/fleet", number=1), "hello")
+        until(lambda: any("hello" in one.body for one in double.ours(pull)))
+        served = Served(store=store, port=port)
+        assert served.send(changed(2, secret="next")) == 202, "either of two secrets"
+        (tmp_path / "secret").write_text("third")
+        assert [served.send(changed(3)), served.send(changed(3, secret="third"))] == [401, 202], "without a restart"
+        assert next(one.body for one in double.ours(pull)).startswith(TAG)
+        process.terminate()
+        assert process.wait(60) == 0
+        store.close()
+        log = (tmp_path / "log").read_text()
+        assert TOKEN not in log and SECRET not in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize("after", [50, 300])
+def test_what_was_answered_outlives_a_kill(tmp_path: Path, database_url: str, after: int) -> None:
+    messages = [changed(number) for number in range(1, 1001)]
+    with site(tmp_path, "http://127.0.0.1:9", database_url) as made:
+        process, port = made.serve()
+        store = Store(database_url)
+        answers: list[int] = []
+        sender = threading.Thread(target=lambda: answers.extend(burst(Served(store=store, port=port), messages)))
+        sender.start()
+        until(lambda: len(numbers(store)) >= after)
         process.kill()
-        process.wait()
-        assert [sent.status for sent in site.double.sent] == [202, 202] or {sent.status for sent in site.double.sent} == {200}
-    site.write("DELETE FROM worker WHERE id <> ?", "pulls")
-    site.write("UPDATE pull SET owner = ''")
-    site.double.hook = ""
-    with serving(site):
-        until(site, lambda: site.double.ours(pull) and "locked" in site.double.ours(pull)[0].body, "the answer")
-        assert site.rows("SELECT count(*) FROM pull_command WHERE done_at IS NOT NULL") == [(1,)]
+        sender.join()
+        taken = [number for number, answer in enumerate(answers, 1) if answer in (200, 202)]
+        assert set(taken) <= numbers(store) and after <= len(numbers(store)) < 1000 and answers.count(0) > 0
+        _, port = made.serve()
+        again = burst(Served(store=store, port=port), redelivered(messages, answers))
+        assert set(again) <= {200, 202} and numbers(store) == set(range(1, 1001))
+        assert Counter(answers)[202] + len(again) == 1000
+        store.close()
+
+
+def redelivered(messages: Sequence[tuple[dict[str, str], bytes]], answers: Sequence[int]) -> list[tuple[dict[str, str], bytes]]:
+    """Those that got no answer, as somebody has them sent again."""
+    return [message for message, answer in zip(messages, answers, strict=True) if answer not in (200, 202)]
