@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +191,15 @@ def test_keys_that_are_not_known_expired_or_revoked(history: History, keys: Keys
     assert trust(history, payload, signers) == (Trust.UNSIGNED, "", "no signature")
 
 
+def test_a_signature_that_has_expired(history: History, keys: Keys, signers: Path) -> None:
+    payload = history.payload()
+    raw = signed(payload, keys.gpg_signed("ada", payload, "--default-sig-expire", "seconds=1"))
+    ends = time.monotonic() + LIMIT
+    while (found := trust(history, raw, signers)[0]) is Trust.GOOD and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert found is Trust.EXPIRED
+
+
 def test_a_signature_of_something_else_is_bad(history: History, keys: Keys, signers: Path) -> None:
     for sign in (lambda payload: keys.gpg_signed("ada", payload), lambda payload: keys.ssh_signed("grace", payload)):
         other = sign(history.payload("another tree"))
@@ -224,7 +234,7 @@ def test_a_signed_message_is_no_signature_of_a_commit(history: History, keys: Ke
     inline = inline.replace(b"PGP MESSAGE", b"PGP SIGNATURE")
     assert trust(history, signed(payload, inline), signers)[0] is Trust.BAD
     clear = run("gpg", "--batch", "-u", "ada@example.net", "--clear-sign", data=b"hello", home=keys.home)
-    assert trust(history, signed(payload, clear), signers)[0] is Trust.UNKNOWN_KEY
+    assert trust(history, signed(payload, clear), signers)[0] is Trust.BAD
     text = keys.gpg_signed("ada", payload, "--textmode")
     assert trust(history, signed(payload, text), signers)[0] is Trust.BAD
     weak = keys.gpg_signed("ada", payload, "--digest-algo", "SHA1")
