@@ -97,7 +97,7 @@ def authors_of(installation: Installation, row: int, plan: Plan) -> frozenset[st
         opened = pull_authors(connection, location)
     repository = installation.repository(location, fetch=False)
     found = {f"email:{address}" for address in repository.authors(plan.base, plan.commit)}
-    brought = repository.commits(plan.base, plan.commit)
+    brought = set(repository.between(plan.base, plan.commit))
     return frozenset(found.union(who for commit, who in opened if commit in brought))
 
 

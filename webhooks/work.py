@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from reconciler.settings import Followed
 from reconciler.source.merging import merge
 from reconciler.source.mirror import MirroredRepository
 from reconciler.source.repository import Repository
-from reconciler.source.signatures import Signature
+from reconciler.source.signatures import Signature, signatures
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
 from reconciler.store.pull_locks import release
@@ -224,11 +225,7 @@ class PullWork:
             self._kept.popitem(last=False)
 
     def _signatures(self, rules: Followed, repository: Repository, base: str, head: str) -> Sequence[Signature] | None:
-        if not rules.signers:
-            return None
-        from reconciler.source.signatures import signatures  # type: ignore[attr-defined]
-
-        return signatures(repository, base, head, rules.signers)
+        return signatures(repository, base, head, Path(rules.signers)) if rules.signers else None
 
     def _in_force(self) -> list[Any]:
         """What a plan depends on besides commits: a plan that was made before something was applied is made anew."""

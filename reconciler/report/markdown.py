@@ -97,13 +97,14 @@ def put_off(addresses: Sequence[str], why: str, reason: str) -> str:
 
 def table(changes: Iterable[Change], beside: Iterable[Change] = ()) -> list[str]:
     """How many changes of each action there are, a row for each tenant and driver; `beside` are told in a column of their own. Two lines of head."""
-    rows: dict[tuple[str, str], Counter[str]] = {}
-    for change, name in (*((c, c.action.value) for c in changes), *((c, "beside") for c in beside)):
-        driver, _, tenant, _ = parts(change.address)
-        rows.setdefault((tenant, driver), Counter())[name] += 1
-    if not rows:
+    told = Counter((tuple(change.address.split("/", 3)[:3]), change.action.value) for change in changes)
+    told.update((tuple(change.address.split("/", 3)[:3]), "beside") for change in beside)
+    if not told:
         return []
-    total: Counter[str] = sum(rows.values(), Counter())
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for ((driver, _, tenant), name), number in told.items():
+        rows.setdefault((tenant, driver), Counter())[name] += number
+    total = sum(rows.values(), Counter[str]())
     used = [action.value for number, action in enumerate(COLUMNS) if number < ALWAYS or total[action.value]]
     columns = {name: [name] for name in used}
     columns |= {"record only": [a.value for a in Action if a not in COLUMNS and total[a.value]]} | {"before": ["beside"]}

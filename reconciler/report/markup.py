@@ -91,7 +91,7 @@ def link(text: str, url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return text
-    return f"[{text}](<{quote(url, safe=IN_URLS)}>)"
+    return f"[{text}]({quote(url, safe=IN_URLS)})"
 
 
 def _line(text: str, most: int) -> str:

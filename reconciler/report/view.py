@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from reconciler.types.canonical import canonical, pack
@@ -177,9 +177,14 @@ class _Said:
         driver, kind, _, resource = parts(change.address)
         known = self._fields.get(id(change.fields))
         if known is None:
-            stated = [(item.path, _plain(item.before), _plain(item.after), sorted(item.causes)) for item in change.fields]
+            stated = [(item.path, _plain(item.before), _plain(item.after), _names(item.causes)) for item in change.fields]
             known = self._fields[id(change.fields)] = pack(stated)
         return driver, kind, resource.removeprefix(name), change.action, change.risk, change.causes, known, change.blind_spots
+
+
+@cache
+def _names(causes: frozenset[Cause]) -> list[str]:
+    return sorted(causes)
 
 
 def _plain(value: object) -> Any:

@@ -132,23 +132,24 @@ class Repository:
 
     def authors(self, base: str | None, commit: str) -> set[str]:
         """The e-mail addresses of who wrote or made the commits that a commit has and the base has not; without a base, of the commit alone."""
-        return {address.lower() for item in self._since(base, commit) for address in (item.author.email, item.committer.email)}
+        found = (self._git[commit_id] for commit_id in self.between(base, commit))
+        return {person.email.lower() for item in found for person in (item.author, item.committer)}
 
-    def commits(self, base: str | None, commit: str) -> set[str]:
-        """The ids of these commits."""
-        return {str(item.id) for item in self._since(base, commit)}
-
-    def _since(self, base: str | None, commit: str) -> Iterator[pygit2.Commit]:
+    def between(self, base: str | None, commit: str) -> Iterator[str]:
+        """The ids of the commits that a commit has and the base has not, the newest first; without a base, of the commit alone. Raises Permanent."""
+        if base is None:
+            yield self.commit(commit).id
+            return
         try:
             walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
-            if base is not None:
-                walker.hide(pygit2.Oid(hex=self.commit(base).id))
-            for item in walker:
-                yield item
-                if base is None:
-                    break
+            walker.hide(pygit2.Oid(hex=self.commit(base).id))
+            yield from (str(item.id) for item in walker)
         except (pygit2.GitError, KeyError) as error:
             raise self._broken("part of the history", error) from error
+
+    def raw_commit(self, commit_id: str) -> bytes:
+        """A commit as it is stored. Raises Permanent."""
+        return self._read(commit_id, ObjectType.COMMIT)
 
     def branch(self) -> str:
         """The name of the default branch."""

@@ -273,7 +273,7 @@ NAMES = (
     "acme/fleet#1",
     "<img src=x>",
     "[x](http://x)",
-    "![x](y)",
+    "![x](http://y)",
     "http://x.example",
     "\u202eevil",
     "</details>",
