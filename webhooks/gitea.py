@@ -4,6 +4,7 @@ An identity is `gitea:LOGIN`.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -13,6 +14,7 @@ from reconciler.settings import Forge as Rules
 from webhooks.forge import (
     Commented,
     Delivery,
+    Denied,
     Event,
     Forge,
     Pull,
@@ -165,9 +167,10 @@ class GiteaClient(RestClient):
         await self._http.call("POST", _repository(project) + path_of("statuses", commit), json=body)
 
     async def acknowledge(self, project: str, number: int, comment: str) -> None:
-        """See `Client`."""
+        """See `Client`. Their settings say which reactions there are; without this one it is refused."""
         path = _repository(project) + path_of("issues", "comments", comment, "reactions")
-        await self._http.call("POST", path, json={"content": "eyes"})
+        with suppress(Denied):
+            await self._http.call("POST", path, json={"content": "eyes"})
 
     async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
         """`since` of the API means the time of the last edit, which is never before that of writing."""

@@ -7,7 +7,7 @@ than the API's, neither by a redirect nor by a link to the next page.
 import asyncio
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -55,15 +55,15 @@ class Answer:
 def decoded(body: bytes, kind: type[T], what: str) -> T:
     """JSON as a value of a msgspec type; numbers may be written as text. Raises `Unreadable` naming `what`."""
     try:
-        found: T = _decoder(kind).decode(body)
+        found: T = _decoder(kind).decode(body)  # type: ignore[arg-type]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Unreadable(f"{what} is not as documented: {error}") from None
     return found
 
 
 @lru_cache(maxsize=256)
-def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind, strict=False)  # type: ignore[call-overload,no-any-return]
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind, strict=False)
 
 
 def path_of(*parts: str | int) -> str:
