@@ -67,7 +67,9 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def path_of(*parts: str | int) -> str:
-    """A path whose parts are escaped each, slashes too."""
+    """A path whose parts are escaped each, slashes too. Raises `Gone` for one that would lead elsewhere: nothing is called so."""
+    if not {"", ".", ".."}.isdisjoint(parts):
+        raise Gone(f"there is nothing at {'/'.join(map(str, parts))}")
     return "/" + "/".join(quote(str(part), safe="") for part in parts)
 
 
@@ -92,14 +94,14 @@ class Http:
             yield page
             if not (there := following(answer, page)):
                 return
-            path, query = (urljoin(self._url(path, None), there), {}) if isinstance(there, str) else (path, {**query, **there})
+            path, query = (_joined(self._url(path, None), there), {}) if isinstance(there, str) else (path, {**query, **there})
             answer = await self.call("GET", path, query=query)
         raise Unreadable(f"GET {path}: more than {PAGES} pages")
 
     async def call(self, method: str, path: str, *, query: Query | None = None, json: object = None) -> Answer:
         """One call; `path` is below the base, or a whole URL of its origin. Raises `Gone`, `Later`, `Denied` and `Unreadable`."""
         url = self._url(path, query)
-        what = f"{method} {URL(url, encoded=True).raw_path}"
+        what = f"{method} {path.partition('?')[0]}"
         for _ in range(REDIRECTS + 1):
             if not self._ours(url):
                 raise Unreadable(f"{what}: leads away from {self.base}, which is not followed; correct the URL of the forge")
@@ -110,7 +112,7 @@ class Http:
             if response.status in (301, 302, 303, 307, 308):
                 if method != "GET":
                     raise Unreadable(f"{what}: it has moved; correct the project or the URL of the forge")
-                url = urljoin(url, response.headers.get("Location", ""))
+                url = _joined(url, response.headers.get("Location", ""))
                 continue
             self._refuse(response, body, what)
             return self._keep(url, method, response, body, what)
@@ -208,6 +210,14 @@ class Http:
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return answer
+
+
+def _joined(url: str, there: str) -> str:
+    """Where a link leads, absolute; empty if it is none."""
+    try:
+        return urljoin(url, there)
+    except ValueError:
+        return ""
 
 
 def _after_s(headers: Mapping[str, str]) -> float:

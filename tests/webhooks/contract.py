@@ -102,29 +102,14 @@ def commit(git: Path, branch: str, text: str) -> str:
     return str(there.create_commit(f"refs/heads/{branch}", who, who, text, builder.write(), parents))
 
 
-class Contract:
-    """What every forge keeps."""
-
-    words: ClassVar[Mapping[Verdict, str]]
-    """How the forge says the verdicts of statuses."""
-    reacts: ClassVar[bool] = True
-    known_lost: ClassVar[bool] = True
-    """Whether it tells that a fork was deleted."""
-    vanishes: ClassVar[bool] = True
+class Deliveries:
+    """What every forge keeps about what it sends."""
 
     def double(self) -> Double:
         raise NotImplementedError
 
     def forge(self, url: str) -> Forge:
         raise NotImplementedError
-
-    def other(self, url: str) -> Forge:
-        """The same with a token that the forge does not know."""
-        raise NotImplementedError
-
-    def hurry(self, forge: Forge, call_s: float) -> None:
-        """Have a call of its client take no longer."""
-        forge.client._http._call_s = call_s  # type: ignore[attr-defined]
 
     def login(self, name: str) -> str:
         """What identifies an account that people call so."""
@@ -137,6 +122,118 @@ class Contract:
         commit(git, "main", "first")
         with self.double().running() as double:
             yield World(double=double, project=double.project(PROJECT, git), forge=self.forge(double.url), root=tmp_path)
+
+    @pytest.mark.parametrize("kind", ["opened", "pushed", "closed", "merged"])
+    def test_what_happens_to_a_pull_request_is_an_event(self, world: World, kind: str) -> None:
+        state = world.pull()
+        delivery = world.delivery(kind, state)
+        world.forge.reader.verify(delivery, [SECRET, self.secret()], time.time())
+        assert world.forge.reader.events(delivery) == [PullChanged(project=PROJECT, number=state.number)]
+
+    def test_a_comment_is_an_event(self, world: World) -> None:
+        delivery = world.example("commented")
+        (event,) = world.forge.reader.events(delivery)
+        assert isinstance(event, Commented)
+        assert (event.project, event.number, event.comment) == (PROJECT, 1, "41")
+        assert (event.author, event.body) == (self.login("grace"), "octofleet plan ✓")
+        assert abs(event.at - time.time()) < 600
+
+    @pytest.mark.parametrize(("before", "after"), [("1" * 40, "2" * 40), ("", "2" * 40), ("1" * 40, "")])
+    def test_a_push_is_an_event(self, world: World, before: str, after: str) -> None:
+        delivery = world.delivery("branch", None, branch="feature/ü", before=before, after=after)
+        assert world.forge.reader.events(delivery) == [Pushed(project=PROJECT, branch="feature/ü", before=before, after=after)]
+
+    def test_a_delivery_keeps_its_id(self, world: World) -> None:
+        one, two = world.example("opened"), world.example("opened")
+        reader = world.forge.reader
+        assert reader.id(one) == reader.id(one) != reader.id(two)
+        bare = [Delivery(headers={}, body=body) for body in (one.body, b"{}")]
+        assert len({reader.id(each) for each in bare}) == 2
+        odd = Delivery(headers=dict.fromkeys(one.headers, "x" * 5000), body=one.body)
+        assert len(reader.id(odd)) <= 100
+
+    def secret(self) -> str:
+        """What its double signs with."""
+        return SECRET
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_only_what_is_signed_is_believed(self, world: World, kind: str) -> None:
+        reader, delivery, now = world.forge.reader, world.example(kind), time.time()
+        reader.verify(delivery, ["another", self.secret()], now)
+        reader.verify(delivery, [self.secret(), "another"], now)
+        forged = [(delivery, secrets) for secrets in ([], [""], ["another"], [self.secret() + "x"])]
+        forged += [(Delivery(headers=headers, body=delivery.body), [self.secret()]) for headers in self.unsigned(delivery)]
+        if self.signs():
+            forged.append((Delivery(headers=delivery.headers, body=delivery.body + b" "), [self.secret()]))
+        for found, secrets in forged:
+            with pytest.raises(Unverified) as error:
+                reader.verify(found, secrets, now)
+            assert self.secret() not in str(error.value) and "octofleet plan" not in str(error.value)
+
+    def signs(self) -> bool:
+        """Whether deliveries are signed, and not only carry a secret."""
+        return True
+
+    def unsigned(self, delivery: Delivery) -> Iterator[dict[str, str]]:
+        """The headers without what vouches for them, or with something wrong."""
+        vouching = [name for name in delivery.headers if "signature" in name or "token" in name]
+        yield {name: value for name, value in delivery.headers.items() if name not in vouching}
+        for wrong in ("", "sha256=", "sha256=" + "0" * 64, "é" * 64, "v1,"):
+            yield dict(delivery.headers) | dict.fromkeys(vouching, wrong)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_whatever_is_wrong_in_a_delivery_it_is_unreadable_or_nothing(self, world: World, kind: str) -> None:
+        delivery = world.example(kind)
+        good = world.forge.reader.events(delivery)
+        assert good
+        read = 0
+        for body in (
+            b"",
+            b"null",
+            b"[]",
+            b"{}",
+            b"\xff\xfe",
+            b'"x"',
+            b"1e999",
+            DEEP,
+            delivery.body[:-1],
+            *broken(json.loads(delivery.body)),
+        ):
+            try:
+                found = world.forge.reader.events(Delivery(headers=delivery.headers, body=body))
+            except Unreadable as error:
+                assert len(str(error)) < 500
+                read += 1
+            else:
+                assert all(0 < getattr(event, "number", 1) < 2**31 for event in found)
+        assert read > 5
+
+    def test_what_does_not_matter_is_no_event(self, world: World) -> None:
+        for headers, body in self.idle():
+            assert list(world.forge.reader.events(Delivery(headers=headers, body=json.dumps(body).encode()))) == []
+
+    def idle(self) -> Iterator[tuple[dict[str, str], object]]:
+        """Deliveries that mean nothing here."""
+        yield {}, {}
+
+
+class Contract(Deliveries):
+    """What every forge keeps."""
+
+    words: ClassVar[Mapping[Verdict, str]]
+    """How the forge says the verdicts of statuses."""
+    reacts: ClassVar[bool] = True
+    known_lost: ClassVar[bool] = True
+    """Whether it tells that a fork was deleted."""
+    vanishes: ClassVar[bool] = True
+
+    def other(self, url: str) -> Forge:
+        """The same with a token that the forge does not know."""
+        raise NotImplementedError
+
+    def hurry(self, forge: Forge, call_s: float) -> None:
+        """Have a call of its client take no longer."""
+        forge.client._http._call_s = call_s  # type: ignore[attr-defined]
 
     def fork(self, world: World) -> Path:
         made = world.root / "fork.git"
@@ -316,101 +413,6 @@ class Contract:
 
         assert world.ask(twice) == [self.login(BOT)] * 2
         assert len(world.double.calls) == 1
-
-    # -- deliveries
-
-    @pytest.mark.parametrize("kind", ["opened", "pushed", "closed", "merged"])
-    def test_what_happens_to_a_pull_request_is_an_event(self, world: World, kind: str) -> None:
-        state = world.pull()
-        delivery = world.delivery(kind, state)
-        world.forge.reader.verify(delivery, [SECRET, self.secret()], time.time())
-        assert world.forge.reader.events(delivery) == [PullChanged(project=PROJECT, number=state.number)]
-
-    def test_a_comment_is_an_event(self, world: World) -> None:
-        delivery = world.example("commented")
-        (event,) = world.forge.reader.events(delivery)
-        assert isinstance(event, Commented)
-        assert (event.project, event.number, event.comment) == (PROJECT, 1, "41")
-        assert (event.author, event.body) == (self.login("grace"), "octofleet plan ✓")
-        assert abs(event.at - time.time()) < 600
-
-    @pytest.mark.parametrize(("before", "after"), [("1" * 40, "2" * 40), ("", "2" * 40), ("1" * 40, "")])
-    def test_a_push_is_an_event(self, world: World, before: str, after: str) -> None:
-        delivery = world.delivery("branch", None, branch="feature/ü", before=before, after=after)
-        assert world.forge.reader.events(delivery) == [Pushed(project=PROJECT, branch="feature/ü", before=before, after=after)]
-
-    def test_a_delivery_keeps_its_id(self, world: World) -> None:
-        one, two = world.example("opened"), world.example("opened")
-        reader = world.forge.reader
-        assert reader.id(one) == reader.id(one) != reader.id(two)
-        bare = [Delivery(headers={}, body=body) for body in (one.body, b"{}")]
-        assert len({reader.id(each) for each in bare}) == 2
-        odd = Delivery(headers=dict.fromkeys(one.headers, "x" * 5000), body=one.body)
-        assert len(reader.id(odd)) <= 100
-
-    def secret(self) -> str:
-        """What its double signs with."""
-        return SECRET
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_only_what_is_signed_is_believed(self, world: World, kind: str) -> None:
-        reader, delivery, now = world.forge.reader, world.example(kind), time.time()
-        reader.verify(delivery, ["another", self.secret()], now)
-        reader.verify(delivery, [self.secret(), "another"], now)
-        forged = [(delivery, secrets) for secrets in ([], [""], ["another"], [self.secret() + "x"])]
-        forged += [(Delivery(headers=headers, body=delivery.body), [self.secret()]) for headers in self.unsigned(delivery)]
-        if self.signs():
-            forged.append((Delivery(headers=delivery.headers, body=delivery.body + b" "), [self.secret()]))
-        for found, secrets in forged:
-            with pytest.raises(Unverified) as error:
-                reader.verify(found, secrets, now)
-            assert self.secret() not in str(error.value) and "octofleet plan" not in str(error.value)
-
-    def signs(self) -> bool:
-        """Whether deliveries are signed, and not only carry a secret."""
-        return True
-
-    def unsigned(self, delivery: Delivery) -> Iterator[dict[str, str]]:
-        """The headers without what vouches for them, or with something wrong."""
-        vouching = [name for name in delivery.headers if "signature" in name or "token" in name]
-        yield {name: value for name, value in delivery.headers.items() if name not in vouching}
-        for wrong in ("", "sha256=", "sha256=" + "0" * 64, "é" * 64, "v1,"):
-            yield dict(delivery.headers) | dict.fromkeys(vouching, wrong)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_whatever_is_wrong_in_a_delivery_it_is_unreadable_or_nothing(self, world: World, kind: str) -> None:
-        delivery = world.example(kind)
-        good = world.forge.reader.events(delivery)
-        assert good
-        read = 0
-        for body in (
-            b"",
-            b"null",
-            b"[]",
-            b"{}",
-            b"\xff\xfe",
-            b'"x"',
-            b"1e999",
-            DEEP,
-            delivery.body[:-1],
-            *broken(json.loads(delivery.body)),
-        ):
-            try:
-                found = world.forge.reader.events(Delivery(headers=delivery.headers, body=body))
-            except Unreadable as error:
-                assert len(str(error)) < 500
-                read += 1
-            else:
-                assert all(0 < getattr(event, "number", 1) < 2**31 for event in found)
-        assert read > 5
-
-    def test_what_does_not_matter_is_no_event(self, world: World) -> None:
-        for headers, body in self.idle():
-            assert list(world.forge.reader.events(Delivery(headers=headers, body=json.dumps(body).encode()))) == []
-
-    def idle(self) -> Iterator[tuple[dict[str, str], object]]:
-        """Deliveries that mean nothing here."""
-        yield {}, {}
 
     # -- faults
 

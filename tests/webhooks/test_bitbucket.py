@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -45,7 +46,7 @@ def sent(event: str, body: object) -> Delivery:
 
 
 class TestBitbucket(Contract):
-    words = {Verdict.PENDING: "INPROGRESS", Verdict.SUCCESS: "SUCCESSFUL", Verdict.FAILURE: "FAILED", Verdict.ERROR: "FAILED"}
+    words: ClassVar = {Verdict.PENDING: "INPROGRESS", Verdict.SUCCESS: "SUCCESSFUL", Verdict.FAILURE: "FAILED", Verdict.ERROR: "FAILED"}
     reacts = False
 
     def double(self) -> Double:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -36,7 +37,7 @@ def sent(body: object) -> Delivery:
 
 
 class TestBitbucketServer(Contract):
-    words = {Verdict.PENDING: "INPROGRESS", Verdict.SUCCESS: "SUCCESSFUL", Verdict.FAILURE: "FAILED", Verdict.ERROR: "FAILED"}
+    words: ClassVar = {Verdict.PENDING: "INPROGRESS", Verdict.SUCCESS: "SUCCESSFUL", Verdict.FAILURE: "FAILED", Verdict.ERROR: "FAILED"}
     known_lost = False
 
     def double(self) -> Double:

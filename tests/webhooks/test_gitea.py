@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -9,7 +10,7 @@ from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
 from tests.peers.forges.double import SECRET, TOKEN, Double
 from tests.peers.forges.gitea import Gitea
-from tests.webhooks.contract import PROJECT, Contract, World
+from tests.webhooks.contract import PROJECT, Contract, Deliveries, World
 from webhooks.forge import Commented, Delivery, Forge, PullChanged, Unverified, Verdict
 from webhooks.gitea import GiteaReader, make
 
@@ -36,7 +37,7 @@ def sent(event: str, body: object) -> Delivery:
 
 
 class TestGitea(Contract):
-    words = {Verdict.PENDING: "pending", Verdict.SUCCESS: "success", Verdict.FAILURE: "failure", Verdict.ERROR: "error"}
+    words: ClassVar = {Verdict.PENDING: "pending", Verdict.SUCCESS: "success", Verdict.FAILURE: "failure", Verdict.ERROR: "error"}
 
     def double(self) -> Double:
         return Gitea()
@@ -71,11 +72,14 @@ class TestGitea(Contract):
         assert said.reactions == []
 
 
-class TestForgejo(TestGitea):
+class TestForgejo(Deliveries):
     """The same with Forgejo's headers."""
 
     def double(self) -> Double:
         return Gitea(forgejo=True)
+
+    def forge(self, url: str) -> Forge:
+        return forge(url)
 
     def test_its_own_signature_decides(self, world: World) -> None:
         delivery = world.example("opened")

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -11,7 +12,7 @@ from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
 from tests.peers.forges.double import SECRET, TOKEN, Double
 from tests.peers.forges.gitlab import SIGNING, GitLab
-from tests.webhooks.contract import PROJECT, Contract, World
+from tests.webhooks.contract import PROJECT, Contract, Deliveries, World
 from webhooks.forge import Commented, Delivery, Forge, Later, PullState, Unverified, Verdict
 from webhooks.gitlab import GitLabReader, make
 
@@ -37,7 +38,7 @@ def noted(**changed: object) -> Delivery:
 
 
 class TestGitLab(Contract):
-    words = {Verdict.PENDING: "pending", Verdict.SUCCESS: "success", Verdict.FAILURE: "failed", Verdict.ERROR: "failed"}
+    words: ClassVar = {Verdict.PENDING: "pending", Verdict.SUCCESS: "success", Verdict.FAILURE: "failed", Verdict.ERROR: "failed"}
 
     def double(self) -> Double:
         return GitLab()
@@ -95,17 +96,17 @@ class TestGitLab(Contract):
         assert [one.body for one in world.ask(lambda client: client.comments(PROJECT, state.number, 0.0))] == ["hello"]
 
 
-class TestSigned(TestGitLab):
+class TestSigned(Deliveries):
     """The same with signing tokens."""
 
     def double(self) -> Double:
         return GitLab(signing=True)
 
+    def forge(self, url: str) -> Forge:
+        return forge(url)
+
     def secret(self) -> str:
         return SIGNING
-
-    def signs(self) -> bool:
-        return True
 
     @pytest.mark.parametrize("apart", [-301, 301])
     def test_an_old_one_is_refused(self, world: World, apart: int) -> None:
