@@ -177,13 +177,15 @@ def test_what_is_kept_is_bounded_and_given_back_unchanged(monkeypatch: pytest.Mo
 
 def test_no_token_is_said_though_a_server_says_it_again() -> None:
     async def echo(request: web.Request) -> web.Response:
-        return web.json_response({"error": f"no: {request.headers['Authorization']} \u0007"}, status=int(request.query["status"]))
+        said = request.headers["Authorization"]
+        return web.json_response({"error": f"no: {said}", "message": [said[7:]]}, status=int(request.query["status"]))
 
     with serving(echo) as (url, _):
         for status, error in ((403, Denied), (500, Later), (422, Unreadable)):
             with pytest.raises(error) as caught:
                 ask(url, lambda client, status=status: client.get("/a", Item, status=status))  # type: ignore[misc]
             assert TOKEN not in str(caught.value) + repr(caught.value)
+            assert "no: ***" in str(caught.value)
 
 
 def test_nothing_of_the_environment_replaces_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

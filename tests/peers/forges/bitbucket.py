@@ -3,6 +3,7 @@ requests give the first 12 digits of their commits."""
 
 import hashlib
 import hmac
+import re
 import time
 from base64 import b64decode
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from tests.peers.forges.double import BOT, SECRET, TOKEN, CommentState, Double, 
 USER = "bot@example.net"
 STATES = {"open": "OPEN", "merged": "MERGED", "closed": "DECLINED"}
 KEY_MOST = 40
+QUERY = re.compile(r'state="OPEN"(?: AND destination\.branch\.name="((?:[^"\\]|\\.)*)")?')
+"""The filters that are understood: text in quotes, a quote in it after a backslash."""
 
 
 def account_id(nickname: str) -> str:
@@ -104,8 +107,10 @@ class Bitbucket(Double):
 
     async def _list(self, request: web.Request) -> web.Response:
         project, query = self.projects[self._name(request)], request.query.get("q", 'state="OPEN"')
-        onto = query.partition("destination.branch.name=")[2].strip('"').replace('\\"', '"').replace("\\\\", "\\")
-        assert 'state="OPEN"' in query
+        asked_for = QUERY.fullmatch(query)
+        if asked_for is None:
+            return _error(400, "Invalid query")
+        onto = re.sub(r"\\(.)", r"\1", asked_for[1] or "")
         found = [pull for pull in project.pulls.values() if pull.state == "open" and onto in ("", pull.base)]
         return self._paged(request, [self._api(project, pull) for pull in found])
 
