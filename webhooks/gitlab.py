@@ -208,7 +208,7 @@ class GitLabClient(RestClient):
         try:
             await self._http.call("POST", path_of("projects", project, "statuses", commit), json=body)
         except Unreadable as error:
-            if "Cannot transition status" not in str(error):
+            if f"from :{WORDS[status.verdict]}" not in str(error):
                 raise
 
     async def acknowledge(self, project: str, number: int, comment: str) -> None:

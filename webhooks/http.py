@@ -78,7 +78,7 @@ class Http:
 
     def __init__(self, base: str, credentials: Callable[[], Mapping[str, str]], *, ca_file: str = "", call_s: float = CALL_S) -> None:
         self.base = base.rstrip("/")
-        self._credentials, self._ca_file, self._call_s = credentials, ca_file, call_s
+        self.credentials, self._ca_file, self._call_s = credentials, ca_file, call_s
         self._session: aiohttp.ClientSession | None = None
         self._kept: OrderedDict[str, tuple[str, Answer]] = OrderedDict()
 
@@ -142,7 +142,7 @@ class Http:
                 self._session = open_session(self._ca_file, self.base)
             except OSError as error:
                 raise Later(f"cannot read the certificates of {self._ca_file}: {error.strerror or error}", after_s=60.0) from None
-        headers = {"Accept": "application/json", "User-Agent": "octofleet", **self._credentials()}
+        headers = {"Accept": "application/json", "User-Agent": "octofleet", **self.credentials()}
         body = None if json is None else msgspec.json.encode(json)
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -194,22 +194,30 @@ class Http:
 
     def _without_secrets(self, text: str) -> str:
         """Servers may say again what they were sent."""
-        for value in self._credentials().values():
+        for value in self.credentials().values():
             for secret in {value, value.rpartition(" ")[2]} - {""}:
                 text = text.replace(secret, "***")
         return text
 
     def _keep(self, url: str, method: str, response: aiohttp.ClientResponse, body: bytes, what: str) -> Answer:
         """Remember an answer under its ETag, as long as there is room."""
-        following = response.links.get("next")
         headers = {name.lower(): value for name, value in response.headers.items()}
-        answer = Answer(what=what, headers=headers, body=body, next=str(following["url"]) if following else "")
+        answer = Answer(what=what, headers=headers, body=body, next=_next(response))
         self._kept.pop(url, None)
         if method == "GET" and "etag" in headers and len(body) <= KEPT_BYTES:
             self._kept[url] = headers["etag"], answer
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return answer
+
+
+def _next(response: aiohttp.ClientResponse) -> str:
+    """The link to the next page, empty if there is none. Raises `Unreadable`: no page is left out in silence."""
+    try:
+        found = response.links.get("next")
+    except ValueError:
+        raise Unreadable("the header Link is not as documented") from None
+    return str(found["url"]) if found else ""
 
 
 def _joined(url: str, there: str) -> str:

@@ -28,7 +28,8 @@ class RestClient(Client):
     """A client on `Http`. A forge says how its comments are listed, edited and added, and who we are."""
 
     def __init__(self, http: Http) -> None:
-        self._http, self._account = http, ""
+        self._http = http
+        self._account: tuple[Mapping[str, str], str] = ({}, "")
 
     @abstractmethod
     async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
@@ -69,10 +70,10 @@ class RestClient(Client):
         return await self._add(project, number, body)
 
     async def account(self) -> str:
-        """See `Client`."""
-        if not self._account:
-            self._account = await self._whoami()
-        return self._account
+        """See `Client`. Asked anew when the token is another."""
+        if self._account[0] != (credentials := self._http.credentials()):
+            self._account = credentials, await self._whoami()
+        return self._account[1]
 
     async def close(self) -> None:
         """See `Client`."""

@@ -10,10 +10,10 @@ import pytest
 
 from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
-from tests.peers.forges.double import SECRET, TOKEN, Double
+from tests.peers.forges.double import BOT, SECRET, TOKEN, Double, Fault
 from tests.peers.forges.gitlab import SIGNING, GitLab
 from tests.webhooks.contract import PROJECT, Contract, Deliveries, World
-from webhooks.forge import Commented, Delivery, Forge, Later, PullState, Unverified, Verdict
+from webhooks.forge import Commented, Delivery, Denied, Forge, Later, PullState, Status, Unreadable, Unverified, Verdict
 from webhooks.gitlab import GitLabReader, make
 
 NOTE = {
@@ -75,6 +75,26 @@ class TestGitLab(Contract):
         state = world.pull()
         state.state = "locked"
         assert world.ask(lambda client: client.pull(PROJECT, state.number)).state is PullState.OPEN
+
+    def test_the_account_is_asked_anew_when_the_token_is_another(self, world: World) -> None:
+        tokens = ["wrong-token"]
+        world.forge = make(Rules(name="lab", type="gitlab", url=world.double.url), lambda: tokens[0])
+        with pytest.raises(Denied):
+            world.ask(lambda client: client.account())
+        for tokens[0], calls in ((TOKEN, 2), (TOKEN, 2)):
+            assert world.ask(lambda client: client.account()) == BOT
+            assert len(world.double.calls) == calls
+        tokens[0] = "wrong-token"
+        with pytest.raises(Denied):
+            world.ask(lambda client: client.account())
+
+    def test_a_status_that_gitlab_refuses_otherwise_is_told(self, world: World) -> None:
+        state = world.pull()
+        said = '{"message": "Cannot transition status via :enqueue from :canceled"}'
+        world.double.faults.append(Fault(400, {"Content-Type": "application/json"}, text=said))
+        with pytest.raises(Unreadable):
+            status = Status(context="c", verdict=Verdict.SUCCESS, text="")
+            world.ask(lambda client: client.put_status(PROJECT, state.head, status))
 
     def test_nested_groups_are_one_path(self, world: World) -> None:
         world.project = world.double.project("acme/infra/über/fleet", world.project.git)

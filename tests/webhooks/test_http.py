@@ -86,6 +86,14 @@ def test_no_other_origin_is_asked(there: str) -> None:
         assert len(came) == 1
 
 
+def test_a_link_that_is_none_is_told() -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.json_response([], headers={"Link": '<http://[::1/x>; rel="next"'})
+
+    with serving(page) as (url, _), pytest.raises(Unreadable):
+        ask(url, numbers)
+
+
 def test_a_redirect_within_the_origin_is_followed_a_few_times() -> None:
     async def moved(request: web.Request) -> web.Response:
         if request.path == "/there":
