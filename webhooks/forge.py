@@ -187,9 +187,11 @@ class Client(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forge:
-    """A forge of the settings: its name there, the kind that identities of its users begin with (`github`, `gitlab`, `gitea`, `bitbucket`)."""
+    """A forge of the settings: its name there, the kind that identities of its users begin with (`github`, `gitlab`, `gitea`, `bitbucket`). `html`: its
+    Markdown knows HTML, so that comments can fold and hide; else a tag is hidden as a link that nothing uses (`[//]: # (TAG)`)."""
 
     name: str
     kind: str
     reader: Reader
     client: Client
+    html: bool = True

@@ -1,6 +1,8 @@
 """HTTP connections to a forge: certificates, time limits, how much of an answer is read."""
 
 import ssl
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -12,11 +14,20 @@ ANSWER_MOST = 16 << 20
 """Bytes of an answer that are read; what is longer is not as a forge documents it."""
 
 
-def open_session(ca_file: str) -> aiohttp.ClientSession:
-    """Connections to one forge; in an event loop. `ca_file`: whom to trust in place of whom the system does. Proxies are those of the environment."""
+def open_session(ca_file: str, url: str = "") -> aiohttp.ClientSession:
+    """Connections to one forge; in an event loop. `ca_file`: whom to trust besides whom the system does not know. Proxies are those of the environment;
+    for the forge at `url` nothing else is taken from there (a `~/.netrc` would name another token). No cookie is kept: a session would outlive a token."""
     context = ssl.create_default_context(cafile=ca_file or None)
     timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=8), timeout=timeout, trust_env=True)
+    connector = aiohttp.TCPConnector(ssl=context, limit=8)
+    jar = aiohttp.DummyCookieJar()
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=not url, proxy=proxy_of(url), cookie_jar=jar)
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a URL, if any."""
+    parts = urlsplit(url)
+    return None if not parts.hostname or proxy_bypass(parts.hostname) else getproxies().get(parts.scheme)
 
 
 async def body_of(response: aiohttp.ClientResponse) -> bytes:

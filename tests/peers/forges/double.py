@@ -35,6 +35,8 @@ class CommentState:
     body: str
     at: float
     reactions: list[str] = field(default_factory=list)
+    edits: int = 0
+    edited_at: float = 0.0
 
 
 @dataclass
@@ -82,11 +84,14 @@ class Project:
 
 @dataclass(frozen=True)
 class Fault:
-    """What the next call gets instead of its answer."""
+    """What the next call gets instead of its answer: a status with JSON, or with a text of the kind that `headers` say; or its connection is closed.
+    0: its own answer, late."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_s: float = 0.0
+    text: str = ""
+    close: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,12 @@ class Double(ABC):
         self.calls: list[tuple[str, str]] = []
         self.faults: deque[Fault] = deque()
         self.sent: list[Sent] = []
+        self.lost: set[int] = set()
+        """Pull requests whose fork was deleted."""
+        self.writes_left: int | None = None
+        """How many more comments, statuses and reactions its rate limit allows."""
+        self.unchanged = 0
+        """How many calls were answered with 304."""
         self.hook, self.url, self.lock = "", "", RLock()
         self._ids = count(1001)
 
@@ -136,9 +147,15 @@ class Double(ABC):
         if self.faults:
             fault = self.faults.popleft()
             await asyncio.sleep(fault.hang_s)
+            if fault.close and request.transport is not None:
+                request.transport.close()
+            if fault.text:
+                return web.Response(status=fault.status, body=fault.text.encode(), headers=dict(fault.headers))
             if fault.status:
                 return web.json_response({"message": "fault"}, status=fault.status, headers=dict(fault.headers))
-        return await handler(request)  # type: ignore[operator,no-any-return]
+        answer = await handler(request)  # type: ignore[operator]
+        self.unchanged += answer.status == 304
+        return answer  # type: ignore[no-any-return]
 
     def project(self, name: str, git: Path) -> Project:
         """Have a repository, which is there as a bare directory."""
@@ -178,6 +195,11 @@ class Double(ABC):
             pull.updated_at = made.at
         self.deliver("commented", project, pull, author=author, body=body, comment=made.id)
         return made
+
+    def edit(self, comment: CommentState, body: str) -> None:
+        """Somebody gives a comment another text, its author or who else may."""
+        with self.lock:
+            comment.body, comment.edits, comment.edited_at = body, comment.edits + 1, max(time.time(), comment.at + 2)
 
     def merge(self, project: Project, pull: PullState, *, squash: bool = False) -> str:
         """Merge it as the forge's button does; gives the commit on the base branch."""
