@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 
@@ -14,22 +15,21 @@ Token = Callable[[], str]
 Maker = Callable[[Rules, Token], Forge]
 
 
-def _github(rules: Rules, token: Token) -> Forge:
-    from webhooks.github import make  # noqa: PLC0415 - a forge's library is imported where it is used
-
-    return make(rules, token)
-
-
-MAKERS: Mapping[str, Maker] = {"github": _github}
-"""By the `type` of the settings. A client makes its connections at the first call, and belongs to one event loop."""
+MODULES: Mapping[str, str] = {
+    "github": "webhooks.github",
+    "gitlab": "webhooks.gitlab",
+    "gitea": "webhooks.gitea",
+    "bitbucket": "webhooks.bitbucket",
+    "bitbucket-server": "webhooks.bitbucket_server",
+}
+"""Where `make` is, by the `type` of the settings: a forge's library is imported where it is used. A client makes its connections at the first call, and
+belongs to one event loop."""
 
 
 def make_forge(rules: Rules) -> Forge:
     """One forge of the settings, with a client of its own. Raises `OctofleetError`."""
-    if rules.type not in MAKERS:
-        hint = f"those that can be used are {', '.join(sorted(MAKERS))}"
-        raise OctofleetError(f"forges of the type {rules.type} cannot be used yet", hint=hint, code="settings")
-    return MAKERS[rules.type](rules, token_of(rules))
+    maker: Maker = import_module(MODULES[rules.type]).make
+    return maker(rules, token_of(rules))
 
 
 def token_of(rules: Rules) -> Token:

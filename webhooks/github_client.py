@@ -248,7 +248,7 @@ class GithubClient(Client):
 
     async def _api(self) -> _Api:
         if self._made is None:
-            self._made = _Api(open_session(self._rules.ca_file), self._rules.url or DOMAIN)
+            self._made = _Api(open_session(self._rules.ca_file, self._rules.url or DOMAIN), self._rules.url or DOMAIN)
         return self._made
 
     async def _get(self, project: str, path: str, **variables: str | None) -> Any:

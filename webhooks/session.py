@@ -14,14 +14,14 @@ ANSWER_MOST = 16 << 20
 """Bytes of an answer that are read; what is longer is not as a forge documents it."""
 
 
-def open_session(ca_file: str, url: str = "") -> aiohttp.ClientSession:
-    """Connections to one forge; in an event loop. `ca_file`: whom to trust besides whom the system does not know. Proxies are those of the environment;
-    for the forge at `url` nothing else is taken from there (a `~/.netrc` would name another token). No cookie is kept: a session would outlive a token."""
+def open_session(ca_file: str, url: str) -> aiohttp.ClientSession:
+    """Connections to the forge at `url`; in an event loop. `ca_file`: whom to trust in place of whom the system does. Proxies are those of the environment,
+    and nothing else is taken from there (a `~/.netrc` would name another token). No cookie is kept: a session would outlive a token."""
     context = ssl.create_default_context(cafile=ca_file or None)
     timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
     connector = aiohttp.TCPConnector(ssl=context, limit=8)
     jar = aiohttp.DummyCookieJar()
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=not url, proxy=proxy_of(url), cookie_jar=jar)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=proxy_of(url), cookie_jar=jar)
 
 
 def proxy_of(url: str) -> str | None:

@@ -189,11 +189,11 @@ class PullWork:
         if again:
             row, looked = self._planned(row, looked, repository, again=True)
         if looked.planned is None:
-            self._say(row, told(self._installation, looked, None), pull.head)
+            self._say(row, replace(told(self._installation, looked, None), folding=forge.html), pull.head)
             return row
         with viewing(self._installation, repository, looked.planned) as view:
             shown = replace(view, now=looked.planned.plan.created_at, diff=view.diff if looked.trusted else _no_diff)
-            self._say(row, told(self._installation, looked, shown), pull.head)
+            self._say(row, replace(told(self._installation, looked, shown), folding=forge.html), pull.head)
         return row
 
     def _planned(self, row: PullRow, looked: Looked, repository: Repository, *, again: bool) -> tuple[PullRow, Looked]:
@@ -275,7 +275,7 @@ class PullWork:
             text = stands.note + (f"; next: {stands.next}" if stands.next else "")
         else:
             text = "the branch is looked at"
-        said = Said(pull=pull, base=pull.merged_as, applied=text, answers=answers)
+        said = Said(pull=pull, base=pull.merged_as, applied=text, answers=answers, folding=self._forges[row.key.forge].html)
         with self._installation.store.write(alone=False) as connection:
             want_comment(connection, row.key, comment(said))
         self._kept.pop(str(row.key), None)
