@@ -179,9 +179,10 @@ def ahead(said: Said) -> Part:
     """How it will go out: rollouts, windows, freezes, pauses."""
     rows = list(_rollouts(said.view)) if said.view is not None else []
     for gate in said.ahead:
+        why = "somebody's pause" if gate.name.startswith("pause/") and not said.shows.names else code(gate.reason)
         waits = f" until {at(gate.opens_at)}" if gate.opens_at is not None else ""
         wait = f" {'waits' if gate.number == 1 else 'wait'}{waits}" if waits else ""
-        rows.append(f"- {counted(gate.number, 'change')}{wait}, {code(gate.name)}: {code(gate.reason)}")
+        rows.append(f"- {counted(gate.number, 'change')}{wait}, {code(gate.name)}: {why}")
     return _listed("### When it is applied\n" if rows else "", rows)
 
 

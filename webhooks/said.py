@@ -63,7 +63,7 @@ class Requirement:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
     """A gate that changes of the plan will meet: `number` of them wait for the window, freeze or pause `name`. `opens_at`: when it is asked again, in
-    seconds since the epoch; None for one that is open now and may close."""
+    seconds since the epoch; None for one that is open now and may close. The reason of a pause (`pause/...`) says who paused, so it counts as a name."""
 
     name: str
     number: int

@@ -82,11 +82,10 @@ def grant(line: str) -> str:
 
 def guard(verdict: GuardVerdict) -> str:
     """What a guard or a policy says against the plan."""
-    name, is_policy = verdict.guard.removeprefix("policy/"), verdict.guard.startswith("policy/")
     said = "Refused by" if verdict.refuses else "Warning of"
-    quoted = code if is_policy else prose
+    quoted = code if verdict.guard.startswith("policy/") else prose  # a policy's words are its author's
     then = f" Next: {quoted(verdict.hint, 1000)}." if verdict.hint else ""
-    return f"> **{said} the {'policy' if is_policy else 'guard'} {code(name)}**: {quoted(verdict.message, 2000)}.{then}"
+    return f"> **{said} the guard {code(verdict.guard)}**: {quoted(verdict.message, 2000)}.{then}"
 
 
 def put_off(addresses: Sequence[str], why: str, reason: str) -> str:

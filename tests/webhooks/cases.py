@@ -176,7 +176,7 @@ def locked(shows: Shows = CLOSED) -> Said:
     return said([zone(f"web-{n:02d}") for n in range(10)], locks=found, shows=shows)
 
 
-def gated() -> Said:
+def gated(shows: Shows = CLOSED) -> Said:
     hosts = tuple(f"host/shop/web-{n:02d}" for n in range(20))
     common: dict[str, Any] = {"tenant": "shop", "track": "web", "max_failures": 1}
     phases = (
@@ -186,10 +186,10 @@ def gated() -> Said:
     )
     windows = [
         Ahead(name="shop/nights", number=20, reason="the maintenance window shop/nights is closed", opens_at=AT + 36_000),
-        Ahead(name="pause/3f", number=1, reason="host/shop/web-01 is paused: a disk is being replaced", opens_at=AT + 600),
+        Ahead(name="pause/3f", number=1, reason="host/shop/web-01 is paused by github:grace: a disk is being replaced", opens_at=AT + 600),
         Ahead(name="plant/shifts", number=3, reason="the maintenance window is open, and closes at 14:00 UTC"),
     ]
-    return said([zone(f"web-{n:02d}") for n in range(20)], of={"phases": phases}, ahead=windows)
+    return said([zone(f"web-{n:02d}") for n in range(20)], of={"phases": phases}, ahead=windows, shows=shows)
 
 
 def fork() -> Said:
@@ -332,6 +332,7 @@ CASES: Mapping[str, Callable[[], Said]] = {
     "locks": locked,
     "locks-opted-in": lambda: locked(OPEN),
     "gates": gated,
+    "gates-opted-in": lambda: gated(OPEN),
     "fork": fork,
     "conflict": conflict,
     "problems": problems,

@@ -39,7 +39,7 @@ def test_values_seen_in_the_world_stay_behind_the_link_unless_the_fleet_opts_in(
     assert "`hosts/db.yaml` has problems" in comment(unknown())
 
 
-@pytest.mark.parametrize("name", ["approvals", "locks", "small"])
+@pytest.mark.parametrize("name", ["approvals", "locks", "gates", "small"])
 def test_names_of_people_stay_behind_the_link_unless_the_fleet_opts_in(name: str) -> None:
     made = replace(CASES[name](), requirements=[replace(item, who="") for item in CASES[name]().requirements])
     hidden, shown = (comment(replace(made, shows=Shows(names=names))) for names in (False, True))
