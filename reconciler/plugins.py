@@ -30,8 +30,9 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a plugin adds to `octofleet serve`: HTTP routes (method, path, aiohttp's handler), and work in a thread of its own, which ends soon after `stop`
-    is set. `pulse_s` says how often the work should move `moved_at` (seconds of `time.monotonic()`): what stands still makes the process unhealthy."""
+    """What a plugin adds to `octofleet serve`: HTTP routes (method, path, a handler as the server's library has it), and work in a thread of its own,
+    which ends soon after `stop` is set. `pulse_s` says how often the work should move `moved_at` (seconds of `time.monotonic()`): what stands still makes
+    the process unhealthy."""
 
     name: str
     routes: Sequence[tuple[str, str, Any]] = ()

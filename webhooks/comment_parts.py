@@ -13,9 +13,15 @@ from reconciler.types.change import Change
 from reconciler.types.plan import Phase
 from reconciler.types.resource import parts
 from webhooks.fit import Part, units
-from webhooks.said import TAG, Answer, Requirement, Said
+from webhooks.said import TAG, Answer, Applied, Requirement, Said
 
 GOOD, WAITS, BAD = "🟢", "🟡", "🔴"
+OUTCOMES = {
+    Applied.GOES_ON: (WAITS, "merged, and being applied"),
+    Applied.WAITS: (WAITS, "merged, and not applied yet"),
+    Applied.DONE: (GOOD, "merged and applied"),
+    Applied.FAILED: (BAD, "merged, and not all of it could be applied"),
+}
 MOST_CAPS = 20
 MOST_ROWS = 500
 """No part of a comment has room for more rows."""
@@ -28,13 +34,15 @@ def header(said: Said) -> Part:
     if said.view is not None:
         lines += [f"{_hosts(said.view)}.", ""]
     lines.append(" · ".join(_about(said)))
-    if said.applied:
-        lines += ["", f"**Applying**: {code(said.applied)}"]
+    if said.outcome is not None:
+        lines += ["", prose(said.outcome.text)]
     return Part(head="\n".join(lines))
 
 
 def _verdict(said: Said) -> tuple[str, str]:
     """The sign and the words of the first thing that matters."""
+    if said.outcome is not None:
+        return OUTCOMES[said.outcome.applied]
     branch, view = code(said.pull.base_branch, 80), said.view
     unmet = sum(not item.met for item in said.requirements)
     refused = view is not None and any(item.refuses for item in view.plan.guards)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -36,13 +37,26 @@ def token_of(rules: Rules) -> Token:
     """What reads the token of a forge: empty if the settings name none (an App has keys instead)."""
     if rules.token_file:
         return SecretFile(Path(rules.token_file)).text
-    return lambda: _variable(rules.token_env) if rules.token_env else ""
+    return partial(_variable, rules.token_env) if rules.token_env else str
 
 
 def secrets_of(rules: Rules) -> Callable[[], Sequence[str]]:
-    """What reads the secrets of a forge's webhooks: those of files again when they change. Raises `OctofleetError` naming what cannot be read."""
-    files = [SecretFile(Path(name)) for name in rules.secret_files]
-    return lambda: [*(file.text() for file in files), *(_variable(name) for name in rules.secrets_env)]
+    """What reads the secrets of a forge's webhooks that can be read now: those of files again when they change. Raises `OctofleetError` if there are none."""
+    reads: list[Token] = [SecretFile(Path(name)).text for name in rules.secret_files]
+    reads += [partial(_variable, name) for name in rules.secrets_env]
+
+    def read() -> list[str]:
+        found, wrong = list[str](), list[OctofleetError]()
+        for one in reads:
+            try:
+                found.append(one())
+            except OctofleetError as error:
+                wrong.append(error)
+        if not found:
+            raise wrong[0]
+        return found
+
+    return read
 
 
 class SecretFile:
@@ -84,7 +98,7 @@ def unreadable(rules: Rules) -> Iterator[tuple[str, str]]:
     ]
     variables = [("secrets_env", name) for name in rules.secrets_env] + ([("token_env", rules.token_env)] if rules.token_env else [])
     reads: list[tuple[str, Token]] = [(key, SecretFile(Path(name)).text) for key, name in files]
-    reads += [(key, lambda name=name: _variable(name)) for key, name in variables]  # type: ignore[misc]
+    reads += [(key, partial(_variable, name)) for key, name in variables]
     for key, read in reads:
         try:
             read()

@@ -42,7 +42,7 @@ def _parts(serves: Serves, rules: Iterable[Rules]) -> Iterator[Part]:
     poster = Poster(store, list(forges.values()), serves.worker, pulls.wake)
     yield Part(name="forges", work=poster.work, moved_at=lambda: poster.moved_at, pulse_s=POSTING_S)
     if gates:
-        inbox = Inbox(store, gates)
+        inbox = Inbox(store, gates, pulls.wake)
         route = ("POST", "/webhooks/{forge}", inbox.handle)
         yield Part(name="deliveries", routes=[route], work=inbox.work, moved_at=lambda: inbox.moved_at, pulse_s=STORING_S)
 

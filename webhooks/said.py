@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from reconciler.gate.approvals import Missing
@@ -90,6 +91,23 @@ class Untrusted:
     command: str = "octofleet plan"
 
 
+class Applied(StrEnum):
+    """How far what was merged is."""
+
+    GOES_ON = "goes-on"
+    WAITS = "waits"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a pull request that was merged: how far it is, and in words."""
+
+    applied: Applied
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
     """A pull request as Octofleet sees it. Commits are full ids, times seconds since the epoch.
@@ -120,7 +138,7 @@ class Said:
     problems: Sequence[Problem] = ()
     untrusted: Untrusted | None = None
     failure: str = ""
-    applied: str = ""
+    outcome: Outcome | None = None
     full: str = ""
     full_file: str = ""
     folding: bool = True

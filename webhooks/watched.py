@@ -4,7 +4,6 @@ In: events, from deliveries or polls. Out: what is to be written for them (`Effe
 who write at once never wait for each other in a circle.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,10 +13,9 @@ from reconciler.store.engine import Connection
 from reconciler.store.followed import ask
 from reconciler.store.pulls import Command, PullKey, ask_pull, open_onto, save_command
 from reconciler.wiring import where
+from webhooks.commands import is_command
 from webhooks.forge import Commented, Event, Forge, PullChanged, Pushed
 
-COMMAND = re.compile(r"\s*octofleet(\s|$)", re.IGNORECASE)
-"""How a comment begins that says something to Octofleet."""
 BODY_MOST, NAME_MOST, NUMBER_MOST = 4_000, 255, 1 << 31
 """Characters of a command that are kept, of a name that are believed; above all numbers of pull requests."""
 
@@ -108,7 +106,7 @@ def _key(of: Watched, project: Project, number: int) -> PullKey:
 def _is_command(of: Watched, said: Commented) -> bool:
     own = of.accounts.get(of.name, "")
     names = said.author and len(said.author) <= NAME_MOST and len(said.comment) <= NAME_MOST
-    return bool(names) and said.author.casefold() != own.casefold() and COMMAND.match(said.body) is not None
+    return bool(names) and said.author.casefold() != own.casefold() and is_command(said.body)
 
 
 def _command(key: PullKey, said: Commented) -> Command:

@@ -40,7 +40,7 @@ from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place, where
 from webhooks.comment import comment
 from webhooks.forge import Denied, Forge, Gone, Later, Pull, PullState, Unreadable
-from webhooks.said import Said
+from webhooks.said import Applied, Outcome, Said
 from webhooks.speaking import Asked, heard
 from webhooks.telling import ANSWERS, Looked, answers_of, status_of, told
 from webhooks.wanted import want_comment, want_heard, want_status
@@ -256,30 +256,30 @@ class PullWork:
         """Tell how what it brought is applied, until that has ended."""
         location = where(rules.location)
         with self._installation.store.write() as connection:
-            stands = next((found for found in followed(connection) if found.location == location), None)
-            seen = stands is not None and bool(stands.planned) and _holds(repository, stands.planned, pull.merged_as)
-            run = run_about(connection, stands) if stands is not None and seen else ""
-            if stands is not None and not seen:
-                ask(connection, location)
-            found = load_run(connection, run) if run else None
-            counts = statuses(connection, run) if run else {}
-            answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
-            over = seen and (found.ended_at is not None if found is not None else stands is not None and not stands.next)
+            outcome = self._outcome(connection, location, pull, repository)
+            over = outcome.applied in (Applied.DONE, Applied.FAILED)
             if over:
                 release(connection, row.key)
-        if found is not None:
-            done = ", ".join(f"{number:,} {status}" for status, number in sorted(counts.items()))
-            state = found.state if found.ended_at is not None else "goes on"
-            text = f"run {found.id} {state}" + (f": {done}" if done else "")
-        elif seen and stands is not None:
-            text = stands.note + (f"; next: {stands.next}" if stands.next else "")
-        else:
-            text = "the branch is looked at"
-        said = Said(pull=pull, base=pull.merged_as, applied=text, answers=answers, folding=self._forges[row.key.forge].html)
-        with self._installation.store.write(alone=False) as connection:
+            answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
+            said = Said(pull=pull, base=pull.merged_as, outcome=outcome, answers=answers, folding=self._forges[row.key.forge].html)
             want_comment(connection, row.key, comment(said))
         self._kept.pop(str(row.key), None)
         return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S)
+
+    def _outcome(self, connection: Connection, location: str, pull: Pull, repository: Repository) -> Outcome:
+        """How its branch stands since: not looked at, a run that goes on or has ended, or what it waits for."""
+        stands = next((found for found in followed(connection) if found.location == location), None)
+        if stands is None or not _holds(repository, stands.planned, pull.merged_as):
+            ask(connection, location)
+            return Outcome(applied=Applied.GOES_ON, text="the branch is looked at")
+        run = load_run(connection, run_about(connection, stands))
+        if run is None:
+            done = Applied.WAITS if stands.next else Applied.DONE
+            return Outcome(applied=done, text=stands.note + (f"; next: {stands.next}" if stands.next else ""))
+        counts = ", ".join(f"{number:,} {status}" for status, number in sorted(statuses(connection, run.id).items()))
+        if run.ended_at is None:
+            return Outcome(applied=Applied.GOES_ON, text=f"run {run.id} goes on: {counts}")
+        return Outcome(applied=Applied.DONE if run.state == "done" else Applied.FAILED, text=f"run {run.id} {run.state}: {counts}")
 
     def _closed(self, row: PullRow, why: str) -> PullRow:
         with self._installation.store.write(alone=False) as connection:

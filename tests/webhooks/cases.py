@@ -16,7 +16,7 @@ from reconciler.types.problem import Problem
 from reconciler.types.resource import Rules, address
 from reconciler.types.values import Secret, SecretRef
 from webhooks.forge import Pull, PullState
-from webhooks.said import Ahead, Answer, Requirement, Said, Shows, Untrusted
+from webhooks.said import Ahead, Answer, Applied, Outcome, Requirement, Said, Shows, Untrusted
 
 AT = 1_767_268_800.0
 CLOSED = Shows()
@@ -312,7 +312,7 @@ def hostile(text: str) -> Said:
         ahead=[Ahead(name=text, number=1, reason=text, opens_at=AT)],
         answers=[Answer(author=text, command=text, text=text, at=AT), Answer(author=text, command=text, text=f"{text}\n{text}", at=AT)],
         commands=[(text, "do it")],
-        conflicts=[text], failure=text, applied=text, untrusted=Untrusted(left_out=[text], who=text, command=text),
+        conflicts=[text], failure=text, outcome=Outcome(applied=Applied.FAILED, text=text), untrusted=Untrusted(left_out=[text], who=text, command=text),
     )  # fmt: skip
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from reconciler.errors import OctofleetError
 from reconciler.plugins import Part, Serves, load_checks
+from reconciler.settings import Forge as Rules
 from reconciler.wiring import open_installation
 from tests.peers.forges.double import BOT, TOKEN, Fault
 from tests.peers.forges.github import GithubDouble
+from webhooks.forges import secrets_of
 from webhooks.plugin import octofleet_serves
 
 REPOSITORY = '[[repositories]]\nlocation = "/r"\nforge = "hub"\nproject = "acme/fleet"\n'
@@ -76,6 +78,24 @@ def test_no_secret_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(OctofleetError, match="the setting listen names no address"):
         parts(tmp_path, with_file.removeprefix(listen))
     assert [route[:2] for part in parts(tmp_path, with_file) for route in part.routes] == [("POST", "/webhooks/{forge}")]
+
+
+def test_secrets_are_read_anew_and_one_that_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text(" one \n")
+    second.write_text("two")
+    read = secrets_of(Rules(name="hub", type="github", secret_files=[str(first), str(second)], secrets_env=["HUB_SECRET"]))
+    assert read() == ["one", "two"]
+    (tmp_path / "new").write_text("three")
+    (tmp_path / "new").replace(first)
+    monkeypatch.setenv("HUB_SECRET", "four")
+    assert read() == ["three", "two", "four"]
+    first.write_text("")
+    second.unlink()
+    assert read() == ["four"], "one is being replaced"
+    monkeypatch.delenv("HUB_SECRET")
+    with pytest.raises(OctofleetError, match="is empty"):
+        read()
 
 
 def test_a_forge_that_only_polls_has_no_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
