@@ -40,6 +40,7 @@ def _parts(serves: Serves, rules: Iterable[Rules]) -> Iterator[Part]:
     pulls = PullWork(serves.installation, serves.worker, own, serves.repositories)
     yield Part(name="pulls", work=pulls.work, moved_at=lambda: pulls.moved_at, pulse_s=PLANNING_S)
     poster = Poster(store, list(forges.values()), serves.worker, pulls.wake)
+    pulls.tell = poster.wake
     yield Part(name="forges", work=poster.work, moved_at=lambda: poster.moved_at, pulse_s=POSTING_S)
     if gates:
         inbox = Inbox(store, gates, pulls.wake)

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +55,17 @@ KEPT = 64
 
 
 class PullWork:
-    """`followed`: the repositories whose pull requests are planned, by name of the forge and project. `moved_at`: when it last went round, in seconds of
-    `time.monotonic()`."""
+    """`followed`: the repositories whose pull requests are planned, by name of the forge and project. `tell` is called when there may be something to post.
+    `moved_at`: when it last went round, in seconds of `time.monotonic()`."""
 
-    def __init__(self, installation: Installation, worker: str, forges: Mapping[str, Forge], rules: Sequence[Followed]) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        worker: str,
+        forges: Mapping[str, Forge],
+        rules: Sequence[Followed],
+    ) -> None:
+        self.tell: Callable[[], None] = lambda: None
         self._installation, self._worker, self._forges = installation, worker, forges
         self._rules = {(rule.forge, rule.project): rule for rule in rules if rule.forge}
         self._kept: OrderedDict[str, tuple[str, Planned]] = OrderedDict()
@@ -106,6 +113,7 @@ class PullWork:
         left = self._looked(row)
         with self._installation.store.write(alone=False) as connection:
             give_back_pull(connection, left)
+        self.tell()
         return True
 
     def _looked(self, row: PullRow) -> PullRow:

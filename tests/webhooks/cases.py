@@ -1,6 +1,7 @@
 """Pull requests of every kind, as `Said`: what the golden files are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from reconciler.gate.approvals import ApprovalRule, Missing
@@ -196,6 +197,11 @@ def fork() -> Said:
     return Said(pull=pull(fork=True), base=BASE, merged=MERGED, untrusted=Untrusted(left_out=("ansible", "user templates")))
 
 
+def merged(applied: Applied) -> Said:
+    text = {Applied.WAITS: "plan 9f waits; next: octofleet apply"}.get(applied, "run 20261126-145422-652c22 done: 10 done")
+    return Said(pull=pull(state=PullState.MERGED), base=BASE, outcome=Outcome(applied=applied, text=text))
+
+
 def conflict() -> Said:
     return Said(pull=pull(), base=BASE, conflicts=("hosts/shop.yaml", "fleet.yaml"), commands=COMMANDS[:1])
 
@@ -318,6 +324,7 @@ def hostile(text: str) -> Said:
 
 OPEN = Shows(observed_values=True, names=True)
 CASES: Mapping[str, Callable[[], Said]] = {
+    **{f"merged-{applied.value}": partial(merged, applied) for applied in Applied},
     "small": small,
     "many-hosts": many_hosts,
     "destructive": lost,

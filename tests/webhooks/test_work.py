@@ -1,15 +1,20 @@
 """Pull requests from open to applied: what is planned, who may say what, what is to stand at the forge. With the forge's double over real HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pygit2
 import pytest
+from msgspec.structs import replace
 
+from reconciler.drivers.driver import Context, Target
+from reconciler.drivers.wrap import Wrapped
 from reconciler.store.engine import sqlite_url
+from reconciler.types.observation import Observation
 from tests.fleets import FLEET
 from tests.peers.forges.double import Fault
-from tests.webhooks.site import PullSite
+from tests.webhooks.site import PEOPLE, PullSite
 from webhooks.forge import Verdict
 
 
@@ -189,3 +194,57 @@ def test_a_forge_that_is_away_is_asked_again(site: PullSite) -> None:
     assert row.failures == 1 and row.plan is None and row.due_at < 1e11
     site.write("UPDATE pull SET due_at = 0")
     assert site.work.once() and site.row(pull).plan is not None and site.row(pull).failures == 0
+
+
+def test_a_fork_that_nobody_trusts_has_nothing_looked_at(site: PullSite, tmp_path: Path) -> None:
+    fork = tmp_path / "fork.git"
+    pygit2.clone_repository(str(site.git), str(fork), bare=True)
+    site.change("evil", 1, git=fork)
+    pull = site.open("evil", author="mallory", fork=fork)
+    with observing() as seen:
+        site.look(pull)
+        assert seen == [] and "user-data/shop/web-01" in site.comment(pull) and "+  - htop" not in site.comment(pull)
+        site.say(pull, "olga", "octofleet plan")
+        assert seen and "+  - htop" in site.comment(pull)
+
+
+def test_a_pull_request_has_to_be_signed_and_up_to_date_where_that_is_asked_for(tmp_path: Path) -> None:
+    keys = tmp_path / "signers"
+    keys.mkdir()
+    (keys / "allowed_signers").write_text("")
+    with PullSite(tmp_path, sqlite_url(tmp_path), signed=True, signers=str(keys), up_to_date=True) as site:
+        site.apply_branch()
+        site.change("more", 1)
+        pull = site.open("more")
+        site.look(pull)
+        assert site.status(pull).verdict is Verdict.FAILURE and "not signed by a known key" in site.status(pull).text
+        assert "unsigned" in site.comment(pull)
+        site.work._rules = {key: replace(rule, signed=False) for key, rule in site.work._rules.items()}
+        site.look(pull)
+        assert site.status(pull).verdict is Verdict.SUCCESS
+        site.change("main", 3)
+        site.look(pull)
+        assert site.status(pull).verdict is Verdict.FAILURE and "the branch has commits" in site.status(pull).text
+
+
+def test_roles_that_a_pull_request_gives_do_not_count_in_it(site: PullSite) -> None:
+    site.commit("mine", {"people.yaml": PEOPLE.replace('"github:olga"', '"github:olga", "github:mallory"')})
+    pull = site.open("mine", author="mallory")
+    site.look(pull)
+    assert "github:mallory is operator" in site.comment(pull).replace("`", ""), "who gains what is not told"
+    assert "may not lock" in site.say(pull, "mallory", "octofleet lock mine")
+
+
+@contextmanager
+def observing() -> Iterator[list[str]]:
+    """The addresses that any driver is asked to observe meanwhile."""
+    seen: list[str] = []
+    before = Wrapped.observe
+
+    def observe(self: Wrapped, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        seen.extend(target.address for target in targets)
+        return before(self, targets, context)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Wrapped, "observe", observe)
+        yield seen
