@@ -88,7 +88,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A commit status. `context` tells it from those of others (`octofleet/plan`); `text` is one line of at most 140 characters."""
+    """A commit status. `context` tells it from those of others (`octofleet`); `text` is one line of at most 140 characters."""
 
     context: str
     verdict: Verdict
