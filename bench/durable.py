@@ -51,7 +51,7 @@ def measure(machine: Machine, options: Options) -> Found:
     rows, skipped = [], []
     for kind in ("SQLite", "PostgreSQL"):
         try:
-            with _database(kind, machine.directory) as url:
+            with database(kind, machine.directory) as url:
                 rows.append(told(_journal(machine, kind, url, steps)))
         except Exception as error:
             if kind == "SQLite":
@@ -59,13 +59,13 @@ def measure(machine: Machine, options: Options) -> Found:
             skipped.append(f"{kind}: {error}")
             break
         for name, found in (("takeover", _takeovers), ("push", _pushes)):
-            with _database(kind, machine.directory) as url:
+            with database(kind, machine.directory) as url:
                 rows.append(told(found(machine.directory / f"{name}-{kind}", kind, url, 1 if quick else ROUNDS)))
     return Found(rows=rows, skipped=skipped)
 
 
 @contextmanager
-def _database(kind: str, directory: Path) -> Iterator[str]:
+def database(kind: str, directory: Path) -> Iterator[str]:
     """The URL of a new database."""
     if kind == "SQLite":
         yield f"sqlite:///{directory / f'bench-{time.monotonic_ns()}.db'}"

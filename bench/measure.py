@@ -104,9 +104,9 @@ class _Family(threading.Thread):
         before: set[int] = set()
         while not self._ended.wait(EVERY_S):
             living = set(_descendants(self._pid))
-            found = [_peak_mib(pid) for pid in living & before]
+            found = [peak_mib(pid) for pid in living & before]
             self.peak_mib, self._largest_mib = max(self.peak_mib, sum(found)), max(self._largest_mib, *found, 0.0)
-            self._own_mib = max(self._own_mib, _peak_mib(self._pid))
+            self._own_mib = max(self._own_mib, peak_mib(self._pid))
             before = living
 
     def own_mib(self, told_mib: float) -> float:
@@ -126,7 +126,8 @@ def _descendants(pid: int) -> Iterator[int]:
                 yield from _descendants(int(child))
 
 
-def _peak_mib(pid: int) -> float:
+def peak_mib(pid: int) -> float:
+    """The most memory that a living process has had; 0 if it is gone."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

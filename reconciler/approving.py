@@ -13,10 +13,11 @@ from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import standing
 from reconciler.store.engine import Connection
+from reconciler.store.pulls import pull_authors
 from reconciler.store.records import applied_commit, fleet_in_force
 from reconciler.types.change import Cause
 from reconciler.types.plan import Plan
-from reconciler.wiring import Installation
+from reconciler.wiring import Installation, place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +57,21 @@ def check_approved(connection: Connection, plan: Plan, authors: Collection[str],
 
 
 def authors_of(installation: Installation, plan: Plan, location: str | Repository) -> frozenset[str]:
-    """Who made what a plan brings about, where a rule asks for that: all that came since the commit applied last, whatever the plan was compared with.
+    """Who made what a plan brings about, where a rule asks for that: all that came since the commit applied last, whatever the plan was compared with,
+    and who opened the pull requests that brought it.
     Nobody for what has merely drifted. Raises `OctofleetError` if the history cannot be read."""
     with installation.store.read() as connection:
         if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
             return frozenset()
         applied = applied_commit(connection, plan.source)
+        opened = pull_authors(connection, location if isinstance(location, str) else place(location))
     if all(change.causes == {Cause.DRIFT} for change in plan.changes):
         return frozenset()
     repository = installation.repository(location, fetch=False) if isinstance(location, str) else location
     since = applied[0] if applied is not None and has_commit(repository, applied[0]) else None
-    return frozenset(f"email:{address}" for address in repository.authors(since, plan.commit))
+    brought = set(repository.between(since, plan.commit))
+    found = {f"email:{address}" for address in repository.authors(since, plan.commit)}
+    return frozenset(found.union(who for commit, who in opened if commit in brought))
 
 
 def _missing(connection: Connection, plan: Plan, authors: Collection[str], now: float, said: Collection[Approval]) -> list[Missing]:

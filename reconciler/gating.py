@@ -30,13 +30,13 @@ from reconciler.wiring import Installation
 APPROVAL_S = 7 * 86_400.0
 
 
-def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True) -> Approval:
-    """Somebody speaks of all changes of a plan, which he has seen."""
+def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True, identity: str = "") -> Approval:
+    """Somebody, by default who runs this process, speaks of all changes of a plan, which he has seen."""
     now = connection.now()
     said = fleet_in_force(connection, plan.source).get("approvalExpiry")
     made = Approval(
         id=new_id(),
-        identity=whoami(),
+        identity=identity or whoami(),
         at=now,
         expires_at=now + (seconds_of(said) if said else APPROVAL_S),
         reason=reason,
@@ -52,14 +52,14 @@ def tenants_of(plan: Plan) -> tuple[str, ...]:
     return tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"}))
 
 
-def approve(installation: Installation, row: int, reason: str, *, yes: bool) -> Approval:
+def approve(installation: Installation, row: int, reason: str, *, yes: bool, identity: str = "") -> Approval:
     """Approve or reject a stored plan. Raises `Refused` for one that changes nothing."""
     with installation.store.write() as connection:
         plan = load_plan(connection, row)
         if not plan.changes:
             raise Refused(f"plan {plan.id[:12]} changes nothing", hint="octofleet plan makes a new one", code="nothing-to-approve")
         ask(connection, plan_head(connection, row).location)  # whoever follows the repository goes on at once
-        made = word(connection, plan, reason, yes=yes)
+        made = word(connection, plan, reason, yes=yes, identity=identity)
         details = {"approval": made.id, "changes": len(made.changes), "digest": digest(sorted(made.changes)), "until": made.expires_at}
         entry = Entry(
             identity=made.identity,
@@ -105,11 +105,11 @@ def promoted(
     return moved
 
 
-def pause(installation: Installation, scope: str, for_s: float, reason: str, source: str = "") -> Pause:
+def pause(installation: Installation, scope: str, for_s: float, reason: str, source: str = "", *, identity: str = "") -> Pause:
     """Begin nothing in a scope (`fleet`: nowhere) for so many seconds."""
     with installation.store.write() as connection:
         now = connection.now()
-        made = Pause(id=new_id(), source=source, scope=scope, identity=whoami(), at=now, until=now + for_s, reason=reason)
+        made = Pause(id=new_id(), source=source, scope=scope, identity=identity or whoami(), at=now, until=now + for_s, reason=reason)
         save_pause(connection, made)
         record(
             connection,
@@ -125,14 +125,15 @@ def pauses_named(installation: Installation, which: str) -> list[Pause]:
     return [pause for pause in standing(installation).gates.pauses if which in (pause.id, pause.scope)]
 
 
-def unpause(installation: Installation, which: str) -> list[Pause]:
-    """End the pauses with this id or scope."""
+def unpause(installation: Installation, which: str, *, identity: str = "", source: str | None = None) -> list[Pause]:
+    """End the pauses with this id or scope; of one Fleet, or of all."""
     with installation.store.write() as connection:
-        ended = end_pauses(connection, which)
+        ended = end_pauses(connection, which, source)
         if ended:
             scopes = tuple(sorted({pause.scope for pause in ended}))
             record(
-                connection, Entry(identity=whoami(), action="resume", subjects=scopes, details={"pauses": [pause.id for pause in ended]})
+                connection,
+                Entry(identity=identity or whoami(), action="resume", subjects=scopes, details={"pauses": [pause.id for pause in ended]}),
             )
         return ended
 

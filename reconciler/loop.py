@@ -162,7 +162,7 @@ class Loop:
         reported = frozenset[Cause]() if rules.heal else frozenset({Cause.DRIFT})
         request = Request(oldest=rules.observe if late else 0, unattended=True, reported=reported)
         planned = make_plan(self._installation, repository, request, commit=commit)
-        if running and rules.apply and self._may_be_applied(planned):
+        if running and rules.apply and rules.apply_on == "merge" and self._may_be_applied(planned):
             self._supersede(running, planned)
         if running and unfinished(self._installation, place(repository)):
             then = f"octofleet status --why tells what run {running[0].id} waits for"
@@ -204,7 +204,7 @@ class Loop:
         if not plan.changes:
             note_applied(self._installation, planned.row, plan)
             return _standing(SETTLED, "", f"nothing to do{rest}"), True
-        if not rules.apply:
+        if not rules.apply or rules.apply_on == "comment":
             then = f"octofleet apply {plan.id[:12]}{'' if self._may_be_applied(planned) else ' --approve'}"
             return _standing(
                 REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then

@@ -76,6 +76,11 @@ class _Counted:
         )
         for result in ("sent", "failed"):
             self._alerts.labels(result=result)
+        self._deliveries = counter("octofleet_deliveries_total", "Deliveries of forges, by how they were answered.", "forge", "result")
+        self._postings = counter("octofleet_postings_total", "What was told to forges, by how that went.", "forge", "result")
+        self._polls = counter("octofleet_polls_total", "Polls of forges, by how they went.", "forge", "result")
+        text = "How long it took to answer a delivery of a forge, in seconds."
+        self._answers = Histogram("octofleet_delivery_seconds", text, buckets=BUCKETS_S[:10], registry=registry)
         text = "From the first begin of a step until its end, waits included, in seconds."
         self._steps = Histogram("octofleet_step_seconds", text, ["driver"], buckets=STEP_BUCKETS_S, registry=registry)
         text = "How long it took to make entries of the journal durable, in seconds."
@@ -105,6 +110,13 @@ class _Counted:
                 self._takeovers.inc()
             case "database-away":
                 self._away.inc()
+            case "delivery":
+                self._deliveries.labels(forge=fields["forge"], result=fields["result"]).inc()
+                self._answers.observe(fields["seconds"])
+            case "posted" | "posting-failed":
+                self._postings.labels(forge=fields["forge"], result="posted" if name == "posted" else "failed").inc()
+            case "polled" | "poll-failed":
+                self._polls.labels(forge=fields["forge"], result="done" if name == "polled" else "failed").inc()
 
     def counted(self, what: str, number: int) -> None:
         """A count of work."""

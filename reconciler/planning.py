@@ -55,7 +55,7 @@ from reconciler.store.records import (
 from reconciler.tracking import CommitTree, Told, Tracked, Tracker
 from reconciler.types.change import Action, Cause, Change
 from reconciler.types.duration import seconds_of
-from reconciler.types.observation import Observation
+from reconciler.types.observation import Observation, Proposed
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.resource import Recorded, Resource, parts
@@ -70,7 +70,8 @@ DEFAULT_EXPIRY_S = 24 * 3600.0
 class Request:
     """What to plan. `refresh`: observe everything in scope, not only what differs. `accept_history`: go on although history was rewritten.
     `causes`: leave out changes that have none of these. `oldest`: observe so many of those that were seen longest ago too. `unattended`: nobody looks on,
-    so leave alone what is for people (the Fleet's `reportOnly`), and for a while what has failed. `reported`: leave alone what has only these causes."""
+    so leave alone what is for people (the Fleet's `reportOnly`), and for a while what has failed. `reported`: leave alone what has only these causes.
+    `look`: false for a commit that is not trusted: nothing is observed, and what an engine would have to foresee is put off."""
 
     rev: str | None = None
     base: str | None = None
@@ -81,6 +82,7 @@ class Request:
     oldest: int = 0
     unattended: bool = False
     reported: frozenset[Cause] = frozenset()
+    look: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +269,8 @@ class _Planning:
         asked = [
             t for a, t in targets.items() if a not in known or a in wanted or self.request.refresh or facts.differs(a) or a in self.oldest
         ]
+        if not self.request.look:
+            asked, known = [], {a: seen for a, seen in known.items() if not (isinstance(seen, Proposed) and facts.differs(a))}
         with stage("observe"):
             seen = self._observe(asked, told)
         with stage("decide"):

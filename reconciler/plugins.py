@@ -6,22 +6,58 @@ specification is versioned: a plugin that sets `octofleet_plugin_api` to another
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
+from threading import Event
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
 from reconciler.drivers.driver import Driver
 from reconciler.errors import OctofleetError
-from reconciler.settings import Settings
+from reconciler.settings import Followed, Settings
 
 API_VERSION = 1
 GROUP = "octofleet"
+METADATA = ("dist-info", "egg-info")
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a plugin adds to `octofleet serve`: HTTP routes (method, path, a handler as the server's library has it), and work in a thread of its own,
+    which ends soon after `stop` is set. `pulse_s` says how often the work should move `moved_at` (seconds of `time.monotonic()`): what stands still makes
+    the process unhealthy."""
+
+    name: str
+    routes: Sequence[tuple[str, str, Any]] = ()
+    work: Callable[[Event], None] | None = None
+    moved_at: Callable[[], float] | None = None
+    pulse_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serves:
+    """What a plugin's part is given: the installation (`reconciler.wiring.Installation`) it may use in its own threads, what is followed, the id under
+    which this process is known to the store, and what wakes its workers."""
+
+    installation: Any
+    repositories: Sequence[Followed]
+    worker: str
+    wake: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that `octofleet doctor` looks at: `look` says what it found, or raises `OctofleetError` with what to do."""
+
+    name: str
+    look: Callable[[], str]
 
 
 class Hooks:
@@ -30,6 +66,16 @@ class Hooks:
     @hookspec
     def octofleet_drivers(self, settings: Settings, data_dir: Path) -> Iterable[Driver]:
         """Drivers to add, made for these settings; none if the settings do not ask for them."""
+        raise NotImplementedError
+
+    @hookspec
+    def octofleet_serves(self, serves: Serves) -> Iterable[Part]:
+        """Parts to add to a process that serves; none if the settings do not ask for them. Raises `OctofleetError` if the settings are wrong."""
+        raise NotImplementedError
+
+    @hookspec
+    def octofleet_checks(self, installation: Any) -> Iterable[Check]:
+        """What `octofleet doctor` should look at beside its own; `installation` is the `reconciler.wiring.Installation`."""
         raise NotImplementedError
 
 
@@ -49,12 +95,13 @@ class _BuiltIn:
             yield MemoryDriver(world=world, operation_s=settings.memory.operation_s, settle_s=settings.memory.settle_s)
 
 
-def plugin_manager() -> pluggy.PluginManager:
-    """All plugins of this Python environment. Raises `OctofleetError` for one made for another version."""
+def plugin_manager(*, ours: bool = False) -> pluggy.PluginManager:
+    """All plugins of this Python environment; `ours`: also what comes with Octofleet for servers alone. Raises `OctofleetError` for one made for another
+    version."""
     plugins = pluggy.PluginManager(GROUP)
     plugins.add_hookspecs(Hooks)
     plugins.register(_BuiltIn(), "built-in")
-    if may_be_installed():
+    if ours or may_be_installed():
         plugins.load_setuptools_entrypoints(GROUP)
     for name, plugin in plugins.list_name_plugin():
         version = getattr(plugin, "octofleet_plugin_api", API_VERSION)
@@ -67,7 +114,7 @@ def plugin_manager() -> pluggy.PluginManager:
 
 
 def may_be_installed() -> bool:
-    """Whether any package may bring a plugin. No is certain, and found without importlib.metadata, which takes longer than all the rest here.
+    """Whether any other package may bring a plugin. No is certain, and found without importlib.metadata, which takes longer than all the rest here.
 
     Entry points of a group stand below `[GROUP]` in `entry_points.txt` of a package's metadata directory. What is not a plain directory
     (an archive) and what a finder of another kind may know counts as a yes.
@@ -82,7 +129,8 @@ def _may_bring(entry: str) -> bool:
         return root.exists()
     try:
         with os.scandir(root) as items:
-            found = [Path(item.path, "entry_points.txt") for item in items if item.name.lower().endswith(("dist-info", "egg-info"))]
+            names = [(item.path, item.name.lower()) for item in items]
+        found = [Path(path, "entry_points.txt") for path, name in names if name.endswith(METADATA) and not name.startswith(f"{GROUP}-")]
         return any(f"[{GROUP}]".encode() in path.read_bytes() for path in found if path.is_file())
     except OSError:
         return True
@@ -97,3 +145,13 @@ def load_drivers(settings: Settings, data_dir: Path) -> list[Driver]:
                 raise OctofleetError(f"two plugins bring a driver called {driver.info.name}", hint="remove one of them")
             drivers[driver.info.name] = driver
     return list(drivers.values())
+
+
+def load_parts(serves: Serves) -> list[Part]:
+    """What plugins add to a process that serves; our own for forges is one of them."""
+    return [part for parts in plugin_manager(ours=True).hook.octofleet_serves(serves=serves) for part in parts]
+
+
+def load_checks(installation: Any) -> list[Check]:
+    """What plugins have `octofleet doctor` look at."""
+    return [check for checks in plugin_manager(ours=True).hook.octofleet_checks(installation=installation) for check in checks]

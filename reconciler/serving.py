@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 
 from reconciler.alerting import Alerts
@@ -15,6 +16,7 @@ from reconciler.apply.worker import Worker
 from reconciler.applying import worker
 from reconciler.errors import OctofleetError
 from reconciler.loop import Loop
+from reconciler.plugins import Part, Serves, load_parts
 from reconciler.settings import Followed
 from reconciler.store.engine import Unavailable
 from reconciler.wiring import Installation
@@ -22,11 +24,12 @@ from reconciler.wiring import Installation
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """The parts of a process that serves; `loop` is None in one that only works."""
+    """The parts of a process that serves; `loop` is None in one that only works, and `parts` are those of plugins."""
 
     installation: Installation
     worker: Worker
     loop: Loop | None
+    parts: Sequence[Part] = ()
 
 
 @contextmanager
@@ -40,14 +43,17 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
         work, wake = _taking(installation, one, stop)
         loop = Loop(installation, repositories, one.id, wake, one.reach) if repositories else None
         threads = [Thread(target=_told(work, one), name="work", daemon=True)]
+        parts: list[Part] = []
         if loop is not None:
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
             alerts = Alerts(installation=installation, worker=one.id)
             threads.append(Thread(target=alerts.run, args=(stop,), name="alerts", daemon=True))
+            parts = load_parts(Serves(installation=installation.apart(), repositories=repositories, worker=one.id, wake=wake))
+            threads += [Thread(target=_told(partial(part.work, stop), one), name=part.name, daemon=True) for part in parts if part.work]
         for thread in threads:
             thread.start()
         try:
-            yield Serving(installation=installation, worker=one, loop=loop)
+            yield Serving(installation=installation, worker=one, loop=loop, parts=parts)
         finally:
             one.stop()
             stop.set()

@@ -124,16 +124,45 @@ class Retry(Table, frozen=True):
 
 class Followed(Table, frozen=True):
     """A repository that `octofleet serve` follows. `branch`: empty for the default one. `apply`: whether what is merged is applied, or only planned and
-    reported; `heal`: whether what was changed by hand is put right. It looks for commits every `poll_s` seconds, and plans every `interval_s` seconds
+    reported; `heal`: whether what was changed by hand is put right. `forge` names one of `[[forges]]` whose pull requests of `project` (`acme/fleet`) onto the
+    branch are planned; with `apply_on = "comment"` what is merged waits until somebody who may writes `octofleet apply`. With `signed`, every commit of a pull
+    request must be signed by somebody of `signers`: a directory with `allowed_signers` (ssh-keygen) and OpenPGP keys (`*.asc`, `*.gpg`). With `up_to_date`, a
+    pull request must hold all of its branch. It looks for commits every `poll_s` seconds, and plans every `interval_s` seconds
     even without one; then it looks at `observe` of the resources too, those that were seen longest ago."""
 
     location: Annotated[str, msgspec.Meta(min_length=1)]
     branch: str = ""
+    forge: str = ""
+    project: str = ""
+    apply_on: Literal["merge", "comment"] = "merge"
+    signed: bool = False
+    signers: str = ""
+    up_to_date: bool = False
     poll_s: Annotated[float, msgspec.Meta(ge=0.2, le=86_400)] = 10.0
     interval_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
     observe: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 500
     apply: bool = True
     heal: bool = True
+
+
+class Forge(Table, frozen=True):
+    """Where pull requests are. `url`: of its API; default: the public one of its type. It authenticates with a token, from a file or the environment, or on
+    GitHub as an App (`app_id`, `app_key_file`). `secret_files` and `secrets_env`: what its webhooks are signed with or carry; two at once, so that one can
+    replace the other. `poll_s`: also look every so often, where no webhook can reach; 0 for never. `public_url`: where people reach this server."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
+    type: Literal["github", "gitlab", "gitea", "bitbucket", "bitbucket-server"]
+    url: str = ""
+    user: str = ""
+    token_file: str = ""
+    token_env: str = ""
+    app_id: str = ""
+    app_key_file: str = ""
+    ca_file: str = ""
+    secret_files: list[str] = []
+    secrets_env: list[str] = []
+    poll_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
+    public_url: str = ""
 
 
 class Blobs(Table, frozen=True):
@@ -170,6 +199,7 @@ class Settings(Table, frozen=True):
     database_url: str = ""
     log: Literal["console", "json"] = "console"
     repositories: list[Followed] = []
+    forges: list[Forge] = []
     listen: str = ""
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
@@ -203,6 +233,16 @@ def load_settings(
         said = [f"{_origin(place, variables, path, text)}: {named(place)} {what}" for place, what in found]
         raise OctofleetError("\n".join(said), hint="docs/reference/settings.md lists every setting", code="settings")
     return settings
+
+
+def said_at(path: Path, place: Place, environment: Mapping[str, str] = os.environ) -> str:
+    """The variable or the file and line that sets this."""
+    variables: dict[Place, str] = {tuple(name.removeprefix(PREFIX).lower().split("__")): name for name in environment if _is_setting(name)}
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return _origin(place, variables, path, text)
 
 
 def _is_setting(name: str) -> bool:

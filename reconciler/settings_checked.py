@@ -38,6 +38,8 @@ def described(of: Any) -> str:
 def _limits(of: Any) -> str:
     if of.min_length:
         return ", not empty"
+    if of.pattern:
+        return f" that matches `{of.pattern}`"
     return f" from {_plain(of.ge)} to {_plain(of.le)}"
 
 

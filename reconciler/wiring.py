@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,8 +35,9 @@ from reconciler.plugins import load_drivers
 from reconciler.sandbox import Sandbox
 from reconciler.secrets.configured import configured, stores_of
 from reconciler.secrets.stores import SecretStores
-from reconciler.settings import Settings, load_settings
+from reconciler.settings import Settings, load_settings, said_at
 from reconciler.settings_checked import Place
+from reconciler.settings_forges import wrong_forges
 from reconciler.source.errors import strip_credentials, url_with_secret
 from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import is_remote, open_repository
@@ -51,6 +52,7 @@ from renderers.registry import RENDERERS
 
 VERSION = "0.1.0"
 CALL_DEADLINE_S = 1800.0
+CONFIG = "octofleet.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class Installation:
 
     data_dir: Path
     settings: Settings
+    config: Path | None = None
     sandbox: Sandbox = field(default_factory=Sandbox)
     indexes: dict[str, Index] = field(default_factory=dict)
 
@@ -203,6 +206,16 @@ class Installation:
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         return self.secrets.value(ref, tenant)
 
+    def apart(self) -> "Installation":
+        """The same for another thread: with the database in common, and indexes, drivers and a sandbox of its own."""
+        made = replace(self, sandbox=Sandbox(), indexes={})
+        made.__dict__["store"] = self.store  # its cached property
+        return made
+
+    def said_at(self, setting: Place) -> str:
+        """The variable, or the file and line, that sets this."""
+        return said_at(self.config or self.data_dir / CONFIG, setting)
+
     def close(self) -> None:
         """Let go of processes and connections."""
         self.sandbox.close()
@@ -254,9 +267,9 @@ def open_installation(data_dir: Path, config: Path | None = None) -> Installatio
     private_directory(data_dir)
     if config is not None and not config.exists():
         raise OctofleetError(f"there is no settings file {config}", hint="correct --config or OCTOFLEET_CONFIG", code="settings")
-    settings = load_settings(config or data_dir / "octofleet.toml", more=_wrong)
+    settings = load_settings(config or data_dir / CONFIG, more=_wrong)
     stores_of(settings.secrets)  # a store that is described wrongly is told at once, not when its first secret is asked for
-    return Installation(data_dir=data_dir, settings=settings)
+    return Installation(data_dir=data_dir, settings=settings, config=config)
 
 
 def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
@@ -271,6 +284,7 @@ def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
     url = settings.database_url
     if url and not url.startswith("postgres") and (problem := url_problem(url)):
         yield ("database_url",), problem
+    yield from wrong_forges(settings)
     places: list[str] = []
     for number, followed in enumerate(settings.repositories):
         location = ("repositories", number, "location")

@@ -12,7 +12,7 @@ from reconciler.cli.options import common, interruptible, problems_code, progres
 from reconciler.cli.permission import ask, breakable, may
 from reconciler.cli.plan import planning_options
 from reconciler.cli.runs import run_named
-from reconciler.cli.showing import print_plan, viewing
+from reconciler.cli.showing import print_plan
 from reconciler.errors import Refused
 from reconciler.identity.access import Action, Resource
 from reconciler.permitting import to_apply, to_apply_stored, to_pause, to_steer
@@ -22,6 +22,7 @@ from reconciler.stages import stage
 from reconciler.store.plans import plan_head
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
+from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place
 
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pygit2
@@ -20,12 +22,18 @@ from reconciler.cli.init import commit_all
 from reconciler.errors import OctofleetError
 from reconciler.identity.local import whoami
 
+if TYPE_CHECKING:
+    from reconciler.cli.demo_forge import DemoForge
+
 LIVE = ("web-01", "web-02")
 WEB = "hosts/shop/web.yaml"
 PROFILES = "profiles/linux.yaml"
 ACCESS = "access/fleet.yaml"
 DATABASE = "hosts/shop/db-01.yaml"
-CHAPTERS = 6
+CHAPTERS = 7
+PATIENCE_S = 180.0
+MOST_LINES = 36
+TAG = "[//]: # (octofleet)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,57 @@ class Demo:
             raise OctofleetError(
                 f"octofleet {said} ended with {code}, not with {expect}", hint=f"look into {self.root}; --debug shows more", code="demo"
             )
+
+    @contextmanager
+    def serving(self, forge: "DemoForge") -> Iterator[None]:
+        """`octofleet serve` with a forge whose webhooks it takes, until the block ends."""
+        from reconciler.cli.demo_forge import PROJECT, SECRET, TOKEN  # noqa: PLC0415 - aiohttp is slow to import
+
+        for name, text in (("token", TOKEN), ("secret", SECRET)):
+            (self.root / "forge" / name).write_text(text)
+        settings = (self.root / "octofleet.toml").read_text()
+        config = self.root / "serve.toml"
+        config.write_text(
+            f"""listen = "127.0.0.1:0"
+
+{settings}
+[[forges]]
+name = "demo"
+type = "github"
+url = "{forge.url}"
+token_file = "{self.root / "forge" / "token"}"
+secret_files = ["{self.root / "forge" / "secret"}"]
+
+[[repositories]]
+location = "{forge.git.as_uri()}"
+forge = "demo"
+project = "{PROJECT}"
+"""
+        )
+        environment = {**os.environ, "OCTOFLEET_DATA_DIR": str(self.root / "data"), "OCTOFLEET_CONFIG": str(config)}
+        command = [sys.executable, "-m", "reconciler.cli", "serve", "--json"]
+        with (self.root / "serve.log").open("w") as log:
+            process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line.endswith("}\n"):
+                raise OctofleetError("octofleet serve did not start", hint=f"look into {self.root / 'serve.log'}", code="demo")
+            forge.hook = f"{json.loads(line)['address']}/webhooks/demo"
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def until(self, done: Callable[[], Any], what: str) -> None:
+        """Wait for something that the server does."""
+        end = time.monotonic() + PATIENCE_S
+        while not done():
+            if time.monotonic() > end:
+                raise OctofleetError(f"{what} did not come", hint=f"look into {self.root / 'serve.log'}", code="demo")
+            time.sleep(0.1)
 
     def plan(self, *arguments: str, expect: int) -> None:
         """Plan, and keep the plan as a file too."""
@@ -105,8 +164,8 @@ def edit(path: Path, change: Any) -> None:
 
 
 def _lead(document: Any) -> None:
-    """Whoever runs the demo is a super-admin of its fleet."""
-    document["spec"]["bindings"][0]["subjects"].append(whoami())
+    """Whoever runs the demo is a super-admin of its fleet, here and at its forge."""
+    document["spec"]["bindings"][0]["subjects"] += [whoami(), f"github:{user()}"]
 
 
 @click.command()
@@ -122,7 +181,7 @@ def demo(directory: Path | None, local: bool, debug: bool) -> int:
     root = _root(directory)
     with machines(LIVE, root / "machines", local=local) as running:
         made = Demo(root=root, machines=running)
-        for chapter in (_first, _second, _third, _fourth, _fifth):
+        for chapter in (_first, _second, _third, _fourth, _fifth, _sixth):
             chapter(made)
     _summary(made, time.monotonic() - began)
     return 0
@@ -207,7 +266,64 @@ def _fourth(made: Demo) -> None:
 
 
 def _fifth(made: Demo) -> None:
-    _title(5, "Somebody deletes a protected host in Git", "The plan shows what would be lost, and the guard that stops it.")
+    from reconciler.cli.demo_forge import BRANCH, DemoForge  # noqa: PLC0415 - aiohttp is slow to import
+
+    _title(
+        5,
+        "A pull request, from open to converged",
+        "A forge on loopback speaks GitHub's API: Octofleet plans the pull request, comments once, and applies what is merged.",
+    )
+    forge = DemoForge(git=made.root / "forge" / "fleet.git", author=user())
+    git = made.git()
+    git.checkout(git.branches.local.create(BRANCH, git.head.peel(pygit2.Commit)))
+    edit(made.fleet / PROFILES, _htop)
+    commit_all(made.fleet, "More tools for Debian machines")
+    git.checkout(git.branches.local["main"])
+    pygit2.clone_repository(str(made.fleet), str(forge.git), bare=True)
+    pygit2.Repository(str(forge.git)).references.create(f"refs/heads/{BRANCH}", git.branches.local[BRANCH].target, force=True)
+    with forge.running(), made.serving(forge):
+        _step("The branch is pushed, and the pull request opened.")
+        forge.open()
+        made.until(lambda: forge.statuses and forge.statuses[-1]["state"] == "success", "the status of the pull request")
+        made.until(lambda: forge.comment, "the comment")
+        (made.root / "comment.md").write_text(forge.comment)
+        _quoted(forge.comment, most=MOST_LINES)
+        click.echo(f"  all of it: {made.root / 'comment.md'}")
+        _step("A comment asks for something, and is answered in place:  octofleet lock we are at it")
+        forge.say("octofleet lock we are at it")
+        made.until(lambda: "locked" in forge.comment, "the answer")
+        _quoted("\n".join(line for line in forge.comment.splitlines() if "locked" in line))
+        _step("It is merged. Octofleet applies it, and the same comment says so:")
+        forge.merge()
+        made.until(lambda: ": " in forge.comment and " done" in forge.comment, "what became of it")
+        _quoted(forge.comment)
+    _step(f"What the forge sent (->) and was told (<-):\n   {chr(10).join(f'   {call}' for call in forge.calls).strip()}")
+    git.branches.local["main"].set_target(git.branches.local[BRANCH].target)
+    git.reset(git.branches.local["main"].target, pygit2.enums.ResetMode.HARD)
+
+
+def _htop(document: Any) -> None:
+    if document["metadata"]["name"] == "debian":
+        document["spec"].setdefault("packages", []).append("htop")
+
+
+def _step(text: str) -> None:
+    click.echo(click.style(f"\n{text}", bold=True))
+
+
+def _quoted(text: str, most: int = 100) -> None:
+    """The lines of a comment, without the tag that nobody sees."""
+    for line in text.strip().removeprefix(TAG).strip().splitlines()[:most]:
+        click.echo(f"  {click.style('│', dim=True)} {line}")
+
+
+def user() -> str:
+    """Who runs the demo, as the forge of the demo calls them."""
+    return whoami().partition(":")[2]
+
+
+def _sixth(made: Demo) -> None:
+    _title(6, "Somebody deletes a protected host in Git", "The plan shows what would be lost, and the guard that stops it.")
     (made.fleet / DATABASE).unlink()
     commit_all(made.fleet, "Remove db-01")
     made.plan(expect=3)

@@ -22,6 +22,7 @@ from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError
 from reconciler.files import private_directory, remove_file, replace_file
+from reconciler.plugins import load_checks
 from reconciler.report.text import printable
 from reconciler.sending import check, place_of
 from reconciler.settings import Followed
@@ -66,6 +67,7 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield tried("boot directory", lambda: _writable(installation.boot_dir))
     yield tried("plugins and drivers", lambda: ", ".join(sorted(installation.drivers)))
     yield from _repositories(installation)
+    yield from (tried(check.name, check.look) for check in load_checks(installation))
     yield _program("git", "needed for remote repositories: apt-get install git")
     yield _program("ansible-playbook", "needed for Roles with ansible: pip install 'octofleet[ansible]'")
     yield _program("ssh", "needed for Roles with ansible: apt-get install openssh-client")

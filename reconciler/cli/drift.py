@@ -6,12 +6,13 @@ from reconciler.cli.apply import apply_planned
 from reconciler.cli.options import common, progress, reason_option
 from reconciler.cli.permission import breakable
 from reconciler.cli.plan import exit_code
-from reconciler.cli.showing import print_plan, viewing
+from reconciler.cli.showing import print_plan
 from reconciler.errors import Refused
 from reconciler.planning import Request, make_plan
 from reconciler.stages import stage
 from reconciler.store.records import applied_commit, sources
 from reconciler.types.change import Cause
+from reconciler.viewing import viewing
 from reconciler.wiring import Installation
 
 

@@ -19,6 +19,8 @@ TEXTS = {
     "specs": "specifications that nothing names",
     "forgets": "lines about forgotten records",
     "workers": "workers that ended",
+    "deliveries": "ids of forges' deliveries",
+    "pulls": "closed pull requests",
     "blobs": "blobs that expired",
 }
 

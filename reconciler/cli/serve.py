@@ -86,7 +86,7 @@ def _answering(parts: Serving, stop: Event) -> Iterator[str]:
     from reconciler.server.app import listening, make_app  # noqa: PLC0415 - slow to import, and not always asked for
     from reconciler.server.process import Process  # noqa: PLC0415
 
-    with listening(make_app(Process(parts=parts, stop=stop)), host.strip("[]"), int(port)) as real:
+    with listening(make_app(Process(parts=parts, stop=stop), parts.parts), host.strip("[]"), int(port)) as real:
         yield f"http://{host}:{real}"
 
 

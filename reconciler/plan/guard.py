@@ -83,28 +83,46 @@ def _removed(change: Change, kinds: Kinds) -> bool:
     return change.action in (Action.DELETE, Action.REPLACE, Action.FORGET)
 
 
-def _deletes(rules: GuardRules, changes: Sequence[Change], counts: Mapping[tuple[str, str], int], kinds: Kinds) -> list[GuardVerdict]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How many resources of a kind a plan removes, of how many that are recorded (0: none is), and how many may be."""
+
+    driver: str
+    kind: str
+    number: int
+    known: int
+    limit: int
+
+    def __str__(self) -> str:
+        what = f"{self.driver}/{self.kind} resources"
+        return f"{self.number} of {self.known} recorded {what} ({self.number / self.known:.0%})" if self.known else f"{self.number} {what}"
+
+
+def shares(rules: GuardRules, changes: Sequence[Change], counts: Mapping[tuple[str, str], int], kinds: Kinds) -> tuple[Share, ...]:
+    """What the changes remove, by driver and kind, against what is allowed."""
     removed = Counter(parts(change.address)[:2] for change in changes if _removed(change, kinds))
-    verdicts = []
+    found = []
     for (driver, kind), number in sorted(removed.items()):
         known = counts.get((driver, kind), 0)
         limit = max(rules.max_delete_floor, floor(known * rules.max_delete_percent / 100))
-        if number > limit:
-            share = (
-                f"{number} of {known} recorded {driver}/{kind} resources ({number / known:.0%})"
-                if known
-                else f"{number} {driver}/{kind} resources"
-            )
-            verdicts.append(
-                GuardVerdict(
-                    guard=f"max-deletes:{driver}/{kind}",
-                    refuses=True,
-                    message=f"{share} would be removed; {limit} are allowed ({rules.max_delete_percent:g} %, at least {rules.max_delete_floor})",
-                    hint="remove fewer at once, or first merge and apply a commit that raises guards.maxDeletePercent in the Fleet",
-                    addresses=tuple(sorted(c.address for c in changes if _removed(c, kinds) and parts(c.address)[:2] == (driver, kind))),
-                )
-            )
-    return verdicts
+        found.append(Share(driver=driver, kind=kind, number=number, known=known, limit=limit))
+    return tuple(found)
+
+
+def _deletes(rules: GuardRules, changes: Sequence[Change], counts: Mapping[tuple[str, str], int], kinds: Kinds) -> list[GuardVerdict]:
+    return [
+        GuardVerdict(
+            guard=f"max-deletes:{share.driver}/{share.kind}",
+            refuses=True,
+            message=f"{share} would be removed; {share.limit} are allowed ({rules.max_delete_percent:g} %, at least {rules.max_delete_floor})",
+            hint="remove fewer at once, or first merge and apply a commit that raises guards.maxDeletePercent in the Fleet",
+            addresses=tuple(
+                sorted(c.address for c in changes if _removed(c, kinds) and parts(c.address)[:2] == (share.driver, share.kind))
+            ),
+        )
+        for share in shares(rules, changes, counts, kinds)
+        if share.number > share.limit
+    ]
 
 
 def _empty(rules: GuardRules, counts: Mapping[tuple[str, str], int], hosts: int) -> GuardVerdict | None:

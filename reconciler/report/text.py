@@ -171,9 +171,21 @@ def _diff(text: str) -> Iterator[Line]:
         yield Line(f"        ... {len(lines) - MOST_DIFF_LINES} more lines", "dim")
 
 
+BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\u034f") | {
+    chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10))
+}
+"""Characters that count as printable and show nothing; the variation selectors of the last planes are told by their number."""
+
+
 def printable(line: str) -> str:
-    """The line without control characters, so that nothing observed can move the cursor or colour the screen."""
-    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
+    """The line without what controls, reorders or hides text, so that nothing observed can move the cursor, colour the screen or pass for something else."""
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(char if _shows(char) or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
+
+
+def _shows(char: str) -> bool:
+    return char.isprintable() and char not in BLANK and not "\U000e0000" <= char <= "\U000e0fff"
 
 
 def brief(text: str, most: int = 300) -> str:

@@ -1,14 +1,14 @@
 """A plan arranged for reading: hosts with the same changes folded into one, the destructive ones first. Pure; every rendering starts here."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from reconciler.gate.approvals import Missing
-from reconciler.types.canonical import canonical
-from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
+from reconciler.types.canonical import canonical, pack
+from reconciler.types.change import MISSING, REMOVALS, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.resource import parts
@@ -46,6 +46,17 @@ class DeferredFold:
     code: str
     reason: str
     addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosts:
+    """How many hosts are wanted, how many the commit reaches, and how many change (those that go, too), stay as they are, or are put off whole."""
+
+    all: int
+    reached: int
+    changed: int
+    unchanged: int
+    unknown: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +105,27 @@ class View:
 
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
-        """Most changed hosts first in the order of their names."""
-        groups: dict[str, list[Change]] = {}
+        """All changes, in the order of the names of their manifests."""
+        return folds(self.plan.changes)
+
+    @cached_property
+    def parted(self) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+        """What the commit causes, be it in part, and what was there before it: drift, what is pending, other inputs."""
+        own = tuple(c for c in self.plan.changes if Cause.COMMIT in c.causes)
+        return own, tuple(c for c in self.plan.changes if Cause.COMMIT not in c.causes)
+
+    @cached_property
+    def numbers(self) -> Hosts:
+        """How many hosts there are, and how they stand."""
+        groups: dict[str, bool] = {}
         for change in self.plan.changes:
-            groups.setdefault(change.group, []).append(change)
-        same: dict[bytes, list[str]] = {}
-        for group in sorted(groups):
-            same.setdefault(_signature(group, groups[group]), []).append(group)
-        return tuple(Fold(groups=tuple(names), changes=tuple(groups[names[0]])) for names in same.values())
+            if change.group.startswith("host/"):
+                groups[change.group] = groups.get(change.group, True) and change.action in REMOVALS
+        unknown = {item.group for item in self.plan.deferred if item.group.startswith("host/")} - groups.keys()
+        staying = len(groups) - sum(groups.values())
+        own = {change.group for change in self.parted[0] if change.group.startswith("host/")}
+        unchanged = max(0, self.plan.hosts - staying - len(unknown))
+        return Hosts(all=self.plan.hosts, reached=len(own), changed=len(groups), unchanged=unchanged, unknown=len(unknown))
 
     @cached_property
     def deferred(self) -> tuple[DeferredFold, ...]:
@@ -132,26 +156,41 @@ class View:
         return "nothing has drifted" if self.drift else f"nothing to do: the fleet is as the commit wants it{seen}"
 
 
-def _signature(group: str, changes: Sequence[Change]) -> bytes:
-    """Equal for manifests whose changes read the same. What only differs by the host's own name is the same."""
-    name = group.rpartition("/")[2]
-    said = []
+def folds(changes: Iterable[Change]) -> tuple[Fold, ...]:
+    """Changes by manifest; of manifests whose changes read the same only the first one's."""
+    groups: dict[str, list[Change]] = {}
     for change in changes:
+        groups.setdefault(change.group, []).append(change)
+    said = _Said()
+    same: dict[tuple[object, ...], list[str]] = {}
+    for group in sorted(groups):
+        same.setdefault(said.of(group, groups[group]), []).append(group)
+    return tuple(Fold(groups=tuple(names), changes=tuple(groups[names[0]])) for names in same.values())
+
+
+class _Said:
+    """Tells what reads the same. Fields that changes share are looked at once."""
+
+    def __init__(self) -> None:
+        self._fields: dict[int, bytes] = {}
+
+    def of(self, group: str, changes: Sequence[Change]) -> tuple[object, ...]:
+        """Equal for manifests whose changes read the same. What only differs by the host's own name is the same."""
+        name = group.rpartition("/")[2]
+        return (group.partition("/")[0], *(self._change(name, change) for change in changes))
+
+    def _change(self, name: str, change: Change) -> tuple[object, ...]:
         driver, kind, _, resource = parts(change.address)
-        fields = [[item.path, *(_plain(value) for value in (item.before, item.after)), sorted(item.causes)] for item in change.fields]
-        said.append(
-            [
-                driver,
-                kind,
-                resource.removeprefix(name),
-                change.action.value,
-                sorted(change.risk),
-                sorted(change.causes),
-                fields,
-                list(change.blind_spots),
-            ]
-        )
-    return canonical([group.partition("/")[0], said])
+        known = self._fields.get(id(change.fields))
+        if known is None:
+            stated = [(item.path, _plain(item.before), _plain(item.after), _names(item.causes)) for item in change.fields]
+            known = self._fields[id(change.fields)] = pack(stated)
+        return driver, kind, resource.removeprefix(name), change.action, change.risk, change.causes, known, change.blind_spots
+
+
+@cache
+def _names(causes: frozenset[Cause]) -> list[str]:
+    return sorted(causes)
 
 
 def _plain(value: object) -> Any:
@@ -181,11 +220,20 @@ def previous(item: FieldChange) -> object:
 
 def difference(before: object, after: object) -> str:
     """From one value to another on one line; of two lists of plain values only what comes and goes."""
-    if isinstance(before, list) and isinstance(after, list) and not any(isinstance(item, dict | list) for item in [*before, *after]):
-        parts = [f"- {shown(item)}" for item in before if item not in after] + [f"+ {shown(item)}" for item in after if item not in before]
-        if parts:
-            return ", ".join(parts)
-    return f"{shown(before)} -> {shown(after)}"
+    return ", ".join(come_and_gone(before, after)) or " -> ".join(pair(before, after))
+
+
+def pair(before: object, after: object) -> tuple[str, str]:
+    """Two values, each on one line. What a secret takes the place of is not shown, for it may be that secret in the clear."""
+    hidden = isinstance(after, Secret) and not isinstance(before, Secret) and before is not MISSING
+    return "(not shown)" if hidden else shown(before), shown(after)
+
+
+def come_and_gone(before: object, after: object) -> list[str]:
+    """What leaves (`- `) and comes (`+ `) from one list of plain values to another; nothing for other values."""
+    if not isinstance(before, list) or not isinstance(after, list) or any(isinstance(item, dict | list) for item in [*before, *after]):
+        return []
+    return [f"- {shown(item)}" for item in before if item not in after] + [f"+ {shown(item)}" for item in after if item not in before]
 
 
 def counted(number: int, noun: str) -> str:

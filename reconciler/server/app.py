@@ -5,7 +5,7 @@ the event loop, so that one which hangs never hangs an endpoint.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from reconciler import metrics
 from reconciler.errors import OctofleetError
+from reconciler.plugins import Part
 from reconciler.server.asking import Asking, TooLong
 from reconciler.server.health import Reason, State, document, stopping, unhealthy, unready
 from reconciler.server.scrape import KEPT_S, look, page
@@ -27,14 +28,16 @@ CLOSE_S = 0.3
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def make_app(state: State, *, within_s: float = WITHIN_S, kept_s: float = KEPT_S) -> web.Application:
-    """The application; counts what the process does from now on. Once for each process: `metrics` listens to everything in it."""
+def make_app(state: State, parts: Sequence[Part] = (), *, within_s: float = WITHIN_S, kept_s: float = KEPT_S) -> web.Application:
+    """The application, with the routes of plugins; counts what the process does from now on. Once for each process: `metrics` listens to everything in it."""
     registry = CollectorRegistry()
     metrics.of_process(registry, state.version, lambda: [(breaker.key, breaker.state.value) for breaker in state.breakers()])
     app = web.Application()
     app.router.add_get("/healthz", _healthz(state))
     app.router.add_get("/readyz", _readyz(state, Asking(lambda: unready(state), within_s=within_s)))
     app.router.add_get("/metrics", _metrics(registry, Asking(lambda: look(state.store), within_s=within_s, kept_s=kept_s)))
+    for method, path, handler in (route for part in parts for route in part.routes):
+        app.router.add_route(method, path, handler)
     return app
 
 

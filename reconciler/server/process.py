@@ -45,9 +45,13 @@ class Process:
         return self.stop.is_set()
 
     def pulses(self) -> Iterable[Pulse]:
-        """The loop, if it follows repositories."""
-        loop = self.parts.loop
-        return [] if loop is None else [Pulse(name="loop", age_s=time.monotonic() - loop.moved_at, period_s=LOOP_PERIOD_S)]
+        """The loop, if it follows repositories, and what plugins do beside it."""
+        now, loop = time.monotonic(), self.parts.loop
+        if loop is not None:
+            yield Pulse(name="loop", age_s=now - loop.moved_at, period_s=LOOP_PERIOD_S)
+        for part in self.parts.parts:
+            if part.moved_at is not None:
+                yield Pulse(name=part.name, age_s=now - part.moved_at(), period_s=part.pulse_s)
 
     def breakers(self) -> Iterable[BreakerState]:
         """Those of every driver."""

@@ -58,6 +58,8 @@ def families(found: Standing) -> Iterator[GaugeMetricFamily]:
     yield _gauge("octofleet_alerts_open", "Alerts that are open, by event.", ("event",), _by(found.alerts))
     text = "Receivers of AlertChannels that could not be told the last time."
     yield _gauge("octofleet_alert_receivers_failing", text, (), {(): found.alerts_failing})
+    text = "Comments, statuses and reactions that are to stand at a forge, and do not yet."
+    yield _gauge("octofleet_postings_open", text, ("forge",), _by(found.postings))
 
 
 def _by(numbers: Mapping[str, float]) -> Rows:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pygit2
 
@@ -71,6 +72,12 @@ class MirroredRepository(Repository):
         self._source.update()
         self._reopen()
 
+    def fetch_branch(self, url: str, branch: str) -> None:
+        """Bring the commits of a branch of another repository, a fork's, into the mirror. Our credentials go to our own host alone. Raises RetryLater or
+        Permanent."""
+        self._source.fetch_branch(url, branch)
+        self._reopen()
+
     def push(self, commit: str, branch: str, onto: str = "") -> None:
         """Make a branch of the remote repository point to a commit of the mirror: one that points to `onto`, or a new one. Raises RetryLater or Permanent, also
         if it points elsewhere."""
@@ -105,6 +112,19 @@ class _Mirror:
             else:
                 _clear(self.path)
                 self._fetch(self.path, lock)
+
+    def fetch_branch(self, url: str, branch: str) -> None:
+        """Fetch from elsewhere, under a name of ours, which keeps the commits."""
+        ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
+        odd = "?" in url or "#" in url or not (ours or url.startswith(("https://", "ssh://")))
+        if odd or not is_remote(url) or not pygit2.reference_is_valid_name(f"refs/heads/{branch}"):
+            raise Permanent("the fork's repository or branch has no name that can be fetched", hint="look at the pull request", code="fork")
+        name = hashlib.sha256(f"{url} {branch}".encode()).hexdigest()[:16]
+        with self._locked() as lock:
+            _clear(self.path)
+            refspec = f"+refs/heads/{branch}:refs/octofleet/forks/{name}"
+            arguments = ["fetch", "--no-tags", "--quiet", "--", url, refspec]
+            run(arguments, self.path, url, self.credentials if ours else Credentials(), lock)
 
     def push(self, commit: str, branch: str, onto: str) -> None:
         """Send a commit as a branch that was at `onto`, or not there."""

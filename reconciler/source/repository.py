@@ -142,6 +142,22 @@ class Repository:
             raise self._broken("part of the history", error) from error
         return {address.lower() for address in found}
 
+    def between(self, base: str | None, commit: str) -> Iterator[str]:
+        """The ids of the commits that a commit has and the base has not, the newest first; without a base, of the commit alone. Raises Permanent."""
+        if base is None:
+            yield self.commit(commit).id
+            return
+        try:
+            walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
+            walker.hide(pygit2.Oid(hex=self.commit(base).id))
+            yield from (str(item.id) for item in walker)
+        except (pygit2.GitError, KeyError) as error:
+            raise self._broken("part of the history", error) from error
+
+    def raw_commit(self, commit_id: str) -> bytes:
+        """A commit as it is stored. Raises Permanent."""
+        return self._read(commit_id, ObjectType.COMMIT)
+
     def _only(self, one: pygit2.Oid, ends: Sequence[pygit2.Oid]) -> Iterator[pygit2.Commit]:
         """The commits that one of several ends has, and no other."""
         walker = self._git.walk(one)
@@ -152,12 +168,7 @@ class Repository:
 
     def trailers(self, base: str, commit: str, name: str) -> list[str]:
         """What commits that a commit has and the base has not say of themselves in a line `NAME: VALUE`, the newest first."""
-        try:
-            walker = self._git.walk(pygit2.Oid(hex=self.commit(commit).id))
-            walker.hide(pygit2.Oid(hex=self.commit(base).id))
-            lines = [line for item in walker for line in item.message.splitlines()]
-        except (pygit2.GitError, KeyError) as error:
-            raise self._broken("part of the history", error) from error
+        lines = [line for found in self.between(base, commit) for line in self._git[found].peel(pygit2.Commit).message.splitlines()]
         return [line.removeprefix(f"{name}: ").strip() for line in lines if line.startswith(f"{name}: ")]
 
     def branch_of(self, rev: str | None) -> str | None:

@@ -97,10 +97,10 @@ def save_pause(connection: Connection, pause: Pause) -> None:
     touch(connection)
 
 
-def end_pauses(connection: Connection, which: str) -> list[Pause]:
-    """End those with this id or scope; gives them."""
+def end_pauses(connection: Connection, which: str, source: str | None = None) -> list[Pause]:
+    """End those with this id or scope, of one source or of all; gives them."""
     now = connection.now()
-    ended = [pause for pause in load_gates(connection).pauses if which in (pause.id, pause.scope)]
+    ended = [pause for pause in load_gates(connection).pauses if which in (pause.id, pause.scope) and source in (None, pause.source)]
     connection.run_in("UPDATE pause SET ended_at = ? WHERE id IN (...)", [pause.id for pause in ended], (now,))
     if ended:
         touch(connection)

@@ -103,7 +103,8 @@ def take_away(connection: Connection, dead: Sequence[str], result: str) -> None:
         connection.run("DELETE FROM worker WHERE id = ?", (worker,))  # first: a claim of its own that is under way is waited for here
         query = "SELECT run, seq, fence FROM step WHERE owner = ? ORDER BY run, seq FOR UPDATE"
         free(connection, [(run, seq, fence) for run, seq, fence in connection.rows(query, (worker,))], result, now)
-        connection.run("UPDATE repository SET owner = '', fence = fence + 1 WHERE owner = ?", (worker,))
+        for leased in ("repository", "pull", "forge"):
+            connection.run(f"UPDATE {leased} SET owner = '', fence = fence + 1 WHERE owner = ?", (worker,))  # noqa: S608 - names from above
 
 
 def free(connection: Connection, leases: Iterable[tuple[str, int, int]], result: str, now: float) -> None:

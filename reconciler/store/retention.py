@@ -21,6 +21,8 @@ from reconciler.types.audit import LOOP, Entry
 from reconciler.types.canonical import unpack
 
 DAY_S = 86_400.0
+DELIVERIES_S = 14 * DAY_S
+"""So long the ids of deliveries are remembered; what is older is refused where a forge tells its time."""
 LATE_S = 3_600.0
 """So long an observation may be under way from the look at the world to the store."""
 OF_A_RUN = {
@@ -36,8 +38,17 @@ OF_A_RUN = {
 """What belongs to a run, with its key, in the order in which it goes."""
 OLD_WORKERS = (
     "FROM worker WHERE until < ? AND NOT EXISTS (SELECT 1 FROM step WHERE step.owner = worker.id) "
-    "AND NOT EXISTS (SELECT 1 FROM repository WHERE repository.owner = worker.id)"
+    "AND NOT EXISTS (SELECT 1 FROM repository WHERE repository.owner = worker.id) "
+    "AND NOT EXISTS (SELECT 1 FROM pull WHERE pull.owner = worker.id) "
+    "AND NOT EXISTS (SELECT 1 FROM forge WHERE forge.owner = worker.id)"
 )
+OLD_DELIVERIES = "FROM delivery WHERE at < ?"
+OLD_PULLS = (
+    "FROM pull WHERE state <> 'open' AND owner = '' AND asked_at IS NULL AND COALESCE(planned_at, 0) < ? "
+    "AND NOT EXISTS (SELECT 1 FROM posting WHERE {of} AND (posting.due_at >= ? OR wanted <> posted)) "
+    "AND NOT EXISTS (SELECT 1 FROM pull_command WHERE {of} AND (pull_command.at >= ? OR done_at IS NULL))"
+).replace("{of}", "forge = pull.forge AND project = pull.project AND number = pull.number")
+OF_A_PULL = ("posting", "pull_command", "pull_lock")
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
 
 
@@ -51,6 +62,8 @@ class Pruned:
     specs: int
     forgets: int
     workers: int
+    deliveries: int
+    pulls: int
     blobs: int
 
 
@@ -67,9 +80,12 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         lines = FORGET, now - keep.runs_days * DAY_S, FORGET
         forgets = _counted(connection, OLD_LINES, lines)
         workers = _counted(connection, OLD_WORKERS, (now - keep.log_days * DAY_S,))
+        deliveries = _counted(connection, OLD_DELIVERIES, (now - DELIVERIES_S,))
+        pulls = _old_pulls(connection, now - keep.plans_days * DAY_S)
     expired = list(blobs.expired())
     if not dry_run:
-        _tell(store, identity, keep, {"logs": len(logs), "runs": len(runs), "plans": len(plans), "forgets": forgets, "blobs": len(expired)})
+        going = {"logs": len(logs), "runs": len(runs), "plans": len(plans), "forgets": forgets, "pulls": len(pulls), "blobs": len(expired)}
+        _tell(store, identity, keep, going)
         logs = [run for run in logs if move_log(store, blobs, run)]
         for run_id, archive in runs.items():
             if archive:
@@ -79,10 +95,23 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
             _delete_plan(store, row)
         _delete(store, "log", ("id",), OLD_LINES, lines)
         _delete(store, "worker", ("id",), OLD_WORKERS, (now - keep.log_days * DAY_S,))
+        _delete(store, "delivery", ("forge", "id"), OLD_DELIVERIES, (now - DELIVERIES_S,))
+        for place in pulls:
+            _delete_pull(store, place, now - keep.plans_days * DAY_S)
         for name in expired:
             blobs.delete(name)
     specs = _sweep(store, plans, dry_run=dry_run)
-    return Pruned(logs=len(logs), runs=len(runs), plans=len(plans), specs=specs, forgets=forgets, workers=workers, blobs=len(expired))
+    return Pruned(
+        logs=len(logs),
+        runs=len(runs),
+        plans=len(plans),
+        specs=specs,
+        forgets=forgets,
+        workers=workers,
+        deliveries=deliveries,
+        pulls=len(pulls),
+        blobs=len(expired),
+    )
 
 
 def _tell(store: Store, identity: str, keep: Retention, going: Mapping[str, int]) -> None:
@@ -103,9 +132,11 @@ def _old_runs(connection: Connection, before: float) -> dict[str, str]:
 
 
 def _old_plans(connection: Connection, old_runs: Collection[str], now: float, before: float) -> list[int]:
-    """The rows of plans that were made before a time, have expired, belong to no run that stays, and that `status` does not tell of."""
+    """The rows of plans that were made before a time, have expired, belong to no run that stays, and that neither `status` nor an open pull
+    request tells of."""
     kept = {row for run_id, row in connection.rows("SELECT id, plan FROM run") if run_id not in old_runs}
     kept.update(_told(connection))
+    kept.update(row for (row,) in connection.rows("SELECT plan FROM pull WHERE state = 'open' AND plan IS NOT NULL"))
     query = 'SELECT "row" FROM plan WHERE created_at < ? AND expires_at < ? AND "row" < (SELECT max("row") FROM plan) ORDER BY "row"'
     return [row for (row,) in connection.rows(query, (before, now)) if row not in kept]
 
@@ -160,6 +191,21 @@ class _Names(msgspec.Struct):
 
 
 _names = msgspec.json.Decoder(_Names).decode
+
+
+def _old_pulls(connection: Connection, before: float) -> list[tuple[Any, ...]]:
+    """Pull requests that are closed, and of which nothing was planned, said or posted since."""
+    query = f"SELECT forge, project, number {OLD_PULLS} ORDER BY forge, project, number"
+    return list(connection.rows(query, (before, before, before)))
+
+
+def _delete_pull(store: Store, place: tuple[Any, ...], before: float) -> None:
+    """One of these with all that belongs to it, unless something has happened to it meanwhile."""
+    with store.write(alone=False) as connection:
+        query = f"DELETE {OLD_PULLS} AND forge = ? AND project = ? AND number = ?"
+        if connection.changed(query, (before, before, before, *place)):
+            for table in OF_A_PULL:
+                connection.run(f"DELETE FROM {table} WHERE forge = ? AND project = ? AND number = ?", place)  # noqa: S608 - names from above
 
 
 def _sweep(store: Store, gone: Collection[int], *, dry_run: bool) -> int:

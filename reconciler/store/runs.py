@@ -187,6 +187,12 @@ def ended_items(connection: Connection, run_id: str) -> dict[str, Status]:
     return {address: Status(status) for address, status in rows}
 
 
+def statuses(connection: Connection, run_id: str) -> dict[str, int]:
+    """How many changes of a run ended with each status; `open` for those that have not."""
+    query = "SELECT status, count(*) FROM item WHERE run = ? GROUP BY status ORDER BY status"
+    return {status or "open": number for status, number in connection.rows(query, (run_id,))}
+
+
 def open_drivers(connection: Connection, run_id: str) -> set[str]:
     """The drivers that a run still needs."""
     return {name for (name,) in connection.rows("SELECT DISTINCT driver FROM lane WHERE run = ? AND open > 0 AND driver <> ''", (run_id,))}

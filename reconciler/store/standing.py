@@ -24,13 +24,16 @@ UNSETTLED = (
     "WHERE NOT observation.settled AND record.address = observation.address GROUP BY record.source"
 )
 
+POSTINGS = "SELECT forge.name, count(posting.forge) FROM forge LEFT JOIN posting ON posting.forge = forge.name AND wanted <> posted GROUP BY forge.name"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """`runs` and `steps`: open runs, and the steps of these, by state. `due`: steps that a worker could take now, and for how many seconds the longest of
     them has been due, or its run open if that is shorter. `workers`: those that live. `backing_off`: resources that are left alone for a while. By
     source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded. `alerts`: how many are open, by event;
-    `alerts_failing`: receivers that could not be told the last time."""
+    `alerts_failing`: receivers that could not be told the last time. `postings`: what is to stand at each forge and
+    does not yet."""
 
     runs: Mapping[str, int]
     steps: Mapping[str, int]
@@ -42,6 +45,7 @@ class Standing:
     unsettled: Mapping[str, int]
     alerts: Mapping[str, int]
     alerts_failing: int
+    postings: Mapping[str, int]
 
 
 def standing(connection: Connection) -> Standing:
@@ -70,6 +74,7 @@ def standing(connection: Connection) -> Standing:
         unsettled=dict.fromkeys(applied_at, 0) | dict(connection.rows(UNSETTLED)),
         alerts=_each(tuple(Event), dict(connection.rows("SELECT event, count(*) FROM alert GROUP BY event"))),
         alerts_failing=len(failing(connection)),
+        postings=dict(connection.rows(POSTINGS)),
     )
 
 

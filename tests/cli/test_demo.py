@@ -16,7 +16,11 @@ CHAPTERS = (
     "profiles/linux.yaml:",
     "2 drift",
     "REFUSED by the guard protected",
-    "6/6  Done",
+    "Octofleet: can be applied",
+    "10 resources locked",
+    "issue_comment  202",
+    "done: 10 done",
+    "7/7  Done",
 )
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from reconciler.plan.build import build
 from reconciler.report.as_json import plan_document
-from reconciler.report.markdown import block, code, plan_markdown
+from reconciler.report.markdown import plan_markdown
+from reconciler.report.markup import block, code
 from reconciler.report.text import plan_lines
 from reconciler.report.view import View, previous
 from reconciler.types.change import MISSING, Cause, FieldChange

@@ -114,8 +114,8 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-def test_there_are_three_boards() -> None:
-    assert BOARDS == ["drivers.json", "fleet.json", "runs.json"] and len(queries()) > 30
+def test_there_are_four_boards() -> None:
+    assert BOARDS == ["drivers.json", "fleet.json", "forges.json", "runs.json"] and len(queries()) > 30
 
 
 @pytest.mark.parametrize(("name", "query", "legend"), queries())

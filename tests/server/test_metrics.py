@@ -10,8 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from reconciler.drivers.breaker import BreakerState, State
 from reconciler.drivers.memory import Fault
 from reconciler.drivers.wrap import Wrapped
+from reconciler.events import happened
 from reconciler.store.engine import Store, sqlite_url
 from reconciler.store.leases import WorkerRow, beat
+from reconciler.store.postings import know_forge, want
+from reconciler.store.pulls import PullKey
 from reconciler.store.records import save_source
 from reconciler.store.standing import DUE, UNSETTLED, standing
 from reconciler.types.change import Action
@@ -49,7 +52,13 @@ def scrape_of_an_apply(path: Path, **more: float) -> str:
         plan = bench.plan(host("web-1"), host("web-2"))
         with bench.store.write() as connection:
             save_source(connection, "f", "nowhere", "c", 1000.0)
+            know_forge(connection, "hub")
+            want(connection, PullKey(forge="hub", project="acme/fleet", number=1), "comment", b"text")
         bench.apply(plan)
+        happened("delivery", forge="hub", result="accepted", seconds=0.01)
+        happened("posted", forge="hub", pull="hub/acme/fleet#1", what="comment")
+        happened("posting-failed", forge="hub", pull="hub/acme/fleet#1", what="comment", error="Later")
+        happened("polled", forge="hub")
         bench.begin(bench.plan(host("web-1"), host("web-2"), host("web-3")), "run-2")
         with bench.worker() as state.worker:
             return served.get("/metrics")[1]
@@ -77,6 +86,9 @@ def test_what_an_apply_counts(scraped: str) -> None:
     assert total("octofleet_runs_ended_total", state="failed") == 1
     assert total("octofleet_journal_entries_per_commit_sum") >= total("octofleet_journal_commit_seconds_count") > 0
     assert total("octofleet_stage_seconds_count", stage="attempt") == total("octofleet_step_attempts_total")
+    assert total("octofleet_postings_open", forge="hub") == total("octofleet_deliveries_total", forge="hub", result="accepted") == 1
+    assert total("octofleet_delivery_seconds_count") == total("octofleet_polls_total", result="done") == 1
+    assert [total("octofleet_postings_total", result=result) for result in ("posted", "failed")] == [1, 1]
     assert total("octofleet_leases_lost_total") == total("octofleet_takeovers_total") == 0
     assert total("octofleet_build_info", version="1.2.3") == 1
     assert total("process_resident_memory_bytes") > 0
@@ -112,7 +124,7 @@ def test_every_metric_is_explained_and_told_once(scraped: str) -> None:
 
 def test_no_label_grows_with_the_work(scraped: str) -> None:
     labels = {name for (_, labels) in samples(scraped) for name, _ in labels}
-    known = {"driver", "result", "action", "status", "state", "stage", "provider", "source", "version", "event", "le"}
+    known = {"driver", "forge", "result", "action", "status", "state", "stage", "provider", "source", "version", "event", "le"}
     assert labels - known <= {"implementation", "major", "minor", "patchlevel"}
     assert "memory/config" not in scraped and "run-1" not in scraped
 

@@ -1,0 +1,1 @@
+"""Forges: what they send, what they are told, and what stands between."""

@@ -1,0 +1,26 @@
+"""Bare repositories with branches, for doubles of forges."""
+
+from pathlib import Path
+
+import pygit2
+
+WHO = pygit2.Signature("ada", "ada@example.net")
+
+
+def bare(path: Path, **branches: str) -> Path:
+    """A bare repository with a first commit on `main`, and for each branch one commit on top that writes the text to `fleet.yaml`."""
+    git = pygit2.init_repository(str(path), bare=True, initial_head="main")
+    first = commit(path, "main", "first: 1\n")
+    for name, text in branches.items():
+        git.references.create(f"refs/heads/{name}", first)
+        commit(path, name, text)
+    return path
+
+
+def commit(path: Path, branch: str, text: str) -> str:
+    """Another commit on a branch, in which `BRANCH.yaml` has this text."""
+    git, ref = pygit2.Repository(str(path)), f"refs/heads/{branch}"
+    parents = [git.references[ref].target] if ref in git.references else []
+    tree = git.TreeBuilder(git[parents[0]].tree) if parents else git.TreeBuilder()
+    tree.insert(f"{branch}.yaml", git.create_blob(text.encode()), pygit2.enums.FileMode.BLOB)
+    return str(git.create_commit(ref, WHO, WHO, "a change", tree.write(), parents))

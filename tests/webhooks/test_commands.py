@@ -1,0 +1,68 @@
+"""What comments say to Octofleet."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from webhooks.commands import MOST, VERBS, Misunderstood, Said, help_text, is_command, parse
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("octofleet plan", Said(verb="plan")),
+        ("  Octofleet   PLAN  \nthank you", Said(verb="plan")),
+        ("octofleet", Said(verb="help")),
+        ("octofleet approve", Said(verb="approve")),
+        ("octofleet approve 0123456789ab looks good", Said(verb="approve", plan="0123456789ab", reason="looks good")),
+        ("octofleet approve plan 0123456789ab", Said(verb="approve", plan="0123456789ab")),
+        ("octofleet approve deadbee is no plan", Said(verb="approve", reason="deadbee is no plan")),
+        ("octofleet reject too late in the week", Said(verb="reject", reason="too late in the week")),
+        ("octofleet pause --for 90m the switch is replaced", Said(verb="pause", reason="the switch is replaced", for_s=5400.0)),
+        ("octofleet pause tenant/shop --for=2h audit", Said(verb="pause", scope="tenant/shop", reason="audit", for_s=7200.0)),
+        ("octofleet pause host/shop/web-01 audit", Said(verb="pause", scope="host/shop/web-01", reason="audit")),
+        ("octofleet resume host/shop/web-01", Said(verb="resume", scope="host/shop/web-01")),
+        ("octofleet lock\tmigration", Said(verb="lock", reason="migration")),
+    ],
+)
+def test_what_is_said(body: str, said: Said) -> None:
+    assert is_command(body) and parse(body) == said
+
+
+@pytest.mark.parametrize(
+    "body", ["octofleetplan", "please octofleet plan", "> octofleet plan", "", "`octofleet plan`", "octofleet-plan", "\0"]
+)
+def test_what_speaks_to_nobody_here(body: str) -> None:
+    assert not is_command(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("octofleet destroy everything", "no such command"),
+        ("octofleet reject", "say why"),
+        ("octofleet lock  ", "say why"),
+        ("octofleet pause --for 2h", "say why"),
+        ("octofleet pause --for forever please", "--for takes a time"),
+        ("octofleet pause --for ²h please", "--for takes a time"),
+    ],
+)
+def test_what_cannot_be_done_is_told_without_its_words(body: str, why: str) -> None:
+    with pytest.raises(Misunderstood) as caught:
+        parse(body)
+    assert why in str(caught.value) and "everything" not in str(caught.value)
+
+
+@given(st.text(max_size=400))
+def test_nothing_that_is_said_breaks_it(text: str) -> None:
+    for body in (text, f"octofleet {text}", f"octofleet pause {text}", f"octofleet approve {text}"):
+        try:
+            said = parse(body)
+        except Misunderstood:
+            continue
+        assert said.verb in VERBS and len(said.reason) <= MOST and "\n" not in said.reason
+        assert is_command(body)
+
+
+def test_help_names_every_command() -> None:
+    assert all(f"octofleet {verb}" in help_text() for verb in VERBS)

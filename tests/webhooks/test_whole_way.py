@@ -1,0 +1,125 @@
+"""A pull request from open to converged through a real `octofleet serve`: webhooks in, comment, status and reactions out, over HTTP."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.peers.forges.double import SECRET, TOKEN, Fault
+from tests.store.databases import database_url, kind  # noqa: F401 - fixtures
+from tests.webhooks.site import PullSite
+
+PATIENCE_S = 90.0
+
+
+@contextmanager
+def serving(site: PullSite, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """`octofleet serve` on the site's repository and database; the double delivers to it."""
+    (site.path / "secret").write_text(SECRET)
+    said = {"apply_on": "merge", **settings}
+    (site.path / "octofleet.toml").write_text(
+        f"""database_url = "{site.installation.settings.database_url}"
+listen = "127.0.0.1:0"
+[memory]
+enabled = true
+path = "{site.path / "world.db"}"
+[boot]
+directory = "{site.path / "boot"}"
+[[forges]]
+name = "hub"
+type = "github"
+url = "{site.double.url}"
+token_file = "{site.path / "token"}"
+secret_files = ["{site.path / "secret"}"]
+[[repositories]]
+location = "{site.location}"
+forge = "hub"
+project = "acme/fleet"
+poll_s = 1
+apply_on = "{said["apply_on"]}"
+"""
+    )
+    known = {name: value for name, value in os.environ.items() if not name.startswith("OCTOFLEET_")}
+    env = known | {
+        "OCTOFLEET_DATA_DIR": str(site.path / "serve"),
+        "OCTOFLEET_CONFIG": str(site.path / "octofleet.toml"),
+        "PYTHONPATH": str(ROOT),
+    }
+    with (site.path / "serve.log").open("a") as log:
+        command = [sys.executable, "-m", "reconciler.cli", "serve", "--json"]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, cwd=site.path)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, (site.path / "serve.log").read_text()
+        site.double.hook = json.loads(line)["address"].replace("//127.0.0.1:0", "//127.0.0.1") + "/webhooks/hub"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(site: PullSite, done: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + PATIENCE_S
+    while not (found := done()):
+        assert time.monotonic() < end, f"{what} did not happen\n{(site.path / 'serve.log').read_text()[-3000:]}"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path, database_url: str) -> Iterator[PullSite]:  # noqa: F811
+    with PullSite(tmp_path, database_url) as made:
+        yield made
+
+
+def test_a_pull_request_from_open_to_converged(site: PullSite) -> None:
+    with serving(site):
+        until(site, lambda: site.rows("SELECT 1 FROM run WHERE state = 'done'"), "the first apply")
+        site.change("more", 1, 2)
+        pull = site.open("more", title="More of @all <script>")
+        until(site, lambda: site.double.ours(pull), "a comment")
+        until(site, lambda: [s.state for s in site.project.statuses if s.commit == pull.head][-1:] == ["success"], "a status")
+        site.double.say(site.project, pull, "olga", "octofleet lock mine")
+        until(site, lambda: "9 resources" in site.double.ours(pull)[0].body or "locked" in site.double.ours(pull)[0].body, "an answer")
+        until(site, lambda: any(comment.reactions for comment in pull.comments), "a reaction")
+        site.double.faults.extend([Fault(status=502)] * 3)
+        site.change("more", 3)
+        site.double.pushed(site.project, pull)
+        until(site, lambda: [s.state for s in site.project.statuses if s.commit == pull.head][-1:] == ["success"], "a status after a push")
+        until(site, lambda: "web-03" in site.double.ours(pull)[0].body, "the comment of the new plan")
+        again = site.double.sent[-1]
+        assert site.double.send(again.headers, again.body) == 200, "a delivery that came twice is taken"
+        assert site.double.send({**again.headers, "X-Hub-Signature-256": "sha256=" + "0" * 64}, again.body) in (401, 403)
+        site.double.merge(site.project, pull, squash=True)
+        until(site, lambda: "done" in site.double.ours(pull)[0].body, "what became of it")
+        assert len(site.double.ours(pull)) == 1, "there is more than one comment"
+        assert {sent.status for sent in site.double.sent} <= {200, 202, 401, 403}
+        assert site.rows("SELECT count(*) FROM run WHERE state = 'done'") == [(2,)]
+        log = (site.path / "serve.log").read_text()
+        assert SECRET not in log and TOKEN not in log and "Traceback" not in log
+
+
+def test_what_was_delivered_is_worked_on_after_a_kill(site: PullSite) -> None:
+    with serving(site) as process:
+        until(site, lambda: site.rows("SELECT 1 FROM run WHERE state = 'done'"), "the first apply")
+        site.change("more", 1)
+        pull = site.open("more")
+        site.double.say(site.project, pull, "olga", "octofleet lock mine")
+        process.kill()
+        process.wait()
+        assert [sent.status for sent in site.double.sent] == [202, 202] or {sent.status for sent in site.double.sent} == {200}
+    site.write("DELETE FROM worker WHERE id <> ?", "pulls")
+    site.write("UPDATE pull SET owner = ''")
+    site.double.hook = ""
+    with serving(site):
+        until(site, lambda: site.double.ours(pull) and "locked" in site.double.ours(pull)[0].body, "the answer")
+        assert site.rows("SELECT count(*) FROM pull_command WHERE done_at IS NOT NULL") == [(1,)]

@@ -1,0 +1,106 @@
+"""The forges of the settings, made: which types there are, and the tokens and secrets that they use, read anew when they change."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+
+from reconciler.errors import OctofleetError
+from reconciler.settings import Forge as Rules
+from webhooks.forge import Forge
+
+Token = Callable[[], str]
+"""Gives the token that holds now. Raises `OctofleetError`."""
+Maker = Callable[[Rules, Token], Forge]
+
+
+MODULES: Mapping[str, str] = {
+    "github": "webhooks.github",
+    "gitlab": "webhooks.gitlab",
+    "gitea": "webhooks.gitea",
+    "bitbucket": "webhooks.bitbucket",
+    "bitbucket-server": "webhooks.bitbucket_server",
+}
+"""Where `make` is, by the `type` of the settings: a forge's library is imported where it is used. A client makes its connections at the first call, and
+belongs to one event loop."""
+
+
+def make_forge(rules: Rules) -> Forge:
+    """One forge of the settings, with a client of its own. Raises `OctofleetError`."""
+    maker: Maker = import_module(MODULES[rules.type]).make
+    return maker(rules, token_of(rules))
+
+
+def token_of(rules: Rules) -> Token:
+    """What reads the token of a forge: empty if the settings name none (an App has keys instead)."""
+    if rules.token_file:
+        return SecretFile(Path(rules.token_file)).text
+    return partial(_variable, rules.token_env) if rules.token_env else str
+
+
+def secrets_of(rules: Rules) -> Callable[[], Sequence[str]]:
+    """What reads the secrets of a forge's webhooks that can be read now: those of files again when they change. Raises `OctofleetError` if there are none."""
+    reads: list[Token] = [SecretFile(Path(name)).text for name in rules.secret_files]
+    reads += [partial(_variable, name) for name in rules.secrets_env]
+
+    def read() -> list[str]:
+        found, wrong = list[str](), list[OctofleetError]()
+        for one in reads:
+            try:
+                found.append(one())
+            except OctofleetError as error:
+                wrong.append(error)
+        if not found:
+            raise wrong[0]
+        return found
+
+    return read
+
+
+class SecretFile:
+    """A file that holds one secret, without white space at either end; read again when it was written or replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, Lock()
+        self._seen: tuple[int, ...] = ()
+        self._text = ""
+
+    def text(self) -> str:
+        """What it holds now. Raises `OctofleetError`, also for an empty file."""
+        with self._lock:
+            try:
+                found = self._path.stat()
+                seen = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+                if seen != self._seen:
+                    self._text, self._seen = self._path.read_text().strip(), seen
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                hint = "write the secret there, readable for this user"
+                raise OctofleetError(f"cannot read {self._path}: {why}", hint=hint, code="secret-missing") from None
+            if not self._text:
+                raise OctofleetError(f"{self._path} is empty", hint="write the secret there", code="secret-missing")
+            return self._text
+
+
+def _variable(name: str) -> str:
+    """The secret in a variable of the environment."""
+    if text := os.environ.get(name, "").strip():
+        return text
+    raise OctofleetError(f"the variable {name} is not set, or empty", hint=f"set {name} for the server", code="secret-missing")
+
+
+def unreadable(rules: Rules) -> Iterator[tuple[str, str]]:
+    """The settings of a forge (`secret_files`, ...) whose secrets cannot be read now, and why."""
+    files = [("secret_files", name) for name in rules.secret_files] + [
+        (key, getattr(rules, key)) for key in ("token_file", "app_key_file") if getattr(rules, key)
+    ]
+    variables = [("secrets_env", name) for name in rules.secrets_env] + ([("token_env", rules.token_env)] if rules.token_env else [])
+    reads: list[tuple[str, Token]] = [(key, SecretFile(Path(name)).text) for key, name in files]
+    reads += [(key, partial(_variable, name)) for key, name in variables]
+    for key, read in reads:
+        try:
+            read()
+        except OctofleetError as error:
+            yield key, error.message

@@ -1,0 +1,212 @@
+"""What a comment's command does: asks whether its author may, does it, and says in one line what came of it.
+
+Who may is decided by the recorded rules, for the identity `KIND:LOGIN` of the forge's user; never by what the pull request brings.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconciler import gating
+from reconciler.applying import begin
+from reconciler.errors import OctofleetError, Refused
+from reconciler.identity.access import Action, Identity, Resource
+from reconciler.permitting import permit, to_apply_stored, to_pause, to_steer
+from reconciler.report.text import brief
+from reconciler.report.view import counted
+from reconciler.settings import Followed
+from reconciler.store.audit import record
+from reconciler.store.followed import REPORTED, followed
+from reconciler.store.plans import load_plan
+from reconciler.store.pull_locks import locks_of, release, take_locks
+from reconciler.store.pulls import Command, PullRow, answer
+from reconciler.types.audit import Entry
+from reconciler.types.change import Cause, Change
+from reconciler.types.plan import Plan
+from reconciler.wiring import Installation
+from webhooks.commands import Misunderstood, Said, help_text, parse
+from webhooks.forge import Pull, PullState
+
+HOLDS = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A command in its place: who says it, in which pull request (as it is now, and as it was left), and the Fleet that its plan is of, if there is one."""
+
+    installation: Installation
+    rules: Followed
+    row: PullRow
+    pull: Pull
+    command: Command
+    identity: Identity
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What came of a command. `plan_again`: whether to look at the world again; `trusted`: a fork's head that may run engines from now on; `let_go`: the
+    head that holds nothing any more, or `HOLDS` for one that does again."""
+
+    answer: str
+    plan_again: bool = False
+    trusted: str = ""
+    let_go: str = ""
+
+
+def heard(asked: Asked) -> Heard:
+    """Do what a command says, once: also where it is refused, its answer is stored."""
+    try:
+        said = parse(asked.command.body)
+        found = VERBS[said.verb](asked, said)
+    except (Misunderstood, Refused) as error:
+        hint = getattr(error, "hint", "")
+        found = Heard(answer=brief(f"{error.message if isinstance(error, Refused) else error}{f' ({hint})' if hint else ''}"))
+    except OctofleetError as error:
+        found = Heard(answer=brief(f"could not be done: {error.message}"))
+    with asked.installation.store.write() as connection:
+        answer(connection, asked.command, found.answer)
+    return found
+
+
+def _help(asked: Asked, said: Said) -> Heard:
+    del asked, said
+    return Heard(answer=help_text())
+
+
+def _plan(asked: Asked, said: Said) -> Heard:
+    del said
+    action = Action.PLAN_UNTRUSTED if asked.pull.fork else Action.PLAN
+    permit(asked.installation, asked.identity, asked.source, [(action, Resource(source=asked.source))])
+    if not asked.pull.fork:
+        return Heard(answer="planned again", plan_again=True)
+    with asked.installation.store.write() as connection:
+        details = {"head": asked.pull.head}
+        record(connection, _entry(asked, "trust", details=details))
+    return Heard(answer=f"this fork's head {asked.pull.head[:10]} may run engines in its plan", plan_again=True, trusted=asked.pull.head)
+
+
+def _apply(asked: Asked, said: Said) -> Heard:
+    del said
+    if asked.pull.state is not PullState.MERGED:
+        raise Refused("what is not merged is not applied", hint="merge it first", code="not-merged")
+    if asked.rules.apply_on != "comment":
+        raise Refused("what is merged here is applied without a word", hint="octofleet status --why tells how it stands", code="applied")
+    with asked.installation.store.read() as connection:
+        stands = next((found for found in followed(connection) if found.location == asked.row.location), None)
+        query = 'SELECT "row" FROM plan WHERE id = ? AND location = ? ORDER BY "row" DESC LIMIT 1'
+        row = connection.scalar(query, (stands.about, stands.location)) if stands is not None and stands.code == REPORTED else None
+    if stands is None or row is None:
+        note = stands.note if stands is not None else "the branch was not looked at yet"
+        raise Refused(
+            f"there is no plan of the branch that waits to be applied: {note}", hint="octofleet reconcile looks again", code="no-plan"
+        )
+    permit(asked.installation, asked.identity, asked.source, to_apply_stored(asked.installation, row, approve=False))
+    run = begin(asked.installation, row, approved=False, reason=f"{asked.row.key}", identity=asked.identity.name)
+    return Heard(answer=f"run {run} applies plan {stands.about[:12]}")
+
+
+def _approve(asked: Asked, said: Said) -> Heard:
+    return _word(asked, said, yes=True)
+
+
+def _reject(asked: Asked, said: Said) -> Heard:
+    return _word(asked, said, yes=False)
+
+
+def _word(asked: Asked, said: Said, *, yes: bool) -> Heard:
+    plan = shown_plan(asked, said)
+    row = asked.row.plan or 0
+    action = Action.APPROVE if yes else Action.REJECT
+    permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, action, row))
+    made = gating.approve(asked.installation, row, said.reason or f"{asked.row.key}", yes=yes, identity=asked.identity.name)
+    return Heard(answer=f"{counted(len(made.changes), 'change')} of plan {plan.id[:12]} {'approved' if yes else 'rejected'}")
+
+
+def shown_plan(asked: Asked, said: Said) -> Plan:
+    """The plan that the author of a command has seen: the one that he names, or the one that stood there when he wrote. Raises `Refused`."""
+    if asked.row.plan is None:
+        raise Refused("there is no plan yet", hint="octofleet plan", code="no-plan")
+    with asked.installation.store.read() as connection:
+        plan = load_plan(connection, asked.row.plan)
+    now = f"now it is {plan.id[:12]}: look at it, then octofleet {said.verb} {plan.id[:12]}"
+    if said.plan and not plan.id.startswith(said.plan):
+        raise Refused(f"the plan has changed; {now}", code="plan-changed")
+    if not said.plan and (asked.row.planned_at is None or asked.row.planned_at >= asked.command.at):
+        raise Refused(f"a newer plan was made meanwhile; {now}", code="plan-changed")
+    return plan
+
+
+def brought(changes: tuple[Change, ...]) -> list[Change]:
+    """The changes that a pull request causes, apart from drift and what was pending."""
+    return [change for change in changes if Cause.COMMIT in change.causes]
+
+
+def _lock(asked: Asked, said: Said) -> Heard:
+    if asked.row.plan is None:
+        raise Refused("there is no plan yet", hint="octofleet plan", code="no-plan")
+    with asked.installation.store.read() as connection:
+        plan = load_plan(connection, asked.row.plan)
+    permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, Action.LOCK, asked.row.plan))
+    addresses = [change.address for change in brought(plan.changes)]
+    with asked.installation.store.write() as connection:
+        others = take_locks(connection, asked.row.key, plan.source, addresses, identity=asked.identity.name, reason=said.reason)
+        record(connection, _entry(asked, "lock", plan=plan, reason=said.reason, details={"resources": len(addresses) - len(others)}))
+    rest = f"; {counted(len(others), 'resource')} held by others" if others else ""
+    return Heard(answer=f"{counted(len(addresses) - len(others), 'resource')} locked{rest}", let_go=HOLDS)
+
+
+def _unlock(asked: Asked, said: Said) -> Heard:
+    del said
+    if asked.row.plan is not None:
+        permit(asked.installation, asked.identity, asked.source, to_steer(asked.installation, Action.UNLOCK, asked.row.plan))
+    else:
+        permit(asked.installation, asked.identity, asked.source, [(Action.UNLOCK, Resource(source=asked.source))])
+    with asked.installation.store.write() as connection:
+        held = locks_of(connection, asked.row.key)
+        release(connection, asked.row.key)
+        record(connection, _entry(asked, "unlock", details={"resources": len(held)}))
+    return Heard(answer=f"{counted(len(held), 'resource')} unlocked, until something is pushed", let_go=asked.pull.head)
+
+
+def _pause(asked: Asked, said: Said) -> Heard:
+    permit(asked.installation, asked.identity, asked.source, _here(asked, to_pause(Action.PAUSE, said.scope)))
+    gating.pause(asked.installation, said.scope, said.for_s, said.reason, asked.source, identity=asked.identity.name)
+    return Heard(answer=f"nothing begins in {said.scope} for {said.for_s / 3600:g} h")
+
+
+def _resume(asked: Asked, said: Said) -> Heard:
+    permit(asked.installation, asked.identity, asked.source, _here(asked, to_pause(Action.RESUME, said.scope)))
+    ended = gating.unpause(asked.installation, said.scope, identity=asked.identity.name, source=asked.source)
+    return Heard(answer=f"{counted(len(ended), 'pause')} of {said.scope} ended")
+
+
+def _here(asked: Asked, wanted: Iterable[tuple[Action, Resource]]) -> list[tuple[Action, Resource]]:
+    """The same of this Fleet alone."""
+    return [(action, replace(resource, source=asked.source)) for action, resource in wanted]
+
+
+def _entry(asked: Asked, action: str, *, plan: Plan | None = None, reason: str = "", details: Mapping[str, object]) -> Entry:
+    """A line of the audit trail for what only a pull request can ask for."""
+    return Entry(
+        identity=asked.identity.name,
+        action=action,
+        subjects=(str(asked.row.key),),
+        source=asked.source,
+        plan=plan.id if plan else "",
+        commit=asked.pull.head,
+        reason=reason,
+        details=details,
+    )
+
+
+VERBS: Mapping[str, Callable[[Asked, Said], Heard]] = {
+    "plan": _plan,
+    "apply": _apply,
+    "approve": _approve,
+    "reject": _reject,
+    "lock": _lock,
+    "unlock": _unlock,
+    "pause": _pause,
+    "resume": _resume,
+    "help": _help,
+}

@@ -1,0 +1,313 @@
+"""The work on pull requests: looks at what is due, does what comments say, plans the merge, and writes down what is to stand at the forge.
+
+One thread in each process that serves; one process at a time has a pull request on lease. Nothing here posts: that is the queue's (`posting.py`).
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any, TypeVar
+
+import msgspec
+
+from reconciler.apply.watched import Reach
+from reconciler.errors import InputError, OctofleetError
+from reconciler.events import Repeated, happened
+from reconciler.identity.access import Identity
+from reconciler.planning import Planned, Request, has_commit, make_plan
+from reconciler.report.text import brief
+from reconciler.report.view import counted
+from reconciler.settings import Followed
+from reconciler.source.merging import merge
+from reconciler.source.mirror import MirroredRepository
+from reconciler.source.repository import Repository
+from reconciler.source.signatures import Signature, signatures
+from reconciler.store.engine import Connection, Unavailable
+from reconciler.store.followed import ask, followed, run_about
+from reconciler.store.pull_locks import release
+from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
+from reconciler.store.records import locations, mark
+from reconciler.store.runs import load_run, statuses
+from reconciler.types.canonical import canonical, digest
+from reconciler.types.change import Change
+from reconciler.viewing import viewing
+from reconciler.wiring import Installation, place, where
+from webhooks.comment import comment
+from webhooks.forge import Denied, Forge, Gone, Later, Pull, PullState, Unreadable
+from webhooks.said import Applied, Outcome, Said
+from webhooks.speaking import Asked, heard
+from webhooks.telling import ANSWERS, Looked, answers_of, status_of, told
+from webhooks.wanted import want_comment, want_heard, want_status
+
+T = TypeVar("T")
+TICK_S = 0.5
+AGAIN_S, AGAIN_MOST_S = 5.0, 600.0
+FOLLOW_S = 2.0
+"""How often a merged pull request is looked at until its run has ended, in seconds."""
+KEPT = 64
+"""How many plans are kept to be shown again, when only what is said beside them changes."""
+
+
+class PullWork:
+    """`followed`: the repositories whose pull requests are planned, by name of the forge and project. `tell` is called when there may be something to post.
+    `moved_at`: when it last went round, in seconds of `time.monotonic()`."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        worker: str,
+        forges: Mapping[str, Forge],
+        rules: Sequence[Followed],
+    ) -> None:
+        self.tell: Callable[[], None] = lambda: None
+        self._installation, self._worker, self._forges = installation, worker, forges
+        self._rules = {(rule.forge, rule.project): rule for rule in rules if rule.forge}
+        self._kept: OrderedDict[str, tuple[str, Planned]] = OrderedDict()
+        self._woken, self._reach, self._trouble = Event(), Reach(), Repeated()
+        self._runner = asyncio.Runner()
+        self.moved_at = time.monotonic()
+
+    def wake(self) -> None:
+        """There may be something to look at."""
+        self._woken.set()
+
+    def work(self, stop: Event) -> None:
+        """Go on until told to stop. A database that is away is waited for."""
+        while not stop.is_set():
+            self.moved_at = time.monotonic()
+            busy = False
+            try:
+                busy = self.once()
+            except Unavailable as error:
+                self._reach.away(error)
+            except Exception as error:  # noqa: BLE001 - the work goes on, whatever happened in one round
+                self._trouble.happened("round-failed", error=f"{type(error).__name__}: {error}")
+            if not busy:
+                self._woken.wait(TICK_S)
+                self._woken.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections to forges; in the thread that has worked."""
+        with self._runner:
+            for forge in self._forges.values():
+                with suppress(Exception):
+                    self._await(forge.client.close())
+
+    def _await(self, call: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(call)
+
+    def once(self) -> bool:
+        """Look at one that is due; False if none is."""
+        with self._installation.store.write(alone=False) as connection:
+            row = take_pull(connection, self._worker)
+        self._reach.back()
+        if row is None:
+            return False
+        left = self._looked(row)
+        with self._installation.store.write(alone=False) as connection:
+            give_back_pull(connection, left)
+        self.tell()
+        return True
+
+    def _looked(self, row: PullRow) -> PullRow:
+        """Look; whatever goes wrong is told and tried again later."""
+        try:
+            return self._look(row)
+        except Gone:
+            return self._closed(row, "it is not there any more")
+        except (Later, Denied, Unreadable, OctofleetError) as error:
+            if isinstance(error, Unavailable):
+                raise
+            text = error.message if isinstance(error, OctofleetError) else str(error)
+            after_s = error.after_s if isinstance(error, Later) else min(AGAIN_S * 2.0 ** min(row.failures, 20), AGAIN_MOST_S)
+            happened("pull-failed", pull=str(row.key), error=brief(text), failures=row.failures + 1)
+            return replace(row, failures=row.failures + 1, note=brief(text), due_at=self._now() + after_s * random.uniform(0.9, 1.2))  # noqa: S311 - jitter
+
+    def _look(self, row: PullRow) -> PullRow:
+        rules = self._rules.get((row.key.forge, row.key.project))
+        forge = self._forges.get(row.key.forge)
+        if rules is None or forge is None:
+            return self._closed(row, "its repository is not followed any more")
+        pull = self._await(forge.client.pull(row.key.project, row.key.number))
+        author = f"{forge.kind}:{pull.author}"
+        seen = canonical(msgspec.to_builtins(pull) | {"identity": author})
+        left = replace(row, location=where(rules.location), state=pull.state.value, branch=pull.base_branch, seen=seen, failures=0, note="")
+        repository = self._installation.repository(rules.location)
+        if pull.base_branch != (rules.branch or repository.branch_of(None)):
+            return replace(left, head=pull.head, due_at=NEVER, note=f"it is onto {pull.base_branch}, which is not followed")
+        if pull.state is PullState.OPEN:
+            return self._open(left, rules, forge, pull, repository)
+        left, _ = self._commands(left, rules, forge, pull, repository)
+        if pull.state is PullState.MERGED:
+            return self._merged(left, rules, pull, repository)
+        return self._closed(left, "it was closed without being merged")
+
+    def _commands(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> tuple[PullRow, bool]:
+        """Do what comments say, in their order; whether that asks for a plan."""
+        again = False
+        with self._installation.store.read() as connection:
+            waiting = commands_of(connection, row.key, done=False)
+            source = self._source(connection, row, repository)
+        for command in waiting:
+            identity = Identity(name=f"{forge.kind}:{command.author}")
+            asked = Asked(
+                installation=self._installation, rules=rules, row=row, pull=pull, command=command, identity=identity, source=source
+            )
+            found = heard(asked)
+            happened("command-heard", pull=str(row.key), identity=identity.name, answer=brief(found.answer))
+            row = replace(row, trusted=found.trusted or row.trusted, let_go=found.let_go or row.let_go)
+            again = again or found.plan_again
+            with self._installation.store.write(alone=False) as connection:
+                want_heard(connection, row.key, command.comment)
+        return row, again
+
+    def _source(self, connection: Connection, row: PullRow, repository: Repository) -> str:
+        """The Fleet that a pull request is about: that of its plan, else the one that was applied from its repository; empty for none."""
+        planned = connection.scalar('SELECT source FROM plan WHERE "row" = ?', (row.plan,)) if row.plan is not None else None
+        return planned or next((name for name, location in locations(connection).items() if location == place(repository)), "")
+
+    def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> PullRow:
+        """Plan it as far as needed, do what comments say to that, and tell."""
+        if not has_commit(repository, pull.head) and pull.head_url and isinstance(repository, MirroredRepository):
+            repository.fetch_branch(pull.head_url, pull.head_branch)
+        if not has_commit(repository, pull.head):
+            raise Later(f"the mirror has not got {pull.head[:10]} yet", after_s=1.0)
+        base = repository.commit(pull.base_branch).id
+        looked = Looked(
+            key=row.key,
+            pull=pull,
+            author=f"{forge.kind}:{pull.author}",
+            rules=rules,
+            base=base,
+            merge=merge(repository, pull.head, base),
+            signatures=self._signatures(rules, repository, base, pull.head),
+            trusted=not pull.fork or row.trusted == pull.head,
+            holds=row.let_go != pull.head,
+        )
+        row, looked = self._planned(row, looked, repository, again=False)
+        row, again = self._commands(row, rules, forge, pull, repository)
+        looked = replace(looked, trusted=not pull.fork or row.trusted == pull.head, holds=row.let_go != pull.head)
+        if again:
+            row, looked = self._planned(row, looked, repository, again=True)
+        if looked.planned is None:
+            self._say(row, replace(told(self._installation, looked, None), folding=forge.html), pull.head)
+            return row
+        with viewing(self._installation, repository, looked.planned) as view:
+            shown = replace(view, now=looked.planned.plan.created_at, diff=view.diff if looked.trusted else _no_diff)
+            self._say(row, replace(told(self._installation, looked, shown), folding=forge.html), pull.head)
+        return row
+
+    def _planned(self, row: PullRow, looked: Looked, repository: Repository, *, again: bool) -> tuple[PullRow, Looked]:
+        """Plan what it would be merged, unless that is planned. Without a plan, `looked` says why."""
+        name, head = str(row.key), looked.pull.head
+        nothing = replace(row, head=head, made_of="", plan=None, planned_at=None, due_at=NEVER)
+        if looked.merge.commit is None:
+            return nothing, looked
+        made_of = digest([head, looked.base, looked.trusted, self._in_force()])
+        kept = self._kept.get(name)
+        if again or kept is None or kept[0] != made_of or kept[1].plan.expires_at <= self._now():
+            self._say_that_it_is_planned(row, looked)
+            request = Request(base=looked.base, look=looked.trusted)
+            try:
+                kept = made_of, make_plan(self._installation, repository, request, commit=looked.merge.commit)
+            except InputError as error:
+                return nothing, replace(looked, problems=error.problems)
+            self._keep(name, kept)
+        planned = kept[1]
+        same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id
+        at = row.planned_at if same else self._now()
+        left = replace(row, head=head, made_of=made_of, plan=planned.row, planned_at=at, due_at=planned.plan.expires_at)
+        return left, replace(looked, planned=planned)
+
+    def _keep(self, name: str, kept: tuple[str, Planned]) -> None:
+        self._kept[name] = kept
+        self._kept.move_to_end(name)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
+    def _signatures(self, rules: Followed, repository: Repository, base: str, head: str) -> Sequence[Signature] | None:
+        return signatures(repository, base, head, Path(rules.signers)) if rules.signers else None
+
+    def _in_force(self) -> list[Any]:
+        """What a plan depends on besides commits: a plan that was made before something was applied is made anew."""
+        with self._installation.store.read() as connection:
+            return [[name, mark(connection, name)] for name in locations(connection)]
+
+    def _plan_id(self, row: int) -> str:
+        with self._installation.store.read() as connection:
+            return str(connection.scalar('SELECT id FROM plan WHERE "row" = ?', (row,)) or "")
+
+    def _say_that_it_is_planned(self, row: PullRow, looked: Looked) -> None:
+        said = Said(pull=looked.pull, base=looked.base, pending=True)
+        with self._installation.store.write(alone=False) as connection:
+            self._want_status(connection, row, said, looked.pull.head)
+
+    def _say(self, row: PullRow, said: Said, head: str) -> None:
+        """Write down what is to stand at the forge. What is posted already is not posted again."""
+        text = comment(said)
+        with self._installation.store.write(alone=False) as connection:
+            want_comment(connection, row.key, text)
+            self._want_status(connection, row, said, head)
+
+    def _want_status(self, connection: Connection, row: PullRow, said: Said, commit: str) -> None:
+        status = status_of(said)
+        want_status(connection, row.key, commit, status)
+
+    def _merged(self, row: PullRow, rules: Followed, pull: Pull, repository: Repository) -> PullRow:
+        """Tell how what it brought is applied, until that has ended."""
+        location = where(rules.location)
+        with self._installation.store.write() as connection:
+            outcome = self._outcome(connection, location, pull, repository)
+            over = outcome.applied in (Applied.DONE, Applied.FAILED)
+            if over:
+                release(connection, row.key)
+            answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
+            said = Said(pull=pull, base=pull.merged_as, outcome=outcome, answers=answers, folding=self._forges[row.key.forge].html)
+            want_comment(connection, row.key, comment(said))
+        self._kept.pop(str(row.key), None)
+        return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S)
+
+    def _outcome(self, connection: Connection, location: str, pull: Pull, repository: Repository) -> Outcome:
+        """How its branch stands since: not looked at, a run that goes on or has ended, or what it waits for."""
+        stands = next((found for found in followed(connection) if found.location == location), None)
+        if stands is None or not _holds(repository, stands.planned, pull.merged_as):
+            ask(connection, location)
+            return Outcome(applied=Applied.GOES_ON, text="the branch is looked at")
+        run = load_run(connection, run_about(connection, stands))
+        if run is None:
+            done = Applied.WAITS if stands.next else Applied.DONE
+            return Outcome(applied=done, text=stands.note + (f"; next: {stands.next}" if stands.next else ""))
+        counts = ", ".join(f"{number:,} {status}" for status, number in sorted(statuses(connection, run.id).items()))
+        if run.ended_at is None:
+            return Outcome(applied=Applied.GOES_ON, text=f"run {run.id} goes on: {counts}")
+        return Outcome(applied=Applied.DONE if run.state == "done" else Applied.FAILED, text=f"run {run.id} {run.state}: {counts}")
+
+    def _closed(self, row: PullRow, why: str) -> PullRow:
+        with self._installation.store.write(alone=False) as connection:
+            freed = release(connection, row.key)
+        self._kept.pop(str(row.key), None)
+        note = why + (f"; {counted(freed, 'resource')} free again" if freed else "")
+        state = row.state if row.state == PullState.MERGED.value else PullState.CLOSED.value
+        return replace(row, state=state, due_at=NEVER, failures=0, note=note)
+
+    def _now(self) -> float:
+        with self._installation.store.read() as connection:
+            return connection.now()
+
+
+def _no_diff(change: Change) -> str:
+    """What is shown of files that a template which nobody trusts would make."""
+    del change
+    return ""
+
+
+def _holds(repository: Repository, commit: str, other: str) -> bool:
+    """Whether a commit holds another one, as far as the mirror has both."""
+    return bool(other) and has_commit(repository, other) and has_commit(repository, commit) and repository.is_ancestor(other, commit)
