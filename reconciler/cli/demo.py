@@ -23,7 +23,7 @@ from reconciler.errors import OctofleetError
 from reconciler.identity.local import whoami
 
 if TYPE_CHECKING:
-    from reconciler.cli.demo_forge import DemoForge
+    from reconciler.server.demo_forge import DemoForge
 
 LIVE = ("web-01", "web-02")
 WEB = "hosts/shop/web.yaml"
@@ -63,7 +63,7 @@ class Demo:
     @contextmanager
     def serving(self, forge: "DemoForge") -> Iterator[None]:
         """`octofleet serve` with a forge whose webhooks it takes, until the block ends."""
-        from reconciler.cli.demo_forge import PROJECT, SECRET, TOKEN  # noqa: PLC0415 - aiohttp is slow to import
+        from reconciler.server.demo_forge import PROJECT, SECRET, TOKEN  # noqa: PLC0415 - aiohttp is slow to import
 
         for name, text in (("token", TOKEN), ("secret", SECRET)):
             (self.root / "forge" / name).write_text(text)
@@ -266,7 +266,7 @@ def _fourth(made: Demo) -> None:
 
 
 def _fifth(made: Demo) -> None:
-    from reconciler.cli.demo_forge import BRANCH, DemoForge  # noqa: PLC0415 - aiohttp is slow to import
+    from reconciler.server.demo_forge import BRANCH, DemoForge  # noqa: PLC0415 - aiohttp is slow to import
 
     _title(
         5,

@@ -34,7 +34,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
     step(directory, "Hosts and a second tenant")
     assert quick(data, "validate", *where, "--json").json["summary"]["hosts"] == 12
     assert quick(data, "apply", "--approve", *where, env=ENV).code == 0
-    for title in ("Windows and freezes", "Approvals by owner", "A policy", "Roles for three people"):
+    for title in ("A rollout", "Windows and freezes", "Approvals by owner", "A policy", "Roles for three people"):
         step(directory, title)
     assert quick(data, "validate", *where).code == 0
     assert quick(data, "apply", "--approve", *where, env=ENV).code == 0

@@ -272,7 +272,7 @@ def test_a_plan_says_who_gains_and_loses_what_and_that_it_is_about_access(tmp_pa
     file = "team.yaml"
     made.repo.commit({file: mapping("team", ("operator", "local:ben"), tenant="shop")})
     shown = made("plan", *made.where, "--out", str(tmp_path / "plan.md")).out
-    assert "### Access (1)\n- `+ local:ben is operator in shop`\n" in (tmp_path / "plan.md").read_text()
+    assert "### Access (1)\n- **gained**: `local:ben is operator in shop`\n" in (tmp_path / "plan.md").read_text()
     assert "ACCESS (1)\n  + local:ben is operator in shop\n" in shown
     assert planned({}) == (["+ local:ben is operator in shop"], ["create"])
     found = planned({file: mapping("team", ("approver", "local:ben"), tenant="shop")})
