@@ -221,7 +221,7 @@ class BitbucketServerClient(RestClient):
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """See `Client`. A status must have a URL; that of the commit, if it has none of its own."""
-        url = status.url or self._http.base + _repository(project) + path_of("commits", commit)
+        url = status.url or self._http.origin.base + _repository(project) + path_of("commits", commit)
         body = {"key": status.context, "name": status.context, "state": WORDS[status.verdict], "description": status.text, "url": url}
         await self._http.call("POST", API + _repository(project) + path_of("commits", commit, "builds"), json=body)
 

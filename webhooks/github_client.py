@@ -5,12 +5,11 @@ GETs are conditional: what has not changed costs nothing of GitHub's limit. What
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-import aiohttp
 import jwt
 import msgspec
 from gidgethub import GitHubException
@@ -20,10 +19,14 @@ from gidgethub.sansio import DOMAIN, RateLimit
 
 from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
-from webhooks.forge import Client, Commented, Denied, Gone, Later, Pull, PullState, Status, Unreadable
+from webhooks import session
+from webhooks.forge import Denied, Gone, Later, Pull, PullState, Status, Unreadable
 from webhooks.forges import SecretFile, Token
-from webhooks.github import Comment, Login, Repository
-from webhooks.session import body_of, open_session
+from webhooks.github import Comment, Login, Repository, Time
+from webhooks.http import path_of
+from webhooks.reading import Commit, Id, MaybeCommit, Name, Number
+from webhooks.rest import CommentClient, Said
+from webhooks.session import Origin, wait_s
 
 NAME = "octofleet"
 CACHED = 2_000
@@ -32,17 +35,17 @@ RENEW_S = 300.0
 """A token of an App is renewed so long before it ends; it holds for an hour."""
 SECONDARY_S = 60.0
 """How long to wait, as GitHub documents it, where it refuses for its secondary limit and does not say."""
-AWAY_S = 10.0
-"""The same where it cannot answer at all."""
 SINCE_S = 3_600
 """`since` of comments is rounded down to so much, so that the URL stays the same and the answer can be conditional."""
+ITEMS = 20_000
+"""So many items of a list, on all pages, and no more."""
 HEARD = "eyes"
 T = TypeVar("T")
 
 
 class _Head(msgspec.Struct, frozen=True):
-    sha: str
-    ref: str
+    sha: Commit
+    ref: Name
     repo: "_Cloned | None"
 
 
@@ -51,15 +54,15 @@ class _Cloned(Repository, frozen=True):
 
 
 class _Pull(msgspec.Struct, frozen=True):
-    number: int
+    number: Number
     title: str
     user: Login | None
-    state: str
+    state: Literal["open", "closed"]
     head: _Head
     base: _Head
     html_url: str
     merged_at: str | None = None
-    merge_commit_sha: str | None = None
+    merge_commit_sha: MaybeCommit | None = None
     draft: bool = False
 
     def pull(self, project: str) -> Pull:
@@ -86,20 +89,20 @@ class _Pull(msgspec.Struct, frozen=True):
 
 
 class _Installation(msgspec.Struct, frozen=True):
-    id: int
+    id: Id
 
 
 class _App(msgspec.Struct, frozen=True):
-    slug: str
+    slug: Name
 
 
 class _Given(msgspec.Struct, frozen=True):
-    token: str
-    expires_at: datetime
+    token: Name
+    expires_at: Time
 
 
 class _Made(msgspec.Struct, frozen=True):
-    id: int
+    id: Id
 
 
 class _Newest(OrderedDict[str, Any]):
@@ -113,20 +116,19 @@ class _Newest(OrderedDict[str, Any]):
 
 
 class _Api(GitHubAPI):
-    """gidgethub on our sessions: whatever goes wrong is one of `forge.py`'s exceptions."""
+    """gidgethub on our connections: whatever goes wrong is one of `forge.py`'s exceptions."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        super().__init__(NAME, cache=_Newest(), base_url=url)
-        self.session = session
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(NAME, cache=_Newest(), base_url=origin.base)
+        self.origin = origin
 
     async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, Mapping[str, str], bytes]:
-        try:
-            async with self.session.request(method, url, headers=headers, data=body) as response:
-                answer = await body_of(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Later(f"GitHub cannot be reached: {type(error).__name__}", after_s=AWAY_S) from None
+        plain = dict(headers)
+        credentials = {name: plain.pop(name) for name in headers if name == "authorization"}
+        what = f"{method} {url.partition('?')[0]}"
+        response, answer = await self.origin.exchange(method, url, what, plain, credentials, body)
         self.rate_limit = RateLimit.from_http(response.headers) or self.rate_limit
-        _check(method, url, response.status, response.headers, answer)
+        _check(what, response.status, response.headers, answer)
         return response.status, response.headers, answer
 
     async def manage_rate_limit(self, *, method: str, url: str) -> None:
@@ -139,146 +141,118 @@ class _Api(GitHubAPI):
         raise NotImplementedError
 
 
-def _check(method: str, url: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+def _check(what: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Raise what an answer means, unless it is one to go on with."""
     if status < 400:
         return
-    what = f"GitHub answers {method} {url.partition('?')[0]} with {status}"
-    limited = b"rate limit" in body.lower() or headers.get("x-ratelimit-remaining") == "0"
-    if status == 429 or (status == 403 and ("retry-after" in headers or limited)):
-        raise Later(f"{what}: too many calls", after_s=_wait(headers))
+    text = f"GitHub answers {what} with {status}"
+    used_up = headers.get("X-RateLimit-Remaining") == "0"
+    if status == 429 or (status == 403 and ("Retry-After" in headers or used_up or b"rate limit" in body.lower())):
+        raise Later(f"{text}: too many calls", after_s=_wait(headers, used_up, SECONDARY_S))
     if status in (401, 403):
-        raise Denied(what)
+        raise Denied(text)
     if status in (404, 410):
-        raise Gone(what)
+        raise Gone(text)
     if status >= 500 or status == 408:
-        raise Later(what, after_s=_wait(headers) if "retry-after" in headers else AWAY_S)
-    raise Unreadable(what)
+        raise Later(text, after_s=_wait(headers, False, session.AWAY_S))
+    raise Unreadable(text)
 
 
-def _wait(headers: Mapping[str, str]) -> float:
-    """How long to wait, as the headers of a refusal say."""
-    try:
-        if "retry-after" in headers:
-            return max(float(headers["retry-after"]), 1.0)
-        if headers.get("x-ratelimit-remaining") == "0":
-            return _until(float(headers["x-ratelimit-reset"]))
-    except (ValueError, KeyError):
-        pass
-    return SECONDARY_S
+def _wait(headers: Mapping[str, str], used_up: bool, unsaid_s: float) -> float:
+    """How long to wait, as a refusal says. When the limit begins anew, which every answer says, matters only where it is used up."""
+    return wait_s(headers if used_up else {"Retry-After": headers.get("Retry-After", "")}, unsaid_s)
 
 
 def _until(at: float) -> float:
-    return max(at - time.time(), 1.0)
+    return min(max(at - time.time(), 1.0), session.LATER_MOST_S)
 
 
-class GithubClient(Client):
-    """Belongs to one event loop; connects at the first call. Projects are `OWNER/REPOSITORY`."""
+class GithubClient(CommentClient):
+    """Belongs to one event loop until it is closed; connects at the first call. Projects are `OWNER/REPOSITORY`."""
 
     def __init__(self, rules: Rules, token: Token) -> None:
+        super().__init__()
         self._rules, self._token = rules, token
         self._key = SecretFile(Path(rules.app_key_file)) if rules.app_key_file else None
-        self._made: _Api | None = None
+        self._api = _Api(Origin(rules.url or DOMAIN, ca_file=rules.ca_file))
         self._given: dict[str, _Given] = {}
-        self._account = ""
 
     async def pull(self, project: str, number: int) -> Pull:
         """`GET /repos/{owner}/{repo}/pulls/{number}`."""
-        return _as(await self._get(project, f"/pulls/{number}"), _Pull).pull(project)
+        call = self._api.getitem(_repository(project) + path_of("pulls", number), oauth_token=await self._of(project))
+        return _as(await self._call(call), _Pull).pull(project)
 
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """`GET /repos/{owner}/{repo}/pulls`, all pages; onto every branch without one."""
-        found = await self._all(project, "/pulls{?state,base,per_page}", state="open", base=branch or None, per_page="100")
-        return [one.pull(project) for one in _as(found, list[_Pull])]
-
-    async def comments(self, project: str, number: int, since: float) -> Sequence[Commented]:
-        """`GET /repos/{owner}/{repo}/issues/{number}/comments`, by the time they were made; whose author is gone says nothing any more."""
-        after = datetime.fromtimestamp(since // SINCE_S * SINCE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        found = await self._all(project, f"/issues/{number}/comments{{?since,per_page}}", since=after, per_page="100")
-        said = [one.said(project, number) for one in _as(found, list[Comment]) if one.user is not None]
-        return sorted((one for one in said if one.at >= since), key=lambda one: (one.at, int(one.comment)))
-
-    async def put_comment(self, project: str, number: int, body: str, tag: str, known: str) -> str:
-        """Edits the one that is known or found, or makes it."""
-        if known:
-            try:
-                return await self._edit(project, known, body)
-            except Gone:
-                pass
-        found = _as(await self._all(project, f"/issues/{number}/comments{{?per_page}}", per_page="100"), list[Comment])
-        own = (await self.account()).casefold()
-        ours = [one.id for one in found if one.user is not None and one.user.login.casefold() == own and tag in (one.body or "")]
-        if ours:
-            return await self._edit(project, str(min(ours)), body)
-        return str(_as(await self._send("POST", project, f"/issues/{number}/comments", {"body": body}), _Made).id)
-
-    async def _edit(self, project: str, comment: str, body: str) -> str:
-        await self._send("PATCH", project, f"/issues/comments/{comment}", {"body": body})
-        return comment
+        found = await self._all(project, path_of("pulls"), list[_Pull], state="open", base=branch)
+        return [one.pull(project) for one in found]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """`POST /repos/{owner}/{repo}/statuses/{sha}`: our four verdicts are GitHub's states."""
         said = {"state": status.verdict.value, "context": status.context, "description": status.text[:140]}
-        await self._send("POST", project, f"/statuses/{commit}", said | ({"target_url": status.url} if status.url else {}))
+        await self._send("POST", project, path_of("statuses", commit), said | ({"target_url": status.url} if status.url else {}))
 
     async def acknowledge(self, project: str, number: int, comment: str) -> None:
         """A reaction; the same one twice is one."""
-        await self._send("POST", project, f"/issues/comments/{comment}/reactions", {"content": HEARD})
-
-    async def account(self) -> str:
-        """The token's user, or the App's own, `SLUG[bot]`."""
-        if not self._account:
-            api = await self._api()
-            if self._key is not None:
-                self._account = _as(await self._call(api.getitem("/app", jwt=self._jwt())), _App).slug + "[bot]"
-            else:
-                self._account = _as(await self._call(api.getitem("/user", oauth_token=self._read_token())), Login).login
-        return self._account
+        await self._send("POST", project, path_of("issues", "comments", comment, "reactions"), {"content": HEARD})
 
     def calls_left(self) -> int | None:
         """As the newest answer said; GitHub Enterprise Server may have no limit."""
-        limit = self._made.rate_limit if self._made else None
+        limit = self._api.rate_limit
         return limit.remaining if limit is not None else None
 
     async def close(self) -> None:
         """Let go of connections; the next call makes new ones."""
-        if self._made is not None:
-            await self._made.session.close()
-            self._made = None
+        await self._api.origin.close()
 
-    async def _api(self) -> _Api:
-        if self._made is None:
-            self._made = _Api(open_session(self._rules.ca_file, self._rules.url or DOMAIN), self._rules.url or DOMAIN)
-        return self._made
+    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
+        """`GET /repos/{owner}/{repo}/issues/{number}/comments`. Its `since` means the last edit, which is never before the writing."""
+        after = datetime.fromtimestamp(since // SINCE_S * SINCE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since > 0 else ""
+        found = await self._all(project, path_of("issues", number, "comments"), list[Comment], since=after)
+        said = {one.id: _comment(one) for one in found}.values()
+        return sorted((one for one in said if one.at >= since), key=lambda one: (one.at, int(one.id)))
 
-    async def _get(self, project: str, path: str, **variables: str | None) -> Any:
-        api = await self._api()
-        return await self._call(api.getitem(*self._at(project, path, variables), oauth_token=await self._of(project)))
+    async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
+        await self._send("PATCH", project, path_of("issues", "comments", comment), {"body": body})
 
-    async def _all(self, project: str, path: str, **variables: str | None) -> list[Any]:
-        api, token = await self._api(), await self._of(project)
+    async def _add(self, project: str, number: int, body: str) -> str:
+        return str(_as(await self._send("POST", project, path_of("issues", number, "comments"), {"body": body}), _Made).id)
 
-        async def pages() -> list[Any]:
-            return [item async for item in api.getiter(*self._at(project, path, variables), oauth_token=token)]
+    async def _whoami(self) -> str:
+        """The token's user, or the App's own, `SLUG[bot]`."""
+        if self._key is not None:
+            return _as(await self._call(self._api.getitem("/app", jwt=self._jwt())), _App).slug + "[bot]"
+        return _as(await self._call(self._api.getitem("/user", oauth_token=self._read_token())), Login).login
 
-        return _as(await self._call(pages()), list[Any])
+    def _credentials(self) -> Mapping[str, str]:
+        return {"app": self._rules.app_id} if self._key is not None else {"token": self._read_token()}
+
+    async def _all(self, project: str, path: str, of: type[T], **variables: str) -> T:
+        """A list, all pages of it; what is empty is not asked for."""
+        query = {name: value for name, value in variables.items() if value} | {"per_page": "100"}
+        url, token = _repository(project) + path + "{?" + ",".join(query) + "}", await self._of(project)
+
+        async def items() -> list[Any]:
+            found = list[Any]()
+            async for item in self._api.getiter(url, query, oauth_token=token):
+                found.append(item)
+                if len(found) > ITEMS:
+                    raise Unreadable(f"GET {path}: more than {ITEMS:,} items")
+            return found
+
+        return _as(await self._call(items()), of)
 
     async def _send(self, method: str, project: str, path: str, data: Mapping[str, str]) -> Any:
-        api = await self._api()
-        send = api.post if method == "POST" else api.patch
-        return await self._call(send(*self._at(project, path, {}), data=data, oauth_token=await self._of(project)))
+        send = self._api.post if method == "POST" else self._api.patch
+        return await self._call(send(_repository(project) + path, data=data, oauth_token=await self._of(project)))
 
-    def _at(self, project: str, path: str, variables: Mapping[str, str | None]) -> tuple[str, dict[str, Any]]:
-        owner, _, name = project.partition("/")
-        return "/repos/{owner}/{name}" + path, {"owner": owner, "name": name} | {key: value for key, value in variables.items() if value}
-
-    async def _call(self, call: Any) -> Any:
+    async def _call(self, call: Awaitable[T]) -> T:
         try:
             return await call
         except Denied:
             self._given.clear()  # a token that was taken back is not used again
             raise
-        except (GitHubException, ValueError, TypeError) as error:
+        except (GitHubException, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             raise Unreadable(f"GitHub's answer is not as documented: {type(error).__name__}") from None
 
     async def _of(self, project: str) -> str:
@@ -287,10 +261,8 @@ class GithubClient(Client):
             return self._read_token()
         given = self._given.get(project)
         if given is None or given.expires_at.timestamp() - time.time() < RENEW_S:
-            api = await self._api()
-            url, variables = self._at(project, "/installation", {})
-            installed = _as(await self._call(api.getitem(url, variables, jwt=self._jwt())), _Installation)
-            made = await self._call(api.post(f"/app/installations/{installed.id}/access_tokens", data=b"", jwt=self._jwt()))
+            installed = _as(await self._call(self._api.getitem(_repository(project) + "/installation", jwt=self._jwt())), _Installation)
+            made = await self._call(self._api.post(f"/app/installations/{installed.id}/access_tokens", data=b"", jwt=self._jwt()))
             given = self._given[project] = _as(made, _Given)
         return given.token
 
@@ -308,6 +280,19 @@ class GithubClient(Client):
             raise Denied(error.message) from None
         except (jwt.PyJWTError, ValueError, TypeError):
             raise Denied(f"{self._rules.app_key_file} holds no private key in PEM") from None
+
+
+def _repository(project: str) -> str:
+    owner, _, name = project.partition("/")
+    return path_of("repos", owner, name)
+
+
+def _comment(one: Comment) -> Said:
+    """One whose author is gone is nobody's."""
+    author = one.user.login if one.user else ""
+    return Said(
+        id=str(one.id), author=author, body=one.body or "", at=one.created_at.timestamp(), original=one.created_at == one.updated_at
+    )
 
 
 def _as(value: Any, of: type[T]) -> T:

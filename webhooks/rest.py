@@ -1,4 +1,4 @@
-"""What the clients of the smaller forges share: one comment, its hidden tag, who we are."""
+"""What the clients of forges share: one comment, its hidden tag, who we are."""
 
 from abc import abstractmethod
 from base64 import b64encode
@@ -24,12 +24,15 @@ class Said:
     original: bool
 
 
-class RestClient(Client):
-    """A client on `Http`. A forge says how its comments are listed, edited and added, and who we are."""
+class CommentClient(Client):
+    """Our one comment among those of others. A forge says how its comments are listed, edited and added, and who we are."""
 
-    def __init__(self, http: Http) -> None:
-        self._http = http
+    def __init__(self) -> None:
         self._account: tuple[Mapping[str, str], str] = ({}, "")
+
+    @abstractmethod
+    def _credentials(self) -> Mapping[str, str]:
+        """What authenticates us now."""
 
     @abstractmethod
     async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
@@ -71,9 +74,20 @@ class RestClient(Client):
 
     async def account(self) -> str:
         """See `Client`. Asked anew when the token is another."""
-        if self._account[0] != (credentials := self._http.credentials()):
+        if self._account[0] != (credentials := self._credentials()):
             self._account = credentials, await self._whoami()
         return self._account[1]
+
+
+class RestClient(CommentClient):
+    """A client on `Http`."""
+
+    def __init__(self, http: Http) -> None:
+        super().__init__()
+        self._http = http
+
+    def _credentials(self) -> Mapping[str, str]:
+        return self._http.credentials()
 
     async def close(self) -> None:
         """See `Client`."""

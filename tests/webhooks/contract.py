@@ -233,7 +233,7 @@ class Contract(Deliveries):
 
     def hurry(self, forge: Forge, call_s: float) -> None:
         """Have a call of its client take no longer."""
-        forge.client._http._call_s = call_s  # type: ignore[attr-defined]
+        forge.client._http.origin.call_s = call_s  # type: ignore[attr-defined]
 
     def fork(self, world: World) -> Path:
         made = world.root / "fork.git"

@@ -66,7 +66,7 @@ def test_a_pull_request_from_open_to_merged(double: GithubDouble, project: Proje
 
 
 def test_open_ones_come_in_pages_and_unchanged_ones_cost_nothing(double: GithubDouble, project: Project, tmp_path: Path) -> None:
-    double.page = 2
+    double.page_most = 2
     for branch in ("one", "two", "three"):
         double.open(project, branch)
     double.open(project, "one", base="two")

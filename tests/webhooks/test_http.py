@@ -105,7 +105,7 @@ def test_a_redirect_within_the_origin_is_followed_a_few_times() -> None:
         came.clear()
         with pytest.raises(Unreadable, match="redirects"):
             ask(url, lambda client: client.get("/round", Item))
-        assert len(came) == http.REDIRECTS + 1
+        assert len(came) == session.REDIRECTS + 1
 
 
 def test_pages_without_an_end_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_TOKEN", TOKEN)
     monkeypatch.setattr("webhooks.posting.FIRST_S", 0.2)
     monkeypatch.setattr("webhooks.posting.AWAY_S", 0.2)
-    monkeypatch.setattr("webhooks.github_client.AWAY_S", 0.2)
+    monkeypatch.setattr("webhooks.session.AWAY_S", 0.2)
 
 
 def rules(double: GithubDouble, **more: Any) -> Rules:

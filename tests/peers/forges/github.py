@@ -11,6 +11,7 @@ import jwt
 import pygit2
 from aiohttp import web
 
+from tests.peers.forges.answers import limited, linked
 from tests.peers.forges.double import BOT, SECRET, TOKEN, CommentState, Double, Project, PullState, StatusState, json_body
 
 APP_ID, APP_SLUG, INSTALLATION = "4711", "octofleet-app", 99
@@ -23,8 +24,8 @@ def iso(at: float) -> str:
 
 
 class GithubDouble(Double):
-    """`public_key`: of the App that may come, in PEM. `remaining`: calls until `reset_at`. `given`: tokens given to the App, with their ends. `unchanged`
-    counts answers 304, which cost nothing."""
+    """`public_key`: of the App that may come, in PEM. `remaining`: calls until `reset_at`; an answer 304 costs none. `given`: tokens given to the App,
+    with their ends. `writes_left` is its secondary limit, of content that is made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,8 +33,7 @@ class GithubDouble(Double):
         self.remaining, self.reset_at = 5000, time.time() + 3600
         self.given: dict[str, float] = {}
         self.token_s = 3600.0
-        self.unchanged = 0
-        self.page = 30
+        self.page_most = 100
 
     def routes(self) -> list[web.RouteDef]:
         repo = "/repos/{owner}/{name}"
@@ -64,6 +64,8 @@ class GithubDouble(Double):
             }
             if self.remaining <= 0 and time.time() < self.reset_at:
                 return _said(403, "API rate limit exceeded", limits | {"X-RateLimit-Remaining": "0"})
+            if limited(self, request):
+                return _said(403, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.", limits)
             author = BOT if token == TOKEN else f"{APP_SLUG}[bot]"
             with self.lock:
                 answer: Answer = await handler(request, author)
@@ -71,7 +73,6 @@ class GithubDouble(Double):
             if request.method == "GET" and answer.status == 200:
                 answer.headers["ETag"] = etag
                 if request.headers.get("If-None-Match") == etag:
-                    self.unchanged += 1
                     return web.Response(status=304, headers={"ETag": etag} | limits)
             self.remaining -= 1
             answer.headers.update(limits | {"X-RateLimit-Remaining": str(self.remaining)})
@@ -129,7 +130,7 @@ class GithubDouble(Double):
         if found is None:
             return _said(404, "Not Found")
         since = datetime.fromisoformat(request.query["since"]).timestamp() if "since" in request.query else 0.0
-        said = [self._comment_json(comment) for comment in found[1].comments if comment.at >= since]
+        said = [self._comment_json(comment) for comment in found[1].comments if max(comment.at, comment.edited_at) >= since]
         return self._paged(request, said)
 
     async def _add_comment(self, request: web.Request, author: str) -> Answer:
@@ -148,7 +149,7 @@ class GithubDouble(Double):
             return _said(404, "Not Found")
         if comment.author != author:
             return _said(403, "Must have admin rights to Repository.")
-        comment.body = (await request.json())["body"]
+        self.edit(comment, (await request.json())["body"])
         return web.json_response(self._comment_json(comment))
 
     async def _react(self, request: web.Request, author: str) -> Answer:
@@ -187,20 +188,19 @@ class GithubDouble(Double):
 
     def _paged(self, request: web.Request, items: Sequence[Any]) -> Answer:
         """A page, and a link to the next one."""
-        size, number = min(int(request.query.get("per_page", "30")), self.page), int(request.query.get("page", "1"))
-        part = items[(number - 1) * size : number * size]
-        answer = web.json_response(part)
-        if number * size < len(items):
-            url = request.url.update_query(page=str(number + 1))
-            answer.headers["Link"] = f'<{url}>; rel="next", <{url}>; rel="last"'
-        return answer
+        size = min(int(request.query.get("per_page", 30)), self.page_most)
+        return linked(request, self, items, size, etag=False)
 
     def _repo_json(self, name: str) -> dict[str, Any]:
         return {"full_name": name, "name": name.partition("/")[2], "clone_url": f"{self.url}/{name}.git", "default_branch": "main"}
 
     def _pull_json(self, project: Project, pull: PullState) -> dict[str, Any]:
         own = pull.source == project.git
-        head_repo = self._repo_json(project.name if own else f"{pull.author}/{project.name.partition('/')[2]}")
+        head_repo = (
+            None
+            if pull.number in self.lost
+            else self._repo_json(project.name if own else f"{pull.author}/{project.name.partition('/')[2]}")
+        )
         base = str(pygit2.Repository(str(project.git)).branches.local[pull.base].target)
         return {
             "number": pull.number,
@@ -217,7 +217,8 @@ class GithubDouble(Double):
         }
 
     def _comment_json(self, comment: CommentState) -> dict[str, Any]:
-        return {"id": int(comment.id), "user": {"login": comment.author, "id": 2}, "body": comment.body, "created_at": iso(comment.at)}
+        times = {"created_at": iso(comment.at), "updated_at": iso(max(comment.at, comment.edited_at))}
+        return {"id": int(comment.id), "user": {"login": comment.author, "id": 2}, "body": comment.body} | times
 
     def payload(self, kind: str, project: Project, pull: PullState | None, **more: str) -> tuple[Mapping[str, str], bytes]:
         repository = {"id": 186853002, "private": False} | self._repo_json(project.name)
@@ -225,7 +226,7 @@ class GithubDouble(Double):
             made = (more["before"] == "" and "0" * 40) or more["before"], (more["after"] == "" and "0" * 40) or more["after"]
             return signed("push", {"ref": f"refs/heads/{more['branch']}", "before": made[0], "after": made[1], "repository": repository})
         if kind == "commented":
-            comment = {"id": int(more["comment"]), "user": {"login": more["author"]}, "body": more["body"], "created_at": iso(time.time())}
+            comment = self._comment_json(CommentState(id=more["comment"], author=more["author"], body=more["body"], at=time.time()))
             issue = {
                 "number": pull.number,
                 "title": pull.title,
