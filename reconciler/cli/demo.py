@@ -63,7 +63,7 @@ class Demo:
     @contextmanager
     def serving(self, forge: "DemoForge") -> Iterator[None]:
         """`octofleet serve` with a forge whose webhooks it takes, until the block ends."""
-        from reconciler.server.demo_forge import PROJECT, SECRET, TOKEN  # noqa: PLC0415 - aiohttp is slow to import
+        from reconciler.server.demo_forge import PROJECT, SECRET, TOKEN  # noqa: PLC0415 - slow to import
 
         for name, text in (("token", TOKEN), ("secret", SECRET)):
             (self.root / "forge" / name).write_text(text)
@@ -266,7 +266,7 @@ def _fourth(made: Demo) -> None:
 
 
 def _fifth(made: Demo) -> None:
-    from reconciler.server.demo_forge import BRANCH, DemoForge  # noqa: PLC0415 - aiohttp is slow to import
+    from reconciler.server.demo_forge import BRANCH, DemoForge  # noqa: PLC0415 - slow to import
 
     _title(
         5,
