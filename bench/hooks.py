@@ -57,7 +57,7 @@ def bare(url: str) -> None:
     async def handle(request: web.Request) -> web.Response:
         said, now = await request.json(), time.time()
         key = ("hub", said["repository"]["full_name"], said["number"])
-        row = (*key, "/repo", "open", "", "", b"{}", "", "", None, None, now, now, "", 0, 0, "")
+        row = (*key, "/repo", "open", "", "", b"{}", "", "", "", None, None, now, now, "", 0, 0, "")
         write(("hub", request.headers["X-GitHub-Delivery"], now), row)
         return web.Response(status=202)
 
