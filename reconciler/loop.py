@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from typing import TypedDict
 
@@ -16,17 +17,19 @@ from reconciler.apply.watched import Reach
 from reconciler.applying import begin, check_begin, note_applied, unfinished
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, Request, has_commit, make_plan
 from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
 from reconciler.rollback import nothing, take_back
 from reconciler.settings import Followed as Rules
 from reconciler.source.repository import Commit
+from reconciler.source.signatures import Trust, signatures
 from reconciler.store.audit import record
 from reconciler.store.engine import Unavailable
 from reconciler.store.followed import APPROVAL, BEGUN, BEHIND, FAILING, REFUSED, REPORTED, SETTLED, Followed, follow, give_back, take
 from reconciler.store.halt import supersede, unpromoted
 from reconciler.store.plans import plan_head
+from reconciler.store.records import applied_commit
 from reconciler.store.retention import prune
 from reconciler.store.rollbacks import REVERTED, load_rollback
 from reconciler.store.runs import JournalRun
@@ -214,6 +217,8 @@ class Loop:
         if waited:
             note = f"nobody promoted run {waited} of this commit in time: what is left of it waits for a person, or a newer commit"
             return _standing(APPROVAL, plan.id, note, f"octofleet apply {plan.id[:12]} goes on"), True
+        if rules.signed and (unsigned := self._unsigned(planned, commit, rules)):
+            return _standing(REFUSED, plan.id, unsigned, f"octofleet apply {plan.id[:12]} applies it by a person's word"), True
         try:
             run = begin(
                 self._installation,
@@ -231,6 +236,16 @@ class Loop:
             return stands, error.code not in NOT_SETTLED
         self._wake()
         return _standing(BEGUN, run, f"run {run} applies {counted(len(plan.changes), 'change')}{rest}"), True
+
+    def _unsigned(self, planned: Planned, commit: Commit, rules: Rules) -> str:
+        """Which commits since the one applied last are not signed by a key that is known; empty if none is."""
+        repository = self._installation.repository(rules.location, fetch=False)
+        with self._installation.store.read() as connection:
+            applied = applied_commit(connection, planned.plan.source)
+        since = applied[0] if applied is not None and has_commit(repository, applied[0]) else None
+        wrong = [item for item in signatures(repository, since, commit.id, Path(rules.signers)) if item.trust is not Trust.GOOD]
+        first = f", the first is {wrong[0].commit[:10]} ({wrong[0].trust})" if wrong else ""
+        return f"{counted(len(wrong), 'commit')} not signed by a known key{first}" if wrong else ""
 
     def _now(self) -> float:
         with self._installation.store.read() as connection:

@@ -1,6 +1,7 @@
 """What is wrong with the forges of the settings, and with the repositories that name them, though each value is of its type."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from reconciler.settings import Forge, Settings
 from reconciler.settings_checked import Problem
@@ -42,6 +43,12 @@ def _wrong_projects(settings: Settings, names: list[str]) -> Iterator[Problem]:
     said: list[tuple[str, str]] = []
     for number, followed in enumerate(settings.repositories):
         place = ("repositories", number)
+        if followed.signed and not followed.signers:
+            yield place, "has signed = true, and no signers: name the directory of the keys that count"
+        if followed.signers and not Path(followed.signers).is_absolute():
+            yield (*place, "signers"), f"is {followed.signers}, and must be an absolute path"
+        if followed.forge and "://" not in followed.location and ":" not in followed.location:
+            yield (*place, "location"), "must be a URL for a repository with a forge: what pull requests merge to is made in its mirror"
         if followed.forge and followed.forge not in names:
             yield (*place, "forge"), f"is {followed.forge}, and none of [[forges]] has that name"
         if bool(followed.forge) != bool(followed.project):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from reconciler.store.runs import list_runs, load_steps
 from reconciler.why import RepositoryWhy, repository_why
 from reconciler.wiring import where
 from tests.cli.command import quick
+from tests.conftest import program
 from tests.fleets import FLEET, Chosen, Repo, Result, fleet, host, installation, octofleet, repo
 from tests.store.databases import KINDS, database
 
@@ -520,3 +522,29 @@ def test_what_fails_in_every_round_is_told_once(
     monkeypatch.setattr("reconciler.loop.follow", broken)
     Loop(quiet.installation, [quiet.rules], "nobody", quiet.wake).run(stop)
     assert rounds == 5 and told == [("round-failed", {"error": "ValueError: broken"})]
+
+
+def signed(path: Path, key: Path) -> None:
+    """Sign the newest commit of a repository anew."""
+    sign = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={key}", "-c", "user.name=ada", "-c", "user.email=ada@example.net")
+    subprocess.run(["git", "-C", str(path), *sign, "commit", "-q", "--amend", "--no-edit", "-S"], check=True, capture_output=True)
+
+
+def test_where_commits_have_to_be_signed_only_those_are_applied_by_themselves(tmp_path: Path) -> None:
+    keygen, keys = program("ssh-keygen", "openssh-client"), tmp_path / "signers"
+    program("git", "git")
+    keys.mkdir()
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    public = " ".join((tmp_path / "key.pub").read_text().split()[:2])
+    (keys / "allowed_signers").write_text(f"ada@example.net {public}\n")
+    with database("sqlite", tmp_path) as url:
+        site = Site(tmp_path, url, signed=True, signers=str(keys))
+        found = site.round()
+        assert found.code == "refused" and "1 commit not signed by a known key" in found.note and site.runs() == []
+        signed(site.repo.path, tmp_path / "key")
+        assert site.round().code == "begun"
+        site.work()
+        site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [htop]\n")})
+        site.repo.commit({"host-2.yaml": host("web-02", 2, spec="  packages: [htop]\n")})
+        signed(site.repo.path, tmp_path / "key")
+        assert site.round().code == "refused", "a signed commit on top of one that is not"

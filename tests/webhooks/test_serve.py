@@ -31,7 +31,7 @@ listen = "127.0.0.1:0"
 enabled = true
 
 [[repositories]]
-location = "{repo}"
+location = "file://{repo}"
 forge = "hub"
 project = "acme/fleet"
 apply = false

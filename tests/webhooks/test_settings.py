@@ -14,7 +14,7 @@ from tests.peers.forges.github import GithubDouble
 from webhooks.forges import secrets_of
 from webhooks.plugin import octofleet_serves
 
-REPOSITORY = '[[repositories]]\nlocation = "/r"\nforge = "hub"\nproject = "acme/fleet"\n'
+REPOSITORY = '[[repositories]]\nlocation = "file:///r"\nforge = "hub"\nproject = "acme/fleet"\n'
 FORGE = '[[forges]]\nname = "hub"\ntype = "github"\n'
 GOOD = REPOSITORY + FORGE + 'token_env = "HUB_TOKEN"\npoll_s = 60\n'
 
@@ -31,7 +31,7 @@ def said(tmp_path: Path, text: str) -> str:
     ("text", "told"),
     [
         (REPOSITORY, "octofleet.toml:3: repositories 1: forge is hub, and none of [[forges]] has that name"),
-        ('[[repositories]]\nlocation = "/r"\nproject = "acme/fleet"\n', "octofleet.toml:1: repositories 1 needs both forge and project"),
+        ('[[repositories]]\nlocation = "file:///r"\nproject = "acme/fleet"\n', "octofleet.toml:1: repositories 1 needs both forge and project"),
         (GOOD + REPOSITORY.replace("/r", "/s"), "octofleet.toml:13: repositories 2: project is followed already, as acme/fleet of hub"),
         (GOOD + REPOSITORY.replace("/r", "/s").replace("acme", "ACME"), "octofleet.toml:13: repositories 2: project is followed already"),
         (GOOD + GOOD.removeprefix(REPOSITORY), "octofleet.toml:11: forges 2: name is the name of forges 1 too"),
