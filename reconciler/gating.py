@@ -3,7 +3,7 @@
 The edge around `gate`: every word is one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import Refused
@@ -30,6 +30,11 @@ from reconciler.wiring import Installation
 APPROVAL_S = 7 * 86_400.0
 
 
+def nothing_more(connection: Connection, made: object) -> None:
+    """For a word that nobody waits to have answered in its transaction."""
+    del connection, made
+
+
 def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True, identity: str = "") -> Approval:
     """Somebody, by default who runs this process, speaks of all changes of a plan, which he has seen."""
     now = connection.now()
@@ -52,14 +57,23 @@ def tenants_of(plan: Plan) -> tuple[str, ...]:
     return tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"}))
 
 
-def approve(installation: Installation, row: int, reason: str, *, yes: bool, identity: str = "") -> Approval:
-    """Approve or reject a stored plan. Raises `Refused` for one that changes nothing."""
+def approve(
+    installation: Installation,
+    row: int,
+    reason: str,
+    *,
+    yes: bool,
+    identity: str = "",
+    also: Callable[[Connection, Approval], object] = nothing_more,
+) -> Approval:
+    """Approve or reject a stored plan, and in the same transaction do `also` something. Raises `Refused` for one that changes nothing."""
     with installation.store.write() as connection:
         plan = load_plan(connection, row)
         if not plan.changes:
             raise Refused(f"plan {plan.id[:12]} changes nothing", hint="octofleet plan makes a new one", code="nothing-to-approve")
         ask(connection, plan_head(connection, row).location)  # whoever follows the repository goes on at once
         made = word(connection, plan, reason, yes=yes, identity=identity)
+        also(connection, made)
         details = {"approval": made.id, "changes": len(made.changes), "digest": digest(sorted(made.changes)), "until": made.expires_at}
         entry = Entry(
             identity=made.identity,
@@ -105,12 +119,22 @@ def promoted(
     return moved
 
 
-def pause(installation: Installation, scope: str, for_s: float, reason: str, source: str = "", *, identity: str = "") -> Pause:
-    """Begin nothing in a scope (`fleet`: nowhere) for so many seconds."""
+def pause(
+    installation: Installation,
+    scope: str,
+    for_s: float,
+    reason: str,
+    source: str = "",
+    *,
+    identity: str = "",
+    also: Callable[[Connection, Pause], object] = nothing_more,
+) -> Pause:
+    """Begin nothing in a scope (`fleet`: nowhere) for so many seconds; `also` as in `approve`."""
     with installation.store.write() as connection:
         now = connection.now()
         made = Pause(id=new_id(), source=source, scope=scope, identity=identity or whoami(), at=now, until=now + for_s, reason=reason)
         save_pause(connection, made)
+        also(connection, made)
         record(
             connection,
             Entry(
@@ -125,10 +149,18 @@ def pauses_named(installation: Installation, which: str) -> list[Pause]:
     return [pause for pause in standing(installation).gates.pauses if which in (pause.id, pause.scope)]
 
 
-def unpause(installation: Installation, which: str, *, identity: str = "", source: str | None = None) -> list[Pause]:
-    """End the pauses with this id or scope; of one Fleet, or of all."""
+def unpause(
+    installation: Installation,
+    which: str,
+    *,
+    identity: str = "",
+    source: str | None = None,
+    also: Callable[[Connection, list[Pause]], object] = nothing_more,
+) -> list[Pause]:
+    """End the pauses with this id or scope; of one Fleet, or of all. `also` as in `approve`."""
     with installation.store.write() as connection:
         ended = end_pauses(connection, which, source)
+        also(connection, ended)
         if ended:
             scopes = tuple(sorted({pause.scope for pause in ended}))
             record(

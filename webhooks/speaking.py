@@ -5,16 +5,19 @@ Who may is decided by the recorded rules, for the identity `KIND:LOGIN` of the f
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reconciler import gating
 from reconciler.applying import begin
 from reconciler.errors import OctofleetError, Refused
+from reconciler.gate.closing import Pause
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.permitting import permit, to_apply_stored, to_pause, to_steer
 from reconciler.report.text import brief
 from reconciler.report.view import counted
 from reconciler.settings import Followed
 from reconciler.store.audit import record
+from reconciler.store.engine import Connection
 from reconciler.store.followed import REPORTED, followed
 from reconciler.store.plans import load_plan
 from reconciler.store.pull_locks import locks_of, release, take_locks
@@ -54,7 +57,7 @@ class Heard:
 
 
 def heard(asked: Asked) -> Heard:
-    """Do what a command says, once: also where it is refused, its answer is stored."""
+    """Do what a command says, once: it is answered in the transaction in which it is done. Also where it is refused, its answer is stored."""
     try:
         said = parse(asked.command.body)
         found = VERBS[said.verb](asked, said)
@@ -79,10 +82,11 @@ def _plan(asked: Asked, said: Said) -> Heard:
     permit(asked.installation, asked.identity, asked.source, [(action, Resource(source=asked.source))])
     if not asked.pull.fork:
         return Heard(answer="planned again", plan_again=True)
+    text = f"this fork's head {asked.pull.head[:10]} may run engines in its plan"
     with asked.installation.store.write() as connection:
-        details = {"head": asked.pull.head}
-        record(connection, _entry(asked, "trust", details=details))
-    return Heard(answer=f"this fork's head {asked.pull.head[:10]} may run engines in its plan", plan_again=True, trusted=asked.pull.head)
+        answer(connection, asked.command, text)
+        record(connection, _entry(asked, "trust", details={"head": asked.pull.head}))
+    return Heard(answer=text, plan_again=True, trusted=asked.pull.head)
 
 
 def _apply(asked: Asked, said: Said) -> Heard:
@@ -118,8 +122,12 @@ def _word(asked: Asked, said: Said, *, yes: bool) -> Heard:
     row = asked.row.plan or 0
     action = Action.APPROVE if yes else Action.REJECT
     permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, action, row))
-    made = gating.approve(asked.installation, row, said.reason or f"{asked.row.key}", yes=yes, identity=asked.identity.name)
-    return Heard(answer=f"{counted(len(made.changes), 'change')} of plan {plan.id[:12]} {'approved' if yes else 'rejected'}")
+    text = (
+        f"{counted(len({change.digest for change in plan.changes}), 'change')} of plan {plan.id[:12]} {'approved' if yes else 'rejected'}"
+    )
+    also = _answering(asked, lambda made: text)
+    gating.approve(asked.installation, row, said.reason or f"{asked.row.key}", yes=yes, identity=asked.identity.name, also=also)
+    return Heard(answer=text)
 
 
 def shown_plan(asked: Asked, said: Said) -> Plan:
@@ -150,9 +158,11 @@ def _lock(asked: Asked, said: Said) -> Heard:
     addresses = [change.address for change in brought(plan.changes)]
     with asked.installation.store.write() as connection:
         others = take_locks(connection, asked.row.key, plan.source, addresses, identity=asked.identity.name, reason=said.reason)
+        rest = f"; {counted(len(others), 'resource')} held by others" if others else ""
+        text = f"{counted(len(addresses) - len(others), 'resource')} locked{rest}"
+        answer(connection, asked.command, text)
         record(connection, _entry(asked, "lock", plan=plan, reason=said.reason, details={"resources": len(addresses) - len(others)}))
-    rest = f"; {counted(len(others), 'resource')} held by others" if others else ""
-    return Heard(answer=f"{counted(len(addresses) - len(others), 'resource')} locked{rest}", let_go=HOLDS)
+    return Heard(answer=text, let_go=HOLDS)
 
 
 def _unlock(asked: Asked, said: Said) -> Heard:
@@ -164,20 +174,33 @@ def _unlock(asked: Asked, said: Said) -> Heard:
     with asked.installation.store.write() as connection:
         held = locks_of(connection, asked.row.key)
         release(connection, asked.row.key)
+        text = f"{counted(len(held), 'resource')} unlocked, until something is pushed"
+        answer(connection, asked.command, text)
         record(connection, _entry(asked, "unlock", details={"resources": len(held)}))
-    return Heard(answer=f"{counted(len(held), 'resource')} unlocked, until something is pushed", let_go=asked.pull.head)
+    return Heard(answer=text, let_go=asked.pull.head)
 
 
 def _pause(asked: Asked, said: Said) -> Heard:
     permit(asked.installation, asked.identity, asked.source, _here(asked, to_pause(Action.PAUSE, said.scope)))
-    gating.pause(asked.installation, said.scope, said.for_s, said.reason, asked.source, identity=asked.identity.name)
-    return Heard(answer=f"nothing begins in {said.scope} for {said.for_s / 3600:g} h")
+    text = f"nothing begins in {said.scope} for {said.for_s / 3600:g} h"
+    also = _answering(asked, lambda made: text)
+    gating.pause(asked.installation, said.scope, said.for_s, said.reason, asked.source, identity=asked.identity.name, also=also)
+    return Heard(answer=text)
 
 
 def _resume(asked: Asked, said: Said) -> Heard:
     permit(asked.installation, asked.identity, asked.source, _here(asked, to_pause(Action.RESUME, said.scope)))
-    ended = gating.unpause(asked.installation, said.scope, identity=asked.identity.name, source=asked.source)
-    return Heard(answer=f"{counted(len(ended), 'pause')} of {said.scope} ended")
+
+    def text(ended: list[Pause]) -> str:
+        return f"{counted(len(ended), 'pause')} of {said.scope} ended"
+
+    also = _answering(asked, text)
+    return Heard(answer=text(gating.unpause(asked.installation, said.scope, identity=asked.identity.name, source=asked.source, also=also)))
+
+
+def _answering(asked: Asked, text: Callable[[Any], str]) -> Callable[[Connection, Any], object]:
+    """Has the transaction in which something is made answer the command too: who dies between the two would do it again."""
+    return lambda connection, made: answer(connection, asked.command, text(made))
 
 
 def _here(asked: Asked, wanted: Iterable[tuple[Action, Resource]]) -> list[tuple[Action, Resource]]:

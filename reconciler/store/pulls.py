@@ -106,15 +106,15 @@ def open_onto(connection: Connection, location: str, branch: str) -> list[PullKe
 
 
 def take_pull(connection: Connection, worker: str) -> PullRow | None:
-    """One that is due or asked for, on lease; the one that waits longest. The worker must be known."""
-    now = connection.now()
+    """One that is due or asked for, on lease; the one that waits longest. Before those, one that this worker has already: it works on one at a time, so the
+    database was away when it was to be given back. The worker must be known."""
     query = (
-        "SELECT forge, project, number FROM pull WHERE owner = '' AND (asked_at IS NOT NULL OR due_at <= ?) "
-        "AND EXISTS (SELECT 1 FROM worker WHERE id = ?) ORDER BY COALESCE(asked_at, due_at) LIMIT 1"
+        "SELECT forge, project, number FROM pull WHERE (owner = ? OR owner = '' AND (asked_at IS NOT NULL OR due_at <= ?)) "
+        "AND EXISTS (SELECT 1 FROM worker WHERE id = ?) ORDER BY owner DESC, COALESCE(asked_at, due_at) LIMIT 1"
     )
-    for place in list(connection.rows(query, (now, worker))):
-        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner = '' RETURNING "
-        row = connection.row(take + COLUMNS, (worker, *place))
+    for place in list(connection.rows(query, (worker, connection.now(), worker))):
+        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner IN ('', ?) RETURNING "
+        row = connection.row(take + COLUMNS, (worker, *place, worker))
         return _pull(row) if row else None
     return None
 

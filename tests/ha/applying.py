@@ -7,22 +7,21 @@ over, and that one looks first.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Any
 
 import psycopg
 
-from reconciler.drivers.memory import Fault, World
+from reconciler.drivers.memory import Fault
 from tests.fleets import fleet, host, octofleet, repo
-from tests.ha.kept import Late, until
+from tests.ha.kept import until
+from tests.ha.place import Place
 from tests.ha.replicas import OCTOFLEET, Replica
 from tests.ha.scenario import Figure, Say
 from tests.ha.topology import Cluster
 
-LEASE_S = 5.0
 WITHIN_S = 600.0
 SLOW_S = 30.0
 SLOTS = 2
@@ -62,66 +61,24 @@ def applying(cluster: Cluster, say: Say, hosts: int) -> tuple[Figure, ...]:
     return place.judged(watch, hosts, took, promoted_s)
 
 
-STANDING = (
-    "SELECT id, state, reason, ended_at FROM run",
-    "SELECT status, count(*) FROM item GROUP BY 1",
-    "SELECT * FROM step WHERE state <> 'ended' ORDER BY wave, seq LIMIT 5",
-    "SELECT * FROM lane WHERE open <> 0",
-    "SELECT * FROM worker",
-    "SELECT id, status, queue_name, lock, worker_id, attempts FROM procrastinate_jobs WHERE status NOT IN ('succeeded') LIMIT 20",
-)
-"""What tells why an apply does not go on."""
-
 PROCESSES = {"serve-1": "serve", "serve-2": "serve", "serve-3": "serve", "worker-1": "worker", "worker-2": "worker"}
 
 
-class _Place:
-    """A repository, a simulated world and a directory of boot files that all processes share, beside the database."""
+class _Place(Place):
+    """With a repository of many simulated hosts."""
 
     def __init__(self, cluster: Cluster, hosts: int) -> None:
-        self.directory = cluster.directory / "apply"
-        self.url = cluster.url
+        super().__init__(cluster, "apply")
         files = fleet(hosts=0)
         files["network.yaml"] = files["network.yaml"].replace("192.0.2.0/24", "10.0.0.0/8").replace("192.0.2.1", "10.0.0.1")
         self.repo = repo(self.directory / "repo", files)
-        self.world = World(str(self.directory / "world.db"))
         for late in ("memory/config/*", "memory/role/*"):  # so that even on a quick machine enough is left when the primary dies
             self.world.fail(late, Fault.SLOW, SLOW_S / hosts)
-        self.env = {
-            "OCTOFLEET_DATABASE_URL": self.url,
-            "OCTOFLEET_MEMORY__ENABLED": "true",
-            "OCTOFLEET_MEMORY__PATH": str(self.directory / "world.db"),
-            "OCTOFLEET_MEMORY__OPERATION_S": "0.5",
-            "OCTOFLEET_BOOT__DIRECTORY": str(self.directory / "boot"),
-            "OCTOFLEET_APPLY__LEASE_S": str(LEASE_S),
-            "OCTOFLEET_APPLY__SLOTS": str(SLOTS),
-        }
+        self.env |= {"OCTOFLEET_MEMORY__OPERATION_S": "0.5", "OCTOFLEET_APPLY__SLOTS": str(SLOTS)}
 
     def replica(self, name: str, kind: str) -> Replica:
         arguments = ("serve", "--repo", str(self.repo.path)) if kind == "serve" else ("worker",)
         return Replica([*OCTOFLEET, *arguments], self.directory / name, self.env)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        try:
-            with psycopg.connect(self.url, connect_timeout=3) as connection:
-                return connection.execute(query.encode()).fetchall()
-        except psycopg.Error:
-            return []
-
-    @contextmanager
-    def telling(self, replicas: Mapping[str, Replica]) -> Iterator[None]:
-        """What is too late says how things stand."""
-        try:
-            yield
-        except Late as error:
-            for query in STANDING:
-                error.add_note(f"{query}: {self.rows(query)}")
-            for name, replica in replicas.items():
-                error.add_note(f"--- {name}{'' if replica.alive else ' (ended)'}\n{replica.tail()}")
-            raise
-
-    def living(self) -> int:
-        return len(self.rows("SELECT id FROM worker"))
 
     def push(self, hosts: int) -> None:
         self.repo.commit({f"hosts/{n // 100:02d}/host-{n}.yaml": _host(n) for n in range(hosts)})

@@ -64,8 +64,9 @@ class Cluster:
         self.directory.chmod(0o755)
         self._keep = keep
         self._user = "postgres" if os.geteuid() == 0 else None
-        etcd, peer, front, web, *ports = free_ports(8)
+        etcd, peer, front, web, *ports = free_ports(11)
         self._etcd, self._peer, self.port, self.web_port = etcd, peer, front, web
+        self.serves = {f"serve-{number}": ports.pop() for number in (1, 2, 3)}
         names = ("db-1", "db-2")
         self.nodes = {name: Node(name, self._place(name), sql, rest) for name, sql, rest in zip(names, ports[:2], ports[2:], strict=True)}
         words = ("SUPERUSER", "REPLICATION", "REWIND")
@@ -77,6 +78,11 @@ class Cluster:
     def url(self) -> str:
         """The database through HAProxy: always the primary."""
         return f"postgresql://octofleet:{self._password}@{HERE}:{self.port}/octofleet"
+
+    @property
+    def web_url(self) -> str:
+        """Whichever `octofleet serve` is ready, through HAProxy; each listens on its port of `serves`."""
+        return f"http://{HERE}:{self.web_port}"
 
     def url_of(self, name: str) -> str:
         """The database of one node, whatever it is at the moment."""
@@ -179,6 +185,7 @@ class Cluster:
         moved = {"bind :5432": f"bind {HERE}:{self.port}", "bind :8080": f"bind {HERE}:{self.web_port}"}
         for name, node in self.nodes.items():
             moved[f"{name}:5432 check port 8008"] = f"{HERE}:{node.sql} check port {node.rest}"
+        moved |= {f"{name}:8080 check": f"{HERE}:{port} check" for name, port in self.serves.items()}
         for there, here in moved.items():
             assert there in text, f"docs/deploy/haproxy.cfg has no {there}"
             text = text.replace(there, here)

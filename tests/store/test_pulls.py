@@ -48,9 +48,10 @@ def test_a_delivery_counts_once(store: Store) -> None:
 def test_a_pull_request_is_taken_by_one_and_asked_for_again_meanwhile(store: Store) -> None:
     with store.write() as connection:
         known(connection)
+        known(connection, "v")
         ask_pull(connection, ONE, "/repo")
     found = taken(store)
-    assert found is not None and found.key == ONE and taken(store) is None
+    assert found is not None and found.key == ONE and taken(store, "v") is None
     with store.write() as connection:
         ask_pull(connection, ONE, "/repo")
         left = replace(found, head="c" * 40, branch="main", state="open", due_at=NEVER)
@@ -66,6 +67,24 @@ def test_a_pull_request_is_taken_by_one_and_asked_for_again_meanwhile(store: Sto
     assert taken(store) is None, "a closed one was asked for"
     with store.read() as connection:
         assert pulls(connection) == [] and [row.key for row in pulls(connection, "closed")] == [ONE]
+
+
+def test_who_could_not_give_it_back_has_it_first(store: Store) -> None:
+    with store.write() as connection:
+        known(connection)
+        known(connection, "v")
+        ask_pull(connection, ONE, "/repo")
+    lost = taken(store)
+    assert lost is not None
+    with store.write() as connection:
+        ask_pull(connection, OTHER, "/repo")
+        connection.run("UPDATE pull SET asked_at = 1 WHERE number = 2")
+    again = taken(store)
+    assert again is not None and again.key == ONE and again.fence == lost.fence + 1
+    with store.write() as connection:
+        assert not give_back_pull(connection, lost) and give_back_pull(connection, again)
+    other = taken(store, "v")
+    assert other is not None and other.key == OTHER
 
 
 def test_nobody_unknown_takes_and_the_leases_of_the_dead_are_free(store: Store) -> None:

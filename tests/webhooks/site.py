@@ -22,11 +22,11 @@ from reconciler.store.pulls import Command, PullKey, PullRow, ask_pull, commands
 from tests.fleets import FLEET, fleet, host, installation
 from tests.peers.forges.double import TOKEN, PullState
 from tests.peers.forges.github import GithubDouble
+from tests.webhooks.repositories import WHO, bare_with, commit_files
 from webhooks.forge import Status
 from webhooks.forges import make_forge
 from webhooks.work import PullWork
 
-WHO = pygit2.Signature("ada", "ada@example.net")
 PEOPLE = """\
 apiVersion: octofleet/v1
 kind: RoleMapping
@@ -48,8 +48,7 @@ class PullSite:
     ) -> None:
         self.path, self._stack = path, ExitStack()
         self.git = path / "fleet.git"
-        pygit2.init_repository(str(self.git), bare=True, initial_head="main")
-        self.commit("main", fleet(hosts=hosts, fleet=fleet_text) | {"people.yaml": PEOPLE} | dict(files or {}))
+        bare_with(self.git, fleet(hosts=hosts, fleet=fleet_text) | {"people.yaml": PEOPLE} | dict(files or {}))
         self.double = GithubDouble()
         self._stack.enter_context(self.double.running())
         self.project = self.double.project("acme/fleet", self.git)
@@ -78,22 +77,8 @@ class PullSite:
     def commit(
         self, branch: str, files: Mapping[str, str | None], *, onto: str = "", author: pygit2.Signature = WHO, git: Path | None = None
     ) -> str:
-        """A commit on a branch, which begins at `onto` if it is new; None removes a file."""
-        repository = pygit2.Repository(str(git or self.git))
-        ref = f"refs/heads/{branch}"
-        start = ref if ref in repository.references else f"refs/heads/{onto or 'main'}"
-        parents = [repository.references[start].target] if start in repository.references else []
-        index = pygit2.Index()
-        if parents:
-            index.read_tree(repository[parents[0]].peel(pygit2.Tree))
-        for name, text in files.items():
-            if text is None:
-                index.remove(name)
-            else:
-                index.add(pygit2.IndexEntry(name, repository.create_blob(text.encode()), pygit2.enums.FileMode.BLOB))
-        made = repository.create_commit(None, author, author, "a change", index.write_tree(repository), parents)
-        repository.references.create(ref, made, force=True)
-        return str(made)
+        """See `commit_files`."""
+        return commit_files(git or self.git, branch, files, onto=onto or "main", author=author)
 
     def change(self, branch: str, *numbers: int, packages: str = "htop", **more: Any) -> str:
         """Another package for these hosts, on a branch."""

@@ -31,7 +31,10 @@ def said(tmp_path: Path, text: str) -> str:
     ("text", "told"),
     [
         (REPOSITORY, "octofleet.toml:3: repositories 1: forge is hub, and none of [[forges]] has that name"),
-        ('[[repositories]]\nlocation = "file:///r"\nproject = "acme/fleet"\n', "octofleet.toml:1: repositories 1 needs both forge and project"),
+        (
+            '[[repositories]]\nlocation = "file:///r"\nproject = "acme/fleet"\n',
+            "octofleet.toml:1: repositories 1 needs both forge and project",
+        ),
         (GOOD + REPOSITORY.replace("/r", "/s"), "octofleet.toml:13: repositories 2: project is followed already, as acme/fleet of hub"),
         (GOOD + REPOSITORY.replace("/r", "/s").replace("acme", "ACME"), "octofleet.toml:13: repositories 2: project is followed already"),
         (GOOD + GOOD.removeprefix(REPOSITORY), "octofleet.toml:11: forges 2: name is the name of forges 1 too"),

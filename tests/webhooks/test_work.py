@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from reconciler.drivers.driver import Context, Target
 from reconciler.drivers.wrap import Wrapped
-from reconciler.store.engine import sqlite_url
+from reconciler.store.engine import Unavailable, sqlite_url
 from reconciler.types.observation import Observation
 from tests.fleets import FLEET
 from tests.peers.forges.double import Fault
 from tests.webhooks.site import PEOPLE, PullSite
+from webhooks import speaking
 from webhooks.forge import Verdict
 
 
@@ -248,3 +249,30 @@ def observing() -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Wrapped, "observe", observe)
         yield seen
+
+
+@pytest.mark.parametrize(
+    "command", ["lock mine", "unlock", "approve it is fine", "reject not this", "pause tenant/shop a while", "resume tenant/shop"]
+)
+def test_a_command_cut_short_is_done_once(site: PullSite, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away when the answer is to be written: what the command did is not there either."""
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    if command.startswith("resume"):
+        site.say(pull, "root", "octofleet pause tenant/shop a while")
+
+    before = site.rows("SELECT action FROM audit")
+
+    def away(connection: object, command: object, text: str) -> bool:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(speaking, "answer", away)
+        with pytest.raises(Unavailable):
+            site.say(pull, "root", f"octofleet {command}")
+    assert site.work.once(), "nobody has the pull request on lease"
+    after = [action for (action,) in site.rows("SELECT action FROM audit ORDER BY seq")[len(before) :]]
+    assert after == [command.partition(" ")[0]]
+    assert site.rows("SELECT count(*) FROM pull_command WHERE done_at IS NULL OR answer LIKE '0 %'") == [(0,)]
+    assert not site.work.once()
