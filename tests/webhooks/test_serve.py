@@ -105,7 +105,7 @@ def test_what_comes_in_and_what_goes_out(tmp_path: Path, database_url: str) -> N
         store = Store(database_url)
         assert numbers(store) == {1}
         with store.write() as connection:
-            want_comment(connection, PullKey(forge="hub", project="acme/fleet", number=1), "hello")
+            want_comment(connection, PullKey(forge="hub", project="acme/fleet", number=1), f"{TAG}\nhello")
         until(lambda: any("hello" in one.body for one in double.ours(pull)))
         served = Served(store=store, port=port)
         assert served.send(changed(2, secret="next")) == 202, "either of two secrets"
