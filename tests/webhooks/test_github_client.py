@@ -15,7 +15,7 @@ from reconciler.settings import Forge as Rules
 from tests.peers.forges.double import BOT, TOKEN, Fault, Project
 from tests.peers.forges.github import APP_ID, APP_SLUG, GithubDouble
 from tests.webhooks.repositories import bare, commit
-from webhooks.forge import Client, Denied, Gone, Later, PullState, Status, Unreadable, Verdict
+from webhooks.forge import Client, Denied, Gone, Later, Status, Unreadable, Verdict
 from webhooks.forges import make_forge
 
 T = TypeVar("T")
@@ -48,23 +48,6 @@ def asked(double: GithubDouble, tmp_path: Path, call: Callable[[Client], Awaitab
     return asyncio.run(main())
 
 
-def test_a_pull_request_from_open_to_merged(double: GithubDouble, project: Project, tmp_path: Path) -> None:
-    fork = bare(tmp_path / "fork.git", other="4\n")
-    opened = double.open(project, "one", title="Zeilen & <b>", author="bob")
-    forked = double.open(project, "other", author="eve", fork=fork)
-    found = asked(double, tmp_path, lambda client: client.pull("acme/fleet", opened.number))
-    assert (found.state, found.head, found.head_branch, found.base_branch) == (PullState.OPEN, opened.head, "one", "main")
-    assert (found.author, found.title, found.fork, found.fetch) == ("bob", "Zeilen & <b>", False, "refs/pull/1/head")
-    found = asked(double, tmp_path, lambda client: client.pull("acme/fleet", forked.number))
-    assert found.fork and found.head == forked.head and found.head_url.endswith("eve/fleet.git")
-    merged = double.merge(project, opened)
-    double.close(project, forked)
-    found = asked(double, tmp_path, lambda client: client.pull("acme/fleet", opened.number))
-    assert (found.state, found.merged_as) == (PullState.MERGED, merged)
-    found = asked(double, tmp_path, lambda client: client.pull("acme/fleet", forked.number))
-    assert (found.state, found.merged_as) == (PullState.CLOSED, "")
-
-
 def test_open_ones_come_in_pages_and_unchanged_ones_cost_nothing(double: GithubDouble, project: Project, tmp_path: Path) -> None:
     double.page_most = 2
     for branch in ("one", "two", "three"):
@@ -87,36 +70,62 @@ def test_comments_since_a_time(double: GithubDouble, project: Project, tmp_path:
     assert [(one.body, one.author) for one in found] == [("octofleet plan", "bob"), ("thanks", "bob")]
 
 
-def test_one_comment_of_ours(double: GithubDouble, project: Project, tmp_path: Path) -> None:
+def test_a_long_text_of_a_status_is_cut_and_an_unknown_commit_is_told(double: GithubDouble, project: Project, tmp_path: Path) -> None:
     pull = double.open(project, "one")
-    double.say(project, pull, "bob", f"not ours {TAG}")
-
-    def put(text: str, known: str = "") -> str:
-        return asked(double, tmp_path, lambda client: client.put_comment("acme/fleet", 1, f"{TAG}{text}", TAG, known))
-
-    made = put("first")
-    assert put("second", known=made) == put("third") == put("fourth", known="999") == made
-    assert [one.body for one in double.ours(pull)] == [f"{TAG}fourth"], "one that is known, was found, or has vanished"
-    pull.comments = [one for one in pull.comments if one.id != made]
-    assert put("fifth", known=made) != made and len(double.ours(pull)) == 1
-
-
-def test_a_status_and_a_reaction(double: GithubDouble, project: Project, tmp_path: Path) -> None:
-    pull = double.open(project, "one")
-    said = double.say(project, pull, "bob", "octofleet plan")
-    status = Status(context="octofleet/plan", verdict=Verdict.FAILURE, text="x" * 200, url="https://octofleet.example/plan")
+    status = Status(context="octofleet/plan", verdict=Verdict.FAILURE, text="x" * 200)
 
     async def both(client: Client) -> None:
         await client.put_status("acme/fleet", pull.head, status)
-        for _ in range(2):
-            await client.acknowledge("acme/fleet", 1, said.id)
         with pytest.raises(Unreadable):
             await client.put_status("acme/fleet", "0" * 40, status)
-        assert await client.account() == BOT and client.calls_left() == double.remaining
+        assert client.calls_left() == double.remaining
 
     asked(double, tmp_path, both)
-    assert [(one.commit, one.state, len(one.text), one.url) for one in project.statuses] == [(pull.head, "failure", 140, status.url)]
-    assert said.reactions == ["eyes"]
+    assert [len(one.text) for one in project.statuses] == [140]
+
+
+def test_no_page_elsewhere_is_asked_for(double: GithubDouble, project: Project, tmp_path: Path) -> None:
+    """Neither the token nor the question leaves, whatever a link to the next page says."""
+    double.open(project, "one")
+    with GithubDouble().running() as elsewhere:
+        link = {"Link": f'<{elsewhere.url}/repos/acme/fleet/pulls?page=2>; rel="next"', "Content-Type": "application/json"}
+        double.faults.append(Fault(200, link, text="[]"))
+        with pytest.raises(Unreadable, match="leads away"):
+            asked(double, tmp_path, lambda client: client.open_pulls("acme/fleet", "main"))
+        assert elsewhere.calls == []
+
+
+def test_a_repository_that_was_renamed_is_read(double: GithubDouble, project: Project, tmp_path: Path) -> None:
+    """GitHub sends to `/repositories/ID/…` of the same origin."""
+    double.open(project, "one")
+    double.faults.append(Fault(301, {"Location": "/repos/acme/fleet/pulls/1"}))
+    assert asked(double, tmp_path, lambda client: client.pull("acme/before", 1)).number == 1
+
+
+def test_a_name_leads_nowhere_else(double: GithubDouble, project: Project, tmp_path: Path) -> None:
+    for name in ("acme/..", "../fleet", "acme", "acme/"):
+        with pytest.raises(Gone):
+            asked(double, tmp_path, lambda client, name=name: client.open_pulls(name, "main"))  # type: ignore[misc]
+    assert double.calls == []
+
+
+def test_a_list_without_an_end_ends(double: GithubDouble, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.github_client.ITEMS", 5)
+    pull = double.open(project, "one")
+    for _ in range(6):
+        double.say(project, pull, "ada", "thanks")
+    with pytest.raises(Unreadable, match="more than 5 items"):
+        asked(double, tmp_path, lambda client: client.comments("acme/fleet", 1, 0.0))
+
+
+def test_another_token_is_another_account(double: GithubDouble, project: Project, tmp_path: Path) -> None:
+    async def rotate(client: Client) -> None:
+        assert await client.account() == BOT
+        (tmp_path / "token").write_text("of another account")
+        with pytest.raises(Denied):
+            await client.account()
+
+    asked(double, tmp_path, rotate)
 
 
 def test_an_app_renews_its_tokens(double: GithubDouble, project: Project, tmp_path: Path) -> None:
@@ -148,16 +157,15 @@ def test_an_app_renews_its_tokens(double: GithubDouble, project: Project, tmp_pa
 @pytest.mark.parametrize(
     ("fault", "raised", "after_s"),
     [
-        (Fault(401), Denied, None),
-        (Fault(403), Denied, None),
         (Fault(403, {"Retry-After": "17"}), Later, (17, 17)),
         (Fault(429), Later, (60, 60)),
         (Fault(429, {"Retry-After": "soon"}), Later, (60, 60)),
+        (Fault(429, {"X-RateLimit-Remaining": "7", "X-RateLimit-Reset": "in 900"}), Later, (60, 60)),
+        (Fault(429, {"Retry-After": "9" * 400}), Later, (3600, 3600)),
         (Fault(403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "in 900"}), Later, (600, 901)),
         (Fault(502), Later, (10, 10)),
         (Fault(503, {"Retry-After": "5"}), Later, (5, 5)),
         (Fault(599), Later, (10, 10)),
-        (Fault(404), Gone, None),
         (Fault(410), Gone, None),
         (Fault(422), Unreadable, None),
     ],
@@ -191,11 +199,7 @@ def test_nothing_is_sent_beyond_the_limit(double: GithubDouble, project: Project
     assert len(double.calls) == 1
 
 
-def test_a_forge_that_is_away_or_has_no_token(double: GithubDouble, project: Project, tmp_path: Path) -> None:
-    url, double.url = double.url, "http://127.0.0.1:9"
-    with pytest.raises(Later):
-        asked(double, tmp_path, lambda client: client.pull("acme/fleet", 1))
-    double.url = url
+def test_a_token_that_is_missing_is_told(double: GithubDouble, project: Project, tmp_path: Path) -> None:
     with pytest.raises(Denied, match="missing"):
         asked(double, tmp_path, lambda client: client.pull("acme/fleet", 1), token_file=str(tmp_path / "missing"))
 

@@ -1,5 +1,7 @@
 """GitHub's deliveries: the fields that matter of the payloads it documents, and hostile ones."""
 
+import hashlib
+import hmac
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -76,8 +78,6 @@ def delivery(event: str, value: Any, secret: str = SECRET, **more: str) -> Deliv
         ("issue_comment", COMMENT | {"issue": {"number": 1, "title": "Spelling error in the README file"}}, None),
         ("issue_comment", COMMENT | {"comment": {**COMMENT["comment"], "user": None}}, None),  # type: ignore[dict-item]
         ("push", PUSH, Pushed(project="Codertocat/Hello-World", branch="master", before=PUSH["before"], after=PUSH["after"])),
-        ("push", PUSH | {"before": "0" * 40}, Pushed(project="Codertocat/Hello-World", branch="master", before="", after=PUSH["after"])),
-        ("push", PUSH | {"after": "0" * 40}, Pushed(project="Codertocat/Hello-World", branch="master", before=PUSH["before"], after="")),
         ("push", PUSH | {"ref": "refs/tags/refs/heads/v1"}, None),
         ("ping", {"zen": "Anything added dilutes everything else.", "hook_id": 109948940}, None),
         ("star", {"action": "created"}, None),
@@ -87,24 +87,26 @@ def test_what_github_documents(event: str, payload: Any, said: Any) -> None:
     assert list(READER.events(delivery(event, payload))) == ([said] if said else [])
 
 
-def test_either_of_two_secrets_and_no_other() -> None:
+def test_the_old_signature_does_not_count() -> None:
     READER.verify(delivery("push", PUSH), [SECRET], 0.0)
-    READER.verify(delivery("push", PUSH), ["new", SECRET], 0.0)
-    READER.verify(delivery("push", PUSH, secret="new"), ["new", SECRET], 0.0)
-    good = delivery("push", PUSH)
-    for bad in (
-        delivery("push", PUSH, secret="another"),
-        Delivery(headers=good.headers, body=good.body + b" "),
-        delivery("push", PUSH, **{"X-Hub-Signature-256": ""}),
-        delivery("push", PUSH, **{"X-Hub-Signature-256": "sha256="}),
-        delivery("push", PUSH, **{"X-Hub-Signature-256": "sha256=" + "é" * 64}),
-        delivery("push", PUSH, **{"X-Hub-Signature-256": "", "X-Hub-Signature": "sha1=0"}),
+    body = delivery("push", PUSH).body
+    old = "sha1=" + hmac.new(SECRET.encode(), body, hashlib.sha1).hexdigest()
+    for said in ({"x-hub-signature": old}, {"x-hub-signature-256": old}):
+        with pytest.raises(Unverified):
+            READER.verify(Delivery(headers=said, body=body), [SECRET], 0.0)
+
+
+def test_a_name_or_number_out_of_bounds_is_unreadable() -> None:
+    for event, payload in (
+        ("pull_request", PULL | {"number": 0}),
+        ("pull_request", PULL | {"number": 2**31}),
+        ("pull_request", PULL | {"repository": {"full_name": "x" * 501}}),
+        ("push", PUSH | {"after": "../.."}),
+        ("push", PUSH | {"ref": "refs/heads/a\x00b"}),
+        ("issue_comment", COMMENT | {"comment": {"id": 1, "user": USER, "body": "x", "created_at": "2019-05-15T15:20:21"}}),
     ):
-        with pytest.raises(Unverified) as caught:
-            READER.verify(bad, [SECRET, "other"], 0.0)
-        assert SECRET not in str(caught.value)
-    with pytest.raises(Unverified):
-        READER.verify(good, [], 0.0)
+        with pytest.raises(Unreadable):
+            READER.events(delivery(event, payload))
 
 
 def test_the_id_is_the_forges_and_otherwise_a_hash_of_kind_and_body() -> None:
@@ -116,14 +118,10 @@ def test_the_id_is_the_forges_and_otherwise_a_hash_of_kind_and_body() -> None:
 @pytest.mark.parametrize(
     ("event", "body"),
     [
-        ("push", b""),
-        ("push", b"[]"),
-        ("push", b"{"),
         ("push", b'{"ref": "refs/heads/main"}'),
         ("pull_request", json.dumps(PULL | {"number": "2"}).encode()),
         ("pull_request", json.dumps(PULL | {"repository": None}).encode()),
         ("issue_comment", json.dumps(COMMENT | {"comment": {"id": 1, "user": USER, "body": "x", "created_at": "yesterday"}}).encode()),
-        ("push", b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
         ("push", b'{"ref": "\xff"}'),
         ("", b"{}"),
     ],

@@ -60,10 +60,10 @@ def test_comments_that_are_commands(store: Store) -> None:
             commented("> octofleet apply", comment=7),
             commented("octofleet apply", comment=8, author=BOT.upper()),
             commented("octofleet apply", comment=9, author="x" * 300),
-            commented("octofleet apply", comment=10, number=0),
-            commented("octofleet apply", comment=11, number=1 << 40),
         ]
         assert [served.send(message) for message in ignored] == [200] * len(ignored)
+        unreadable = [commented("octofleet apply", comment=10, number=0), commented("octofleet apply", comment=11, number=1 << 40)]
+        assert [served.send(message) for message in unreadable] == [400] * len(unreadable)
         found = served.rows("SELECT comment, author, body, number FROM pull_command ORDER BY comment")
         assert [(comment, author, number) for comment, author, _, number in found] == [("1", "ada", 1), ("2", "Bob", 1), ("3", "ada", 1)]
         assert found[0][2] == "octofleet apply\r\nplease" and len(found[2][2]) == BODY_MOST
@@ -165,9 +165,11 @@ def test_hostile_text_is_stored(store: Store, text: str) -> None:
 
 
 def test_an_id_that_no_database_takes(store: Store) -> None:
+    """What is sent under one is known by its kind and body."""
     with receiving(store) as served:
-        for name in ("x" * 5000, "é" * 300, "a\xffb"):
-            assert served.send(changed(1, delivery=name)) == 202
+        for number, name in enumerate(("x" * 5000, "é" * 300, "a\xffb"), start=1):
+            assert served.send(changed(number, delivery=name)) == 202
+            assert served.send(changed(number, delivery=name)) == 200
         assert all(len(found) <= 255 for (found,) in served.rows("SELECT id FROM delivery"))
 
 

@@ -115,12 +115,12 @@ def test_a_comment_a_status_and_a_reaction(store: Store, double: GithubDouble, p
     said = double.say(project, pull, "ada", "octofleet plan")
     watched = of(double)
     with posting(store, watched) as (poster, heard):
-        wants(store, want_comment, ONE, "first")
+        wants(store, want_comment, ONE, f"{TAG}\nfirst")
         wants(store, want_status, ONE, pull.head, Status(context="octofleet/plan", verdict=Verdict.PENDING, text="planning"))
         wants(store, want_heard, ONE, said.id)
         poster.wake()
         until(lambda: stands(store))
-        wants(store, want_comment, ONE, "second")
+        wants(store, want_comment, ONE, f"{TAG}\nsecond")
         poster.wake()
         until(lambda: stands(store))
         assert [one.body for one in double.ours(pull)] == [f"{TAG}\nsecond"]
@@ -168,7 +168,7 @@ def test_what_is_refused_is_told_once_and_holds_up_nothing_else(store: Store, do
         until(lambda: other.reactions)
         until(lambda: heard.names("posting-failed") >= 4)
         assert heard.names("forge-denied") == 0
-        double.projects["acme/fleet"].pulls[1].comments[0].author = "eve"
+        double.locked.add(1)
         with store.write() as connection:
             want_comment(connection, ONE, "text")
             connection.run("UPDATE posting SET id = ? WHERE number = 1 AND what = 'comment'", (other.id,))
@@ -193,7 +193,7 @@ def test_one_process_posts_and_another_goes_on_when_it_is_gone(store: Store, dou
 
     with posting(store, of(double), worker="a") as (first, _), posting(store, of(double), worker="b") as (second, _):
         for text in ("1", "2", "3"):
-            wants(store, want_comment, ONE, text)
+            wants(store, want_comment, ONE, f"{TAG}\n{text}")
             first.wake()
             second.wake()
             until(lambda: stands(store))
@@ -201,7 +201,7 @@ def test_one_process_posts_and_another_goes_on_when_it_is_gone(store: Store, dou
             (owner,) = next(connection.rows("SELECT owner FROM forge"))
         with store.write() as connection:
             leave(connection, owner)
-        wants(store, want_comment, ONE, "4")
+        wants(store, want_comment, ONE, f"{TAG}\n4")
         until(lambda: stands(store))
         assert [one.body for one in double.ours(project.pulls[1])] == [f"{TAG}\n4"]
 

@@ -25,7 +25,7 @@ def iso(at: float) -> str:
 
 class GithubDouble(Double):
     """`public_key`: of the App that may come, in PEM. `remaining`: calls until `reset_at`; an answer 304 costs none. `given`: tokens given to the App,
-    with their ends. `writes_left` is its secondary limit, of content that is made."""
+    with their ends. `writes_left` is its secondary limit, of content that is made. `locked`: pull requests where we may not speak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +34,7 @@ class GithubDouble(Double):
         self.given: dict[str, float] = {}
         self.token_s = 3600.0
         self.page_most = 100
+        self.locked: set[int] = set()
 
     def routes(self) -> list[web.RouteDef]:
         repo = "/repos/{owner}/{name}"
@@ -137,6 +138,8 @@ class GithubDouble(Double):
         found, body = self._found(request), await request.json()
         if found is None:
             return _said(404, "Not Found")
+        if found[1].number in self.locked:
+            return _said(403, "Unable to create comment because issue is locked.")
         if len(body["body"]) > 65_536:
             return _said(422, "Validation Failed")
         made = CommentState(id=self.new_id(), author=author, body=body["body"], at=time.time())
