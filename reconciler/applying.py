@@ -21,10 +21,10 @@ from reconciler.errors import Permanent, Refused, RetryLater
 from reconciler.events import happened, held
 from reconciler.gate.approvals import missing, rules_of, used
 from reconciler.gating import tenants_of, word
+from reconciler.history import find_commit
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
 from reconciler.permitting import access_in_force
-from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import serve, standing
 from reconciler.store.audit import record, run_ended
@@ -348,7 +348,7 @@ class _Contexts:
         try:
             with self._locks[plan.location]:  # others of this repository wait while it is fetched
                 found = self._repositories.get(plan.location) or self._installation.repository(plan.location, fetch=False)
-                if not has_commit(found, plan.commit):
+                if find_commit(found, plan.commit) is None:
                     found = self._installation.repository(plan.location)
                 self._repositories[plan.location] = found
                 return found

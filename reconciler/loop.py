@@ -16,7 +16,7 @@ from reconciler.apply.watched import Reach
 from reconciler.applying import begin, check_begin, note_applied, unfinished
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
 from reconciler.settings import Followed as Rules
@@ -29,6 +29,7 @@ from reconciler.store.retention import prune
 from reconciler.store.runs import JournalRun
 from reconciler.types.audit import LOOP, Entry
 from reconciler.types.change import Cause, Change
+from reconciler.types.request import Request
 from reconciler.wiring import Installation, place, where
 from reconciler.witness import keep, keepers
 

@@ -16,12 +16,13 @@ from reconciler.cli.showing import print_plan, viewing
 from reconciler.errors import Refused
 from reconciler.identity.access import Action, Resource
 from reconciler.permitting import to_apply, to_apply_stored, to_pause, to_steer
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.stages import stage
 from reconciler.store.plans import plan_head
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
+from reconciler.types.request import Request
 from reconciler.wiring import Installation, place
 
 

@@ -10,13 +10,14 @@ from reconciler import applying
 from reconciler.applying import apply_plan, begin, cancel, pause, resume, unfinished
 from reconciler.errors import Refused
 from reconciler.identity.local import whoami
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.settings import Retention
 from reconciler.store import audit
 from reconciler.store.audit import entries, verify
 from reconciler.store.engine import Store
 from reconciler.store.retention import prune
 from reconciler.types.audit import LOOP, WORKER, Row
+from reconciler.types.request import Request
 from tests.fleets import host
 from tests.serving.test_loop import Site
 from tests.store.databases import KINDS, database

@@ -14,13 +14,14 @@ from reconciler.applying import apply_plan, cancel, pause, resume, unfinished, w
 from reconciler.drivers.memory import Fault, MemoryDriver, World
 from reconciler.events import listeners
 from reconciler.loop import Loop
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.settings import Followed as Rules
 from reconciler.settings import Settings
 from reconciler.store.engine import Unavailable
 from reconciler.store.followed import Followed, ask, followed, take
 from reconciler.store.leases import workers
 from reconciler.store.runs import list_runs, load_steps
+from reconciler.types.request import Request
 from reconciler.why import RepositoryWhy, repository_why
 from reconciler.wiring import where
 from tests.cli.command import quick

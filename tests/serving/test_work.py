@@ -13,10 +13,11 @@ from reconciler import applying
 from reconciler.applying import begin, cancel, worker
 from reconciler.drivers.memory import Fault, MemoryDriver, World
 from reconciler.jobs import Jobs
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.settings import Apply, Settings
 from reconciler.store.engine import Store
 from reconciler.store.leases import workers
+from reconciler.types.request import Request
 from tests.fleets import Chosen, fleet, installation, octofleet, repo
 from tests.ha.kept import until
 from tests.store.databases import database, database_url, kind

@@ -1,0 +1,138 @@
+"""From what is known to a plan: what is true of the plan as a whole, by the rules in force, for `plan.build`, and the phases of its rollouts.
+
+The edge around `plan`: it reads the record, and writes nothing.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.desired.desired import Desired
+from reconciler.facts import Facts
+from reconciler.gate.policy import Policies, Who
+from reconciler.gate.rollout import RolledOut, is_rolled_out, phases
+from reconciler.gathering import Gathered
+from reconciler.identity.local import whoami
+from reconciler.plan.build import Frame, build
+from reconciler.plan.guard import GuardRules
+from reconciler.scope import in_scope
+from reconciler.source.repository import Commit
+from reconciler.store.backoff import Backoff, backing_off
+from reconciler.store.engine import Connection
+from reconciler.store.observations import oldest
+from reconciler.store.records import Counts, fleet_in_force, in_force, rollouts
+from reconciler.types.change import Change
+from reconciler.types.duration import seconds_of
+from reconciler.types.observation import Observation
+from reconciler.types.origin import Origin
+from reconciler.types.plan import Deferred, GuardVerdict, Plan
+from reconciler.types.request import Request
+from reconciler.types.resource import parts
+from reconciler.types.values import Spec
+from reconciler.wiring import Installation
+
+DEFAULT_EXPIRY_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deciding:
+    """See the module. `source`: the Fleet's name; `base`: the commit that causes are told against; `verdicts`: of guards that are not about changes."""
+
+    installation: Installation
+    desired: Desired
+    source: str
+    commit: Commit
+    base: Commit | None
+    request: Request
+    verdicts: tuple[GuardVerdict, ...] = ()
+
+    def plan(self, found: Gathered, observations: Mapping[str, Observation], decided: Sequence[Change]) -> Plan:
+        """The plan. `decided`: changes that need no further look. Raises `Refused` for dependencies in a circle."""
+        facts, kinds = found.facts, self.installation.kinds
+        removal = None if self.desired.sound else ("deletes-stopped", "a document of this commit has problems, so nothing is deleted")
+        moved = set(facts.moves.values())
+        cases = (
+            facts.case(a, kinds, observations.get(a), self._removal(a, facts, removal))
+            for a in found.addresses
+            if facts.mine(a) and a not in moved
+        )
+        with self.installation.store.read() as connection:
+            deferred = facts.owned_elsewhere(found.addresses) + tuple(self._blocked(facts)) + found.orphans
+            fleet = fleet_in_force(connection, self.source)
+            alone = self._left_alone(connection, fleet, [*found.addresses, *(change.address for change in decided)])
+            plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
+            return replace(plan, phases=phases(self._rolled_out(connection, plan)))
+
+    def _rolled_out(self, connection: Connection, plan: Plan) -> Iterator[RolledOut]:
+        """The hosts that something changes for in the world and that have a rollout on record, which is the one in force. A host that is new has none."""
+        groups = {change.group for change in plan.changes if is_rolled_out(change)}
+        for group, spec in sorted(rollouts(connection, self.source, sorted(groups)).items()):
+            _, tenant, _ = group.split("/", 2)
+            yield RolledOut(group=group, tenant=tenant, labels=spec.get("labels", {}), rollout=spec["rollout"])
+
+    def _left_alone(self, connection: Connection, fleet: Spec, addresses: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """What a plan that nobody looks on leaves to people, or to time."""
+        if not self.request.unattended:
+            return {}
+        found = {item.address: ("backing-off", _backing_off(item)) for item in backing_off(connection)}
+        for pattern in fleet.get("reportOnly", ()):
+            reason = f"the Fleet's reportOnly ({pattern}) leaves it to a person: octofleet apply"
+            found.update((a, ("report-only", reason)) for a in addresses if in_scope(a, pattern))
+        return found
+
+    def _frame(self, connection: Connection, deferred: tuple[Deferred, ...], fleet: Spec, alone: Mapping[str, tuple[str, str]]) -> Frame:
+        """What is true of the whole plan. It counts records when a guard asks, so it lives as long as the connection's transaction."""
+        now = time.time()
+        return Frame(
+            source=self.source,
+            scope=self.request.scope,
+            commit=self.commit.id,
+            base=self.base.id if self.base else None,
+            created_at=now,
+            expires_at=now + expiry_s(self.desired),
+            kinds=self.installation.kinds,
+            rules=GuardRules.of(fleet),
+            counts=Counts(connection, self.source),
+            hosts=len(self.desired.hosts),
+            problems=self.desired.problems,
+            observed_from=oldest(connection, self.source),
+            causes=self.request.causes,
+            verdicts=self.verdicts,
+            deferred=deferred,
+            left_alone=alone,
+            reported=self.request.reported,
+            policies=self._policies(in_force(connection, self.source, "policy"), now),
+        )
+
+    def _policies(self, specs: Mapping[str, Spec], now: float) -> Policies:
+        def where(address: str, pointer: str, line: int, column: int) -> Origin | None:
+            _, _, tenant, name = parts(address)
+            manifest = self.desired.catalog.get(("Policy", tenant.removeprefix("-"), name))
+            same = manifest is not None and manifest.spec == specs[address]
+            return self.desired.inside(manifest, pointer, line, column) if manifest is not None and same else None
+
+        who = Who(identity=whoami(), unattended=self.request.unattended)
+        return Policies(specs=specs, who=who, at=now, hosts=len(self.desired.hosts), where=where)
+
+    def _removal(self, where: str, facts: Facts, stopped: tuple[str, str] | None) -> tuple[str, str] | None:
+        record = facts.recorded.get(where)
+        if record is not None and record.group in self.desired.blocked:
+            return "desired-unknown", self.desired.blocked[record.group]
+        return stopped
+
+    def _blocked(self, facts: Facts) -> Iterator[Deferred]:
+        known = {record.group for record in facts.recorded.values()}
+        for group, reason in self.desired.blocked.items():
+            if group not in known and in_scope(group, self.request.scope):
+                yield Deferred(address=group, code="desired-unknown", reason=reason, group=group)
+
+
+def _backing_off(item: Backoff) -> str:
+    when, times = time.strftime("%H:%M:%S", time.localtime(item.until)), "once" if item.failures == 1 else f"{item.failures} times in a row"
+    return f"it failed {times}, and is tried again after {when}: {item.reason}"
+
+
+def expiry_s(desired: Desired) -> float:
+    """How long a plan of this Fleet lives, in seconds."""
+    text = desired.fleet.spec.get("planExpiry") if desired.fleet else None
+    return seconds_of(text) if text else DEFAULT_EXPIRY_S
