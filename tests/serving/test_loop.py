@@ -22,7 +22,7 @@ from reconciler.store.followed import Followed, ask, followed, take
 from reconciler.store.leases import workers
 from reconciler.store.runs import list_runs, load_steps
 from reconciler.types.request import Request
-from reconciler.why import RepositoryWhy, repository_why
+from reconciler.why_repository import RepositoryWhy, repository_why
 from reconciler.wiring import where
 from tests.cli.command import quick
 from tests.fleets import FLEET, Chosen, Repo, Result, fleet, host, installation, octofleet, repo
