@@ -17,17 +17,17 @@ OVERRIDE = ("id", "source", "window", "identity", "at", "until", "reason")
 
 
 class KnownGates:
-    """The gates as they were loaded last, for one thread at a time."""
+    """The gates as they were loaded last, with their version. Safe for threads: the two are put there as one."""
 
     def __init__(self) -> None:
-        self._version, self._gates = "", Gates(windows={})
+        self._known = "", Gates(windows={})
 
     def now(self, connection: Connection, lock: Lock = "") -> Gates:
         """As they stand in this transaction; with a lock, until it ends."""
-        found = version(connection, lock)
-        if found != self._version:
-            self._version, self._gates = found, load_gates(connection)
-        return self._gates
+        found, known = version(connection, lock), self._known
+        if found != known[0]:
+            self._known = known = found, load_gates(connection)
+        return known[1]
 
 
 def load_gates(connection: Connection) -> Gates:
