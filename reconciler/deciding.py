@@ -27,7 +27,7 @@ from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.request import Request
-from reconciler.types.resource import parts
+from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation
 
@@ -106,8 +106,7 @@ class Deciding:
 
     def _policies(self, specs: Mapping[str, Spec], now: float) -> Policies:
         def where(address: str, pointer: str, line: int, column: int) -> Origin | None:
-            _, _, tenant, name = parts(address)
-            manifest = self.desired.catalog.get(("Policy", tenant.removeprefix("-"), name))
+            manifest = self.desired.catalog.get(("Policy", tenant_of(address), parts(address)[3]))
             same = manifest is not None and manifest.spec == specs[address]
             return self.desired.inside(manifest, pointer, line, column) if manifest is not None and same else None
 

@@ -15,7 +15,7 @@ from reconciler.store.records import in_force, locations
 from reconciler.types.audit import Entry
 from reconciler.types.change import LOST, Change
 from reconciler.types.plan import Plan
-from reconciler.types.resource import Recorded, parts
+from reconciler.types.resource import Recorded, parts, tenant_of
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation
 
@@ -44,12 +44,6 @@ def granted(where: str, before: Spec | None, after: Spec | None) -> list[str]:
 def group_of(where: str) -> str:
     """The manifest that the address of a RoleMapping belongs to."""
     return "/".join(filter(None, (MAPPING, tenant_of(where), parts(where)[3])))
-
-
-def tenant_of(where: str) -> str:
-    """The tenant of an address, or nothing."""
-    tenant = parts(where)[2]
-    return "" if tenant == "-" else tenant
 
 
 def permit(installation: Installation, identity: Identity, source: str, asked: Iterable[Asked], *, break_glass: str = "") -> None:

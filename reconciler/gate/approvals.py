@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reconciler.scope import in_scope
 from reconciler.types.change import Change, Risk
-from reconciler.types.resource import parts
+from reconciler.types.resource import tenant_of
 from reconciler.types.values import Spec
 
 Person = Callable[[str], str]
@@ -141,7 +141,7 @@ def _said_yes(
         for who, approval in words.get(change.digest, {}).items()
         if approval.yes
         and not (rule.not_author and who in authors)
-        and (who in wanted if wanted else may(approval.identity, _tenant(change)))
+        and (who in wanted if wanted else may(approval.identity, tenant_of(change.address)))
     }
 
 
@@ -149,7 +149,7 @@ def _rejected(changes: Sequence[Change], words: Mapping[str, Mapping[str, Approv
     against: dict[str, list[Change]] = {}
     for change in changes:
         for who, approval in words.get(change.digest, {}).items():
-            if not approval.yes and may(approval.identity, _tenant(change)):
+            if not approval.yes and may(approval.identity, tenant_of(change.address)):
                 against.setdefault(f"{who} rejected it ({approval.reason})", []).append(change)
     for why, rejected in sorted(against.items()):
         yield Missing(rule=ApprovalRule(name="rejected"), number=len(rejected), first=rejected[0].address, have=(), rejected=why)
@@ -159,11 +159,6 @@ def used(changes: Sequence[Change], approvals: Iterable[Approval]) -> list[str]:
     """The ids of approvals that speak of any of these changes: they have served then."""
     digests = {change.digest for change in changes}
     return sorted(approval.id for approval in approvals if not digests.isdisjoint(approval.changes))
-
-
-def _tenant(change: Change) -> str:
-    tenant = parts(change.address)[2]
-    return "" if tenant == "-" else tenant
 
 
 def _below(path: str, wanted: str) -> bool:

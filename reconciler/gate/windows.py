@@ -16,7 +16,7 @@ from dateutil.rrule import rrulestr
 from reconciler.scope import in_scope
 from reconciler.types.change import Risk
 from reconciler.types.duration import seconds_of
-from reconciler.types.resource import parts
+from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Spec
 
 HOUR_S = 3600.0
@@ -62,7 +62,7 @@ class Window:
     def is_about(self, subject: Subject) -> bool:
         """Whether it has a say in a change."""
         return (
-            (not self.tenant or parts(subject.address)[2] == self.tenant)
+            (not self.tenant or tenant_of(subject.address) == self.tenant)
             and (not self.scopes or any(in_scope(subject.address, s) or in_scope(subject.group, s) for s in self.scopes))
             and (not self.labels or self.labels_match(subject.labels or {}))
             and (not self.risks or not self.risks.isdisjoint(subject.risk))
@@ -85,12 +85,11 @@ class Closed:
 
 def window_of(address: str, spec: Spec) -> Window:
     """A window as its manifest says it. Raises `ValueError` for a rule or a time zone that cannot be understood."""
-    *_, tenant, name = parts(address)
-    owner = "" if tenant == "-" else tenant
+    tenant, name = tenant_of(address), parts(address)[3]
     made = Window(
         address=address,
-        tenant=owner,
-        name="/".join(filter(None, (owner, name))),
+        tenant=tenant,
+        name="/".join(filter(None, (tenant, name))),
         freeze=spec.get("mode", "open") == "freeze",
         times=tuple(
             Time(

@@ -266,12 +266,9 @@ class Access:
         }
         return sorted(found)
 
-    def is_same_person(self, source: str, one: str, other: str) -> bool:
-        """Whether two identities (`github:ada`, `email:ada@example.net`) are known to be of one person: so nobody approves what he wrote himself."""
-        return self.person(source, one) == self.person(source, other)
-
     def person(self, source: str, identity: str) -> str:
-        """The first of all identities that are known to be of the same person, by name."""
+        """The first of all identities that are known to be of the same person, by name (`email:ada@example.net` for `github:ada`): so nobody approves
+        what he wrote himself."""
         people = [identities for mapping in self.fleets.get(source, ()) for _, identities in mapping.people]
         known: frozenset[str] = frozenset()
         more = frozenset({canonical(identity)})

@@ -128,3 +128,9 @@ def parts(of: str) -> tuple[str, str, str, str]:
     """The driver, kind, tenant and name of an address."""
     driver, kind, tenant, name = of.split("/", 3)
     return driver, kind, tenant, name
+
+
+def tenant_of(where: str) -> str:
+    """The tenant of an address, empty for none."""
+    tenant = parts(where)[2]
+    return "" if tenant == "-" else tenant

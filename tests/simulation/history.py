@@ -15,7 +15,7 @@ import reconciler.apply.journal as journal_module
 import reconciler.apply.worker as worker_module
 from reconciler.apply.attempt import Patience
 from reconciler.apply.journal import Journal
-from reconciler.apply.steps import steps_of
+from reconciler.apply.steps import laid_out
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
 from reconciler.store.backoff import BAD
@@ -197,7 +197,7 @@ class History:
         if not plan.changes:
             return
         run = f"run-{number}"
-        steps = steps_of(plan.changes, INFOS)
+        steps = laid_out(plan.changes, INFOS)[0]
         self.world.plans[run] = {
             (step.seq, item.address): (item.action, plan.changes[item.change]) for step in steps for item in step.items
         }
