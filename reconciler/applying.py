@@ -24,7 +24,7 @@ from reconciler.gating import tenants_of, word
 from reconciler.history import find_commit
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
-from reconciler.permitting import access_in_force
+from reconciler.permitting import access_in_force, glass_broken
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import serve, standing
 from reconciler.store.audit import record, run_ended
@@ -87,30 +87,32 @@ def check_applyable(plan: Plan, now: float) -> None:
         raise Refused(f"plan {plan.id[:12]} has expired", hint="make a new one with octofleet plan", code="expired")
 
 
-def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str]:
-    """Who made what the plan brings about, where a rule asks for that. Raises `OctofleetError` if the history cannot be read."""
+def _authors(installation: Installation, row: int, plan: Plan) -> frozenset[str] | None:
+    """Who made what the plan brings about; None if no rule asks for that. Raises `OctofleetError` if the history cannot be read."""
     with installation.store.read() as connection:
         if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
-            return frozenset()
+            return None
         location = plan_head(connection, row).location
     found = installation.repository(location, fetch=False).authors(plan.base, plan.commit)
     return frozenset(f"email:{address}" for address in found)
 
 
-def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> list[str]:
-    """Raises `Refused` for a plan of which somebody has yet to approve something. Gives the ids of the approvals that it goes by."""
+def check_approved(connection: Connection, plan: Plan, authors: Collection[str] | None, now: float) -> list[str]:
+    """Raises `Refused` for a plan of which somebody has yet to approve something. Gives the ids of the approvals that it goes by. `authors`: None if they
+    were not looked up, as no rule asked for them then."""
     said = standing(connection, now)
     rules = rules_of(fleet_in_force(connection, plan.source))
+    if authors is None and any(rule.not_author for rule in rules):
+        raise Refused(f"the rules for approvals of {plan.source} have just changed", hint="run the same command again", code="superseded")
     access = access_in_force(connection)
 
     def may(who: str, tenant: str) -> bool:
-        identity = Identity(name=who, here=who.startswith("local:"))
-        return access.decide(identity, Action.APPROVE, Resource(source=plan.source, tenant=tenant)).allowed
+        return access.decide(Identity.named(who), Action.APPROVE, Resource(source=plan.source, tenant=tenant)).allowed
 
     def person(who: str) -> str:
         return access.person(plan.source, who)
 
-    wanted = missing(rules, plan.changes, said, now, authors=authors, person=person, may=may)
+    wanted = missing(rules, plan.changes, said, now, authors=authors or (), person=person, may=may)
     if wanted:
         raise Refused(
             f"plan {plan.id[:12]} waits for approval: {wanted[0].message}",
@@ -149,27 +151,34 @@ def apply_plan(
     row: int,
     *,
     approved: bool,
-    glass: bool = False,
+    break_glass: str = "",
     reason: str = "",
     told: Told | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Applied:
     """Apply a stored plan to the end, or continue its interrupted run. Raises `Refused` before anything is changed."""
-    run = begin(installation, row, approved=approved, glass=glass, reason=reason)
+    run = begin(installation, row, approved=approved, break_glass=break_glass, reason=reason)
     return _taken_to_its_end(installation, run, told, cancelled)
 
 
 def begin(
-    installation: Installation, row: int, *, approved: bool, glass: bool = False, reason: str = "", identity: str = "", author: str = ""
+    installation: Installation,
+    row: int,
+    *,
+    approved: bool,
+    break_glass: str = "",
+    reason: str = "",
+    identity: str = "",
+    author: str = "",
 ) -> str:
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who runs this
-    process; with `glass` broken nobody else has to. `identity`: who applies it, by default who runs this process; `author`: of the commit, as it says.
-    Raises `Refused`."""
+    process; `break_glass`: a reason to go on all the same if others have yet to, which is recorded. `identity`: who applies it, by default who runs this
+    process; `author`: of the commit, as it says. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
     authors = _authors(installation, row, plan)
     steps, phases = laid_out(plan.changes, {name: driver.info for name, driver in installation.drivers.items()}, plan.phases)
-    with installation.store.write() as connection:
+    with held(), installation.store.write() as connection:
         open_run = next((run for run in open_runs(connection) if run.plan == row), None)
         if open_run is not None:
             return open_run.id
@@ -177,7 +186,13 @@ def begin(
         check_applyable(plan, now)
         if approved:
             word(connection, plan, reason or "applied with --approve")
-        approvals = [] if glass else check_approved(connection, plan, authors, now)
+        denied, approvals = "", list[str]()
+        try:
+            approvals = check_approved(connection, plan, authors, now)
+        except Refused as refused:
+            if not break_glass.strip():
+                raise
+            denied = refused.message
         run = JournalRun(
             id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),
             plan=row,
@@ -194,6 +209,8 @@ def begin(
         check_basis(connection, plan)
         if applied_commit(connection, plan.source) is None:
             save_source(connection, plan.source, plan_head(connection, row).location, plan.commit, now)
+        if denied:
+            glass_broken(connection, identity or whoami(), plan.source, denied, break_glass, plan=plan.id, run=run.id)
         record(connection, _applies(plan, run, identity or whoami(), approved=approved, author=author))
         if not steps:
             run_ended(connection, run.id)

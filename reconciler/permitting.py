@@ -6,7 +6,7 @@ What is asked for is a stream of pairs, action and resource; it is not read for 
 from collections.abc import Iterable, Iterator
 
 from reconciler.errors import Refused
-from reconciler.events import happened
+from reconciler.events import happened, held
 from reconciler.identity.access import NEEDS, Access, Action, Decision, Identity, Resource, RoleMapping, role_mapping
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
@@ -58,12 +58,17 @@ def permit(installation: Installation, identity: Identity, source: str, asked: I
     (action, resource), decision = found
     denied = f"{identity.name} may not {action} {resource}: {decision.reason}"
     if break_glass.strip() and access.decide(identity, Action.BREAK_GLASS, resource).allowed:
-        happened("break-glass", identity=identity.name, denied=denied, reason=break_glass)
-        with installation.store.write() as connection:
-            entry = Entry(identity=identity.name, action="break-glass", source=source, reason=break_glass, details={"denied": denied})
-            record(connection, entry)
+        with held(), installation.store.write() as connection:
+            glass_broken(connection, identity.name, source, denied, break_glass)
         return
     raise Refused(denied, hint=_hint(access, identity, action, resource), code="forbidden")
+
+
+def glass_broken(connection: Connection, identity: str, source: str, denied: str, reason: str, *, plan: str = "", run: str = "") -> None:
+    """Record and tell that somebody went past a denial."""
+    happened("break-glass", identity=identity, denied=denied, reason=reason)
+    details = {"denied": denied}
+    record(connection, Entry(identity=identity, action="break-glass", source=source, plan=plan, run=run, reason=reason, details=details))
 
 
 def first_denied(access: Access, identity: Identity, source: str, asked: Iterable[Asked]) -> tuple[Asked, Decision] | None:

@@ -61,7 +61,7 @@ def apply(
         ask(installation, source, to_apply_stored(installation, row, approve=approve), break_glass)
         return _finished(
             installation,
-            _applied(installation, row, approved=approve, glass=bool(break_glass), reason=reason, as_json=as_json),
+            _applied(installation, row, approved=approve, break_glass=break_glass, reason=reason, as_json=as_json),
             as_json=as_json,
         )
     repository = installation.repository(repo)
@@ -113,14 +113,16 @@ def apply_planned(installation: Installation, planned: Planned, *, approve: bool
     ask(installation, plan.source, to_apply(plan, approve=True), break_glass)
     if not approve:
         click.confirm("\nApply this plan?", abort=True)
-    done = _applied(installation, planned.row, approved=True, glass=bool(break_glass), reason=reason, as_json=as_json)
+    done = _applied(installation, planned.row, approved=True, break_glass=break_glass, reason=reason, as_json=as_json)
     code = _finished(installation, done, as_json=as_json)
     return 1 if 1 in (code, rest) else max(code, rest)
 
 
-def _applied(installation: Installation, row: int, *, approved: bool, glass: bool, reason: str, as_json: bool) -> Applied:
+def _applied(installation: Installation, row: int, *, approved: bool, break_glass: str, reason: str, as_json: bool) -> Applied:
     with interruptible() as cancelled:
-        return apply_plan(installation, row, approved=approved, glass=glass, reason=reason, told=_teller(as_json), cancelled=cancelled)
+        return apply_plan(
+            installation, row, approved=approved, break_glass=break_glass, reason=reason, told=_teller(as_json), cancelled=cancelled
+        )
 
 
 def _resumed(installation: Installation, run: str, break_glass: str, *, as_json: bool) -> Applied:

@@ -103,7 +103,7 @@ NEEDS: Mapping[Action, Need] = {
     Action.PRUNE: Need(role=Role.SUPER_ADMIN, means="Let go of old runs, plans and logs."),
     Action.BACKUP: Need(role=Role.SUPER_ADMIN, means="Write all that is known, the installation's key included, into a file."),
     Action.RESTORE: Need(role=Role.SUPER_ADMIN, means="Fill an empty database from such a file."),
-    Action.BREAK_GLASS: Need(role=None, means="Go past a denial, with a reason; told as the event `break-glass`."),
+    Action.BREAK_GLASS: Need(role=None, means="Go past a denial or missing approvals, with a reason; told as the event `break-glass`."),
     Action.OPERATE_PROCESS: Need(
         role=None, means="Start and check processes of the installation, which act by its settings and by what is merged."
     ),
@@ -127,6 +127,12 @@ class Identity:
     name: str
     groups: frozenset[str] = frozenset()
     here: bool = False
+
+    @classmethod
+    def named(cls, name: str) -> "Identity":
+        """Somebody who does not ask himself now, by name: whoever is local has the files in hand; a group stands for those in it."""
+        groups = frozenset({name}) if name.startswith("group:") else frozenset[str]()
+        return cls(name=name, groups=groups, here=name.startswith("local:"))
 
     @property
     def subjects(self) -> frozenset[str]:
