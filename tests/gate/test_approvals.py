@@ -15,6 +15,9 @@ from reconciler.types.origin import Origin
 from reconciler.types.resource import Rules
 from tests.fleets import FLEET
 from tests.gate.site import Site
+from tests.store.databases import database_url, kind
+
+__all__ = ["database_url", "kind"]
 
 NOW = 1000.0
 
