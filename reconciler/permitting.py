@@ -11,7 +11,7 @@ from reconciler.identity.access import NEEDS, Access, Action, Decision, Identity
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.plans import load_plan
-from reconciler.store.records import in_force, locations
+from reconciler.store.records import all_in_force, locations
 from reconciler.types.audit import Entry
 from reconciler.types.change import LOST, Change
 from reconciler.types.plan import Plan
@@ -25,7 +25,8 @@ MAPPING = "rolemapping"
 
 def access_in_force(connection: Connection) -> Access:
     """Who may do what, as it was last applied, in every Fleet of an installation."""
-    return Access(fleets={name: mappings(in_force(connection, name, MAPPING)) for name in locations(connection)})
+    found = all_in_force(connection, MAPPING)
+    return Access(fleets={name: mappings(found.get(name, {})) for name in locations(connection)})
 
 
 def mappings(specs: dict[str, Spec]) -> tuple[RoleMapping, ...]:

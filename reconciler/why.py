@@ -16,7 +16,7 @@ from reconciler.store.engine import Connection
 from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.phases import Order, PhaseRow, load_phases
 from reconciler.store.records import sources
-from reconciler.store.runs import JournalRun, list_runs, open_runs
+from reconciler.store.runs import JournalRun, open_runs
 from reconciler.store.waiting import LaneRow, OpenStep, changes_of, ended_badly, first_words, lanes_of, last_words, open_steps
 from reconciler.why_source import SourceWhy, source_why
 
@@ -64,17 +64,11 @@ def whys(
     known = frozenset(drivers()) if opened else frozenset[str]()
     busy = under_way(connection) if opened else {}
     asked = _Asked(connection, settings, {worker.id: worker for worker in living}, known, busy, now)
-    last: dict[str, JournalRun] = {}
-    for run in list_runs(connection, limit=1000):
-        if run.ended_at is not None:
-            last.setdefault(run.source, run)
     return Whys(
         now=now,
         workers=tuple(living),
         runs=tuple(asked.run(run) for run in opened),
-        sources=tuple(
-            source_why(connection, str(item["name"]), str(item["commit"]), last.get(str(item["name"]))) for item in sources(connection)
-        ),
+        sources=tuple(source_why(connection, str(item["name"]), str(item["commit"])) for item in sources(connection)),
         backoff=together(_backing_off(found) for found in backing_off(connection)),
         breakers=together(_breaker(state) for state in breakers if state.state is not State.CLOSED),
     )

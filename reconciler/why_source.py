@@ -6,7 +6,7 @@ from reconciler.reason import PLAN_AGAIN, Why, ended, together
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
-from reconciler.store.runs import JournalRun
+from reconciler.store.runs import JournalRun, last_ended
 from reconciler.store.waiting import ended_badly
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 
@@ -32,8 +32,9 @@ class SourceWhy:
     deferred: tuple[Why, ...]
 
 
-def source_why(connection: Connection, name: str, commit: str, run: JournalRun | None) -> SourceWhy:
-    """How it stands; `run`: its last one that has ended, `commit`: the one applied last."""
+def source_why(connection: Connection, name: str, commit: str) -> SourceWhy:
+    """How it stands; `commit`: the one applied last."""
+    run = last_ended(connection, name)
     seen = load_observations(connection, open_addresses(connection, name))
     put_off = newest_deferred(connection, name, commit)
     return SourceWhy(

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
-from reconciler.store.records import load_records, load_specs
+from reconciler.store.records import WINDOW, WINDOWS, all_in_force, load_records, load_specs, stored
 from reconciler.store.versions import Lock, touch, version
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import Action, Change
 
-WINDOWS = "fleet/maintenancewindow/"
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
 OVERRIDE = ("id", "source", "window", "identity", "at", "until", "reason")
+_STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"
 
 
 class KnownGates:
@@ -37,7 +37,10 @@ def load_gates(connection: Connection) -> Gates:
     pauses = [Pause(**dict(zip(PAUSE, row, strict=True))) for row in rows]
     overrides = connection.rows(f'SELECT source, "window", until FROM override {_STANDING}', (now,))  # noqa: S608 - from below
     overridden = {(source, window): until for source, window, until in overrides}
-    return Gates(windows=_windows(connection), pauses=pauses, overridden=overridden, kept=_kept(connection))
+    windows = {
+        source: [window_of(where, spec) for where, spec in specs.items()] for source, specs in all_in_force(connection, WINDOW).items()
+    }
+    return Gates(windows=windows, pauses=pauses, overridden=overridden, kept=_kept(connection))
 
 
 def _kept(connection: Connection) -> Mapping[str, list[Window]]:
@@ -52,29 +55,14 @@ def keep_windows(connection: Connection, run: str, source: str, changes: Iterabl
     ended = [change.address for change in changes if change.address.startswith(WINDOWS) and change.action is not Action.CREATE]
     records = load_records(connection, ended)
     specs = load_specs(connection, (record.digest for record in records.values()))
-    rows = [(run, a, source, pack(specs[record.digest])) for a, record in sorted(records.items()) if record.digest in specs]
+    rows = [(run, a, source, pack(stored(specs, a, record.digest))) for a, record in sorted(records.items())]
     connection.run_many(insert("kept_window", ("run", "address", "source", "body")), rows)
     if rows:
         touch(connection)
 
 
-_STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"
-
-
 def _names(columns: tuple[str, ...]) -> str:
     return ", ".join(columns)
-
-
-def _windows(connection: Connection) -> Mapping[str, list[Window]]:
-    """By source, as they were last applied."""
-    begin, end = WINDOWS, "fleet/maintenancewindow0"
-    query = "SELECT record.source, record.address, record.digest FROM record WHERE record.address >= ? AND record.address < ? ORDER BY record.address"
-    rows = list(connection.rows(query, (begin, end)))
-    specs = load_specs(connection, (digest for *_, digest in rows))
-    found: dict[str, list[Window]] = {}
-    for source, address, digest in rows:
-        found.setdefault(source, []).append(window_of(address, specs[digest]))
-    return found
 
 
 def save_pause(connection: Connection, pause: Pause) -> None:
@@ -109,5 +97,5 @@ def end_overrides(connection: Connection, source: str, window: str) -> int:
 
 
 def new_id() -> str:
-    """A name for a pause or an override that people can type."""
+    """A name for a person's word that people can type."""
     return random.token_hex(4)
