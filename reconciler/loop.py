@@ -13,7 +13,8 @@ from threading import Event
 from typing import TypedDict
 
 from reconciler.apply.watched import Reach
-from reconciler.applying import begin, check_begin, note_applied, unfinished
+from reconciler.applying import unfinished
+from reconciler.beginning import begin, check_begin, note_applied
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
 from reconciler.planning import Planned, make_plan

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import click
 
 from reconciler import applying, gating
-from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
+from reconciler.applying import Applied, apply_plan, living, unfinished
+from reconciler.beginning import find, note_applied
 from reconciler.cli.options import common, interruptible, problems_code, progress, repository_options, show
 from reconciler.cli.permission import ask, breakable, may
 from reconciler.cli.plan import planning_options

@@ -5,7 +5,7 @@ import json
 import click
 
 from reconciler import gating
-from reconciler.applying import find
+from reconciler.beginning import find
 from reconciler.cli.options import Duration, common
 from reconciler.cli.permission import ask, breakable
 from reconciler.cli.runs import run_named, stamp

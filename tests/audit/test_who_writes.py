@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from reconciler import applying
-from reconciler.applying import apply_plan, begin, cancel, pause, resume, unfinished
+from reconciler import applying, beginning
+from reconciler.applying import apply_plan, cancel, pause, resume, unfinished
+from reconciler.beginning import begin
 from reconciler.errors import Refused
 from reconciler.identity.local import whoami
 from reconciler.planning import make_plan
@@ -100,7 +101,7 @@ def test_nothing_is_done_that_cannot_be_recorded(site: Site, monkeypatch: pytest
     def fails(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(applying, "record", fails)
+    monkeypatch.setattr(beginning if what == "begin" else applying, "record", fails)
     with pytest.raises(ZeroDivisionError):
         if what == "begin":
             begin(site.installation, row, approved=False)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pygit2
 
-from reconciler.applying import apply_plan, note_applied
+from reconciler.applying import apply_plan
+from reconciler.beginning import note_applied
 from reconciler.drivers.driver import DriverInfo, Inputs
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.errors import InputError, OctofleetError

@@ -191,7 +191,7 @@ class History:
             yield connection
 
     def _begin(self, fleet: Fleet, addresses: Sequence[str]) -> None:
-        """As `applying.begin` does it."""
+        """As `beginning.begin` does it."""
         number = len(self.runs) + 1
         plan = plan_of(self.world, fleet, list(addresses), f"c{number}", self.database.clock())
         if not plan.changes:
