@@ -13,10 +13,11 @@ from threading import Event
 from typing import TypedDict
 
 from reconciler.apply.watched import Reach
-from reconciler.applying import begin, check_begin, note_applied, unfinished
+from reconciler.applying import unfinished
+from reconciler.beginning import begin, check_begin, note_applied
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
 from reconciler.rollback import nothing, take_back
@@ -32,6 +33,7 @@ from reconciler.store.rollbacks import REVERTED, load_rollback
 from reconciler.store.runs import JournalRun
 from reconciler.types.audit import LOOP, Entry
 from reconciler.types.change import Cause, Change
+from reconciler.types.request import Request
 from reconciler.wiring import Installation, place, where
 from reconciler.witness import keep, keepers
 

@@ -423,7 +423,10 @@ def test_a_policy_that_does_as_its_examples_say_has_no_mistakes() -> None:
         (GOOD | {"when": "change.count"}, ("/spec/when", 1, 1, "it must be true or false, and is of type int")),
         (GOOD | {"message": "a {chnge} b"}, ("/spec/message", 1, 4, "undeclared reference to 'chnge'")),
         (GOOD | {"rule": "change.count < 50"}, ("/spec/examples/1/passes", 0, 0, "the example 'many' says passes: false, and the policy lets it pass")),
-        (GOOD | {"rule": "change.count < 1"}, ("/spec/examples/0/passes", 0, 0, "the example 'e' says passes: true, and the policy does not let it pass: change.count < 1")),
+        (
+            GOOD | {"rule": "change.count < 1"},
+            ("/spec/examples/0/passes", 0, 0, "the example 'e' says passes: true, and the policy does not let it pass: change.count < 1"),
+        ),
         (GOOD | {"rule": "plan.byTenant.x < 1"}, ("/spec/examples/0/passes", 0, 0, "the example 'e' cannot be judged: Key not found in map : \"x\"")),
         (GOOD | {"examples": [EXAMPLE, EXAMPLE]}, ("/spec/examples", 0, 0, "no example has passes: false")),
         (GOOD | {"rule": "false", "examples": [{**EXAMPLE, "passes": False}] * 2}, ("/spec/examples", 0, 0, "no example has passes: true")),

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.gate.windows import Subject
 from reconciler.store.engine import Connection, Store, sqlite_url
 from reconciler.store.journal import Begun, Ended, Lease, write
 from reconciler.store.leases import Room, WorkerRow, beat, claim
 from reconciler.store.plans import save_plan
-from reconciler.store.records import save_records
+from reconciler.store.records import save_records, save_specs
 from reconciler.store.runs import MANY, Item, JournalRun, JournalStep, create_run
+from reconciler.types.canonical import digest
 from reconciler.types.change import Action
 from reconciler.types.observation import Absent
 from reconciler.types.outcome import Status
@@ -94,6 +96,27 @@ def test_steps_of_many_tenants_are_taken_with_few_statements(store: Store) -> No
         assert len(take(connection)) == 2 * TENANTS
         connection._raw.set_trace_callback(None)
     assert len([text for text in said if not text.startswith("--")]) < 12 + 2 * TENANTS, "one for each attempt that is noted, and few more"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_labels_are_looked_up_once_for_all_steps_that_begin(store: Store) -> None:
+    spec = {"labels": {"site": "ams1"}, "times": [{"start": "2001-01-01T00:00", "duration": "1h"}]}
+    labels = {"labels": {"site": "ams1"}}
+    said: list[str] = []
+    with store.write() as connection:
+        begin(connection, TENANTS)
+        save_specs(connection, [spec, labels])
+        save_records(connection, [record("fleet/maintenancewindow/-/w", source="f", digest=digest(spec))])
+        save_records(connection, [record(f"fleet/host/t/{n}", source="f", digest=digest(labels)) for n in range(0, TENANTS, 2)])
+        begun = [
+            Begun(lease=lease, source="f", subjects=[Subject(address=where, group=f"host/t/{lease.step}")])
+            for lease, where in take(connection)
+        ]
+        connection._raw.set_trace_callback(said.append)
+        told = write(connection, begun)
+        connection._raw.set_trace_callback(None)
+    assert told == ["" if entry.lease.step % 2 else "gated" for entry in begun]
+    assert sum("FROM spec" in text for text in said) <= 2, "once for the windows, once for the hosts"
 
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
