@@ -7,9 +7,9 @@ from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
 from reconciler.store.plans import load_changes
-from reconciler.store.records import WINDOW, WINDOWS, all_in_force, in_force, labels_of, load_specs
+from reconciler.store.records import WINDOW, WINDOWS, all_in_force, in_force, labels_of, load_specs, stored
 from reconciler.store.versions import Lock, touch, version
-from reconciler.types.canonical import pack, unpack
+from reconciler.types.canonical import NOTHING, pack, unpack
 from reconciler.types.change import Change
 
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
@@ -72,8 +72,8 @@ def labels_in_run(connection: Connection, source: str, run: str, groups: Collect
     changes = load_changes(connection, connection.scalar("SELECT plan FROM run WHERE id = ?", (run,)), numbers)
     specs = load_specs(connection, (change.before_digest for change in changes.values()))
     for change in changes.values():
-        if change.before_digest in specs:
-            found.setdefault(change.group, []).append(specs[change.before_digest].get("labels", {}))
+        if change.before_digest != NOTHING:
+            found.setdefault(change.group, []).append(stored(specs, change.address, change.before_digest).get("labels", {}))
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.beginning import check_approved
+from reconciler.approving import check_approved
 from reconciler.errors import Refused
 from reconciler.gate.approvals import UNLESS_SAID, Approval, ApprovalRule, missing, rules_of, used
 from reconciler.types.change import Action, Change, Risk
