@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply.steps import steps_of
+from reconciler.apply.steps import laid_out
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context, DriverInfo, Results, Step, Target
 from reconciler.store.engine import Store
@@ -96,7 +96,7 @@ def main(url: str, steps: int, slots: int) -> None:
         row = save_plan(connection, made, "nowhere")
     with store.write() as connection:
         of_row = JournalRun(id=run.id, plan=row, source="bench", state="running", started_at=run.started_at, ended_at=None, reason="")
-        create_run(connection, of_row, steps_of(made.changes, {"noop": driver.info}))
+        create_run(connection, of_row, laid_out(made.changes, {"noop": driver.info})[0])
 
     def context(log: Any, checkpoint: Any) -> Context:
         def no(*_: Any) -> Any:

@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
+from reconciler.types.request import Request
 from reconciler.wiring import open_installation
 
 

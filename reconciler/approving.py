@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from reconciler.errors import Refused
 from reconciler.gate.approvals import Approval, Missing, missing, rules_of
+from reconciler.history import find_commit
 from reconciler.identity.access import Action, Identity, Resource
 from reconciler.identity.local import whoami
 from reconciler.permitting import access_in_force
-from reconciler.planning import has_commit
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import standing
 from reconciler.store.engine import Connection
@@ -37,8 +37,8 @@ class Waits:
         return f"have those who are named look at the plan: octofleet approve {short} --reason WHY"
 
 
-def waits(connection: Connection, plan: Plan, authors: Collection[str], now: float) -> Waits:
-    """What is missing for a plan now."""
+def waits(connection: Connection, plan: Plan, authors: Collection[str] | None, now: float) -> Waits:
+    """What is missing for a plan now. `authors`: None if they were not looked up, as no rule asked for them then. Raises `Refused` if one does by now."""
     said = standing(connection, now)
     found = _missing(connection, plan, authors, now, said)
     if not found:
@@ -48,7 +48,7 @@ def waits(connection: Connection, plan: Plan, authors: Collection[str], now: flo
     return Waits(missing=tuple(found), mine=not _missing(connection, plan, authors, now, [*said, mine]))
 
 
-def check_approved(connection: Connection, plan: Plan, authors: Collection[str], now: float, *, approving: bool = False) -> None:
+def check_approved(connection: Connection, plan: Plan, authors: Collection[str] | None, now: float, *, approving: bool = False) -> None:
     """Raises `Refused` for a plan of which somebody has yet to approve something; with `approving` somebody else than who runs this process."""
     found = waits(connection, plan, authors, now)
     if found.missing and not (approving and found.mine):
@@ -56,33 +56,33 @@ def check_approved(connection: Connection, plan: Plan, authors: Collection[str],
         raise Refused(text, hint=found.next(plan.id), code="approval")
 
 
-def authors_of(installation: Installation, plan: Plan, location: str | Repository) -> frozenset[str]:
-    """Who made what a plan brings about, where a rule asks for that: all that came since the commit applied last, whatever the plan was compared with,
-    and who opened the pull requests that brought it.
-    Nobody for what has merely drifted. Raises `OctofleetError` if the history cannot be read."""
+def authors_of(installation: Installation, plan: Plan, location: str | Repository) -> frozenset[str] | None:
+    """Who made what a plan brings about: all that came since the commit applied last, whatever the plan was compared with, and who opened the pull requests
+    that brought it; nobody for what has merely drifted. None if no rule asks for that. Raises `OctofleetError` if the history cannot be read."""
     with installation.store.read() as connection:
         if not any(rule.not_author for rule in rules_of(fleet_in_force(connection, plan.source))):
-            return frozenset()
+            return None
         applied = applied_commit(connection, plan.source)
         opened = pull_authors(connection, location if isinstance(location, str) else place(location))
     if all(change.causes == {Cause.DRIFT} for change in plan.changes):
         return frozenset()
     repository = installation.repository(location, fetch=False) if isinstance(location, str) else location
-    since = applied[0] if applied is not None and has_commit(repository, applied[0]) else None
+    since = applied[0] if applied is not None and find_commit(repository, applied[0]) is not None else None
     brought = set(repository.between(since, plan.commit))
     found = {f"email:{address}" for address in repository.authors(since, plan.commit)}
     return frozenset(found.union(who for commit, who in opened if commit in brought))
 
 
-def _missing(connection: Connection, plan: Plan, authors: Collection[str], now: float, said: Collection[Approval]) -> list[Missing]:
+def _missing(connection: Connection, plan: Plan, authors: Collection[str] | None, now: float, said: Collection[Approval]) -> list[Missing]:
+    rules = rules_of(fleet_in_force(connection, plan.source))
+    if authors is None and any(rule.not_author for rule in rules):
+        raise Refused(f"the rules for approvals of {plan.source} have just changed", hint="run the same command again", code="superseded")
     access = access_in_force(connection)
 
     def may(who: str, tenant: str) -> bool:
-        identity = Identity(name=who, here=who.startswith("local:"))
-        return access.decide(identity, Action.APPROVE, Resource(source=plan.source, tenant=tenant)).allowed
+        return access.decide(Identity.named(who), Action.APPROVE, Resource(source=plan.source, tenant=tenant)).allowed
 
     def person(who: str) -> str:
         return access.person(plan.source, who)
 
-    rules = rules_of(fleet_in_force(connection, plan.source))
-    return missing(rules, plan.changes, said, now, authors=authors, person=person, may=may)
+    return missing(rules, plan.changes, said, now, authors=authors or (), person=person, may=may)

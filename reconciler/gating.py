@@ -24,7 +24,7 @@ from reconciler.types.audit import Entry
 from reconciler.types.canonical import digest
 from reconciler.types.duration import seconds_of
 from reconciler.types.plan import Plan
-from reconciler.types.resource import parts
+from reconciler.types.resource import tenant_of
 from reconciler.wiring import Installation
 
 APPROVAL_S = 7 * 86_400.0
@@ -54,7 +54,7 @@ def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True, i
 
 def tenants_of(plan: Plan) -> tuple[str, ...]:
     """The tenants that a plan touches, for the audit trail."""
-    return tuple(sorted({parts(change.address)[2] for change in plan.changes} - {"-"}))
+    return tuple(sorted({tenant_of(change.address) for change in plan.changes} - {""}))
 
 
 def approve(

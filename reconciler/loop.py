@@ -14,10 +14,12 @@ from threading import Event
 from typing import TypedDict
 
 from reconciler.apply.watched import Reach
-from reconciler.applying import begin, check_begin, note_applied, unfinished
+from reconciler.applying import unfinished
+from reconciler.beginning import begin, check_begin, note_applied
 from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
-from reconciler.planning import Planned, Request, has_commit, make_plan
+from reconciler.history import find_commit
+from reconciler.planning import Planned, make_plan
 from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
 from reconciler.rollback import nothing, take_back
@@ -35,6 +37,7 @@ from reconciler.store.rollbacks import REVERTED, load_rollback
 from reconciler.store.runs import JournalRun
 from reconciler.types.audit import LOOP, Entry
 from reconciler.types.change import Cause, Change
+from reconciler.types.request import Request
 from reconciler.wiring import Installation, place, where
 from reconciler.witness import keep, keepers
 
@@ -242,7 +245,7 @@ class Loop:
         repository = self._installation.repository(rules.location, fetch=False)
         with self._installation.store.read() as connection:
             applied = applied_commit(connection, planned.plan.source)
-        since = applied[0] if applied is not None and has_commit(repository, applied[0]) else None
+        since = applied[0] if applied is not None and find_commit(repository, applied[0]) is not None else None
         wrong = [item for item in signatures(repository, since, commit.id, Path(rules.signers)) if item.trust is not Trust.GOOD]
         first = f", the first is {wrong[0].commit[:10]} ({wrong[0].trust})" if wrong else ""
         return f"{counted(len(wrong), 'commit')} not signed by a known key{first}" if wrong else ""

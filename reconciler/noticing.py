@@ -33,7 +33,7 @@ from reconciler.store.followed import APPROVAL, Followed, followed, run_about
 from reconciler.store.gates import load_gates
 from reconciler.store.waiting import ended_badly
 from reconciler.types.outcome import Status
-from reconciler.types.resource import parts
+from reconciler.types.resource import tenant_of
 
 OVERLAP_S = 600.0
 """How far before the newest run that was seen it is looked again: longer than a transaction takes that ends one."""
@@ -106,7 +106,7 @@ def _verdict(connection: Connection, run: EndedRun) -> dict[str, str]:
     errors: dict[str, list[str]] = {}
     for address, status, error in ended_badly(connection, run.id) if run.state == "failed" else ():
         if status in FAILED:
-            errors.setdefault(_tenant(address), []).append(f"{address}: {error or status}")
+            errors.setdefault(tenant_of(address), []).append(f"{address}: {error or status}")
     found = dict.fromkeys(tenants_of_run(connection, run.id), "")
     for tenant, said in errors.items():
         found[tenant] = said[0] + (f" (and {len(said) - 1} more)" if len(said) > 1 else "")
@@ -117,7 +117,7 @@ def _drifted(opened: Iterable[Unsettled]) -> Iterator[Condition]:
     hosts: dict[tuple[str, str, str], list[Unsettled]] = {}
     for one in opened:
         if one.kind != "unknown":
-            hosts.setdefault((one.source, _tenant(one.address), one.group), []).append(one)
+            hosts.setdefault((one.source, tenant_of(one.address), one.group), []).append(one)
     for (source, tenant, group), found in hosts.items():
         names = ", ".join(one.address for one in found[:MOST_NAMES]) + (", ..." if len(found) > MOST_NAMES else "")
         yield Condition(
@@ -214,8 +214,3 @@ def _silent(connection: Connection, opened: Iterable[Unsettled], now: float, sil
             next="see whether the host answers; octofleet status --why tells why it could not be seen",
             since=max(at for _, at in seen),
         )
-
-
-def _tenant(address: str) -> str:
-    tenant = parts(address)[2]
-    return "" if tenant == "-" else tenant

@@ -4,18 +4,20 @@ What is asked for is a stream of pairs, action and resource; it is not read for 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from reconciler.errors import Refused
-from reconciler.events import happened
-from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, mappings, tenant_of
+from reconciler.events import happened, held
+from reconciler.gating import tenants_of
+from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, mappings
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.plans import load_plan
-from reconciler.store.records import in_force, locations
+from reconciler.store.records import all_in_force, locations
 from reconciler.types.audit import Entry
 from reconciler.types.change import LOST, Change
 from reconciler.types.plan import Plan
-from reconciler.types.resource import Recorded, parts
+from reconciler.types.resource import Recorded, parts, tenant_of
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation
 
@@ -24,7 +26,8 @@ Asked = tuple[Action, Resource]
 
 def access_in_force(connection: Connection) -> Access:
     """Who may do what, as it was last applied, in every Fleet of an installation."""
-    return Access(fleets={name: mappings(in_force(connection, name, MAPPING)) for name in locations(connection)})
+    found = all_in_force(connection, MAPPING)
+    return Access(fleets={name: mappings(found.get(name, {})) for name in locations(connection)})
 
 
 def granted(where: str, before: Spec | None, after: Spec | None) -> list[str]:
@@ -47,12 +50,19 @@ def permit(installation: Installation, identity: Identity, source: str, asked: I
     (action, resource), decision = found
     denied = f"{identity.name} may not {action} {resource}: {decision.reason}"
     if break_glass.strip() and access.decide(identity, Action.BREAK_GLASS, resource).allowed:
-        happened("break-glass", identity=identity.name, denied=denied, reason=break_glass)
-        with installation.store.write() as connection:
-            entry = Entry(identity=identity.name, action="break-glass", source=source, reason=break_glass, details={"denied": denied})
-            record(connection, entry)
+        with held(), installation.store.write() as connection:
+            glass_broken(connection, identity.name, source, denied, break_glass)
         return
     raise Refused(denied, hint=_hint(access, identity, action, resource), code="forbidden")
+
+
+def glass_broken(
+    connection: Connection, identity: str, source: str, denied: str, reason: str, *, plan: Plan | None = None, run: str = ""
+) -> None:
+    """Record and tell that somebody went past a denial. `plan` and `run`: what missing approvals did not keep from beginning."""
+    happened("break-glass", identity=identity, denied=denied, reason=reason)
+    entry = Entry(identity=identity, action="break-glass", source=source, run=run, reason=reason, details={"denied": denied})
+    record(connection, entry if plan is None else replace(entry, tenants=tenants_of(plan), plan=plan.id, commit=plan.commit))
 
 
 def first_denied(access: Access, identity: Identity, source: str, asked: Iterable[Asked]) -> tuple[Asked, Decision] | None:

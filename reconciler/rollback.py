@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from reconciler.errors import Permanent, Refused
 from reconciler.events import happened, held
+from reconciler.history import find_commit
 from reconciler.identity.local import whoami
-from reconciler.planning import has_commit
 from reconciler.settings import Followed as Rules
 from reconciler.source.git_program import ACCESS_REFUSED, PUSH_REFUSED
 from reconciler.source.proposal import Author, Proposal, move_on, propose, undo
@@ -121,12 +121,12 @@ class _TakingBack:
         """Whether what was begun before is there; then it is done."""
         head, branches = self.repository.commit(self.rules.branch or None), self.repository.branches()
         if self.row.made and self.row.branch == self.repository.branch_of(self.rules.branch or None):
-            if not has_commit(self.repository, self.row.made) or not self.repository.is_ancestor(self.row.made, head.id):
+            if find_commit(self.repository, self.row.made) is None or not self.repository.is_ancestor(self.row.made, head.id):
                 return False
             self._end(plan, REVERTED, "", self.row.branch, self.row.made)
             return True
         there = branches.get(branch_for(self.row.run))
-        if there is None or not has_commit(self.repository, plan.commit):
+        if there is None or find_commit(self.repository, plan.commit) is None:
             return False
         if self.row.run not in self.repository.trailers(plan.commit, there, TRAILER):
             return False
@@ -138,7 +138,7 @@ class _TakingBack:
         """Why the run cannot be taken back by itself, whatever the branch is at."""
         if plan.base is None or plan.base == plan.commit:
             return f"the run {BROUGHT_NONE}"
-        if not (has_commit(self.repository, plan.base) and has_commit(self.repository, plan.commit)):
+        if None in (find_commit(self.repository, plan.base), find_commit(self.repository, plan.commit)):
             return "its commits are not in the repository any more"
         if not self.repository.is_ancestor(plan.base, plan.commit):
             return "the run went back in the history, or to another one"

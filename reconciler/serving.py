@@ -13,13 +13,13 @@ from threading import Event, Thread
 from reconciler.alerting import Alerts
 from reconciler.apply.watched import Reach
 from reconciler.apply.worker import Worker
-from reconciler.applying import worker
 from reconciler.errors import OctofleetError
 from reconciler.loop import Loop
 from reconciler.plugins import Part, Serves, load_parts
 from reconciler.settings import Followed
 from reconciler.store.engine import Unavailable
 from reconciler.wiring import Installation
+from reconciler.working import worker
 
 
 @dataclass(frozen=True, kw_only=True)

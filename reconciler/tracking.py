@@ -20,6 +20,7 @@ from reconciler.desired.desired import Desired
 from reconciler.desired.difference import Changed
 from reconciler.desired.resolve import secret_of
 from reconciler.errors import Permanent
+from reconciler.history import find_commit
 from reconciler.index.file import Index
 from reconciler.index.state import State
 from reconciler.plan.alike import Alike
@@ -129,7 +130,7 @@ class Tracker:
         `base`: the commit that causes are told against, if it is not the one applied last.
         """
         tracked = self._tracked(commit, bulk, base)
-        fleet, applied = tracked.desired.fleet, self._commit(tracked.applied[0]) if tracked.applied else None
+        fleet, applied = tracked.desired.fleet, find_commit(self.repository, tracked.applied[0]) if tracked.applied else None
         if fleet is None or fleet.name == self.index.about("source") or applied is None:
             return tracked
         self._settle_if_free(applied.tree)  # the index was made for another Fleet
@@ -170,7 +171,7 @@ class Tracker:
     def _bulk(self, state: State, pending: frozenset[str], applied: tuple[str, str] | None, base: Commit | None) -> Bulk | None:
         """What decides in bulk; None where the base is not what the index has compiled."""
         if base is None and applied is not None:
-            base = self._commit(applied[0])
+            base = find_commit(self.repository, applied[0])
         if base is None or base.tree != state.tree:
             return None
         return Bulk(
@@ -179,12 +180,6 @@ class Tracker:
             pending=pending,
             more_than=self.installation.settings.observe.at_most,
         )
-
-    def _commit(self, name: str) -> Commit | None:
-        try:
-            return self.repository.commit(name)
-        except Permanent:
-            return None
 
     def _of_another_fleet(self, desired: Desired, source: str) -> set[str]:
         """The groups that no host stands for, where the index knows the record of another Fleet than this one: each may differ from its record."""
@@ -225,7 +220,7 @@ class Tracker:
             if self._rotated(state):
                 self._settle_if_free(state.tree)
             return None
-        commit = self._commit(applied[0])
+        commit = find_commit(self.repository, applied[0])
         if commit is not None and (commit.tree != state.tree or self._rotated(state)):
             self._settle_if_free(commit.tree)
         return applied

@@ -1,125 +1,28 @@
-"""Why something waits, is put off, is blocked or has failed, and what to do about it: for each a reason with a stable code.
+"""Why runs wait, sources differ, resources back off and providers are left alone, and what to do about each.
 
-In: the database, the settings and what drivers there are. Out: values; how they look is the command's business. Many things with one reason are one
-`Why`, so that three and three thousand are told alike. Changes nothing.
+In: the database, the settings and what drivers there are. Out: values; how they look is the command's business. Changes nothing.
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from reconciler.apply.task import GATE
 from reconciler.drivers.breaker import BreakerState, State
+from reconciler.reason import CODES, Why, ended, together
 from reconciler.settings import Apply
 from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
-from reconciler.store.followed import BEGUN, BEHIND, FAILING, NEW, SETTLED, Followed, followed, run_about
-from reconciler.store.halt import UNPROMOTED
 from reconciler.store.leases import WorkerRow, under_way
-from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.phases import Order, PhaseRow, load_phases
-from reconciler.store.plans import newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.rollbacks import WANTED, RollbackRow, load_rollback
-from reconciler.store.runs import JournalRun, list_runs, load_run, open_runs
-from reconciler.store.waiting import (
-    LaneRow,
-    OpenStep,
-    changes_of,
-    ended_badly,
-    first_words,
-    lanes_of,
-    last_words,
-    open_steps,
-)
-from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
-from reconciler.types.outcome import Status
+from reconciler.store.runs import JournalRun, open_runs
+from reconciler.store.waiting import LaneRow, OpenStep, changes_of, ended_badly, first_words, lanes_of, last_words, open_steps
+from reconciler.why_source import SourceWhy, source_why
 
-CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "under-way": "a worker is at it",
-        "operation": "an operation goes on in the world; it is asked about again",
-        "retry": "it failed with what may work later",
-        "needs": "a change that it depends on is not done",
-        "settling": "what was begun may still show up in the world",
-        "interrupted": "its worker is gone; the next one looks, and goes on",
-        "due": "a worker takes it as soon as it has a place",
-        "gated": "a maintenance window is closed, a freeze is on, or a person paused it",
-        "held": "a part of a rollout waits for a person",
-        "soaking": "a part of a rollout waits until what went before has soaked",
-        "stopped": "a rollout was stopped, as too many hosts have failed",
-        "earlier-phase": "an earlier part of its rollout is not over",
-        "earlier-wave": "changes of an earlier wave of the same tenant are not done",
-        "no-worker": "no worker lives",
-        "no-driver": "the driver is not here",
-        "driver-limit": "the setting `apply.driver_limits` is reached",
-        "tenant-limit": "the setting `apply.tenant_limit` is reached",
-        "paused": "a person paused the run",
-        "cancelling": "a person cancelled the run; what has begun is brought to its end",
-        "failed": "the driver could not do it",
-        "partial": "it was done in part, or the world is not as desired afterwards",
-        "stale": "the world had changed since the plan was made",
-        "expired": "its operation took longer than `apply.deadline_s`",
-        "unpromoted": "it waited for a person longer than its rollout's `promoteWithin`",
-        "cancelled": "it was not begun",
-        "superseded": "a newer commit wants something else",
-        "backing-off": "it failed, and the loop leaves it alone for a while",
-        "gone": "it was recorded and is not there",
-        "differs": "it is not as recorded",
-        "proposed": "its engine would change something",
-        "unknown": "it could not be looked at",
-        "deferred": "the newest plan puts it off",
-        "failing": "a followed repository cannot be looked at or planned",
-        "approval": "the plan of a followed repository waits for a person",
-        "refused": "the plan of a followed repository may not be applied",
-        "reported": "the changes of a followed repository are only reported, as its settings say",
-        "behind": "a newer commit of a followed repository waits for a run",
-        "no-server": "repositories are followed, and no server runs",
-        "breaker-open": "its provider has failed too often and is left alone for a while",
-    }
-)
-"""Every code, and what it means."""
 SAID = {"paused": "paused: ", "cancelling": "cancelled: "}
 """How the line begins with which a person brought a run into a state."""
-TURN = frozenset({"earlier-phase", "earlier-wave"})
-"""Codes of what only waits its turn: told last."""
-SEEN = frozenset({"gone", "differs", "proposed", "unknown"})
-"""Codes of what was seen: `since` is when."""
-PLAN_AGAIN = "octofleet plan shows what is left, octofleet apply does it"
-DEFERRED_NEXT = {
-    "desired-unknown": "octofleet validate names what is wrong in the repository",
-    "deletes-stopped": "octofleet validate names what is wrong in the repository",
-    "access-lockout": "name a super-admin in a RoleMapping without tenant; octofleet validate names the line",
-    "input-unknown": "make the secret readable; octofleet doctor checks the stores",
-    "secret-in-file": "give the boot file a hash instead of the secret",
-    "dependency-deferred": "see to the resource that it needs",
-    "owned-elsewhere": "let the other Fleet go of it, or take it out of this one",
-}
-OBSERVE_NEXT = "see whether the system answers, then octofleet plan --refresh"
-ENDED_NEXT = {
-    Status.FAILED: f"mend what the error says; {PLAN_AGAIN}",
-    Status.PARTIAL: f"look at it in the world; {PLAN_AGAIN}",
-    Status.STALE: "octofleet plan looks at the world again",
-    Status.EXPIRED: f"see whether the operation still goes on in the world; {PLAN_AGAIN}",
-    Status.CANCELLED: PLAN_AGAIN,
-    Status.SUPERSEDED: "nothing: a newer run does what is wanted now",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
-    """One reason of many things. `what`: addresses, or steps as people name them; `text`: why; `next`: what to do. Times in seconds since the epoch:
-    `since` when the first began, `again` when the first is tried next, `deadline` when the first is given up; None if there is none."""
-
-    code: str
-    text: str
-    next: str
-    what: tuple[str, ...]
-    number: int
-    since: float | None = None
-    again: float | None = None
-    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,29 +38,6 @@ class RunWhy:
     changes: Mapping[str, int]
     waits: tuple[Why, ...]
     failed: tuple[Why, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceWhy:
-    """A source: what ended badly in its last run, whether that is taken back by itself, what was last seen otherwise than recorded, and what its newest
-    plan puts off."""
-
-    name: str
-    last_run: JournalRun | None
-    rollback: RollbackRow | None
-    failed: tuple[Why, ...]
-    unsettled: tuple[Why, ...]
-    deferred: tuple[Why, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryWhy:
-    """A followed repository. `text`: how it stands now; `why`: what has to be done, None if nothing has. `run`: the one that this is about, or None."""
-
-    followed: Followed
-    text: str
-    run: JournalRun | None
-    why: Why | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,69 +67,17 @@ def whys(
     busy = under_way(connection) if opened else {}
     busy_sources = {run.source for run in opened}
     asked = _Asked(connection, settings, {worker.id: worker for worker in living}, known, busy, now)
-    last: dict[str, JournalRun] = {}
-    for run in list_runs(connection, limit=1000):
-        if run.ended_at is not None:
-            last.setdefault(run.source, run)
     return Whys(
         now=now,
         workers=tuple(living),
         runs=tuple(asked.run(run) for run in opened),
-        sources=tuple(_source(connection, str(item["name"]), str(item["commit"]), last, busy_sources) for item in sources(connection)),
-        backoff=_together(_backing_off(found) for found in backing_off(connection)),
-        breakers=_together(_breaker(state) for state in breakers if state.state is not State.CLOSED),
+        sources=tuple(
+            source_why(connection, str(item["name"]), str(item["commit"]), busy=item["name"] in busy_sources)
+            for item in sources(connection)
+        ),
+        backoff=together(_backing_off(found) for found in backing_off(connection)),
+        breakers=together(_breaker(state) for state in breakers if state.state is not State.CLOSED),
     )
-
-
-def repository_why(connection: Connection, found: Followed) -> RepositoryWhy:
-    """How a repository stands: what the loop left, and what has become since of the run that this is about."""
-    about = run_about(connection, found)
-    run = load_run(connection, about) if about else None
-    if run is not None and run.ended_at is not None:
-        return RepositoryWhy(followed=found, text=f"run {run.id} has ended: {run.state}", run=run, why=None)
-    if run is not None and found.code != BEHIND:
-        return RepositoryWhy(followed=found, text=f"run {run.id} is {run.state}", run=run, why=None)
-    text = (found.note or "not looked at yet") + (f", which is {run.state}" if run is not None else "")
-    if found.code in (NEW, SETTLED, BEGUN):
-        return RepositoryWhy(followed=found, text=text, run=run, why=None)
-    tries = f" (failed {found.failures} times in a row)" if found.failures > 1 else ""
-    again = found.due_at if found.code == FAILING else None
-    why = Why(code=found.code, text=text + tries, next=found.next, what=(found.location,), number=1, since=found.at, again=again)
-    return RepositoryWhy(followed=found, text=text + tries, run=run, why=why)
-
-
-def unserved(connection: Connection, living: Sequence[WorkerRow]) -> Why | None:
-    """Why no repository is looked at, or None if a server runs or nothing is followed."""
-    locations = tuple(found.location for found in followed(connection))
-    if not locations or any(worker.role == "serve" for worker in living):
-        return None
-    then = "octofleet serve looks at those of the settings, and with --repo at others"
-    return Why(code="no-server", text="no server runs: nobody looks at the repositories", next=then, what=locations, number=len(locations))
-
-
-def _together(found: Iterable[Why]) -> tuple[Why, ...]:
-    """Those with the same code, text and next step as one, the most frequent first; what only waits its turn last."""
-    kinds: dict[tuple[str, str, str], list[Why]] = {}
-    for one in found:
-        kinds.setdefault((one.code, one.text, one.next), []).append(one)
-    made = [
-        Why(
-            code=code,
-            text=text,
-            next=then,
-            what=tuple(sorted({what for one in ones for what in one.what})),
-            number=sum(one.number for one in ones),
-            since=_least(one.since for one in ones),
-            again=_least(one.again for one in ones),
-            deadline=_least(one.deadline for one in ones),
-        )
-        for (code, text, then), ones in kinds.items()
-    ]
-    return tuple(sorted(made, key=lambda why: (why.code in TURN, -why.number, why.code, why.text)))
-
-
-def _least(times: Iterable[float | None]) -> float | None:
-    return min((time for time in times if time is not None), default=None)
 
 
 class _Asked:
@@ -280,7 +108,6 @@ class _Asked:
         reached = [step for step in steps if (step.tenant, step.wave) in ready]
         told = Counter((step.wave, step.driver, step.tenant) for step in reached)
         rest = [(lane, lane.open - told[lane.wave, lane.driver, lane.tenant]) for lane in lanes]
-        bad = list(ended_badly(self._connection, run.id))
         return RunWhy(
             run=run,
             since=self._since(run),
@@ -288,8 +115,8 @@ class _Asked:
             rollback=load_rollback(self._connection, run.id),
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
-            waits=_together([*self._steps(run, reached), *self._lanes(run, rest, ready, phases)]),
-            failed=_together(_ended(*item) for item in bad),
+            waits=together([*self._steps(run, reached), *self._lanes(run, rest, ready, phases)]),
+            failed=together(ended(*item) for item in ended_badly(self._connection, run.id)),
         )
 
     def _steps(self, run: JournalRun, steps: Iterable[OpenStep]) -> Iterator[Why]:
@@ -395,68 +222,6 @@ class _Asked:
 
 def _phase_of(lane: LaneRow, phases: Iterable[PhaseRow]) -> PhaseRow | None:
     return next((p for p in phases if p.tenant == lane.tenant and p.first_wave <= lane.wave <= p.last_wave), None)
-
-
-def _ended(address: str, status: Status, error: str) -> Why:
-    """A change that ended badly."""
-    if error.startswith(UNPROMOTED):
-        return Why(code="unpromoted", text=error, next=PLAN_AGAIN, what=(address,), number=1)
-    return Why(code=status.value, text=error or CODES[status.value], next=ENDED_NEXT[status], what=(address,), number=1)
-
-
-def _source(connection: Connection, name: str, commit: str, last: Mapping[str, JournalRun], busy: Collection[str]) -> SourceWhy:
-    run = last.get(name)
-    seen = load_observations(connection, open_addresses(connection, name))
-    put_off = newest_deferred(connection, name, commit)
-    return SourceWhy(
-        name=name,
-        last_run=run,
-        rollback=load_rollback(connection, run.id) if run is not None else None,
-        failed=_together(_ended(*item) for item in ended_badly(connection, run.id)) if run is not None else (),
-        unsettled=_together(_otherwise(address, found, busy=name in busy) for address, found in seen.items()),
-        deferred=_together(
-            Why(
-                code="deferred",
-                text=f"{item.reason} ({item.code})",
-                next=DEFERRED_NEXT.get(item.code, OBSERVE_NEXT),
-                what=(item.address,),
-                number=1,
-            )
-            for item in put_off
-        ),
-    )
-
-
-def _otherwise(address: str, seen: Observation, *, busy: bool) -> Why:
-    code, then = _seen(seen)
-    if busy and then == PLAN_AGAIN:
-        then = "first the open run, told below; what it leaves shows in octofleet plan"
-    return Why(code=code, text=reason(seen), next=then, what=(address,), number=1, since=seen.at)
-
-
-def _seen(seen: Observation) -> tuple[str, str]:
-    match seen:
-        case Unknown():
-            return "unknown", OBSERVE_NEXT
-        case Absent():
-            return "gone", PLAN_AGAIN
-        case Proposed():
-            return "proposed", PLAN_AGAIN
-        case Present():
-            return "differs", PLAN_AGAIN
-
-
-def reason(seen: Observation) -> str:
-    """Why a resource is not settled, for people."""
-    match seen:
-        case Unknown():
-            return f"unknown ({seen.code}): {seen.reason}"
-        case Absent():
-            return "it is gone"
-        case Proposed():
-            return f"its engine would change {len(seen.fields)} thing{'s' if len(seen.fields) != 1 else ''}"
-        case _:
-            return "it is not as recorded"
 
 
 def _backing_off(found: Backoff) -> Why:

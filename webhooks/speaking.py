@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler import gating
-from reconciler.applying import begin
+from reconciler.beginning import begin
 from reconciler.errors import OctofleetError, Refused
 from reconciler.gate.closing import Pause
 from reconciler.identity.access import Action, Identity, Resource

@@ -64,7 +64,8 @@ def told(installation: Installation, looked: Looked, view: View | None) -> Said:
             answers=answers,
         )
     plan = planned.plan
-    authors = authors_of(installation, plan, where(looked.rules.location)) | {looked.author}
+    authors = authors_of(installation, plan, where(looked.rules.location))
+    authors = authors if authors is None else authors | {looked.author}
     with installation.store.write() as connection:
         addresses = [change.address for change in brought(plan.changes)]
         if looked.holds:

@@ -19,8 +19,9 @@ import msgspec
 from reconciler.apply.watched import Reach
 from reconciler.errors import InputError, OctofleetError
 from reconciler.events import Repeated, happened
+from reconciler.history import find_commit
 from reconciler.identity.access import Identity
-from reconciler.planning import Planned, Request, has_commit, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.report.text import brief
 from reconciler.report.view import counted
 from reconciler.settings import Followed
@@ -36,6 +37,7 @@ from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
 from reconciler.types.canonical import canonical, digest
 from reconciler.types.change import Change
+from reconciler.types.request import Request
 from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place, where
 from webhooks.comment import comment
@@ -175,9 +177,9 @@ class PullWork:
 
     def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> PullRow:
         """Plan it as far as needed, do what comments say to that, and tell."""
-        if not has_commit(repository, pull.head) and pull.head_url and isinstance(repository, MirroredRepository):
+        if find_commit(repository, pull.head) is None and pull.head_url and isinstance(repository, MirroredRepository):
             repository.fetch_branch(pull.head_url, pull.head_branch)
-        if not has_commit(repository, pull.head):
+        if find_commit(repository, pull.head) is None:
             raise Later(f"the mirror has not got {pull.head[:10]} yet", after_s=1.0)
         base = repository.commit(pull.base_branch).id
         looked = Looked(
@@ -310,4 +312,4 @@ def _no_diff(change: Change) -> str:
 
 def _holds(repository: Repository, commit: str, other: str) -> bool:
     """Whether a commit holds another one, as far as the mirror has both."""
-    return bool(other) and has_commit(repository, other) and has_commit(repository, commit) and repository.is_ancestor(other, commit)
+    return bool(other) and all(find_commit(repository, one) for one in (other, commit)) and repository.is_ancestor(other, commit)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reconciler.alert.condition import Condition, Event
 from reconciler.types.duration import seconds_of
-from reconciler.types.resource import parts
+from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Secret, SecretRef, Spec
 
 GROUP, MESSAGES, PER = "30s", 20, "1h"
@@ -42,8 +42,7 @@ class Channel:
 
 def channel_of(address: str, source: str, spec: Spec) -> Channel:
     """The channel with this specification on record."""
-    *_, tenant, name = parts(address)
-    owner, limit, said = "" if tenant == "-" else tenant, spec.get("limit", {}), spec.get("templates", {})
+    owner, name, limit, said = tenant_of(address), parts(address)[3], spec.get("limit", {}), spec.get("templates", {})
     return Channel(
         address=address,
         source=source,

@@ -30,8 +30,8 @@ MakeContext = Callable[[Callable[[str], None], Callable[[str], None]], Context]
 """Given where log lines and checkpoints go, the context of one driver call."""
 Told = Callable[[Change, Status, str], None]
 JOURNAL_ERRORS = frozenset({"fenced", "store", "store-unavailable"})
-NEEDS_S, NEEDS_ASIDE_S = 1.0, 10.0
-"""After how long to see again whether a need is done; of a step that something else behind a gate keeps."""
+NEEDS_S, NEEDS_MOST_S = 1.0, 10.0
+"""After how long to see again whether a need is done: at first, and each time so much later; at most, and of a step that something behind a gate keeps."""
 MOST_S = 300.0
 
 
@@ -120,9 +120,9 @@ class Attempt:
         far = {address: where for address, where in needs.items() if where in self.task.aside}
         if far:
             aside = self.step.wave != ASIDE and not self.task.in_rollout
-            self._leave(far, NEEDS_ASIDE_S, f"waits for {min(far.values())}", aside=aside)
+            self._leave(far, NEEDS_MOST_S, f"waits for {min(far.values())}", aside=aside)
         if near := sorted(where for address, where in needs.items() if address not in far):
-            raise _Later(NEEDS_S, f"waits for {near[0]}")
+            raise _Later(min(NEEDS_S * self.step.fence, NEEDS_MOST_S), f"waits for {near[0]}")
 
     def _leave(self, addresses: Collection[str], after_s: float, note: str, *, aside: bool = False) -> None:
         """Leave what is not ripe to a step of its own; if that is all of it, and nothing waits for it that does not need it (`aside`), come back later."""

@@ -49,13 +49,8 @@ Entry: TypeAlias = tuple[Rank, str, str, str, str, int, Action]
 """Rank, driver, tenant, provider, address, the change's number in the plan, and what to do."""
 
 
-def steps_of(changes: Sequence[Change], drivers: Mapping[str, DriverInfo]) -> list[JournalStep]:
-    """The steps of a plan without phases."""
-    return laid_out(changes, drivers, ())[0]
-
-
 def laid_out(
-    changes: Sequence[Change], drivers: Mapping[str, DriverInfo], phases: Sequence[Phase]
+    changes: Sequence[Change], drivers: Mapping[str, DriverInfo], phases: Sequence[Phase] = ()
 ) -> tuple[list[JournalStep], list[PhaseRow]]:
     """Steps sorted by wave, each of one driver, tenant and provider; and the phases, with the waves that each is made of. A replacement is two items: its
     delete, and its create one wave later; plan waves are doubled to make room."""

@@ -27,7 +27,7 @@ from reconciler.errors import OctofleetError, Permanent
 from reconciler.events import happened
 from reconciler.events import held as held_events
 from reconciler.store.engine import Connection, Store, Unavailable
-from reconciler.store.gates import KnownGates, load_gates
+from reconciler.store.gates import KnownGates
 from reconciler.store.halt import expire_waits
 from reconciler.store.journal import Ended, Lease
 from reconciler.store.leases import Room, WorkerRow, beat, claim, free, held, leave, next_due, sweep
@@ -196,7 +196,7 @@ class Worker:
             with Watched(lease, step, self.id).going() as watched:
                 if task is None:
                     with self._store.read() as connection:
-                        (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step], load_gates(connection))
+                        (task,) = load_tasks(connection, lease.run, self._plan(connection, lease.run), [step], self._gates.now(connection))
                 with self._contexts(task.plan) as context:
                     self._made(task, watched, context).go()
         except (Fenced, Unavailable):

@@ -128,9 +128,7 @@ def _decisions(known: Access, action: Action, name: str | None, tenant: str | No
         bindings = list(known.bindings(source))
         names = [name] if name else sorted({item.subject for item in bindings} | {mine.name})
         for who in names:
-            identity = Identity(
-                name=who, groups=frozenset({who}) if who.startswith("group:") else frozenset(), here=who.startswith("local:")
-            )
+            identity = Identity.named(who)
             for where in [tenant] if tenant is not None else sorted({"", *(item.tenant for item in bindings)}):
                 decision = known.decide(identity, action, Resource(source=source, tenant=where))
                 partly = [] if decision.allowed or NEEDS[action].role is None else known.held(identity, action, source, where)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import click
 
 from reconciler import applying, gating
-from reconciler.applying import Applied, apply_plan, find, living, note_applied, unfinished
+from reconciler.applying import Applied, apply_plan, living, unfinished
+from reconciler.beginning import check_begin, find, note_applied
 from reconciler.cli.options import common, interruptible, problems_code, progress, reason_option, repository_options, show
 from reconciler.cli.permission import ask, breakable, may
 from reconciler.cli.plan import planning_options
@@ -16,12 +17,13 @@ from reconciler.cli.showing import print_plan
 from reconciler.errors import Refused
 from reconciler.identity.access import Action, Resource
 from reconciler.permitting import to_apply, to_apply_stored, to_pause, to_steer
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.report.runs import ended_line, run_document, run_lines
 from reconciler.stages import stage
 from reconciler.store.plans import plan_head
 from reconciler.types.change import Change
 from reconciler.types.outcome import Status
+from reconciler.types.request import Request
 from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place
 
@@ -111,8 +113,8 @@ def apply_planned(installation: Installation, planned: Planned, *, approve: bool
     if not approve and (as_json or not sys.stdin.isatty()):
         raise Refused("the plan waits for approval", hint=f"octofleet apply {plan.id[:12]} --approve", code="approval")
     ask(installation, plan.source, to_apply(plan, approve=True), break_glass)
-    if not break_glass:
-        applying.check_begin(installation, planned.row, plan, approving=True)
+    if not break_glass.strip():
+        check_begin(installation, planned.row, plan, approving=True)
     if not approve:
         click.confirm("\nApply this plan?", abort=True)
     done = _applied(installation, planned.row, approved=True, glass=break_glass, reason=reason, as_json=as_json)

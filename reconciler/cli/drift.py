@@ -8,10 +8,11 @@ from reconciler.cli.permission import breakable
 from reconciler.cli.plan import exit_code
 from reconciler.cli.showing import print_plan
 from reconciler.errors import Refused
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.stages import stage
 from reconciler.store.records import applied_commit, sources
 from reconciler.types.change import Cause
+from reconciler.types.request import Request
 from reconciler.viewing import viewing
 from reconciler.wiring import Installation
 

@@ -5,8 +5,8 @@ import json
 import click
 
 from reconciler import applying, gating
-from reconciler.applying import find
 from reconciler.approving import authors_of, waits
+from reconciler.beginning import find
 from reconciler.cli.options import Duration, common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.cli.runs import run_named

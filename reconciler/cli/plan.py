@@ -10,10 +10,11 @@ import click
 
 from reconciler.cli.options import Progress, common, problems_code, progress, repository_options
 from reconciler.cli.showing import check_format, print_plan
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.report.view import View
 from reconciler.source.repository import Commit, Repository
 from reconciler.stages import lines, since_start_s, stage, timed
+from reconciler.types.request import Request
 from reconciler.viewing import viewing
 from reconciler.wiring import Installation
 

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from reconciler.reason import SEEN, TURN, Why
 from reconciler.report.text import Line, brief, printable
 from reconciler.report.view import counted, duration
 from reconciler.store.followed import FAILING
 from reconciler.store.rollbacks import RollbackRow
 from reconciler.store.waiting import LaneRow
-from reconciler.why import SEEN, TURN, RepositoryWhy, RunWhy, SourceWhy, Why, Whys
+from reconciler.why import RunWhy, Whys
+from reconciler.why_repository import RepositoryWhy
+from reconciler.why_source import SourceWhy
 
 MOST = 20
 """How many of a kind are named; fewer for each reason, if there are several."""

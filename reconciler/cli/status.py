@@ -20,7 +20,9 @@ from reconciler.store.records import sources
 from reconciler.store.runs import JournalRun, open_runs
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred
-from reconciler.why import RepositoryWhy, Whys, reason, repository_why, unserved, whys
+from reconciler.why import Whys, whys
+from reconciler.why_repository import RepositoryWhy, repository_why, unserved
+from reconciler.why_source import in_words
 from reconciler.wiring import Installation
 
 DAY_S = 86_400.0
@@ -135,7 +137,7 @@ def _document(
         "sources": [
             dict(item)
             | {
-                "unsettled": {a: reason(o) for a, o in differing[str(item["name"])].items()},
+                "unsettled": {a: in_words(o) for a, o in differing[str(item["name"])].items()},
                 "deferred": {d.address: d.reason for d in waiting[str(item["name"])]},
             }
             for item in known

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reconciler.scope import in_scope
 from reconciler.types.change import Change, Risk
-from reconciler.types.resource import parts
+from reconciler.types.resource import tenant_of
 from reconciler.types.values import Spec
 
 Person = Callable[[str], str]
@@ -163,7 +163,7 @@ def used(changes: Sequence[Change], approvals: Iterable[Approval]) -> list[str]:
 
 def _tenants(change: Change) -> set[str]:
     """Whose resource it is, and of a move also whose it was."""
-    return {parts(address)[2].removeprefix("-") for address, _ in change.places}
+    return {tenant_of(address) for address, _ in change.places}
 
 
 def _below(path: str, wanted: str) -> bool:

@@ -1,6 +1,6 @@
 """Expressions in CEL: what they may name, what is wrong with them, and what they say. Pure.
 
-The library (see docs/decisions/0016) knows the type of every variable, so that a misspelt name or a text compared with a number is found before
+The library (see docs/decisions/0018) knows the type of every variable, so that a misspelt name or a text compared with a number is found before
 anything runs, with its line and column. What runs is bounded by steps, and by what it may make (`growth`), not by a clock: the same expression ends the
 same way on every machine.
 """

@@ -14,7 +14,7 @@ from reconciler.gate.group import Group, Sides, folded, numbers
 from reconciler.types.change import Change
 from reconciler.types.origin import Origin
 from reconciler.types.plan import GuardVerdict
-from reconciler.types.resource import parts
+from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Spec
 
 OWN = "fleet/policy/"
@@ -113,13 +113,13 @@ class Policies:
         if not self.specs:
             return ()
         groups = folded((change for change in changes if not change.address.startswith(OWN)), sides)
-        rest = {tenant: self._rest(tenant, groups) for tenant in sorted(set(map(_tenant, self.specs)))}
+        rest = {tenant: self._rest(tenant, groups) for tenant in sorted(set(map(tenant_of, self.specs)))}
         found: dict[str, list[tuple[Group, Broken]]] = {address: [] for address in sorted(self.specs)}
         for group in groups:
             fields = cache(partial(getattr, group, "fields"))
             seen = {tenant: Seen(group, values, fields) for tenant, values in rest.items() if _sees(tenant, group)}
             for address, reasons in found.items():
-                if _tenant(address) in seen and (why := broken(self.specs[address], seen[_tenant(address)])) is not None:
+                if tenant_of(address) in seen and (why := broken(self.specs[address], seen[tenant_of(address)])) is not None:
                     reasons.append((group, why))
         return tuple(self._verdict(address, reasons) for address, reasons in found.items() if reasons)
 
@@ -130,7 +130,7 @@ class Policies:
     def _verdict(self, address: str, found: Sequence[tuple[Group, Broken]]) -> GuardVerdict:
         spec = self.specs[address]
         return GuardVerdict(
-            guard="/".join(filter(None, ("policy", _tenant(address), parts(address)[3]))),
+            guard="/".join(filter(None, ("policy", tenant_of(address), parts(address)[3]))),
             refuses=spec.get("severity", "refuse") == "refuse" or any(why.failed for _, why in found),
             message="; ".join(self._told(address, found)),
             hint=spec.get("hint", "") or "leave these changes out, or first merge and apply a commit that changes the policy",
@@ -155,11 +155,6 @@ class Policies:
         origin = self.where(address, why.pointer, why.line, why.column)
         part = why.pointer.rpartition("/")[2]
         return f"{part} at {origin}" if origin else f"line {why.line} of its {part} as applied last, which this commit does not have"
-
-
-def _tenant(address: str) -> str:
-    """Whose policy it is; empty for the fleet's."""
-    return parts(address)[2].removeprefix("-")
 
 
 def _sees(tenant: str, group: Group) -> bool:

@@ -15,10 +15,11 @@ from reconciler.gate.recurrence import check, starts
 from reconciler.scope import in_scope
 from reconciler.types.change import Risk
 from reconciler.types.duration import seconds_of, utc
-from reconciler.types.resource import parts
+from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Spec
 
-DISORDER_S = 7200.0
+HOUR_S = 3600.0
+DISORDER_S = 2 * HOUR_S
 """By how much local times may be out of order where clocks are changed."""
 FIRST, LAST = datetime(1970, 1, 2), datetime(2200, 1, 1)
 """When windows may begin first."""
@@ -65,7 +66,7 @@ class Window:
     def is_about(self, subject: Subject) -> bool:
         """Whether it has a say in a change."""
         return (
-            (not self.tenant or parts(subject.address)[2] == self.tenant)
+            (not self.tenant or tenant_of(subject.address) == self.tenant)
             and (not self.scopes or any(in_scope(subject.address, s) or in_scope(subject.group, s) for s in self.scopes))
             and (not self.labels or self.labels_match(subject.labels or {}))
             and (not self.risks or not self.risks.isdisjoint(subject.risk))
@@ -88,12 +89,11 @@ class Closed:
 
 def window_of(address: str, spec: Spec) -> Window:
     """A window as its manifest says it. Raises `ValueError` for a rule or a time zone that cannot be understood."""
-    *_, tenant, name = parts(address)
-    owner = "" if tenant == "-" else tenant
+    tenant, name = tenant_of(address), parts(address)[3]
     made = Window(
         address=address,
-        tenant=owner,
-        name="/".join(filter(None, (owner, name))),
+        tenant=tenant,
+        name="/".join(filter(None, (tenant, name))),
         freeze=spec.get("mode", "open") == "freeze",
         times=tuple(
             Time(
@@ -168,20 +168,25 @@ def _closed(window: Window, reason: str, until: float) -> Closed:
 
 def _span(window: Window, now: float) -> tuple[float, float] | None:
     """The span that is on now: begin and end; of several, the one that ends last."""
-    found = [span for time in window.times for span in _near(time, now) if span[0] <= now < span[1]]
+    found = [span for time in window.times for span in _around(time, _hour(now)) if span[0] <= now < span[1]]
     return max(found, key=lambda span: span[1], default=None)
 
 
 def _next(window: Window, now: float) -> float:
     """When the next one begins; `FAR_S` from now if there is none before that."""
-    begins = (next((begin for begin, _ in _spans(time, now) if begin > now), now + FAR_S) for time in window.times)
+    begins = (next((begin for begin in _begins(time, _hour(now)) if begin > now), now + FAR_S) for time in window.times)
     return min(now + FAR_S, *begins)
 
 
+def _hour(now: float) -> int:
+    """Hours since the epoch: so often, and not for each change that is asked about, a rule is looked at from its start on."""
+    return int(now // HOUR_S)
+
+
 @lru_cache(maxsize=1024)
-def _around(time: Time, hour: int) -> tuple[tuple[float, float], ...]:
-    """The spans that touch an hour since the epoch."""
-    begin, end = hour * 3600.0, (hour + 1) * 3600.0
+def _around(time: Time, hour: int) -> Sequence[tuple[float, float]]:
+    """The spans that touch an hour."""
+    begin, end = hour * HOUR_S, (hour + 1) * HOUR_S
     found = []
     for span in _spans(time, begin - time.length_s):
         if span[0] >= end + DISORDER_S:
@@ -191,8 +196,15 @@ def _around(time: Time, hour: int) -> tuple[tuple[float, float], ...]:
     return tuple(found)
 
 
-def _near(time: Time, now: float) -> tuple[tuple[float, float], ...]:
-    return _around(time, int(now // 3600))
+@lru_cache(maxsize=1024)
+def _begins(time: Time, hour: int) -> Sequence[float]:
+    """The beginnings of spans from an hour on, up to the first that is after it."""
+    found = []
+    for begin, _ in _spans(time, hour * HOUR_S):
+        found.append(begin)
+        if begin >= (hour + 1) * HOUR_S:
+            break
+    return tuple(found)
 
 
 def _spans(time: Time, after: float) -> Iterator[tuple[float, float]]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from reconciler.scope import in_scope
 from reconciler.types.origin import Origin
-from reconciler.types.resource import parts
+from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Spec
 
 MAPPING = "rolemapping"
@@ -112,7 +112,7 @@ NEEDS: Mapping[Action, Need] = {
     Action.PRUNE: Need(role=Role.SUPER_ADMIN, means="Let go of old runs, plans and logs."),
     Action.BACKUP: Need(role=Role.SUPER_ADMIN, means="Write all that is known, the installation's key included, into a file."),
     Action.RESTORE: Need(role=Role.SUPER_ADMIN, means="Fill an empty database from such a file."),
-    Action.BREAK_GLASS: Need(role=None, means="Go past a denial, with a reason; told as the event `break-glass`."),
+    Action.BREAK_GLASS: Need(role=None, means="Go past a denial or missing approvals, with a reason; told as the event `break-glass`."),
     Action.OPERATE_PROCESS: Need(
         role=None, means="Start and check processes of the installation, which act by its settings and by what is merged."
     ),
@@ -136,6 +136,12 @@ class Identity:
     name: str
     groups: frozenset[str] = frozenset()
     here: bool = False
+
+    @classmethod
+    def named(cls, name: str) -> "Identity":
+        """Somebody who does not ask himself now, by name: whoever is local has the files in hand; a group stands for those in it."""
+        groups = frozenset({name}) if name.startswith("group:") else frozenset[str]()
+        return cls(name=name, groups=groups, here=name.startswith("local:"))
 
     @property
     def subjects(self) -> frozenset[str]:
@@ -234,12 +240,6 @@ def group_of(where: str) -> str:
     return "/".join(filter(None, (MAPPING, tenant_of(where), parts(where)[3])))
 
 
-def tenant_of(where: str) -> str:
-    """The tenant of an address, or nothing."""
-    tenant = parts(where)[2]
-    return "" if tenant == "-" else tenant
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Whether something is allowed, and by which word; `origin` is its line, where that is known."""
@@ -304,12 +304,9 @@ class Access:
         role = NEEDS[action].role
         return sorted({item.subject for item in self.bindings(source) if role in HAS[item.role] and item.covers(Resource(tenant=tenant))})
 
-    def is_same_person(self, source: str, one: str, other: str) -> bool:
-        """Whether two identities (`github:ada`, `email:ada@example.net`) are known to be of one person: so nobody approves what he wrote himself."""
-        return self.person(source, one) == self.person(source, other)
-
     def person(self, source: str, identity: str) -> str:
-        """The first of all identities that are known to be of the same person, by name."""
+        """The first of all identities that are known to be of the same person, by name (`email:ada@example.net` for `github:ada`): so nobody approves
+        what he wrote himself."""
         people = [identities for mapping in self.fleets.get(source, ()) for _, identities in mapping.people]
         known: frozenset[str] = frozenset()
         more = frozenset({canonical(identity)})

@@ -30,9 +30,9 @@ def record(connection: Connection, entry: Entry) -> Row:
     row = chained(replace(entry, reason=strip_credentials(entry.reason)), connection.now(), newest(connection))
     fields = row.fields() | {name: canonical(getattr(row, name)) for name in JSON}
     values = tuple(fields[name] for name in AUDIT)
-    unreadable = _row(values)
-    if isinstance(unreadable, Unreadable):  # it would break the chain for good
-        raise ValueError(f"the entry {entry.action} cannot be recorded: {unreadable.why}")
+    back = _row(values)
+    if isinstance(back, Unreadable):  # it would break the chain for good
+        raise ValueError(f"the entry {entry.action} cannot be recorded: {back.why}")
     connection.run(insert("audit", AUDIT), values)
     return row
 
@@ -85,9 +85,8 @@ def entries(
 
 def every(connection: Connection, after: int = 0) -> Iterator[Row | Unreadable]:
     """All rows with greater numbers, in order."""
-    last: Any = after
+    last: Any = after or -(2**63)
     sign = ">" if after else ">="  # also what should not be there: numbers below 1
-    last = after or -(2**63)
     while True:
         query = f"SELECT {COLUMNS} FROM audit WHERE seq {sign} ? ORDER BY seq LIMIT ?"  # noqa: S608 - names from above
         found = list(connection.rows(query, (last, PAGE)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.store.engine import Connection
+from reconciler.types.resource import tenant_of
 
 OF_MACHINES = (
     "observation.address < 'boot/' OR observation.address >= 'boot0' AND observation.address < 'fleet/' OR observation.address >= 'fleet0'"
@@ -146,5 +147,4 @@ def plan_about(connection: Connection, plan: str) -> tuple[str, set[str]] | None
     row = connection.row('SELECT "row", source FROM plan WHERE id = ? ORDER BY "row" DESC LIMIT 1', (plan,))
     if row is None:
         return None
-    tenants = {address.split("/")[2] for (address,) in connection.rows("SELECT address FROM change WHERE plan = ?", (row[0],))}
-    return str(row[1]), {"" if tenant == "-" else tenant for tenant in tenants}
+    return str(row[1]), {tenant_of(address) for (address,) in connection.rows("SELECT address FROM change WHERE plan = ?", (row[0],))}

@@ -7,28 +7,28 @@ from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
 from reconciler.store.engine import Connection, insert
 from reconciler.store.plans import load_changes
-from reconciler.store.records import in_force, labels_of, load_specs
+from reconciler.store.records import WINDOW, WINDOWS, all_in_force, in_force, labels_of, load_specs, stored
 from reconciler.store.versions import Lock, touch, version
-from reconciler.types.canonical import pack, unpack
+from reconciler.types.canonical import NOTHING, pack, unpack
 from reconciler.types.change import Change
 
-WINDOWS = "fleet/maintenancewindow/"
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
 OVERRIDE = ("id", "source", "window", "identity", "at", "until", "reason")
+_STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"
 
 
 class KnownGates:
-    """The gates as they were loaded last, for one thread at a time."""
+    """The gates as they were loaded last, with their version. Safe for threads: the two are put there as one."""
 
     def __init__(self) -> None:
-        self._version, self._gates = "", Gates(windows={})
+        self._known = "", Gates(windows={})
 
     def now(self, connection: Connection, lock: Lock = "") -> Gates:
         """As they stand in this transaction; with a lock, until it ends."""
-        found = version(connection, lock)
-        if found != self._version:
-            self._version, self._gates = found, load_gates(connection)
-        return self._gates
+        found, known = version(connection, lock), self._known
+        if found != known[0]:
+            self._known = known = found, load_gates(connection)
+        return known[1]
 
 
 def load_gates(connection: Connection) -> Gates:
@@ -38,7 +38,10 @@ def load_gates(connection: Connection) -> Gates:
     pauses = [Pause(**dict(zip(PAUSE, row, strict=True))) for row in rows]
     overrides = connection.rows(f'SELECT source, "window", until FROM override {_STANDING}', (now,))  # noqa: S608 - from below
     overridden = {(source, window): until for source, window, until in overrides}
-    return Gates(windows=_windows(connection), pauses=pauses, overridden=overridden, kept=_kept(connection))
+    windows = {
+        source: [window_of(where, spec) for where, spec in specs.items()] for source, specs in all_in_force(connection, WINDOW).items()
+    }
+    return Gates(windows=windows, pauses=pauses, overridden=overridden, kept=_kept(connection))
 
 
 def _kept(connection: Connection) -> Mapping[str, list[Window]]:
@@ -52,7 +55,7 @@ def keep_windows(connection: Connection, run: str, source: str, changes: Iterabl
     """Have a run that changes windows go by all that are in force, until it has ended: one more may open what another one keeps closed."""
     if not any(change.address.startswith(WINDOWS) for change in changes):
         return
-    rows = [(run, a, source, pack(spec)) for a, spec in in_force(connection, source, "maintenancewindow").items()]
+    rows = [(run, a, source, pack(spec)) for a, spec in in_force(connection, source, WINDOW).items()]
     connection.run_many(insert("kept_window", ("run", "address", "source", "body")), rows)
     if rows:
         touch(connection)
@@ -64,31 +67,18 @@ def labels_in_run(connection: Connection, source: str, run: str, groups: Collect
     found = {group: [labels] for group, labels in labels_of(connection, source, groups).items()}
     where = sorted(f"fleet/{group}" for group in groups if group.startswith("host/"))
     numbers = [number for (number,) in connection.rows_in("SELECT change FROM item WHERE run = ? AND address IN (...)", where, (run,))]
+    if not numbers:
+        return found
     changes = load_changes(connection, connection.scalar("SELECT plan FROM run WHERE id = ?", (run,)), numbers)
     specs = load_specs(connection, (change.before_digest for change in changes.values()))
     for change in changes.values():
-        if change.before_digest in specs:
-            found.setdefault(change.group, []).append(specs[change.before_digest].get("labels", {}))
+        if change.before_digest != NOTHING:
+            found.setdefault(change.group, []).append(stored(specs, change.address, change.before_digest).get("labels", {}))
     return found
-
-
-_STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"
 
 
 def _names(columns: tuple[str, ...]) -> str:
     return ", ".join(columns)
-
-
-def _windows(connection: Connection) -> Mapping[str, list[Window]]:
-    """By source, as they were last applied."""
-    begin, end = WINDOWS, "fleet/maintenancewindow0"
-    query = "SELECT record.source, record.address, record.digest FROM record WHERE record.address >= ? AND record.address < ? ORDER BY record.address"
-    rows = list(connection.rows(query, (begin, end)))
-    specs = load_specs(connection, (digest for *_, digest in rows))
-    found: dict[str, list[Window]] = {}
-    for source, address, digest in rows:
-        found.setdefault(source, []).append(window_of(address, specs[digest]))
-    return found
 
 
 def save_pause(connection: Connection, pause: Pause) -> None:
@@ -123,5 +113,5 @@ def end_overrides(connection: Connection, source: str, window: str) -> int:
 
 
 def new_id() -> str:
-    """A name for a pause or an override that people can type."""
+    """A name for a person's word that people can type."""
     return random.token_hex(4)

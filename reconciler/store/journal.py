@@ -12,7 +12,7 @@ Every entry can be written again, as nobody knows whether a transaction whose co
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -119,7 +119,8 @@ def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | 
     gates = _gates(connection, entries, known or KnownGates())
     now = connection.now()
     standing = _standing(connection, entries)
-    verdicts = [_verdict(connection, entry, standing.get(entry.lease.key), gates, now) for entry in entries]
+    closed = _closed(connection, [entry for entry in entries if isinstance(entry, Begun)], gates, now) if gates else set[Lease]()
+    verdicts = [_verdict(entry, standing.get(entry.lease.key), closed) for entry in entries]
     good = [entry for entry, verdict in zip(entries, verdicts, strict=True) if not verdict]
     _begin(connection, [entry for entry in good if isinstance(entry, Begun)], now)
     _wait(connection, [entry for entry in good if isinstance(entry, Waits)])
@@ -175,7 +176,7 @@ def _standing(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[st
     }
 
 
-def _verdict(connection: Connection, entry: Entry, found: _Standing | None, gates: Gates | None, now: float) -> str:
+def _verdict(entry: Entry, found: _Standing | None, closed: Collection[Lease]) -> str:
     if found is None or found.fence != entry.lease.fence:
         return "lost"
     if found.state == "ended" and isinstance(entry, Begun | Waits | Parted):
@@ -186,16 +187,25 @@ def _verdict(connection: Connection, entry: Entry, found: _Standing | None, gate
         return found.run_state
     if found.stopped:
         return "stopped"
-    return "gated" if gates is not None and _is_closed(connection, entry, gates, now) else ""
+    return "gated" if entry.lease in closed else ""
 
 
-def _is_closed(connection: Connection, entry: Begun, gates: Gates, now: float) -> bool:
-    """Whether a gate of a step is closed; labels are looked at anew, as a window that goes by them may have come since the step was taken."""
-    source, run, subjects = entry.source, entry.lease.run, entry.subjects
-    if gates.by_labels(source, run):
-        labels = labels_in_run(connection, source, run, {subject.host for subject in subjects})
-        subjects = [replace(subject, labels=found) for subject in subjects for found in labels.get(subject.host, ({},))]
-    return any(gates.closed(source, subject, now, run) for subject in subjects)
+def _closed(connection: Connection, entries: Sequence[Begun], gates: Gates, now: float) -> set[Lease]:
+    """Those of which a gate is closed; labels are looked at anew, as a window that goes by them may have come since the step was taken. They are read once for
+    all that begin of a run."""
+    hosts: dict[tuple[str, str], set[str]] = {}
+    for entry in entries:
+        if gates.by_labels(entry.source, entry.lease.run):
+            hosts.setdefault((entry.source, entry.lease.run), set()).update(subject.host for subject in entry.subjects)
+    labels = {of: labels_in_run(connection, *of, found) for of, found in hosts.items()}
+
+    def is_closed(entry: Begun) -> bool:
+        source, run, subjects = entry.source, entry.lease.run, entry.subjects
+        if (known := labels.get((source, run))) is not None:
+            subjects = [replace(subject, labels=found) for subject in subjects for found in known.get(subject.host, ({},))]
+        return any(gates.closed(source, subject, now, run) for subject in subjects)
+
+    return {entry.lease for entry in entries if is_closed(entry)}
 
 
 def _open(connection: Connection, entries: Sequence[Ended]) -> list[Ended]:

@@ -94,8 +94,11 @@ class Order:
     """Which waves of a run come next. It is asked about all that have open steps, in their order. Waves that are in no phase come before all phases of
     their tenant, or after them; without phases each waits for the one before."""
 
-    def __init__(self, phases: Sequence[PhaseRow], now: float) -> None:
-        self._phases, self._now = phases, now
+    def __init__(self, phases: Iterable[PhaseRow], now: float) -> None:
+        self._of: dict[str, list[PhaseRow]] = {}
+        for phase in phases:
+            self._of.setdefault(phase.tenant, []).append(phase)
+        self._now = now
         self._first: dict[tuple[str, str], int] = {}
         self._ahead: dict[str, int] = {}
 
@@ -103,7 +106,7 @@ class Order:
         """Whether this wave, which has open steps, may be worked on."""
         if wave == ASIDE:
             return True
-        mine = [phase for phase in self._phases if phase.tenant == tenant]
+        mine = self._of.get(tenant, ())
         phase = next((phase for phase in mine if phase.first_wave <= wave <= phase.last_wave), None)
         ahead = self._ahead.setdefault(tenant, wave)
         if phase is None:

@@ -17,6 +17,8 @@ from reconciler.types.resource import Recorded, Rules, address, parts
 from reconciler.types.values import Spec
 
 COLUMNS = ("address", "source", "digest", "rules", "group", "external_id", "observed_digest", "commit")
+WINDOW = "maintenancewindow"
+WINDOWS = f"fleet/{WINDOW}/"
 NEXT = "INSERT INTO mark (source, seq) VALUES (?, 1) ON CONFLICT (source) DO UPDATE SET seq = mark.seq + 1"
 TOUCH = (
     'INSERT INTO touched (source, "group", seq) SELECT DISTINCT column1, column2, mark.seq FROM (...) AS these '
@@ -77,7 +79,7 @@ def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
 
 
 def _touch_gates(connection: Connection, addresses: Iterable[str]) -> None:
-    if any(where.startswith("fleet/maintenancewindow/") for where in addresses):
+    if any(where.startswith(WINDOWS) for where in addresses):
         touch(connection)
 
 
@@ -93,44 +95,62 @@ def _touch(connection: Connection, touched: set[tuple[str, str]]) -> None:
 
 
 def fleet_in_force(connection: Connection, source: str) -> Spec:
-    """The Fleet's rules as last applied."""
-    record = load_records(connection, [address("fleet", "fleet", "", source)])
-    specs = load_specs(connection, [item.digest for item in record.values() if item.source == source])
-    return next(iter(specs.values()), {})
+    """The Fleet's rules as last applied; none before it was. Raises `OctofleetError` if they are not stored."""
+    where = address("fleet", "fleet", "", source)
+    record = load_records(connection, [where]).get(where)
+    if record is None or record.source != source:
+        return {}
+    return stored(load_specs(connection, [record.digest]), where, record.digest)
 
 
 def labels_of(connection: Connection, source: str, groups: Iterable[str]) -> dict[str, Mapping[str, str]]:
     """The labels on record of hosts, by group."""
-    where = {f"fleet/{group}": group for group in groups if group.startswith("host/")}
-    digests = {a: record.digest for a, record in load_records(connection, sorted(where)).items() if record.source == source}
-    specs = load_specs(connection, digests.values())
-    return {where[a]: specs[of].get("labels", {}) for a, of in digests.items() if of in specs}
+    return {group: spec.get("labels", {}) for group, spec in _of_hosts(connection, source, "host", groups).items()}
 
 
 def rollouts(connection: Connection, source: str, groups: Sequence[str]) -> dict[str, Spec]:
     """The labels and the rollout of hosts that have one on record, by group."""
     if connection.row("SELECT address FROM record WHERE address >= 'fleet/rollout/' AND address < 'fleet/rollout0' LIMIT 1") is None:
         return {}
-    where = {f"fleet/rollout/{group.removeprefix('host/')}": group for group in groups if group.startswith("host/")}
+    return _of_hosts(connection, source, "rollout", groups)
+
+
+def _of_hosts(connection: Connection, source: str, kind: str, groups: Iterable[str]) -> dict[str, Spec]:
+    """What the driver `fleet` has on record of hosts, by group. Raises `OctofleetError` as `in_force` does."""
+    where = {f"fleet/{kind}/{group.removeprefix('host/')}": group for group in groups if group.startswith("host/")}
     digests = {a: record.digest for a, record in load_records(connection, sorted(where)).items() if record.source == source}
     specs = load_specs(connection, digests.values())
-    return {where[a]: specs[of] for a, of in digests.items() if of in specs}
+    return {where[a]: stored(specs, a, of) for a, of in digests.items()}
 
 
 def in_force(connection: Connection, source: str, kind: str) -> dict[str, Spec]:
     """The rules of a kind (`policy`) of a source as last applied, by address: `fleet/policy/-/no-friday`, or with a tenant for the dash.
     Raises `OctofleetError` if one is not stored: what is not known must not count as no rule.
     """
-    begin = f"fleet/{kind}/"
+    return _in_force(connection, kind, source).get(source, {})
+
+
+def all_in_force(connection: Connection, kind: str) -> dict[str, dict[str, Spec]]:
+    """The same of every source, by source."""
+    return _in_force(connection, kind, None)
+
+
+def _in_force(connection: Connection, kind: str, source: str | None) -> dict[str, dict[str, Spec]]:
     # the source is left out of WHERE, as in `count_records`
-    query = "SELECT address, digest, source FROM record WHERE address >= ? AND address < ? ORDER BY address"
-    rows = connection.rows(query, (begin, _after("fleet", kind)))
-    digests = {where: digest_ for where, digest_, owner in rows if owner == source}
-    specs = load_specs(connection, digests.values())
-    for where, of in digests.items():
-        if of not in specs:
-            raise OctofleetError(f"the specification recorded at {where} is gone", hint="restore a backup", code="damaged-record")
-    return {where: specs[of] for where, of in digests.items()}
+    query = "SELECT source, address, digest FROM record WHERE address >= ? AND address < ? ORDER BY address"
+    rows = [row for row in connection.rows(query, (f"fleet/{kind}/", _after("fleet", kind))) if source in (None, row[0])]
+    specs = load_specs(connection, (digest_ for *_, digest_ in rows))
+    found: dict[str, dict[str, Spec]] = {}
+    for of, where, digest_ in rows:
+        found.setdefault(of, {})[where] = stored(specs, where, digest_)
+    return found
+
+
+def stored(specs: Mapping[str, Spec], where: str, digest_: str) -> Spec:
+    """The specification of a record, of those that were found. Raises `OctofleetError` if it is not among them."""
+    if digest_ not in specs:
+        raise OctofleetError(f"the specification recorded at {where} is gone", hint="restore a backup", code="damaged-record")
+    return specs[digest_]
 
 
 def mark(connection: Connection, source: str) -> tuple[str, int]:

@@ -142,6 +142,12 @@ def find_runs(connection: Connection, prefix: str) -> list[JournalRun]:
     return [exact] if exact else [_run(row) for row in found]
 
 
+def last_ended(connection: Connection, source: str) -> JournalRun | None:
+    """The newest run of a source that has ended."""
+    row = connection.row(f"{RUNS} WHERE source = ? AND ended_at IS NOT NULL ORDER BY started_at DESC, id LIMIT 1", (source,))
+    return _run(row) if row else None
+
+
 def open_runs(connection: Connection) -> list[JournalRun]:
     """Runs that have not ended, oldest first."""
     return [_run(row) for row in connection.rows(f"{RUNS} WHERE ended_at IS NULL ORDER BY started_at, id")]

@@ -134,3 +134,9 @@ def host_of(of: str) -> str:
     """The group of the Host that a resource with this address belongs to."""
     _, _, tenant, name = parts(of)
     return f"host/{tenant}/{name.partition('.')[0]}"
+
+
+def tenant_of(where: str) -> str:
+    """The tenant of an address, empty for none."""
+    tenant = parts(where)[2]
+    return "" if tenant == "-" else tenant

@@ -17,13 +17,14 @@ from reconciler.apply.task import GATE
 from reconciler.drivers.memory import Fault
 from reconciler.errors import RetryLater
 from reconciler.noticing import Notices
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.sending import Text
 from reconciler.settings import Secrets, Settings, Store
 from reconciler.store.alerts import failing, load_conditions, load_lines
 from reconciler.store.engine import Connection
 from reconciler.store.followed import APPROVAL, follow
 from reconciler.store.leases import WorkerRow, beat
+from reconciler.types.request import Request
 from tests.fleets import host
 from tests.gate.site import Site
 from tests.store.databases import database_url, kind

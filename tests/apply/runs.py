@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.apply.attempt import Patience
-from reconciler.apply.steps import steps_of
+from reconciler.apply.steps import laid_out
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context, Driver, Target
 from reconciler.drivers.memory import MemoryDriver, World
@@ -93,7 +93,7 @@ class Bench:
     def begin(self, plan: Plan, run: str = "run-1") -> JournalRun:
         made = JournalRun(id=run, plan=self.row, source="f", state="running", started_at=time.time(), ended_at=None, reason="")
         with self.store.write() as connection:
-            create_run(connection, made, steps_of(plan.changes, {self.driver.info.name: self.driver.info}))
+            create_run(connection, made, laid_out(plan.changes, {self.driver.info.name: self.driver.info})[0])
         return made
 
     @contextmanager

@@ -234,6 +234,24 @@ def test_after_an_interruption_it_waits_until_a_lost_creation_would_show(tmp_pat
         assert "may still show up" in step.note
 
 
+def test_what_it_needs_is_looked_for_ever_more_seldom(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    run = bench.begin(bench.plan(host("web-01")))
+    with bench.store.write() as connection:
+        connection.run("UPDATE lane SET open = 0 WHERE wave = 0")  # as if what comes first were another tenant's
+    with bench.worker() as worker:
+        for fence, pause_s in ((0, 1.0), (1, 2.0), (100, 10.0)):
+            with bench.store.write() as connection:
+                connection.run("UPDATE step SET due_at = 0, fence = ? WHERE wave > 0", (fence,))
+                before = connection.now()
+            (attempt,) = worker.take()
+            attempt.result()
+            with bench.store.read() as connection:
+                (step,) = load_steps(connection, run.id, [1])
+                assert step.due_at - connection.now() <= pause_s <= step.due_at - before
+            assert step.note.startswith("waits for ") and step.state == "ready"
+
+
 def test_two_runs_never_hold_one_resource(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     plan = bench.plan(host("web-01"))

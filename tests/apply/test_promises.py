@@ -13,10 +13,11 @@ from reconciler.drivers.driver import Context, Results
 from reconciler.drivers.memory import Fault, MemoryDriver, World
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError, Refused, RetryLater
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.types.canonical import digest
 from reconciler.types.change import Action, Cause
 from reconciler.types.outcome import Status
+from reconciler.types.request import Request
 from reconciler.types.values import Secret, SecretRef, SecretValue
 from tests.apply.runs import Bench
 from tests.cli.command import quick

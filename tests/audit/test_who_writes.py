@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 
-from reconciler import applying
-from reconciler.applying import apply_plan, begin, cancel, pause, resume, unfinished
+from reconciler import applying, beginning
+from reconciler.applying import apply_plan, cancel, pause, resume, unfinished
+from reconciler.beginning import begin
 from reconciler.errors import Refused
 from reconciler.identity.local import whoami
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.settings import Retention
 from reconciler.store import audit
 from reconciler.store.audit import entries, verify
 from reconciler.store.engine import Store
 from reconciler.store.retention import prune
 from reconciler.types.audit import LOOP, WORKER, Row
+from reconciler.types.request import Request
 from tests.fleets import host
 from tests.serving.test_loop import Site
 from tests.store.databases import KINDS, database
@@ -99,7 +101,7 @@ def test_nothing_is_done_that_cannot_be_recorded(site: Site, monkeypatch: pytest
     def fails(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(applying, "record", fails)
+    monkeypatch.setattr(beginning if what == "begin" else applying, "record", fails)
     with pytest.raises(ZeroDivisionError):
         if what == "begin":
             begin(site.installation, row, approved=False)

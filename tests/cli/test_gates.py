@@ -128,6 +128,19 @@ def test_what_has_not_drifted_is_no_word_about_the_commit(tmp_path: Path) -> Non
     assert "Verdict: nothing has drifted." in site("drift").out
 
 
+def test_a_broken_glass_goes_past_what_others_have_yet_to_say_and_is_recorded(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.repo.commit({"host-3.yaml": None})
+    plan = site("plan", "--json", *site.where).json["id"]
+    assert "rejected by local:" in site("reject", plan, "--reason", "not today").out
+    assert site("apply", plan, "--break-glass", " ").code == 3, "no reason is no reason"
+    gone_on = site("apply", plan, "--break-glass", "the house burns")
+    assert gone_on.code == 0 and "event=break-glass" in gone_on.err
+    run = site("runs", "--json").json["runs"][0]["run"]
+    (told,) = [entry for entry in site("audit", "show", run, "--json").json["entries"] if entry["action"] == "break-glass"]
+    assert told["reason"] == "the house burns" and "rejected it (not today)" in told["details"]["denied"] and told["plan"].startswith(plan)
+
+
 def test_a_pause_of_a_tenant(tmp_path: Path) -> None:
     site = Site(tmp_path)
     assert "is paused until" in site("pause", "tenant/shop", "--for", "2h", "--reason", "an audit").out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.applying import begin
+from reconciler.beginning import begin
 from reconciler.store.engine import Store, sqlite_url
 from reconciler.store.runs import JournalRun, create_run
 from reconciler.wiring import open_installation

@@ -13,13 +13,14 @@ from reconciler.apply.worker import Terms
 from reconciler.cli.standing import MOST, document, other_lines, run_lines, source_lines
 from reconciler.drivers.breaker import BreakerState, State
 from reconciler.drivers.memory import Fault
+from reconciler.reason import CODES, Why, together
 from reconciler.settings import Apply
 from reconciler.store.halt import cancel_run, pause_run, resume_run
 from reconciler.store.leases import Room, WorkerRow, claim, workers
 from reconciler.store.records import save_source
 from reconciler.store.waiting import LaneRow
 from reconciler.types.plan import Deferred
-from reconciler.why import CODES, Why, Whys, _together, whys
+from reconciler.why import Whys, whys
 from tests.apply.runs import Bench
 from tests.cli.command import quick
 from tests.drivers.contract import host
@@ -204,10 +205,10 @@ def test_only_breakers_that_are_not_closed(bench: Asked) -> None:
 
 
 def test_every_code_is_explained_and_made_somewhere() -> None:
-    from reconciler import why
-    from reconciler.store import followed as store_followed
+    from reconciler import reason, why, why_repository, why_source
+    from reconciler.store import followed
 
-    source = Path(why.__file__).read_text() + Path(store_followed.__file__).read_text()
+    source = "".join(Path(str(part.__file__)).read_text() for part in (reason, why, why_repository, why_source, followed))
     statuses = {"failed", "partial", "stale", "expired", "cancelled", "superseded"}
     assert {code for code in CODES.keys() - statuses if source.count(f'"{code}"') < 2} == set()
 
@@ -219,7 +220,7 @@ def one(number: int, text: str = "no answer") -> Why:
 @pytest.mark.parametrize("many", [3, 3000])
 def test_many_of_a_kind_are_as_readable_as_few(bench: Asked, many: int) -> None:
     (run,) = bench.why().runs
-    told = [line.text for line in run_lines(replace(run, failed=_together(map(one, range(many)))), time.time())]
+    told = [line.text for line in run_lines(replace(run, failed=together(map(one, range(many)))), time.time())]
     listed = [line for line in told if "a/b/c/" in line]
     assert len(listed) == min(many, MOST)
     assert any(f"and {many - MOST:,} more" in line for line in told) == (many > MOST)
@@ -229,7 +230,7 @@ def test_many_of_a_kind_are_as_readable_as_few(bench: Asked, many: int) -> None:
 
 def test_many_reasons_are_counted_too(bench: Asked) -> None:
     (run,) = bench.why().runs
-    told = [line.text for line in run_lines(replace(run, failed=_together(one(n, f"error {n}") for n in range(3000))), time.time())]
+    told = [line.text for line in run_lines(replace(run, failed=together(one(n, f"error {n}") for n in range(3000))), time.time())]
     assert len(told) < 80 and any("more reasons; --json has all" in line for line in told)
 
 
@@ -263,10 +264,10 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_what_the_newest_plan_puts_off(bench: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reconciler import why
+    from reconciler import why_source
 
     put_off = (Deferred(address="a/b/c/d", code="desired-unknown", reason="its manifest has problems"),)
-    monkeypatch.setattr(why, "newest_deferred", lambda *_: put_off)
+    monkeypatch.setattr(why_source, "newest_deferred", lambda *_: put_off)
     with bench.store.write() as connection:
         save_source(connection, "f", "nowhere", "c", time.time())
     (source,) = bench.why().sources

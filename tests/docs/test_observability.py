@@ -8,9 +8,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.events import EVENTS
+from reconciler.reason import CODES
 from reconciler.server import health
 from reconciler.server.app import make_app
-from reconciler.why import CODES
 from tests.conftest import ROOT
 from tests.server.process import Process, serving
 from tests.server.test_metrics import scrape_of_an_apply

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.applying import begin, worker
+from reconciler.beginning import begin
 from reconciler.drivers.memory import MemoryDriver, World
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.settings import Settings
 from reconciler.store.engine import Store
 from reconciler.store.phases import PhaseRow, load_phases
+from reconciler.types.request import Request
+from reconciler.working import worker
 from tests.fleets import PROFILE, Chosen, fleet, host, installation, repo
 
 QUIET = "  packages: [htop]\n"

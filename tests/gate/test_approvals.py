@@ -1,14 +1,23 @@
 """Approvals: they hold for what they saw and for nothing else."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.approving import check_approved
+from reconciler.errors import Refused
 from reconciler.gate.approvals import UNLESS_SAID, Approval, ApprovalRule, missing, rules_of, used
 from reconciler.types.change import Action, Change, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Rules
+from tests.fleets import FLEET
+from tests.gate.site import Site
+from tests.store.databases import database_url, kind
+
+__all__ = ["database_url", "kind"]
 
 NOW = 1000.0
 
@@ -129,3 +138,16 @@ def test_nothing_is_applied_that_too_few_have_seen(words: list[tuple[str, set[in
             if item.digest in approval.changes and approval.expires_at > NOW:
                 last[approval.identity] = approval.yes
         assert sum(last.values()) >= count and all(last.values())
+
+
+def test_rules_that_ask_for_authors_since_these_were_looked_for_refuse(tmp_path: Path, database_url: str) -> None:
+    site = Site(tmp_path, database_url, hosts=1)
+    site.settle()
+    site.repo.commit({"fleet.yaml": f"{FLEET}  approvals: [{{name: two, notAuthor: true}}]\n"})
+    site.settle()
+    site.change(1)
+    plan = site.plan().plan
+    with site.store.read() as connection, pytest.raises(Refused, match="have just changed"):
+        check_approved(connection, plan, None, connection.now())
+    with site.store.read() as connection, pytest.raises(Refused, match="waits for approval"):
+        check_approved(connection, plan, frozenset(), connection.now())

@@ -127,9 +127,9 @@ def test_no_history_begins_a_step_behind_a_closed_gate(
 def never_again(known: KnownGates, connection: Connection, lock: Lock = "") -> Gates:
     """`KnownGates.now` that goes by what it has loaded first."""
     version(connection, lock)
-    if not known._version:
-        known._version, known._gates = "loaded", load_gates(connection)
-    return known._gates
+    if not known._known[0]:
+        known._known = "loaded", load_gates(connection)
+    return known._known[1]
 
 
 @settings(max_examples=10, deadline=None, phases=[Phase.generate])

@@ -5,11 +5,12 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from reconciler.applying import begin
+from reconciler.beginning import begin
 from reconciler.errors import Refused
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.store.approvals import standing
 from reconciler.store.audit import entries
+from reconciler.types.request import Request
 from tests.fleets import FLEET
 from tests.gate.site import QUIET, Site
 

@@ -7,7 +7,8 @@ import pytest
 from reconciler.gate.policy import Who
 from reconciler.identity.access import Access, Binding, Identity, Role, RoleMapping
 from reconciler.identity.local import whoami
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
+from reconciler.types.request import Request
 from tests.gate.site import Site
 
 ADA = Identity(name="local:ada", here=True)

@@ -1,5 +1,6 @@
 """Windows, held against a reckoning of its own: every minute of local time, turned into the time since the epoch."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reconciler.gate import windows
 from reconciler.gate.windows import FAR_S, Subject, closed, window_of
 from reconciler.types.change import Risk
 
@@ -124,3 +126,16 @@ def test_years_of_hours_cost_little() -> None:
     now = at("2026-03-29T01:45")
     assert is_open(spec, now) and not is_open(spec, now - 1800)
     assert datetime.fromtimestamp(now, UTC).year == 2026
+
+
+def test_a_rule_is_looked_through_once_an_hour_for_however_many_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    starts = windows._starts
+    monkeypatch.setattr(windows, "_starts", lambda time, after: looked.append(after) or starts(time, after))
+    made = window_of("fleet/maintenancewindow/shop/w", window("2020-01-01T22:00", "4h", "FREQ=DAILY", "America/Lima"))  # type: ignore[arg-type]
+    noon = at("2026-06-01T12:00", "America/Lima")
+    looked.clear()
+    for number in range(100):
+        found = closed([made], replace(DB, address=f"ansible/role/shop/db-{number}.db"), noon + number)
+        assert found is not None and found.until == at("2026-06-01T22:00", "America/Lima")
+    assert len(looked) == 2, "for what is on in that hour, and for what comes next"

@@ -164,10 +164,9 @@ def test_identities_of_one_person_are_found_through_each_other(identities: list[
         {"name": "Ada", "identities": [two, three]},
         {"name": "Bob", "identities": [four, "local:bob"]},
     ]
-    access = access_of({"one": (role_mapping("rolemapping/all", "", {"people": people}),)})
-    assert access.is_same_person("one", one, three) and access.is_same_person("one", three, one)
-    assert access.is_same_person("one", four, four) and access.is_same_person("two", one, one)
-    assert not access.is_same_person("one", one, four) and not access.is_same_person("two", one, two)
+    person = access_of({"one": (role_mapping("rolemapping/all", "", {"people": people}),)}).person
+    assert person("one", one) == person("one", three)
+    assert person("one", one) != person("one", four) and person("two", one) != person("two", three)
 
 
 def test_a_person_gives_his_identities_no_roles_of_each_other() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from reconciler.applying import begin, find
+from reconciler.beginning import begin, find
 from reconciler.cli.main import COMMANDS, cli
 from reconciler.cli.permission import ACTIONS
 from reconciler.identity.access import NEEDS, Role

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import OctofleetError
-from reconciler.planning import Request
 from reconciler.settings import Retention
 from reconciler.store.archive import load_log
 from reconciler.store.observations import load_observations, open_addresses
@@ -21,6 +20,7 @@ from reconciler.store.plans import load_plan, newest_deferred
 from reconciler.store.records import sources
 from reconciler.store.retention import DAY_S, prune
 from reconciler.store.runs import list_runs, load_steps, open_runs
+from reconciler.types.request import Request
 from tests.desired.test_incremental import POLICY
 from tests.fleets import Chosen
 from tests.planning.histories import Site, close

@@ -14,8 +14,9 @@ import pytest
 from bench.fleets import make
 from bench.seed import seed
 from reconciler.applying import apply_plan
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.stages import timed
+from reconciler.types.request import Request
 from reconciler.wiring import open_installation
 
 STEPS = 100

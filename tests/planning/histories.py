@@ -9,13 +9,15 @@ from typing import Any
 
 import pygit2
 
-from reconciler.applying import apply_plan, note_applied
+from reconciler.applying import apply_plan
+from reconciler.beginning import note_applied
 from reconciler.drivers.driver import DriverInfo, Inputs
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.errors import InputError, OctofleetError
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.settings import Apply, Observe, Secrets, Settings, Store
 from reconciler.types.host import FleetScope
+from reconciler.types.request import Request
 from reconciler.types.resource import Resource
 from tests.fleets import Chosen
 

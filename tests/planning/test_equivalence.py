@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from reconciler.drivers.memory import Fault
 from reconciler.errors import InputError, OctofleetError
-from reconciler.planning import Request
 from reconciler.store.observations import drop_observations
 from reconciler.store.records import drop_records, records_of_group
+from reconciler.types.request import Request
 from tests.desired.test_incremental import ANSIBLE, PLAY, SET, START, variants
 from tests.fleets import FLEET, TENANT, host
 from tests.planning.histories import EXECUTABLE, LINK, MODULE, File, History, Site

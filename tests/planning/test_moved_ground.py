@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import OctofleetError
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.source.working_copy import WorkingCopy
+from reconciler.types.request import Request
 from tests.cli.command import quick
 from tests.desired.test_incremental import ANSIBLE, PLAY, SET
 from tests.fleets import FLEET, NETWORK, PROFILE, ROLE, TENANT, Repo, host

@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 
-from reconciler.applying import apply_plan, cancel, pause, resume, unfinished, worker
+from reconciler.applying import apply_plan, cancel, pause, resume, unfinished
 from reconciler.drivers.memory import Fault, MemoryDriver, World
 from reconciler.events import listeners
 from reconciler.loop import Loop
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.settings import Followed as Rules
 from reconciler.settings import Settings
 from reconciler.store.engine import Unavailable
 from reconciler.store.followed import Followed, ask, followed, take
 from reconciler.store.leases import workers
 from reconciler.store.runs import list_runs, load_steps
-from reconciler.why import RepositoryWhy, repository_why
+from reconciler.types.request import Request
+from reconciler.why_repository import RepositoryWhy, repository_why
 from reconciler.wiring import where
+from reconciler.working import worker
 from tests.cli.command import quick
 from tests.conftest import program
 from tests.fleets import FLEET, Chosen, Repo, Result, fleet, host, installation, octofleet, repo

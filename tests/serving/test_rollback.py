@@ -8,11 +8,11 @@ from unittest import mock
 import pytest
 
 from reconciler import gating, rollback
-from reconciler.applying import cancel, worker
+from reconciler.applying import cancel
 from reconciler.drivers.memory import Fault
 from reconciler.errors import RetryLater
 from reconciler.loop import Loop
-from reconciler.planning import Planned, Request, make_plan
+from reconciler.planning import Planned, make_plan
 from reconciler.rollback import TRAILER, branch_for
 from reconciler.settings import Apply
 from reconciler.settings import Followed as Rules
@@ -21,7 +21,9 @@ from reconciler.store.followed import Followed, followed
 from reconciler.store.rollbacks import RollbackRow, load_rollback
 from reconciler.store.runs import list_runs, read_log
 from reconciler.types.audit import ROLLBACK, Row
+from reconciler.types.request import Request
 from reconciler.why import whys
+from reconciler.working import worker
 from tests.gate.site import Site
 from tests.store.databases import database_url, kind
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from reconciler import applying
-from reconciler.applying import begin, cancel, worker
+from reconciler import beginning
+from reconciler.applying import cancel
+from reconciler.beginning import begin
 from reconciler.drivers.memory import Fault, MemoryDriver, World
 from reconciler.jobs import Jobs
-from reconciler.planning import Request, make_plan
+from reconciler.planning import make_plan
 from reconciler.settings import Apply, Settings
 from reconciler.store.engine import Store
 from reconciler.store.leases import workers
+from reconciler.types.request import Request
+from reconciler.working import worker
 from tests.fleets import Chosen, fleet, installation, octofleet, repo
 from tests.ha.kept import until
 from tests.store.databases import database, database_url, kind
@@ -72,7 +75,7 @@ def test_two_that_begin_one_plan_at_once_begin_one_run(site: Site) -> None:
 
 def test_a_run_begins_by_the_clock_of_the_database(on_postgresql: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site = on_postgresql
-    monkeypatch.setattr(applying.time, "time", lambda: 1.0)
+    monkeypatch.setattr(beginning.time, "time", lambda: 1.0)
     run = begin(site.installation, site.plan.row, approved=True)
     assert site.rows("SELECT started_at FROM run") != [(1.0,)] and not run.startswith("1970")
 

@@ -15,7 +15,7 @@ import reconciler.apply.journal as journal_module
 import reconciler.apply.worker as worker_module
 from reconciler.apply.attempt import Patience
 from reconciler.apply.journal import Journal
-from reconciler.apply.steps import steps_of
+from reconciler.apply.steps import laid_out
 from reconciler.apply.worker import Terms, Worker
 from reconciler.drivers.driver import Context
 from reconciler.gate.closing import Pause
@@ -192,13 +192,13 @@ class History:
             yield connection
 
     def _begin(self, fleet: Fleet, addresses: Sequence[str]) -> None:
-        """As `applying.begin` does it."""
+        """As `beginning.begin` does it."""
         number = len(self.runs) + 1
         plan = plan_of(self.world, fleet, list(addresses), f"c{number}", self.database.clock())
         if not plan.changes:
             return
         run = f"run-{number}"
-        steps = steps_of(plan.changes, INFOS)
+        steps = laid_out(plan.changes, INFOS)[0]
         self.world.plans[run] = {
             (step.seq, item.address): (item.action, plan.changes[item.change]) for step in steps for item in step.items
         }

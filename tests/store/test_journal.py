@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from reconciler.apply.journal import Journal
-from reconciler.apply.steps import steps_of
+from reconciler.apply.steps import laid_out
 from reconciler.errors import OctofleetError
 from reconciler.store.engine import Connection
 from reconciler.store.halt import cancel_run, pause_run, resume_run
@@ -87,7 +87,7 @@ def test_the_commit_of_an_older_run_does_not_replace_that_of_a_newer_one(tmp_pat
         for number, plan in enumerate(plans):
             row = save_plan(connection, replace(plan, commit=f"c{number}"), "nowhere")
             run = JournalRun(id=f"run-{number}", plan=row, source="f", state="running", started_at=number, ended_at=None, reason="")
-            create_run(connection, run, steps_of(plan.changes, {"memory": bench.driver.info}))
+            create_run(connection, run, laid_out(plan.changes, {"memory": bench.driver.info})[0])
         for number in (1, 0):
             for step in load_steps(connection, f"run-{number}"):
                 statuses = {item.address: (Status.DONE, "") for item in step.items}

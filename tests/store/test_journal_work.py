@@ -1,38 +1,60 @@
 """What the journal costs follows the steps that it writes, not the run that they belong to: work is counted, not timed."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconciler.gate.windows import Subject
 from reconciler.store.engine import Connection, Store, sqlite_url
 from reconciler.store.journal import Begun, Ended, Lease, write
 from reconciler.store.leases import Room, WorkerRow, beat, claim
 from reconciler.store.plans import save_plan
-from reconciler.store.records import save_records
+from reconciler.store.records import save_records, save_specs
 from reconciler.store.runs import MANY, Item, JournalRun, JournalStep, create_run
-from reconciler.types.change import Action
+from reconciler.types.canonical import digest
+from reconciler.types.change import Action, Change
 from reconciler.types.observation import Absent
+from reconciler.types.origin import Origin
 from reconciler.types.outcome import Status
 from reconciler.types.plan import Plan
-from tests.store.made import record
+from reconciler.types.values import Spec
+from tests.store.made import RULES, record
 
 PLAN = Plan(source="f", scope="", commit="c", base=None, created_at=0.0, expires_at=0.0, changes=())
 TENANTS = 20
 
 
-def begin(connection: Connection, number: int) -> None:
-    """A run of so many steps, and a worker that may take them."""
+def begin(connection: Connection, number: int, changes: Sequence[Change] = ()) -> None:
+    """A run of so many steps and, a wave later, of some changes; and a worker that may take them."""
     steps = [
         JournalStep(
             seq=n, wave=0, driver="d", tenant=f"t{n % TENANTS}", items=(Item(address=f"d/k/t/{n}", change=n, action=Action.CREATE),)
         )
         for n in range(number)
     ]
-    run = JournalRun(
-        id="run", plan=save_plan(connection, PLAN, "nowhere"), source="f", state="running", started_at=0.0, ended_at=None, reason=""
-    )
+    items = tuple(Item(address=change.address, change=n, action=change.action) for n, change in enumerate(changes))
+    steps += [JournalStep(seq=number, wave=1, driver="", tenant="t0", items=items)] if items else []
+    row = save_plan(connection, replace(PLAN, changes=tuple(changes)), "nowhere")
+    run = JournalRun(id="run", plan=row, source="f", state="running", started_at=0.0, ended_at=None, reason="")
     create_run(connection, run, steps)
     beat(connection, WorkerRow(id="w", name="w", role="apply", version="", started_at=0.0, until=connection.now() + 1e6))
+
+
+def moved_out(where: str, before: Spec, after: Spec) -> Change:
+    """An update of a Host."""
+    return Change(
+        address=where,
+        action=Action.UPDATE,
+        fields=(),
+        before_digest=digest(before),
+        after_digest=digest(after),
+        desired_digest=digest(after),
+        rules=RULES,
+        group=where.removeprefix("fleet/"),
+        origin=Origin(path="h.yaml"),
+    )
 
 
 def take(connection: Connection) -> list[tuple[Lease, str]]:
@@ -94,6 +116,33 @@ def test_steps_of_many_tenants_are_taken_with_few_statements(store: Store) -> No
         assert len(take(connection)) == 2 * TENANTS
         connection._raw.set_trace_callback(None)
     assert len([text for text in said if not text.startswith("--")]) < 12 + 2 * TENANTS, "one for each attempt that is noted, and few more"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("when", ["now", "before"])
+def test_labels_are_looked_up_once_for_all_steps_that_begin(store: Store, when: str) -> None:
+    """Every second host has now, or had before this run, the labels of the window."""
+    window = {"labels": {"site": "ams1"}, "times": [{"start": "2001-01-01T00:00", "duration": "1h"}]}
+    inside, outside = {"labels": {"site": "ams1"}}, {"labels": {"site": "ber1"}}
+    hosts = [f"fleet/host/t/{n}" for n in range(0, TENANTS, 2)]
+    said: list[str] = []
+    with store.write() as connection:
+        begin(connection, TENANTS, [moved_out(where, inside, outside) for where in hosts] if when == "before" else [])
+        save_specs(connection, [window, inside, outside])
+        save_records(connection, [record("fleet/maintenancewindow/-/w", source="f", digest=digest(window))])
+        save_records(connection, [record(where, source="f", digest=digest(inside if when == "now" else outside)) for where in hosts])
+        begun = [
+            Begun(lease=lease, source="f", subjects=[Subject(address=where, group=host, host=host)])
+            for lease, where in take(connection)
+            for host in [f"host/t/{lease.step}"]
+        ]
+        connection._raw.set_trace_callback(said.append)
+        told = write(connection, begun)
+        connection._raw.set_trace_callback(None)
+    assert len(told) == TENANTS and told == ["" if entry.lease.step % 2 else "gated" for entry in begun]
+    looks = {"now": 2, "before": 3}[when]
+    assert sum("FROM spec" in text for text in said) <= looks, "once for the windows, once for the hosts now, and once for those before"
+    assert sum("FROM item" in text and "address" in text for text in said) <= 1
 
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)

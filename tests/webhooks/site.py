@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pygit2
 
-from reconciler.applying import worker
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.loop import Loop
 from reconciler.settings import Followed, Settings
@@ -19,6 +18,7 @@ from reconciler.settings import Forge as Rules
 from reconciler.store.leases import WorkerRow, beat
 from reconciler.store.postings import COMMENT, posted, postings_of
 from reconciler.store.pulls import Command, PullKey, PullRow, ask_pull, commands_of, load_pull, save_command
+from reconciler.working import worker
 from tests.fleets import FLEET, fleet, host, installation
 from tests.peers.forges.double import TOKEN, PullState
 from tests.peers.forges.github import GithubDouble
