@@ -220,8 +220,10 @@ def test_too_many_that_wait_are_sent_away(sqlite: Store, monkeypatch: pytest.Mon
             answers = burst(served, [changed(number) for number in range(1, 30)])
             assert set(answers) == {503}
         monkeypatch.setattr(inbox, "STORED_S", 30.0)
-        again = [changed(number) for number in range(101, 103)]
-        assert burst(served, again) == [202, 202]
+        for number in (101, 102):
+            while (status := burst(served, [changed(number)])) == [503]:  # what was sent away may still wait in its place
+                time.sleep(0.05)
+            assert status == [202]
         stored = {number for *_, number, _ in served.rows(PULLS)}
         assert {101, 102} <= stored
 
