@@ -112,6 +112,8 @@ class PullWork:
             return False
         left = self._looked(row)
         with self._installation.store.write(alone=False) as connection:
+            if not left.failures and commands_of(connection, left.key, done=False, most=1):
+                left = replace(left, due_at=connection.now())
             give_back_pull(connection, left)
         self.tell()
         return True
@@ -122,13 +124,20 @@ class PullWork:
             return self._look(row)
         except Gone:
             return self._closed(row, "it is not there any more")
+        except Unavailable:
+            raise
         except (Later, Denied, Unreadable, OctofleetError) as error:
-            if isinstance(error, Unavailable):
-                raise
             text = error.message if isinstance(error, OctofleetError) else str(error)
-            after_s = error.after_s if isinstance(error, Later) else min(AGAIN_S * 2.0 ** min(row.failures, 20), AGAIN_MOST_S)
-            happened("pull-failed", pull=str(row.key), error=brief(text), failures=row.failures + 1)
-            return replace(row, failures=row.failures + 1, note=brief(text), due_at=self._now() + after_s * random.uniform(0.9, 1.2))  # noqa: S311 - jitter
+            return self._again(row, text, error.after_s if isinstance(error, Later) else AGAIN_S)
+        except Exception as error:  # noqa: BLE001 - what one pull request brings may not keep others waiting
+            self._trouble.happened("round-failed", error=f"{row.key}: {type(error).__name__}: {error}")
+            return self._again(row, f"it could not be looked at: {type(error).__name__}", AGAIN_S)
+
+    def _again(self, row: PullRow, why: str, first_s: float) -> PullRow:
+        """Tell why it could not be looked at; later each time that it fails again."""
+        happened("pull-failed", pull=str(row.key), error=brief(why), failures=row.failures + 1)
+        after_s = max(first_s, min(first_s * 2.0 ** min(row.failures, 20), AGAIN_MOST_S)) * random.uniform(0.9, 1.2)  # noqa: S311 - jitter
+        return replace(row, failures=row.failures + 1, note=brief(why), due_at=self._now() + after_s)
 
     def _look(self, row: PullRow) -> PullRow:
         rules = self._rules.get((row.key.forge, row.key.project))

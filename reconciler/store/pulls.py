@@ -106,15 +106,16 @@ def open_onto(connection: Connection, location: str, branch: str) -> list[PullKe
 
 
 def take_pull(connection: Connection, worker: str) -> PullRow | None:
-    """One that is due or asked for, on lease; the one that waits longest. The worker must be known."""
+    """One that is due or asked for, on lease; the one that waits longest. The worker must be known, and has one at a time: one that it could not give back is
+    free for it."""
     now = connection.now()
     query = (
-        "SELECT forge, project, number FROM pull WHERE owner = '' AND (asked_at IS NOT NULL OR due_at <= ?) "
+        "SELECT forge, project, number FROM pull WHERE owner IN ('', ?) AND (asked_at IS NOT NULL OR due_at <= ?) "
         "AND EXISTS (SELECT 1 FROM worker WHERE id = ?) ORDER BY COALESCE(asked_at, due_at) LIMIT 1"
     )
-    for place in list(connection.rows(query, (now, worker))):
-        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner = '' RETURNING "
-        row = connection.row(take + COLUMNS, (worker, *place))
+    for place in list(connection.rows(query, (worker, now, worker))):
+        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner IN ('', ?) RETURNING "
+        row = connection.row(take + COLUMNS, (worker, *place, worker))
         return _pull(row) if row else None
     return None
 
@@ -131,6 +132,12 @@ def give_back_pull(connection: Connection, left: PullRow) -> bool:
         left.failures, left.note,
     )  # fmt: skip
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1
+
+
+def has_pull(connection: Connection, row: PullRow) -> bool:
+    """Whether the lease still holds, until the end of this transaction."""
+    query = "UPDATE pull SET fence = fence WHERE forge = ? AND project = ? AND number = ? AND fence = ?"
+    return connection.changed(query, (*row.key.place, row.fence)) == 1
 
 
 def load_pull(connection: Connection, key: PullKey) -> PullRow | None:
