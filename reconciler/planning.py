@@ -69,6 +69,7 @@ class Request:
     """What to plan. `refresh`: observe everything in scope, not only what differs. `accept_history`: go on although history was rewritten.
     `causes`: leave out changes that have none of these. `oldest`: observe so many of those that were seen longest ago too. `unattended`: nobody looks on,
     so leave alone what is for people (the Fleet's `reportOnly`), and for a while what has failed. `reported`: leave alone what has only these causes.
+    `own`: the base is a followed branch, so that only a Fleet that nobody applies, or that is applied from there, is planned: a pull request names no other.
     `look`: false for a commit that is not trusted: nothing is observed, and what an engine would have to foresee is put off."""
 
     rev: str | None = None
@@ -80,6 +81,7 @@ class Request:
     oldest: int = 0
     unattended: bool = False
     reported: frozenset[Cause] = frozenset()
+    own: bool = False
     look: bool = True
 
 
@@ -153,6 +155,8 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
     if tracked.desired.fleet is None:
         raise InputError(tracked.desired.problems)
     source = tracked.desired.fleet.name
+    if request.own and base is not None:
+        _check_own(repository, source, tracked.applied, base)
     verdicts = _history(repository, source, tracked.applied, commit, request)
     planning = _Planning(
         installation=installation,
@@ -183,6 +187,15 @@ def _history(
             raise
         return (GuardVerdict(guard="history", refuses=True, message=error.message, hint=error.hint),)
     return ()
+
+
+def _check_own(repository: Repository, source: str, applied: tuple[str, str] | None, base: Commit) -> None:
+    """Raises `Refused` for a Fleet that is applied from another repository, as far as the base does not hold what was applied: then this one has moved."""
+    if applied is None or applied[1] == place(repository):
+        return
+    if not has_commit(repository, applied[0]) or not repository.is_ancestor(applied[0], base.id):
+        message = f"the Fleet {source} is applied from another repository"
+        raise Refused(message, hint="give this Fleet another name", code="fleet-elsewhere")
 
 
 def check_history(repository: Repository, source: str, applied: tuple[str, str], commit: Commit, request: Request) -> None:

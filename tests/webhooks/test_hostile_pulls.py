@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.store.engine import Unavailable, sqlite_url
 from reconciler.store.pulls import Command, save_command
-from tests.fleets import FLEET, host
+from tests.fleets import FLEET
 from tests.peers.forges.double import PullState
 from tests.webhooks.site import PEOPLE, PullSite
 from webhooks import work
@@ -72,11 +72,11 @@ def test_what_goes_elsewhere_holds_nothing_and_says_so(site: PullSite) -> None:
     pull = site.open("more")
     site.look(pull)
     assert locks(site) == {pull.number}
-    pull.base_branch = "side"
+    pull.base = "side"
     assert "not followed" in site.say(pull, "olga", "octofleet pause too hot")
     assert locks(site) == set() and site.rows("SELECT id FROM pause") == []
     assert site.status(pull).verdict is not Verdict.SUCCESS, "a status of another branch stands"
-    pull.base_branch = "main"
+    pull.base = "main"
     site.look(pull)
     assert locks(site) == {pull.number} and site.status(pull).verdict is Verdict.SUCCESS
 
@@ -105,7 +105,9 @@ def test_the_name_of_another_fleet_gives_no_rights(tmp_path: Path) -> None:
         site.apply_branch()
         other = tmp_path / "other"
         other.mkdir()
-        with PullSite(other, sqlite_url(tmp_path), fleet_text=FLEET.replace("name: test", "name: beta"), files={"people.yaml": theirs}) as beta:
+        with PullSite(
+            other, sqlite_url(tmp_path), fleet_text=FLEET.replace("name: test", "name: beta"), files={"people.yaml": theirs}
+        ) as beta:
             beta.apply_branch()
         assert {name for (name,) in site.rows("SELECT name FROM source")} == {"test", "beta"}
         fork = tmp_path / "fork.git"
@@ -117,16 +119,6 @@ def test_the_name_of_another_fleet_gives_no_rights(tmp_path: Path) -> None:
         assert "may not plan-untrusted" in site.say(pull, "mallory", f"octofleet plan {pull.head[:12]}")
         assert site.row(pull).trusted == "" and site.row(pull).plan is None
         assert "octofleet" in site.say(pull, "mallory", "octofleet lock mine") and locks(site) == set()
-
-
-def test_a_plan_that_is_refused_is_told(site: PullSite) -> None:
-    loop = "  dependsOn: [{}]\n"
-    site.commit(
-        "circle", {"host-1.yaml": host("web-01", 1, spec=loop.format("web-02")), "host-2.yaml": host("web-02", 2, spec=loop.format("web-01"))}
-    )
-    pull = site.open("circle")
-    row = site.look(pull)
-    assert site.status(pull).verdict in (Verdict.FAILURE, Verdict.ERROR) and row.failures == 0
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a mistake"), Unavailable("gone"), RecursionError()])
