@@ -41,6 +41,15 @@ def check_history(repository: Repository, source: str, applied: tuple[str, str],
     )
 
 
+def check_own(repository: Repository, location: str, source: str, applied: tuple[str, str] | None, base: Commit) -> None:
+    """Raises `Refused` for a Fleet that is applied from another location, as far as the base does not hold what was applied: then this one has moved."""
+    if applied is None or applied[1] == location:
+        return
+    if find_commit(repository, applied[0]) is None or not repository.is_ancestor(applied[0], base.id):
+        message = f"the Fleet {source} is applied from another repository"
+        raise Refused(message, hint="give this Fleet another name", code="fleet-elsewhere")
+
+
 def find_commit(repository: Repository, commit: str) -> Commit | None:
     """A commit, if the repository still has it."""
     try:

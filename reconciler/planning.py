@@ -14,7 +14,7 @@ from reconciler.desired.desired import Desired
 from reconciler.drivers.driver import Target
 from reconciler.errors import InputError
 from reconciler.gathering import Gathered, Gathering
-from reconciler.history import find_commit, verdicts
+from reconciler.history import check_own, find_commit, verdicts
 from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.source.repository import Commit, Repository
@@ -103,6 +103,8 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
     if desired.fleet is None:
         raise InputError(desired.problems)
     source = desired.fleet.name
+    if request.own and base is not None:
+        check_own(repository, place(repository), source, applied, base)
     if base is None and applied is not None:
         base = find_commit(repository, applied[0])
     decision = Deciding(

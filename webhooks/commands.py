@@ -7,13 +7,13 @@ from reconciler.types.duration import seconds_of
 
 BEGIN = re.compile(r"\s*octofleet(?:\s+(\S+))?(?:[ \t]+(.*?))?\s*(?:\n|$)", re.IGNORECASE)
 FOR = re.compile(r"--for[= ](\S+)")
-PLAN = re.compile(r"(?:plan\s+)?([0-9a-f]{8,64})(?:\s+|$)")
+ID = re.compile(r"(?:plan\s+)?([0-9a-f]{8,64})(?:\s+|$)")
 SCOPE = re.compile(r"(fleet|(?:tenant|host)/[^\s/]+(?:/[^\s/]+)?)(?:\s+|$)")
 PAUSE_S = 3600.0
 MOST = 300
 
 VERBS = {
-    "plan": "plan again; for a fork, let this head's plan run engines",
+    "plan": "[HEAD]: plan again; for a fork, which names its head, let that head's plan run engines",
     "apply": "apply what this pull request brought, once it is merged, where the server waits for that",
     "approve": "[PLAN] [REASON]: answer for the changes of a plan, as it is shown",
     "reject": "[PLAN] REASON: nobody applies these changes until you approve them",
@@ -33,11 +33,12 @@ class Misunderstood(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a comment asks for. `plan`: the beginning of a plan's id, if it names one; `for_s`: how long, in seconds, and `scope` where, for a pause."""
+    """What a comment asks for. `names`: the beginning of the id of a plan, or for `plan` of a head, if it names one;
+    `for_s`: how long, in seconds, and `scope` where, for a pause."""
 
     verb: str
     reason: str = ""
-    plan: str = ""
+    names: str = ""
     scope: str = "fleet"
     for_s: float = PAUSE_S
 
@@ -53,9 +54,9 @@ def parse(body: str) -> Said:
     verb, rest = ((found[1] or "help").lower(), (found[2] or "").strip()) if found else ("", "")
     if verb not in VERBS:
         raise Misunderstood(f"there is no such command; there are: {', '.join(VERBS)}")
-    for_s, plan, scope = PAUSE_S, "", "fleet"
-    if verb in ("approve", "reject") and (said := PLAN.match(rest)):
-        plan, rest = said[1], rest[said.end() :]
+    for_s, names, scope = PAUSE_S, "", "fleet"
+    if verb in ("plan", "approve", "reject") and (said := ID.match(rest)):
+        names, rest = said[1], rest[said.end() :]
     if verb in ("pause", "resume") and (said := SCOPE.match(rest)):
         scope, rest = said[1], rest[said.end() :]
     if verb == "pause" and (said := FOR.search(rest)):
@@ -66,7 +67,7 @@ def parse(body: str) -> Said:
         rest = (rest[: said.start()] + rest[said.end() :]).strip()
     if verb in NEED_REASON and not rest:
         raise Misunderstood(f"say why: octofleet {verb} REASON")
-    return Said(verb=verb, reason=" ".join(rest.split())[:MOST], plan=plan, scope=scope, for_s=for_s)
+    return Said(verb=verb, reason=" ".join(rest.split())[:MOST], names=names, scope=scope, for_s=for_s)
 
 
 def help_text() -> str:

@@ -34,7 +34,8 @@ HOLDS = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A command in its place: who says it, in which pull request (as it is now, and as it was left), and the Fleet that its plan is of, if there is one."""
+    """A command in its place: who says it, in which pull request (as it is now, and as it was left), and the Fleet whose rules decide, if there is one.
+    `refusal`: why nothing can be done there."""
 
     installation: Installation
     rules: Followed
@@ -43,6 +44,7 @@ class Asked:
     command: Command
     identity: Identity
     source: str
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +62,25 @@ def heard(asked: Asked) -> Heard:
     """Do what a command says, once: it is answered in the transaction in which it is done. Also where it is refused, its answer is stored."""
     try:
         said = parse(asked.command.body)
+        if asked.refusal and said.verb != "help":
+            raise Refused(asked.refusal, code="not-followed")
         found = VERBS[said.verb](asked, said)
-    except (Misunderstood, Refused) as error:
-        hint = getattr(error, "hint", "")
-        found = Heard(answer=brief(f"{error.message if isinstance(error, Refused) else error}{f' ({hint})' if hint else ''}"))
+    except Misunderstood as error:
+        found = Heard(answer=str(error))
+    except Refused as error:
+        found = Heard(answer=_refusal(asked, error))
     except OctofleetError as error:
         found = Heard(answer=brief(f"could not be done: {error.message}"))
     with asked.installation.store.write() as connection:
         answer(connection, asked.command, found.answer)
     return found
+
+
+def _refusal(asked: Asked, error: Refused) -> str:
+    """For everybody who reads the repository: without the names of who may, or of who asked."""
+    if error.code == "forbidden":
+        return brief(error.message.replace(asked.identity.name, "its author"))
+    return brief(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
 
 
 def _help(asked: Asked, said: Said) -> Heard:
@@ -77,11 +89,15 @@ def _help(asked: Asked, said: Said) -> Heard:
 
 
 def _plan(asked: Asked, said: Said) -> Heard:
-    del said
     action = Action.PLAN_UNTRUSTED if asked.pull.fork else Action.PLAN
     permit(asked.installation, asked.identity, asked.source, [(action, Resource(source=asked.source))])
     if not asked.pull.fork:
         return Heard(answer="planned again", plan_again=True)
+    now = f"look at the head {asked.pull.head[:12]}, then octofleet plan {asked.pull.head[:12]}"
+    if not said.names:
+        raise Refused("whoever trusts a fork says which head", hint=now, code="no-head")
+    if not asked.pull.head.startswith(said.names):
+        raise Refused("it has another head now", hint=now, code="head-changed")
     text = f"this fork's head {asked.pull.head[:10]} may run engines in its plan"
     with asked.installation.store.write() as connection:
         answer(connection, asked.command, text)
@@ -104,7 +120,9 @@ def _apply(asked: Asked, said: Said) -> Heard:
         raise Refused(
             f"there is no plan of the branch that waits to be applied: {note}", hint="octofleet reconcile looks again", code="no-plan"
         )
-    permit(asked.installation, asked.identity, asked.source, to_apply_stored(asked.installation, row, approve=False))
+    with asked.installation.store.read() as connection:
+        source = load_plan(connection, row).source
+    permit(asked.installation, asked.identity, source, to_apply_stored(asked.installation, row, approve=False))
     run = begin(asked.installation, row, approved=False, reason=f"{asked.row.key}", identity=asked.identity.name)
     return Heard(answer=f"run {run} applies plan {stands.about[:12]}")
 
@@ -137,9 +155,9 @@ def shown_plan(asked: Asked, said: Said) -> Plan:
     with asked.installation.store.read() as connection:
         plan = load_plan(connection, asked.row.plan)
     now = f"now it is {plan.id[:12]}: look at it, then octofleet {said.verb} {plan.id[:12]}"
-    if said.plan and not plan.id.startswith(said.plan):
+    if said.names and not plan.id.startswith(said.names):
         raise Refused(f"the plan has changed; {now}", code="plan-changed")
-    if not said.plan and (asked.row.planned_at is None or asked.row.planned_at >= asked.command.at):
+    if not said.names and (asked.row.planned_at is None or asked.row.planned_at >= asked.command.at):
         raise Refused(f"a newer plan was made meanwhile; {now}", code="plan-changed")
     return plan
 

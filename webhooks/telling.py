@@ -8,6 +8,7 @@ from reconciler.gate.closing import is_gated, subjects_of
 from reconciler.identity.access import Action
 from reconciler.plan.guard import GuardRules, shares
 from reconciler.planning import Planned
+from reconciler.report.text import brief
 from reconciler.report.view import View, counted
 from reconciler.settings import Followed
 from reconciler.source.merging import Merge
@@ -50,10 +51,12 @@ class Looked:
 
 
 def told(installation: Installation, looked: Looked, view: View | None) -> Said:
-    """Everything that the comment says now. Takes the locks of what the pull request brings."""
+    """Everything that the comment says now. Takes the locks of what the pull request brings, if it may hold any."""
     pull, planned = looked.pull, looked.planned
     if planned is None or view is None:
-        with installation.store.read() as connection:
+        with installation.store.write() as connection:
+            if not looked.holds:
+                take_locks(connection, looked.key, "", ())
             answers = answers_of(commands_of(connection, looked.key, done=True, most=ANSWERS))
         return Said(
             pull=pull,
@@ -68,8 +71,7 @@ def told(installation: Installation, looked: Looked, view: View | None) -> Said:
     authors = authors if authors is None else authors | {looked.author}
     with installation.store.write() as connection:
         addresses = [change.address for change in brought(plan.changes)]
-        if looked.holds:
-            take_locks(connection, looked.key, plan.source, addresses)
+        take_locks(connection, looked.key, plan.source, addresses if looked.holds else ())
         locks = [held for held in holders(connection, plan.source, addresses) if held.by != looked.key]
         fleet, now = fleet_in_force(connection, plan.source), connection.now()
         return Said(
@@ -86,7 +88,7 @@ def told(installation: Installation, looked: Looked, view: View | None) -> Said:
             answers=answers_of(commands_of(connection, looked.key, done=True, most=ANSWERS)),
             commands=_commands(looked, plan),
             problems=plan.problems,
-            untrusted=None if looked.trusted else Untrusted(left_out=("engines", "templates")),
+            untrusted=None if looked.trusted else Untrusted(left_out=("engines", "templates"), command=_plan_command(looked)),
             full_file=f"octofleet plan --repo {looked.rules.location} --rev {pull.head[:12]} --out plan.md",
         )
 
@@ -131,9 +133,14 @@ def _ahead(connection: Connection, plan: Plan, now: float) -> Iterator[Ahead]:
         yield Ahead(name=name, number=len(met), reason=met[0][0], opens_at=min(until for _, until in met))
 
 
+def _plan_command(looked: Looked) -> str:
+    """How it is planned again; whoever trusts a head names it."""
+    return "octofleet plan" if looked.trusted else f"octofleet plan {looked.pull.head[:12]}"
+
+
 def _commands(looked: Looked, plan: Plan) -> list[tuple[str, str]]:
     """What can be written now."""
-    rows = [("octofleet plan", "plan again" if looked.trusted else "let this head's plan run engines and templates")]
+    rows = [(_plan_command(looked), "plan again" if looked.trusted else "let this head's plan run engines and templates")]
     if plan.changes:
         rows.append((f"octofleet {Action.APPROVE} {plan.id[:12]}", "answer for these changes"))
         rows.append((f"octofleet {Action.REJECT} {plan.id[:12]} REASON", "nobody applies them then"))
@@ -145,7 +152,7 @@ def _commands(looked: Looked, plan: Plan) -> list[tuple[str, str]]:
 def status_of(said: Said, url: str = "") -> Status:
     """The commit status: a failure for what would not be applied, pending for what waits for people, a success for what merging applies."""
     verdict, text = _verdict(said)
-    return Status(context=CONTEXT, verdict=verdict, text=text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 3]}...", url=url)
+    return Status(context=CONTEXT, verdict=verdict, text=brief(text, MOST_TEXT), url=url)
 
 
 def _verdict(said: Said) -> tuple[Verdict, str]:
@@ -167,7 +174,7 @@ def _verdict(said: Said) -> tuple[Verdict, str]:
     if firm:
         return Verdict.FAILURE, firm[0].message
     if said.untrusted is not None:
-        return Verdict.PENDING, "a fork: somebody who may has to say `octofleet plan`"
+        return Verdict.PENDING, f"a fork: somebody who may has to say `{said.untrusted.command}`"
     unmet = [item for item in said.requirements if not item.met]
     if unmet:
         return Verdict.PENDING, f"{unmet[0].name}: {unmet[0].message}"

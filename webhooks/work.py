@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from reconciler.apply.watched import Reach
-from reconciler.errors import InputError, OctofleetError
+from reconciler.errors import InputError, OctofleetError, Refused
 from reconciler.events import Repeated, happened
 from reconciler.history import find_commit
 from reconciler.identity.access import Identity
@@ -37,6 +37,8 @@ from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
 from reconciler.types.canonical import canonical, digest
 from reconciler.types.change import Change
+from reconciler.types.origin import Origin
+from reconciler.types.problem import Problem
 from reconciler.types.request import Request
 from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place, where
@@ -114,6 +116,8 @@ class PullWork:
             return False
         left = self._looked(row)
         with self._installation.store.write(alone=False) as connection:
+            if not left.failures and commands_of(connection, left.key, done=False, most=1):
+                left = replace(left, due_at=connection.now())
             give_back_pull(connection, left)
         self.tell()
         return True
@@ -124,13 +128,20 @@ class PullWork:
             return self._look(row)
         except Gone:
             return self._closed(row, "it is not there any more")
+        except Unavailable:
+            raise
         except (Later, Denied, Unreadable, OctofleetError) as error:
-            if isinstance(error, Unavailable):
-                raise
             text = error.message if isinstance(error, OctofleetError) else str(error)
-            after_s = error.after_s if isinstance(error, Later) else min(AGAIN_S * 2.0 ** min(row.failures, 20), AGAIN_MOST_S)
-            happened("pull-failed", pull=str(row.key), error=brief(text), failures=row.failures + 1)
-            return replace(row, failures=row.failures + 1, note=brief(text), due_at=self._now() + after_s * random.uniform(0.9, 1.2))  # noqa: S311 - jitter
+            return self._again(row, text, error.after_s if isinstance(error, Later) else AGAIN_S)
+        except Exception as error:  # noqa: BLE001 - what one pull request brings may not keep others waiting
+            self._trouble.happened("round-failed", error=f"{row.key}: {type(error).__name__}: {error}")
+            return self._again(row, f"it could not be looked at: {type(error).__name__}", AGAIN_S)
+
+    def _again(self, row: PullRow, why: str, first_s: float) -> PullRow:
+        """Tell why it could not be looked at; later each time that it fails again."""
+        happened("pull-failed", pull=str(row.key), error=brief(why), failures=row.failures + 1)
+        after_s = max(first_s, min(first_s * 2.0 ** min(row.failures, 20), AGAIN_MOST_S)) * random.uniform(0.9, 1.2)  # noqa: S311 - jitter
+        return replace(row, failures=row.failures + 1, note=brief(why), due_at=self._now() + after_s)
 
     def _look(self, row: PullRow) -> PullRow:
         rules = self._rules.get((row.key.forge, row.key.project))
@@ -143,7 +154,7 @@ class PullWork:
         left = replace(row, location=where(rules.location), state=pull.state.value, branch=pull.base_branch, seen=seen, failures=0, note="")
         repository = self._installation.repository(rules.location)
         if pull.base_branch != (rules.branch or repository.branch_of(None)):
-            return replace(left, head=pull.head, due_at=NEVER, note=f"it is onto {pull.base_branch}, which is not followed")
+            return self._elsewhere(left, rules, forge, pull, repository)
         if pull.state is PullState.OPEN:
             return self._open(left, rules, forge, pull, repository)
         left, _ = self._commands(left, rules, forge, pull, repository)
@@ -151,8 +162,23 @@ class PullWork:
             return self._merged(left, rules, pull, repository)
         return self._closed(left, "it was closed without being merged")
 
-    def _commands(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> tuple[PullRow, bool]:
-        """Do what comments say, in their order; whether that asks for a plan."""
+    def _elsewhere(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> PullRow:
+        """It goes to a branch that is not followed: it has nothing here any more, and where something was said of it that is taken back."""
+        note = f"it is onto {brief(pull.base_branch)}, which is not followed"
+        left, _ = self._commands(row, rules, forge, pull, repository, refusal=note)
+        self._kept.pop(str(row.key), None)
+        with self._installation.store.write(alone=False) as connection:
+            release(connection, row.key)
+        if row.plan is not None:
+            with self._installation.store.read() as connection:
+                answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
+            self._say(left, Said(pull=pull, base="", problems=[_problem(rules, note)], answers=answers, folding=forge.html), pull.head)
+        return replace(left, head=pull.head, made_of="", plan=None, planned_at=None, due_at=NEVER, note=note)
+
+    def _commands(
+        self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository, *, refusal: str = ""
+    ) -> tuple[PullRow, bool]:
+        """Do what comments say, in their order; whether that asks for a plan. `refusal`: why nothing can be done."""
         again = False
         with self._installation.store.read() as connection:
             waiting = commands_of(connection, row.key, done=False)
@@ -160,7 +186,14 @@ class PullWork:
         for command in waiting:
             identity = Identity(name=f"{forge.kind}:{command.author}")
             asked = Asked(
-                installation=self._installation, rules=rules, row=row, pull=pull, command=command, identity=identity, source=source
+                installation=self._installation,
+                rules=rules,
+                row=row,
+                pull=pull,
+                command=command,
+                identity=identity,
+                source=source,
+                refusal=refusal,
             )
             found = heard(asked)
             happened("command-heard", pull=str(row.key), identity=identity.name, answer=brief(found.answer))
@@ -171,9 +204,10 @@ class PullWork:
         return row, again
 
     def _source(self, connection: Connection, row: PullRow, repository: Repository) -> str:
-        """The Fleet that a pull request is about: that of its plan, else the one that was applied from its repository; empty for none."""
+        """The Fleet whose rules decide: the one that was applied from the repository, whatever the pull request names; before that the one of its plan."""
         planned = connection.scalar('SELECT source FROM plan WHERE "row" = ?', (row.plan,)) if row.plan is not None else None
-        return planned or next((name for name, location in locations(connection).items() if location == place(repository)), "")
+        own = [name for name, location in locations(connection).items() if location == place(repository)]
+        return planned if planned in own else next(iter(own), planned or "")
 
     def _open(self, row: PullRow, rules: Followed, forge: Forge, pull: Pull, repository: Repository) -> PullRow:
         """Plan it as far as needed, do what comments say to that, and tell."""
@@ -190,12 +224,12 @@ class PullWork:
             base=base,
             merge=merge(repository, pull.head, base),
             signatures=self._signatures(rules, repository, base, pull.head),
-            trusted=not pull.fork or row.trusted == pull.head,
-            holds=row.let_go != pull.head,
+            trusted=_trusted(row, pull),
+            holds=_holds_resources(row, pull),
         )
         row, looked = self._planned(row, looked, repository, again=False)
         row, again = self._commands(row, rules, forge, pull, repository)
-        looked = replace(looked, trusted=not pull.fork or row.trusted == pull.head, holds=row.let_go != pull.head)
+        looked = replace(looked, trusted=_trusted(row, pull), holds=_holds_resources(row, pull))
         if again:
             row, looked = self._planned(row, looked, repository, again=True)
         if looked.planned is None:
@@ -216,11 +250,13 @@ class PullWork:
         kept = self._kept.get(name)
         if again or kept is None or kept[0] != made_of or kept[1].plan.expires_at <= self._now():
             self._say_that_it_is_planned(row, looked)
-            request = Request(base=looked.base, look=looked.trusted)
+            request = Request(base=looked.base, look=looked.trusted, own=True)
             try:
                 kept = made_of, make_plan(self._installation, repository, request, commit=looked.merge.commit)
             except InputError as error:
                 return nothing, replace(looked, problems=error.problems)
+            except Refused as error:
+                return nothing, replace(looked, problems=[_problem(looked.rules, error.message, error.code)])
             self._keep(name, kept)
         planned = kept[1]
         same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id
@@ -302,6 +338,20 @@ class PullWork:
     def _now(self) -> float:
         with self._installation.store.read() as connection:
             return connection.now()
+
+
+def _trusted(row: PullRow, pull: Pull) -> bool:
+    """Whether its plan may run engines: everybody may push to a fork, so somebody has to trust the very head."""
+    return not pull.fork or row.trusted == pull.head
+
+
+def _holds_resources(row: PullRow, pull: Pull) -> bool:
+    """Whether it keeps others from what it changes: what nobody trusts holds nothing, else whoever can open a pull request could hold everything."""
+    return _trusted(row, pull) and row.let_go != pull.head
+
+
+def _problem(rules: Followed, message: str, code: str = "not-followed") -> Problem:
+    return Problem(origin=Origin(path=rules.project), code=code, message=message)
 
 
 def _no_diff(change: Change) -> str:

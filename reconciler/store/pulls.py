@@ -133,6 +133,12 @@ def give_back_pull(connection: Connection, left: PullRow) -> bool:
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1
 
 
+def has_pull(connection: Connection, row: PullRow) -> bool:
+    """Whether the lease still holds, until the end of this transaction."""
+    query = "UPDATE pull SET fence = fence WHERE forge = ? AND project = ? AND number = ? AND fence = ?"
+    return connection.changed(query, (*row.key.place, row.fence)) == 1
+
+
 def load_pull(connection: Connection, key: PullKey) -> PullRow | None:
     """One as it stands."""
     row = connection.row(f"SELECT {COLUMNS} FROM pull WHERE forge = ? AND project = ? AND number = ?", key.place)  # noqa: S608 - from above
