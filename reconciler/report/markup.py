@@ -88,7 +88,10 @@ def details(summary: str, lines: Iterable[str], *, folding: bool = True) -> Iter
 
 def link(text: str, url: str) -> str:
     """A link with a text of ours; the text alone if the URL is none of the web."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return text
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return text
     return f"[{text}]({quote(url, safe=IN_URLS)})"

@@ -1,7 +1,7 @@
 """What comments say to Octofleet."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webhooks.commands import MOST, VERBS, Misunderstood, Said, help_text, is_command, parse
@@ -53,6 +53,7 @@ def test_what_cannot_be_done_is_told_without_its_words(body: str, why: str) -> N
     assert why in str(caught.value) and "everything" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_nothing_that_is_said_breaks_it(text: str) -> None:
     for body in (text, f"octofleet {text}", f"octofleet pause {text}", f"octofleet approve {text}"):
