@@ -33,7 +33,8 @@ class Misunderstood(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a comment asks for. `names`: the beginning of the id of a plan, or for `plan` of a head, if it names one; `for_s`: how long, in seconds, and `scope` where, for a pause."""
+    """What a comment asks for. `names`: the beginning of the id of a plan, or for `plan` of a head, if it names one;
+    `for_s`: how long, in seconds, and `scope` where, for a pause."""
 
     verb: str
     reason: str = ""

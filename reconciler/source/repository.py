@@ -158,6 +158,15 @@ class Repository:
         except (pygit2.GitError, StopIteration) as error:
             raise self._unknown(None) from error
 
+    def tip(self, branch: str = "") -> Commit:
+        """The commit that a branch points to, also where a tag has the same name; of the default branch if none is named. Raises Permanent."""
+        if not branch:
+            return self.commit()
+        self.refresh()
+        if branch not in self.branches():
+            raise self._unknown(branch)
+        return self.commit(f"refs/heads/{branch}")
+
     def branches(self) -> dict[str, str]:
         """Local branches and the commits that they point to."""
         found = {}

@@ -106,16 +106,15 @@ def open_onto(connection: Connection, location: str, branch: str) -> list[PullKe
 
 
 def take_pull(connection: Connection, worker: str) -> PullRow | None:
-    """One that is due or asked for, on lease; the one that waits longest. The worker must be known, and has one at a time: one that it could not give back is
-    free for it."""
+    """One that is due or asked for, on lease; the one that waits longest. The worker must be known."""
     now = connection.now()
     query = (
-        "SELECT forge, project, number FROM pull WHERE owner IN ('', ?) AND (asked_at IS NOT NULL OR due_at <= ?) "
+        "SELECT forge, project, number FROM pull WHERE owner = '' AND (asked_at IS NOT NULL OR due_at <= ?) "
         "AND EXISTS (SELECT 1 FROM worker WHERE id = ?) ORDER BY COALESCE(asked_at, due_at) LIMIT 1"
     )
-    for place in list(connection.rows(query, (worker, now, worker))):
-        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner IN ('', ?) RETURNING "
-        row = connection.row(take + COLUMNS, (worker, *place, worker))
+    for place in list(connection.rows(query, (now, worker))):
+        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner = '' RETURNING "
+        row = connection.row(take + COLUMNS, (worker, *place))
         return _pull(row) if row else None
     return None
 
@@ -132,6 +131,11 @@ def give_back_pull(connection: Connection, left: PullRow) -> bool:
         left.failures, left.note,
     )  # fmt: skip
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1
+
+
+def free_pulls(connection: Connection, worker: str) -> None:
+    """End all leases of a worker that works on none: those that it could not give back. They are as due as they were."""
+    connection.run("UPDATE pull SET owner = '' WHERE owner = ?", (worker,))
 
 
 def has_pull(connection: Connection, row: PullRow) -> bool:
@@ -159,10 +163,10 @@ def _pull(row: Sequence[Any]) -> PullRow:
 
 
 def pull_authors(connection: Connection, location: str) -> list[tuple[str, str]]:
-    """Commits that pull requests of a repository brought when they were merged, their heads and what the branch got, and the identity of who opened each."""
-    query = "SELECT seen FROM pull WHERE location = ? AND state = 'merged'"
-    found = [unpack(seen) for (seen,) in connection.rows(query, (location,))]
-    return [(commit, seen["identity"]) for seen in found for commit in (seen["head"], seen["merged_as"]) if commit]
+    """Commits that pull requests of a repository bring, their heads and what the branch got for them, and the identity of who opened each. One that was
+    merged may still be open here: it is the commits that count."""
+    found = [unpack(seen) for (seen,) in connection.rows("SELECT seen FROM pull WHERE location = ?", (location,))]
+    return [(commit, seen["identity"]) for seen in found if seen for commit in (seen["head"], seen["merged_as"]) if commit]
 
 
 COMMAND = ("forge", "comment", "project", "number", "author", "body", "at", "done_at", "answer")
