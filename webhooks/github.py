@@ -41,6 +41,12 @@ class Comment(msgspec.Struct, frozen=True):
     user: Login | None
     body: str | None
     created_at: datetime
+    updated_at: datetime | None = None
+
+    @property
+    def original(self) -> bool:
+        """Whether it says what its author wrote first: others may edit it too."""
+        return self.updated_at in (None, self.created_at)
 
     def said(self, project: str, number: int) -> Commented:
         """As an event."""

@@ -192,10 +192,11 @@ class GithubClient(Client):
         return [one.pull(project) for one in _as(found, list[_Pull])]
 
     async def comments(self, project: str, number: int, since: float) -> Sequence[Commented]:
-        """`GET /repos/{owner}/{repo}/issues/{number}/comments`, by the time they were made; whose author is gone says nothing any more."""
+        """`GET /repos/{owner}/{repo}/issues/{number}/comments`, by the time they were made; whose author is gone says nothing any more, and
+        what was edited is nobody's word."""
         after = datetime.fromtimestamp(since // SINCE_S * SINCE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         found = await self._all(project, f"/issues/{number}/comments{{?since,per_page}}", since=after, per_page="100")
-        said = [one.said(project, number) for one in _as(found, list[Comment]) if one.user is not None]
+        said = [one.said(project, number) for one in _as(found, list[Comment]) if one.user is not None and one.original]
         return sorted((one for one in said if one.at >= since), key=lambda one: (one.at, int(one.comment)))
 
     async def put_comment(self, project: str, number: int, body: str, tag: str, known: str) -> str:

@@ -101,6 +101,14 @@ def test_one_comment_of_ours(double: GithubDouble, project: Project, tmp_path: P
     assert put("fifth", known=made) != made and len(double.ours(pull)) == 1
 
 
+def test_what_was_edited_is_nobodys_word(double: GithubDouble, project: Project, tmp_path: Path) -> None:
+    pull = double.open(project, "one")
+    double.edit(double.say(project, pull, "petra", "looks good"), "octofleet approve")
+    kept = double.say(project, pull, "petra", "octofleet help")
+    found = asked(double, tmp_path, lambda client: client.comments("acme/fleet", 1, 0.0))
+    assert [one.comment for one in found] == [kept.id]
+
+
 def test_a_status_and_a_reaction(double: GithubDouble, project: Project, tmp_path: Path) -> None:
     pull = double.open(project, "one")
     said = double.say(project, pull, "bob", "octofleet plan")

@@ -217,7 +217,8 @@ class GithubDouble(Double):
         }
 
     def _comment_json(self, comment: CommentState) -> dict[str, Any]:
-        return {"id": int(comment.id), "user": {"login": comment.author, "id": 2}, "body": comment.body, "created_at": iso(comment.at)}
+        times = {"created_at": iso(comment.at), "updated_at": iso(comment.edited_at or comment.at)}
+        return {"id": int(comment.id), "user": {"login": comment.author, "id": 2}, "body": comment.body} | times
 
     def payload(self, kind: str, project: Project, pull: PullState | None, **more: str) -> tuple[Mapping[str, str], bytes]:
         repository = {"id": 186853002, "private": False} | self._repo_json(project.name)
