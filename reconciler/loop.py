@@ -156,7 +156,7 @@ class Loop:
         repository = self._installation.repository(found.location)
         if take_back(self._installation, repository, rules):
             repository = self._installation.repository(found.location)
-        commit = repository.commit(rules.branch or None)
+        commit = repository.tip(rules.branch)
         left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         running = unfinished(self._installation, place(repository))

@@ -16,11 +16,22 @@ def wrong_forges(settings: Settings) -> Iterator[Problem]:
             yield ("forges", number, "name"), f"is the name of forges {names.index(forge.name) + 1} too"
         if forge.url and not (forge.url.startswith(("https://", "http://")) and strip_credentials(forge.url) == forge.url):
             yield ("forges", number, "url"), "must be the URL of its API, https://..., without a user, a password or a query"
+        alike = next((one for one in settings.forges[:number] if _kind(one) == _kind(forge) and one.url != forge.url), None)
+        if alike is not None:
+            yield (
+                ("forges", number),
+                f"is another {_kind(forge)} than {alike.name}: people of one name there would be one identity; one server each",
+            )
         for text in (*_authenticates(forge), *_is_heard(forge)):
             yield ("forges", number), text
         if not any(followed.forge == forge.name for followed in settings.repositories):
             yield ("forges", number), f'is named by none of [[repositories]]: set forge = "{forge.name}" and project there'
     yield from _wrong_projects(settings, names)
+
+
+def _kind(forge: Forge) -> str:
+    """What the identities of its users begin with."""
+    return forge.type.partition("-")[0]
 
 
 def _authenticates(forge: Forge) -> Iterator[str]:

@@ -281,7 +281,7 @@ class BitbucketClient(RestClient):
             head=await self._head(project, found.id, found.source.commit.hash),
             head_branch=found.source.branch.name,
             base_branch=found.destination.branch.name,
-            fork=source is None or source.full_name != (found.destination.repository or source).full_name,
+            fork=source is None or found.destination.repository is None or source.full_name != found.destination.repository.full_name,
             url=found.links.html.href if found.links.html else "",
             head_url=f"{source.links.html.href}.git" if source and source.links.html else "",
             merged_as=await self._whole(project, merged.hash) if merged else "",

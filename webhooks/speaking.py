@@ -20,8 +20,9 @@ from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.followed import REPORTED, followed
 from reconciler.store.plans import load_plan
+from reconciler.store.postings import COMMENT, stands_since
 from reconciler.store.pull_locks import locks_of, release, take_locks
-from reconciler.store.pulls import Command, PullRow, answer
+from reconciler.store.pulls import NEVER, Command, PullRow, answer
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause, Change
 from reconciler.types.plan import Plan
@@ -149,15 +150,16 @@ def _word(asked: Asked, said: Said, *, yes: bool) -> Heard:
 
 
 def shown_plan(asked: Asked, said: Said) -> Plan:
-    """The plan that the author of a command has seen: the one that he names, or the one that stood there when he wrote. Raises `Refused`."""
+    """The plan that the author of a command has seen: the one that he names, or the one that the comment showed when he wrote. Raises `Refused`."""
     if asked.row.plan is None:
         raise Refused("there is no plan yet", hint="octofleet plan", code="no-plan")
     with asked.installation.store.read() as connection:
         plan = load_plan(connection, asked.row.plan)
+        shown_at = stands_since(connection, asked.row.key, COMMENT)
     now = f"now it is {plan.id[:12]}: look at it, then octofleet {said.verb} {plan.id[:12]}"
     if said.names and not plan.id.startswith(said.names):
         raise Refused(f"the plan has changed; {now}", code="plan-changed")
-    if not said.names and (asked.row.planned_at is None or asked.row.planned_at >= asked.command.at):
+    if not said.names and not max(asked.row.planned_at or NEVER, shown_at or NEVER) < asked.command.at:
         raise Refused(f"a newer plan was made meanwhile; {now}", code="plan-changed")
     return plan
 

@@ -16,13 +16,13 @@ from reconciler.source.signatures import Signature, Trust
 from reconciler.store.engine import Connection
 from reconciler.store.gates import load_gates
 from reconciler.store.pull_locks import holders, take_locks
-from reconciler.store.pulls import Command, PullKey, commands_of
+from reconciler.store.pulls import Command, PullKey, PullRow, commands_of, has_pull
 from reconciler.store.records import Counts, fleet_in_force, labels_of
 from reconciler.types.change import Change
 from reconciler.types.plan import Plan
 from reconciler.types.problem import Problem, Severity
 from reconciler.wiring import Installation, where
-from webhooks.forge import Pull, Status, Verdict
+from webhooks.forge import Later, Pull, Status, Verdict
 from webhooks.said import Ahead, Answer, Requirement, Said, Shows, Untrusted
 from webhooks.speaking import brought
 
@@ -50,11 +50,18 @@ class Looked:
     problems: Sequence[Problem] = ()
 
 
-def told(installation: Installation, looked: Looked, view: View | None) -> Said:
+def check_lease(connection: Connection, row: PullRow) -> None:
+    """Raises `Later` if somebody else works on a pull request now, who says what stands there."""
+    if not has_pull(connection, row):
+        raise Later("somebody else works on it now")
+
+
+def told(installation: Installation, row: PullRow, looked: Looked, view: View | None) -> Said:
     """Everything that the comment says now. Takes the locks of what the pull request brings, if it may hold any."""
     pull, planned = looked.pull, looked.planned
     if planned is None or view is None:
         with installation.store.write() as connection:
+            check_lease(connection, row)
             if not looked.holds:
                 take_locks(connection, looked.key, "", ())
             answers = answers_of(commands_of(connection, looked.key, done=True, most=ANSWERS))
@@ -70,6 +77,7 @@ def told(installation: Installation, looked: Looked, view: View | None) -> Said:
     authors = authors_of(installation, plan, where(looked.rules.location))
     authors = authors if authors is None else authors | {looked.author}
     with installation.store.write() as connection:
+        check_lease(connection, row)
         addresses = [change.address for change in brought(plan.changes)]
         take_locks(connection, looked.key, plan.source, addresses if looked.holds else ())
         locks = [held for held in holders(connection, plan.source, addresses) if held.by != looked.key]

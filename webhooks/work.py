@@ -32,10 +32,10 @@ from reconciler.source.signatures import Signature, signatures
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
 from reconciler.store.pull_locks import release
-from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
+from reconciler.store.pulls import NEVER, PullRow, commands_of, free_pulls, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
-from reconciler.types.canonical import canonical, digest
+from reconciler.types.canonical import canonical, digest, unpack
 from reconciler.types.change import Change
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem
@@ -46,13 +46,13 @@ from webhooks.comment import comment
 from webhooks.forge import Denied, Forge, Gone, Later, Pull, PullState, Unreadable
 from webhooks.said import Applied, Outcome, Said
 from webhooks.speaking import Asked, heard
-from webhooks.telling import ANSWERS, Looked, answers_of, status_of, told
+from webhooks.telling import ANSWERS, Looked, answers_of, check_lease, status_of, told
 from webhooks.wanted import want_comment, want_heard, want_status
 
 T = TypeVar("T")
 TICK_S = 0.5
 AGAIN_S, AGAIN_MOST_S = 5.0, 600.0
-FOLLOW_S = 2.0
+FOLLOW_S: Mapping[Applied, float] = {Applied.GOES_ON: 2.0, Applied.WAITS: 30.0}
 """How often a merged pull request is looked at until its run has ended, in seconds."""
 KEPT = 64
 """How many plans are kept to be shown again, when only what is said beside them changes."""
@@ -75,6 +75,7 @@ class PullWork:
         self._kept: OrderedDict[str, tuple[str, Planned]] = OrderedDict()
         self._woken, self._reach, self._trouble = Event(), Reach(), Repeated()
         self._runner = asyncio.Runner()
+        self._unsure = True  # whether it may have one on lease that it does not work on
         self.moved_at = time.monotonic()
 
     def wake(self) -> None:
@@ -110,8 +111,11 @@ class PullWork:
     def once(self) -> bool:
         """Look at one that is due; False if none is."""
         with self._installation.store.write(alone=False) as connection:
+            if self._unsure:
+                free_pulls(connection, self._worker)
             row = take_pull(connection, self._worker)
         self._reach.back()
+        self._unsure = row is not None
         if row is None:
             return False
         left = self._looked(row)
@@ -119,6 +123,7 @@ class PullWork:
             if not left.failures and commands_of(connection, left.key, done=False, most=1):
                 left = replace(left, due_at=connection.now())
             give_back_pull(connection, left)
+        self._unsure = False
         self.tell()
         return True
 
@@ -148,7 +153,7 @@ class PullWork:
         forge = self._forges.get(row.key.forge)
         if rules is None or forge is None:
             return self._closed(row, "its repository is not followed any more")
-        pull = self._await(forge.client.pull(row.key.project, row.key.number))
+        pull = _merged_as_seen(row) or self._await(forge.client.pull(row.key.project, row.key.number))
         author = f"{forge.kind}:{pull.author}"
         seen = canonical(msgspec.to_builtins(pull) | {"identity": author})
         left = replace(row, location=where(rules.location), state=pull.state.value, branch=pull.base_branch, seen=seen, failures=0, note="")
@@ -215,7 +220,7 @@ class PullWork:
             repository.fetch_branch(pull.head_url, pull.head_branch)
         if find_commit(repository, pull.head) is None:
             raise Later(f"the mirror has not got {pull.head[:10]} yet", after_s=1.0)
-        base = repository.commit(pull.base_branch).id
+        base = repository.tip(pull.base_branch).id
         looked = Looked(
             key=row.key,
             pull=pull,
@@ -233,11 +238,11 @@ class PullWork:
         if again:
             row, looked = self._planned(row, looked, repository, again=True)
         if looked.planned is None:
-            self._say(row, replace(told(self._installation, looked, None), folding=forge.html), pull.head)
+            self._say(row, replace(told(self._installation, row, looked, None), folding=forge.html), pull.head)
             return row
         with viewing(self._installation, repository, looked.planned) as view:
             shown = replace(view, now=looked.planned.plan.created_at, diff=view.diff if looked.trusted else _no_diff)
-            self._say(row, replace(told(self._installation, looked, shown), folding=forge.html), pull.head)
+            self._say(row, replace(told(self._installation, row, looked, shown), folding=forge.html), pull.head)
         return row
 
     def _planned(self, row: PullRow, looked: Looked, repository: Repository, *, again: bool) -> tuple[PullRow, Looked]:
@@ -291,6 +296,7 @@ class PullWork:
         """Write down what is to stand at the forge. What is posted already is not posted again."""
         text = comment(said)
         with self._installation.store.write(alone=False) as connection:
+            check_lease(connection, row)
             want_comment(connection, row.key, text)
             self._want_status(connection, row, said, head)
 
@@ -302,6 +308,7 @@ class PullWork:
         """Tell how what it brought is applied, until that has ended."""
         location = where(rules.location)
         with self._installation.store.write() as connection:
+            check_lease(connection, row)
             outcome = self._outcome(connection, location, pull, repository)
             over = outcome.applied in (Applied.DONE, Applied.FAILED)
             if over:
@@ -310,7 +317,7 @@ class PullWork:
             said = Said(pull=pull, base=pull.merged_as, outcome=outcome, answers=answers, folding=self._forges[row.key.forge].html)
             want_comment(connection, row.key, comment(said))
         self._kept.pop(str(row.key), None)
-        return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S)
+        return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S[outcome.applied])
 
     def _outcome(self, connection: Connection, location: str, pull: Pull, repository: Repository) -> Outcome:
         """How its branch stands since: not looked at, a run that goes on or has ended, or what it waits for."""
@@ -338,6 +345,12 @@ class PullWork:
     def _now(self) -> float:
         with self._installation.store.read() as connection:
             return connection.now()
+
+
+def _merged_as_seen(row: PullRow) -> Pull | None:
+    """A pull request that was merged, which stays so: the forge need not be asked again."""
+    seen = unpack(row.seen)
+    return msgspec.convert(seen, Pull) if row.state == PullState.MERGED.value and seen.get("merged_as") else None
 
 
 def _trusted(row: PullRow, pull: Pull) -> bool:

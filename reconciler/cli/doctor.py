@@ -148,7 +148,7 @@ def _repositories(installation: Installation) -> Iterator[Finding]:
 def _reached(installation: Installation, rules: Followed) -> str:
     """The newest commit of its branch, as far as this machine sees; a mirror is brought up to date, and the commit can be read."""
     repository = installation.repository(rules.location)
-    commit = repository.commit(rules.branch or None)
+    commit = repository.tip(rules.branch)
     repository.entries(commit.tree)
     return f"{repository.location} at {commit.id[:12]}" + (f" of {rules.branch}" if rules.branch else "")
 

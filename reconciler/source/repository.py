@@ -179,6 +179,15 @@ class Repository:
             return None if self._git.head_is_detached else self._git.head.shorthand
         return next((name for name in ("main", "master") if name in self._git.branches.local), None)
 
+    def tip(self, branch: str = "") -> Commit:
+        """The commit that a branch points to, also where a tag has the same name; of the default branch if none is named. Raises Permanent."""
+        if not branch:
+            return self.commit()
+        self.refresh()
+        if branch not in self.branches():
+            raise self._unknown(branch)
+        return self.commit(f"refs/heads/{branch}")
+
     def branches(self) -> dict[str, str]:
         """Local branches and the commits that they point to."""
         found = {}

@@ -11,13 +11,13 @@ from reconciler.store.pulls import PullKey
 from reconciler.types.canonical import digest
 
 COMMENT = "comment"
-POSTING = ("forge", "project", "number", "what", "body", "wanted", "posted", "id", "due_at", "failures", "note")
+POSTING = ("forge", "project", "number", "what", "body", "wanted", "posted", "id", "posted_at", "due_at", "failures", "note")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posting:
     """Something that is to stand at a forge. `what` is `comment`, `status CONTEXT COMMIT` or `heard COMMENT`; `wanted` and `posted` are the digests of what
-    should stand there and what does; `id` is its name there, empty until it has one."""
+    should stand there and what does; `id` is its name there, empty until it has one. `posted_at`: since when it stands so, None if it never did."""
 
     key: PullKey
     what: str
@@ -25,6 +25,7 @@ class Posting:
     wanted: str
     posted: str
     id: str
+    posted_at: float | None
     due_at: float
     failures: int
     note: str
@@ -48,16 +49,24 @@ def want(connection: Connection, key: PullKey, what: str, body: bytes) -> None:
         "due_at = CASE WHEN posting.wanted = excluded.wanted THEN posting.due_at ELSE excluded.due_at END, "
         "failures = CASE WHEN posting.wanted = excluded.wanted THEN posting.failures ELSE 0 END"
     )
-    connection.run(query, (*key.place, what, body, wanted, "", "", connection.now(), 0, ""))
+    connection.run(query, (*key.place, what, body, wanted, "", "", None, connection.now(), 0, ""))
 
 
 def open_postings(connection: Connection, forge: str, most: int = 20) -> list[Posting]:
-    """What does not stand yet and is due, the longest due first."""
+    """What does not stand yet and is due, the longest due first; comments and statuses before reactions, of which anybody may cause many."""
     names = ", ".join(POSTING)
     query = (
-        f"SELECT {names} FROM posting WHERE forge = ? AND wanted <> posted AND due_at <= ? ORDER BY due_at, project, number, what LIMIT ?"  # noqa: S608 - from here
+        f"SELECT {names} FROM posting WHERE forge = ? AND wanted <> posted AND due_at <= ? "  # noqa: S608 - from here
+        "ORDER BY what LIKE ?, due_at, project, number, what LIMIT ?"
     )
-    return [_posting(row) for row in connection.rows(query, (forge, connection.now(), most))]
+    return [_posting(row) for row in connection.rows(query, (forge, connection.now(), "heard %", most))]
+
+
+def stands_since(connection: Connection, key: PullKey, what: str) -> float | None:
+    """Since when that stands at the forge which is wanted now; None if it does not."""
+    query = "SELECT posted_at FROM posting WHERE forge = ? AND project = ? AND number = ? AND what = ? AND wanted = posted"
+    found: float | None = connection.scalar(query, (*key.place, what))
+    return found
 
 
 def postings_of(connection: Connection, key: PullKey) -> list[Posting]:
@@ -74,8 +83,8 @@ def _posting(row: Sequence[object]) -> Posting:
 
 def posted(connection: Connection, found: Posting, name: str) -> None:
     """It stands there, under this name; what was wanted meanwhile is still to be posted."""
-    query = "UPDATE posting SET posted = ?, id = ?, failures = 0, note = '' WHERE forge = ? AND project = ? AND number = ? AND what = ?"
-    connection.run(query, (found.wanted, name, *found.key.place, found.what))
+    query = "UPDATE posting SET posted = ?, id = ?, posted_at = ?, failures = 0, note = '' WHERE forge = ? AND project = ? AND number = ? AND what = ?"
+    connection.run(query, (found.wanted, name, connection.now(), *found.key.place, found.what))
 
 
 def put_off(connection: Connection, found: Posting, after_s: float, note: str) -> None:

@@ -133,6 +133,11 @@ def give_back_pull(connection: Connection, left: PullRow) -> bool:
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1
 
 
+def free_pulls(connection: Connection, worker: str) -> None:
+    """End all leases of a worker that works on none: those that it could not give back. They are as due as they were."""
+    connection.run("UPDATE pull SET owner = '' WHERE owner = ?", (worker,))
+
+
 def has_pull(connection: Connection, row: PullRow) -> bool:
     """Whether the lease still holds, until the end of this transaction."""
     query = "UPDATE pull SET fence = fence WHERE forge = ? AND project = ? AND number = ? AND fence = ?"
@@ -158,10 +163,10 @@ def _pull(row: Sequence[Any]) -> PullRow:
 
 
 def pull_authors(connection: Connection, location: str) -> list[tuple[str, str]]:
-    """Commits that pull requests of a repository brought when they were merged, their heads and what the branch got, and the identity of who opened each."""
-    query = "SELECT seen FROM pull WHERE location = ? AND state = 'merged'"
-    found = [unpack(seen) for (seen,) in connection.rows(query, (location,))]
-    return [(commit, seen["identity"]) for seen in found for commit in (seen["head"], seen["merged_as"]) if commit]
+    """Commits that pull requests of a repository bring, their heads and what the branch got for them, and the identity of who opened each. One that was
+    merged may still be open here: it is the commits that count."""
+    found = [unpack(seen) for (seen,) in connection.rows("SELECT seen FROM pull WHERE location = ?", (location,))]
+    return [(commit, seen["identity"]) for seen in found if seen for commit in (seen["head"], seen["merged_as"]) if commit]
 
 
 COMMAND = ("forge", "comment", "project", "number", "author", "body", "at", "done_at", "answer")

@@ -288,12 +288,14 @@ posting = Table(
     Column("wanted", String, nullable=False),
     Column("posted", String, nullable=False),
     Column("id", String, nullable=False),
+    Column("posted_at", Float),
     Column("due_at", Float, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("note", String, nullable=False),
     Index("posting_open", "forge", "due_at", **where("wanted <> posted")),
 )
-"""What is to stand at a forge, and the digests of what should and what does: `what` is `comment`, `status CONTEXT COMMIT` or `heard COMMENT`; `id` names it
+"""What is to stand at a forge, and the digests of what should and what does, since `posted_at`:
+`what` is `comment`, `status CONTEXT COMMIT` or `heard COMMENT`; `id` names it
 there."""
 
 forge = Table(

@@ -122,7 +122,8 @@ class PullSite:
         return row
 
     def say(self, pull: PullState, author: str, body: str) -> str:
-        """Somebody comments; gives what came of it."""
+        """Somebody reads what stands there, and comments; gives what came of it."""
+        self.post(pull)
         made = self.double.say(self.project, pull, author, body)
         with self.store.write() as connection:
             command = Command(

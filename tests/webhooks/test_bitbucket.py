@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -91,6 +91,16 @@ class TestBitbucket(Contract):
         assert (found.head_url, found.head_branch) == ("https://bitbucket.org/mallory/fleet.git", "theirs")
         world.double.lost.add(state.number)
         assert world.ask(lambda client: client.pull(PROJECT, state.number)).head_url == ""
+
+    def test_what_has_no_known_repository_is_trusted_as_little_as_a_fork(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        state, shown = world.pull(), Bitbucket._api
+
+        def hidden(double: Bitbucket, *of: Any) -> dict[str, Any]:
+            made: dict[str, Any] = shown(double, *of)
+            return made | {"destination": made["destination"] | {"repository": None}}
+
+        monkeypatch.setattr(Bitbucket, "_api", hidden)
+        assert world.ask(lambda client: client.pull(PROJECT, state.number)).fork
 
     def test_a_branch_with_quotes_is_asked_for(self, world: World) -> None:
         world.commit('a"b', "base")

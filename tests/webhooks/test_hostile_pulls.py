@@ -9,6 +9,7 @@ import pygit2
 import pytest
 
 from reconciler.store.engine import Unavailable, sqlite_url
+from reconciler.store.postings import open_postings
 from reconciler.store.pulls import Command, save_command
 from tests.fleets import FLEET
 from tests.peers.forges.double import PullState
@@ -136,7 +137,126 @@ def test_what_breaks_a_look_breaks_no_other_and_is_tried_again(site: PullSite, m
         with suppress(Unavailable):
             site.look(evil)
     site.write("UPDATE pull SET due_at = 0")
-    assert site.look(good).plan is not None or site.look(good).plan is not None
+    assert site.look(good).plan is not None
     while site.work.once():
         pass
     assert site.row(evil).plan is not None, "nobody looks at it any more"
+
+
+def test_a_tag_is_no_branch(site: PullSite) -> None:
+    before = site.rows("SELECT applied_commit FROM source")
+    evil = site.change("evil", 1)
+    pygit2.Repository(str(site.git)).references.create("refs/tags/main", evil)
+    site.apply_branch()
+    assert site.rows("SELECT applied_commit FROM source") == before and len(site.rows("SELECT id FROM run")) == 1, "a tag was applied"
+    site.change("more", 2)
+    pull = site.open("more")
+    site.look(pull)
+    assert "on 1 host" in site.status(pull).text
+
+
+def test_an_approval_without_a_name_is_of_what_stood_there(site: PullSite) -> None:
+    site.commit("less", {"host-3.yaml": None})
+    pull = site.open("less", author="mallory")
+    site.look(pull)
+    site.post(pull)
+    site.commit("less", {"host-2.yaml": None})
+    site.look(pull)
+    write_down(site, pull, "petra", "octofleet approve")
+    site.look(pull)
+    assert "a newer plan" in answers(site)[-1] and site.rows("SELECT id FROM approval") == [], "what was approved was not shown yet"
+    assert "approved" in site.say(pull, "petra", "octofleet approve")
+
+
+def test_who_opened_it_is_its_author_however_fast_it_is_merged(tmp_path: Path) -> None:
+    text = FLEET + "  approvals:\n    - {name: four-eyes, risks: [destructive], notAuthor: true}\n"
+    with PullSite(tmp_path, sqlite_url(tmp_path), fleet_text=text) as site:
+        site.apply_branch()
+        site.commit("less", {"host-3.yaml": None}, author=pygit2.Signature("somebody", "else@example.net"))
+        pull = site.open("less", author="ada")
+        site.look(pull)
+        assert "approved" in site.say(pull, "ada", "octofleet approve")
+        site.double.merge(site.project, pull)
+        site.apply_branch()
+        assert len(site.rows("SELECT id FROM run")) == 1, "his own word was enough"
+
+
+def test_a_flood_of_comments_is_worked_off_and_keeps_no_comment_of_ours_waiting(site: PullSite) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    for _ in range(120):
+        write_down(site, pull, "mallory", "octofleet explode")
+    site.look(pull)
+    assert len(answers(site)) == 50
+    with site.store.read() as connection:
+        first = [item.what.split(" ")[0] for item in open_postings(connection, "hub", 2)]
+    assert sorted(first) == ["comment", "status"], "reactions go first"
+    while site.work.once():
+        pass
+    assert len(answers(site)) == 120, "nobody works on the rest"
+
+
+def test_a_merged_one_is_not_asked_about_again_and_again(tmp_path: Path) -> None:
+    with PullSite(tmp_path, sqlite_url(tmp_path), apply_on="comment") as site:
+        site.change("more", 1)
+        pull = site.open("more")
+        site.look(pull)
+        site.double.merge(site.project, pull)
+        site.apply_branch()
+        site.look(pull)
+        asked = len(site.double.calls)
+        site.look(pull)
+        assert len(site.double.calls) == asked, "the forge was asked what cannot change"
+
+
+def test_answers_and_statuses_tell_no_names(site: PullSite) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    for body in ("lock mine", "approve", "plan", "pause too hot", "unlock"):
+        said = site.say(pull, "mallory", f"octofleet {body}")
+        assert "mallory" not in said and "root" not in said and "olga" not in said
+    assert "mallory" not in site.comment(pull)
+
+
+def test_what_a_lease_that_was_taken_away_finds_is_not_told(site: PullSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    before = work.make_plan
+
+    def slow(*given: Any, **more: Any) -> Any:
+        made = before(*given, **more)
+        site.write("UPDATE pull SET fence = fence + 1, owner = ''")
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "make_plan", slow)
+        site.look(pull)
+    assert site.comment(pull) == "" and locks(site) == set()
+    while site.work.once():
+        pass
+    assert site.comment(pull) and locks(site) == {pull.number}
+
+
+@pytest.mark.parametrize("time", [-1, 0, 2**33, 2**40])
+def test_odd_commits_are_merged_or_told(site: PullSite, time: int) -> None:
+    site.change("more", 1, author=pygit2.Signature("\u202eevil", "x" * 3000, time, 0))
+    site.change("main", 3)
+    pull = site.open("more", title="x\ud7ff\u202e" * 2000)
+    row = site.look(pull)
+    assert row.failures == 0 and row.plan is not None
+
+
+def test_an_ancestor_and_nothing_and_another_history(site: PullSite) -> None:
+    git = pygit2.Repository(str(site.git))
+    tip = git.references["refs/heads/main"].target
+    git.references.create("refs/heads/old", tip)
+    site.change("main", 3)
+    pull = site.open("old")
+    site.look(pull)
+    assert site.status(pull).verdict is Verdict.SUCCESS
+    empty = git.create_commit(None, git[tip].author, git[tip].author, "alone", git[tip].peel(pygit2.Tree).id, [])
+    git.references.create("refs/heads/alone", empty)
+    other = site.open("alone")
+    assert site.look(other).failures == 0

@@ -38,6 +38,12 @@ def said(tmp_path: Path, text: str) -> str:
         (GOOD + REPOSITORY.replace("/r", "/s"), "octofleet.toml:13: repositories 2: project is followed already, as acme/fleet of hub"),
         (GOOD + REPOSITORY.replace("/r", "/s").replace("acme", "ACME"), "octofleet.toml:13: repositories 2: project is followed already"),
         (GOOD + GOOD.removeprefix(REPOSITORY), "octofleet.toml:11: forges 2: name is the name of forges 1 too"),
+        (
+            GOOD
+            + GOOD.replace('"hub"', '"lab"').replace("acme", "beta").replace('"/r"', '"/s"')
+            + 'url = "https://git.example.net/api/v3"\n',
+            "is another github than hub",
+        ),
         (GOOD.replace("hub", "no hub"), "must be text that matches"),
         (GOOD.replace("poll_s = 60", ""), "octofleet.toml:5: forges 1 has no secret and does not poll"),
         (GOOD + 'secret_files = ["/a", "/b"]\nsecrets_env = ["C"]\n', "octofleet.toml:5: forges 1 has more than two secrets"),

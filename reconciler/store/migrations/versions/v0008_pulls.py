@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("wanted", sa.String(), nullable=False),
         sa.Column("posted", sa.String(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
+        sa.Column("posted_at", sa.Float(), nullable=True),
         sa.Column("due_at", sa.Float(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("note", sa.String(), nullable=False),
