@@ -258,7 +258,7 @@ def test_two_runs_never_hold_one_resource(tmp_path: Path) -> None:
     bench.begin(plan)
     with pytest.raises(Refused, match="run-1") as caught:
         bench.begin(plan, "run-2")
-    assert "--resume run-1" in caught.value.hint
+    assert "octofleet resume run-1" in caught.value.hint
 
 
 def test_a_driver_that_is_gone_is_named(tmp_path: Path) -> None:
