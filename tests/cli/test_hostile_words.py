@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def test_it_is_refused_with_a_word(site: Site, args: tuple[str, ...], why: str) -> None:
     found = site(*args)
     assert found.code == 1 and why in found.err and "internal" not in found.err and "\x1b" not in found.err
-    assert "no window, no freeze and no pause" in site("gates").out
+    assert "there is no window, no freeze and no pause" in site("gates").out
 
 
 def test_an_argument_that_is_no_text(site: Site) -> None:

@@ -21,7 +21,7 @@ from reconciler.drivers.driver import Context
 from reconciler.gate.closing import Pause
 from reconciler.store.backoff import BAD
 from reconciler.store.engine import Connection, Unavailable
-from reconciler.store.gates import KnownGates, end_pauses, new_id, save_pause
+from reconciler.store.gates import KnownGates, end_pauses, save_pause
 from reconciler.store.halt import cancel_run, pause_run, resume_run, supersede
 from reconciler.store.journal import Begun, Ended, Entry, Freed, Lease, Parted, Said, Waits, write
 from reconciler.store.leases import sweep, workers
@@ -103,6 +103,7 @@ class History:
         self.bad: Counter[str] = Counter()
         self.commits: dict[str, tuple[str, str]] = {}
         self.to_come = 0
+        self.pauses = 0
         self.terms = Terms(
             slots=self.rng.choice((1, 2, 5, 16)),
             lease_s=LEASE_S,
@@ -312,7 +313,8 @@ class History:
         with self._direct() as connection:
             now = connection.now()
             if for_s:
-                made = Pause(id=new_id(), source="", scope=scope, identity="x", at=now, until=now + for_s, reason="why")
+                self.pauses += 1
+                made = Pause(id=f"pause-{self.pauses}", source="", scope=scope, identity="x", at=now, until=now + for_s, reason="why")
                 save_pause(connection, made)
             else:
                 end_pauses(connection, scope)
