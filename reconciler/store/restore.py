@@ -27,6 +27,8 @@ from reconciler.types.audit import Entry
 NEW_LEASES = (
     "UPDATE step SET owner = '', fence = fence + 1",
     "UPDATE repository SET owner = '', fence = fence + 1",
+    "UPDATE pull SET owner = '', fence = fence + 1",
+    "UPDATE forge SET owner = '', fence = fence + 1",
 )
 
 

@@ -57,6 +57,7 @@ def filled(store: Store) -> None:
         add(connection, "backoff", address="a", failures=1, until=NOW, reason="r")
         add(connection, "blob", name="b", body=b"\x00\xff", at=NOW, expires_at=None)
         add_rules(connection)
+        add_pulls(connection)
         for number, text in enumerate(VALUES):
             record(
                 connection,
@@ -101,6 +102,21 @@ def add_rules(connection: Connection) -> None:
     add(connection, "approved", approval="a", change="c")
     add(connection, "pause", id="p", source="", scope="*", until=NOW, ended_at=None, **word)
     add(connection, "override", id="o", source="f", window="w", until=NOW, ended_at=None, **word)
+
+
+def add_pulls(connection: Connection) -> None:
+    """A row in each table of pull requests."""
+    key = {"forge": "hub", "project": "acme/fleet", "number": 7}
+    add(connection, "delivery", forge="hub", id="d", at=NOW)
+    lease = {"owner": "w", "fence": 3}
+    seen = {"location": "l", "state": "open", "head": "h", "branch": "main", "seen": b"{}", "trusted": "", "let_go": "", "made_of": "m"}
+    times = {"planned_at": NOW, "asked_at": None, "due_at": NOW}
+    add(connection, "pull", **key, **seen, **times, **lease, plan=None, failures=0, note="n")
+    add(connection, "pull_command", **key, comment="c", author="ada", body="octofleet help", at=NOW, done_at=None, answer="")
+    said = {"what": "comment", "body": b"b", "wanted": "w", "posted": "", "id": "", "posted_at": None}
+    add(connection, "posting", **key, **said, due_at=NOW, failures=0, note="")
+    add(connection, "forge", name="hub", due_at=NOW, polled_at=None, failures=0, note="", **lease)
+    add(connection, "pull_lock", **key, source="f", address="a", at=NOW, identity="", reason="")
 
 
 class Place:

@@ -48,7 +48,7 @@ def test_what_is_restored_is_what_was_saved(tmp_path: Path, monkeypatch: pytest.
         for table in ("worker", "blob"):
             assert before.pop(table) and not after.pop(table)
         changed = {table for table in before if before[table] != after[table]}
-        assert changed == {"step", "repository", "attempt", "run", "log", "audit"}
+        assert changed == {"step", "repository", "pull", "forge", "attempt", "run", "log", "audit"}
         named = {table: [dict(zip(TABLES[table], row, strict=True)) for row in after[table]] for table in changed}
         assert {(row["owner"], row["fence"]) for row in named["step"]} == {("", 4)}
         assert [(row["owner"], row["fence"]) for row in named["repository"]] == [("", 8)]
