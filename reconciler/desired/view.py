@@ -46,7 +46,8 @@ class View:
         """With all that was merged before for the same shared manifests: where only hosts differ, they are those of the compiled tree."""
         index, found, catalog = self.compiler.index, self.found, self.catalog
         made = Resolver(catalog=catalog, rules=self.compiler.contract.rules, token=self.compiler.token)
-        if found.sides or found.bad or any(name.startswith(SECRET) for name in found.names):
+        moved = any(not key.startswith(("host/", "hostset/")) for key in found.come)
+        if found.sides or moved or found.bad or any(name.startswith(SECRET) for name in found.names):
             return made
         if index.kept[0] != self.state.generation:
             index.kept = (self.state.generation, (catalog.known, catalog.kinds, made.bases, made.nets, made.unions))

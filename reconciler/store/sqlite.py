@@ -145,9 +145,14 @@ class Sqlite(Database):
             if raw.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
                 raise
             return None, None
-        if found is None or not raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'about'").fetchone()[0]:
-            return found[0] if found else None, None
-        readable: tuple[str] | None = raw.execute("SELECT value FROM about WHERE key = 'readable_from'").fetchone()
+        if found is None:
+            return None, None
+        try:
+            readable: tuple[str] | None = raw.execute("SELECT value FROM about WHERE key = 'readable_from'").fetchone()
+        except sqlite3.OperationalError as error:  # asking first would read the whole schema, in every process
+            if "no such table" not in str(error):
+                raise
+            return found[0], None
         return found[0], readable[0] if readable else None
 
     def said(self, error: Exception, *, committing: bool = False) -> OctofleetError:

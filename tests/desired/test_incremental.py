@@ -5,7 +5,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.desired.compile import compile_tree, settle
@@ -103,6 +103,7 @@ def kept(index: Index) -> dict[str, Any]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(commits=COMMITS, views=st.booleans())
+@example(commits=[[("t/one.j2", "two")], [("policy.yaml", "# a line\n" + POLICY)]], views=True)
 def test_any_history(commits: list[list[tuple[str, str | None]]], views: bool) -> None:
     known: dict[str, Texts] = {}
     texts: dict[str, str] = dict(START)
