@@ -310,7 +310,8 @@ def test_a_rollout_that_waits_or_was_stopped(tmp_path: Path, database_url: str, 
     site = server.site
     site.change(1)
     run = site.begin()
-    row = "INSERT INTO phase VALUES (?, 'shop', 't', 0, 'canary', 0, 9, 1, ?, 0, ?, 0, NULL, '')"
+    columns = "run, tenant, track, number, title, first_wave, last_wave, hosts, state, soak_s, promote, max_failures, opens_at, note"
+    row = f"INSERT INTO phase ({columns}) VALUES (?, 'shop', 't', 0, 'canary', 0, 9, 1, ?, 0, ?, 0, NULL, '')"
     site.write(row, run, "held", True)
     server.rounds()
     assert "approval wanted: run" in told.bodies()[0] and f"octofleet promote {run}" in told.bodies()[0]
