@@ -87,5 +87,6 @@ def test_a_broken_glass_is_told_though_his_roles_would_do(ours: Ours, capsys: py
     run = ours.says_yes("ada", row, glass="the house burns")
     with ours.store.read() as connection:
         told = {entry.action: entry for entry in entries(connection, run=run)}
+        assert (told["break-glass"].tenants, told["break-glass"].commit) == (["shop"], told["apply"].commit)
         assert "waits for approval" in told["break-glass"].details["denied"] and told["break-glass"].reason == "the house burns"
         assert standing(connection, 0.0) == [], "his own word serves no later run"
