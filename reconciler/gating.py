@@ -146,7 +146,8 @@ def pause(
 
 def pauses_named(installation: Installation, which: str) -> list[Pause]:
     """The pauses with this id or scope."""
-    return [pause for pause in standing(installation).gates.pauses if which in (pause.id, pause.scope)]
+    found = standing(installation)
+    return [pause for pause in found.gates.paused(found.now) if which in (pause.id, pause.scope)]
 
 
 def unpause(

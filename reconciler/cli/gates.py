@@ -27,22 +27,22 @@ from reconciler.wiring import Installation
 def gates(installation: Installation, as_json: bool) -> int:
     """Show what keeps changes from beginning: windows, freezes, pauses, overrides."""
     found = gating.standing(installation)
+    paused = found.gates.paused(found.now)
+    overridden = {which: until for which, until in found.gates.overridden.items() if found.now < until}
     rows = [
-        (source, window, opens(window, found.now), found.gates.overridden.get((source, window.address)))
+        (source, window, opens(window, found.now), overridden.get((source, window.address)))
         for source, windows in sorted(found.gates.windows.items())
         for window in windows
     ]
     if as_json:
-        pauses = [
-            {"id": p.id, "scope": p.scope, "by": p.identity, "at": p.at, "until": p.until, "reason": p.reason} for p in found.gates.pauses
-        ]
+        pauses = [{"id": p.id, "scope": p.scope, "by": p.identity, "at": p.at, "until": p.until, "reason": p.reason} for p in paused]
         click.echo(json.dumps({"windows": [_document(*row) for row in rows], "pauses": pauses}, indent=2))
         return 0
-    names = [*(window.name for _, window, _, _ in rows), *(pause.scope for pause in found.gates.pauses)]
+    names = [*(window.name for _, window, _, _ in rows), *(pause.scope for pause in paused)]
     width = max(map(len, names), default=0)
-    for _, window, closed, overridden in rows:
-        click.echo(f"{'freeze' if window.freeze else 'window'}  {window.name:<{width}}  {_state(window, closed, overridden)}")
-    for item in found.gates.pauses:
+    for _, window, closed, until in rows:
+        click.echo(f"{'freeze' if window.freeze else 'window'}  {window.name:<{width}}  {_state(window, closed, until)}")
+    for item in paused:
         said = f"until {utc(item.until)}, by {item.identity}: {printable(item.reason)}; octofleet resume {item.id} ends it"
         click.echo(f"pause   {item.scope:<{width}}  {said}")
     if not names:

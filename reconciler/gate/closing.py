@@ -28,13 +28,17 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """All that is in force: `windows` by source; `overridden`: source and address of windows that do not count, with the time until when; `kept`: windows by
-    run, as they were when it began."""
+    """All that is in force, and what has run out not long ago: a clock may step back. `windows` by source; `overridden`: source and address of windows that do
+    not count, with the time until when; `kept`: windows by run, as they were when it began."""
 
     windows: Mapping[str, Sequence[Window]]
     pauses: Sequence[Pause] = ()
     overridden: Mapping[tuple[str, str], float] = field(default_factory=dict)
     kept: Mapping[str, Sequence[Window]] = field(default_factory=dict)
+
+    def paused(self, now: float) -> list[Pause]:
+        """The pauses that count now."""
+        return [pause for pause in self.pauses if now < pause.until]
 
     @property
     def empty(self) -> bool:
@@ -47,8 +51,8 @@ class Gates:
 
     def closed(self, source: str, subject: Subject, now: float, run: str = "") -> Closed | None:
         """Why a change of a source, in a run, may not begin now; None if it may."""
-        for pause in self.pauses:
-            if now < pause.until and pause.is_about(source, subject):
+        for pause in self.paused(now):
+            if pause.is_about(source, subject):
                 reason = f"{pause.scope} is paused by {pause.identity}: {pause.reason}"
                 return Closed(by=f"pause/{pause.id}", reason=reason, next=f"octofleet resume {pause.id}", until=pause.until)
         without = [address for (of, address), until in self.overridden.items() if of == source and now < until]

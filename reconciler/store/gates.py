@@ -14,7 +14,9 @@ from reconciler.types.change import Change
 
 PAUSE = ("id", "source", "scope", "identity", "at", "until", "reason")
 OVERRIDE = ("id", "source", "window", "identity", "at", "until", "reason")
-_STANDING = "WHERE ended_at IS NULL AND until > ? ORDER BY at"
+BACK_S = 30 * 86_400.0
+"""How far a clock may step back: what has run out counts again then, so that it stays known for so long."""
+_STANDING = "WHERE ended_at IS NULL AND until > ?"
 
 
 class KnownGates:
@@ -32,11 +34,11 @@ class KnownGates:
 
 
 def load_gates(connection: Connection) -> Gates:
-    """All that is in force now."""
-    now = connection.now()
-    rows = connection.rows(f"SELECT {_names(PAUSE)} FROM pause {_STANDING}", (now,))  # noqa: S608 - names from here
+    """All that is in force, and what has run out and would be again by a clock that steps back."""
+    since = connection.now() - BACK_S
+    rows = connection.rows(f"SELECT {_names(PAUSE)} FROM pause {_STANDING} ORDER BY at", (since,))  # noqa: S608 - names from here
     pauses = [Pause(**dict(zip(PAUSE, row, strict=True))) for row in rows]
-    overrides = connection.rows(f'SELECT source, "window", until FROM override {_STANDING}', (now,))  # noqa: S608 - from below
+    overrides = connection.rows(f'SELECT source, "window", until FROM override {_STANDING} ORDER BY until', (since,))  # noqa: S608 - from above
     overridden = {(source, window): until for source, window, until in overrides}
     windows = {
         source: [window_of(where, spec) for where, spec in specs.items()] for source, specs in all_in_force(connection, WINDOW).items()
@@ -88,13 +90,13 @@ def save_pause(connection: Connection, pause: Pause) -> None:
 
 
 def end_pauses(connection: Connection, which: str, source: str | None = None) -> list[Pause]:
-    """End those with this id or scope, of one source or of all; gives them."""
+    """End those with this id or scope, of one source or of all; gives those that had not run out."""
     now = connection.now()
     ended = [pause for pause in load_gates(connection).pauses if which in (pause.id, pause.scope) and source in (None, pause.source)]
     connection.run_in("UPDATE pause SET ended_at = ? WHERE id IN (...)", [pause.id for pause in ended], (now,))
     if ended:
         touch(connection)
-    return ended
+    return [pause for pause in ended if now < pause.until]
 
 
 def save_override(connection: Connection, source: str, window: str, identity: str, until: float, reason: str) -> None:

@@ -124,6 +124,18 @@ def test_no_history_begins_a_step_behind_a_closed_gate(
     play(Path(tmp_path_factory.mktemp("bench")), [*before, *turn, *after])
 
 
+@pytest.mark.parametrize("reloads", [True, False])
+def test_what_has_run_out_counts_again_when_the_clock_steps_back(tmp_path: Path, reloads: bool) -> None:
+    word = [("pause", 1, HOUR_S)] if reloads else []
+    play(
+        tmp_path,
+        [("pause", 0, HOUR_S), ("begin", 0, 0), ("clock", 2 * HOUR_S), *word, ("begin", 0, 1), ("clock", -1.5 * HOUR_S), ("begin", 0, 0)],
+    )
+    play_back = [("pause", 0, HOUR_S), ("clock", 2 * HOUR_S), ("begin", 0, 1), ("clock", -1.5 * HOUR_S), ("begin", 1, 0), ("begin", 0, 0)]
+    (tmp_path / "again").mkdir()
+    play(tmp_path / "again", play_back)
+
+
 def never_again(known: KnownGates, connection: Connection, lock: Lock = "") -> Gates:
     """`KnownGates.now` that goes by what it has loaded first."""
     version(connection, lock)
