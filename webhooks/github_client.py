@@ -138,7 +138,7 @@ class _Api(GitHubAPI):
 
     async def sleep(self, seconds: float) -> None:
         """Nobody sleeps here: the queue waits."""
-        raise NotImplementedError
+        raise Later("GitHub wants fewer calls", after_s=seconds)
 
 
 def _check(what: str, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -22,15 +22,13 @@ from reconciler.store.followed import REPORTED, followed
 from reconciler.store.plans import load_plan
 from reconciler.store.postings import COMMENT, stands_since
 from reconciler.store.pull_locks import locks_of, release, take_locks
-from reconciler.store.pulls import NEVER, Command, PullRow, answer
+from reconciler.store.pulls import NEVER, Command, PullRow, answer, let_go_of, trust_head
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause, Change
 from reconciler.types.plan import Plan
 from reconciler.wiring import Installation
 from webhooks.commands import Misunderstood, Said, help_text, parse
 from webhooks.forge import Pull, PullState
-
-HOLDS = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +48,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """What came of a command. `plan_again`: whether to look at the world again; `trusted`: a fork's head that may run engines from now on; `let_go`: the
-    head that holds nothing any more, or `HOLDS` for one that does again."""
+    """What came of a command: the answer, whether to look at the world again, and the pull request's row as it stands after it."""
 
     answer: str
+    row: PullRow
     plan_again: bool = False
-    trusted: str = ""
-    let_go: str = ""
 
 
 def heard(asked: Asked) -> Heard:
@@ -67,11 +63,11 @@ def heard(asked: Asked) -> Heard:
             raise Refused(asked.refusal, code="not-followed")
         found = VERBS[said.verb](asked, said)
     except Misunderstood as error:
-        found = Heard(answer=str(error))
+        found = Heard(answer=str(error), row=asked.row)
     except Refused as error:
-        found = Heard(answer=_refusal(asked, error))
+        found = Heard(answer=_refusal(asked, error), row=asked.row)
     except OctofleetError as error:
-        found = Heard(answer=brief(f"could not be done: {error.message}"))
+        found = Heard(answer=brief(f"could not be done: {error.message}"), row=asked.row)
     with asked.installation.store.write() as connection:
         answer(connection, asked.command, found.answer)
     return found
@@ -85,15 +81,15 @@ def _refusal(asked: Asked, error: Refused) -> str:
 
 
 def _help(asked: Asked, said: Said) -> Heard:
-    del asked, said
-    return Heard(answer=help_text())
+    del said
+    return Heard(answer=help_text(), row=asked.row)
 
 
 def _plan(asked: Asked, said: Said) -> Heard:
     action = Action.PLAN_UNTRUSTED if asked.pull.fork else Action.PLAN
     permit(asked.installation, asked.identity, asked.source, [(action, Resource(source=asked.source))])
     if not asked.pull.fork:
-        return Heard(answer="planned again", plan_again=True)
+        return Heard(answer="planned again", row=asked.row, plan_again=True)
     now = f"look at the head {asked.pull.head[:12]}, then octofleet plan {asked.pull.head[:12]}"
     if not said.names:
         raise Refused("whoever trusts a fork says which head", hint=now, code="no-head")
@@ -101,9 +97,10 @@ def _plan(asked: Asked, said: Said) -> Heard:
         raise Refused("it has another head now", hint=now, code="head-changed")
     text = f"this fork's head {asked.pull.head[:10]} may run engines in its plan"
     with asked.installation.store.write() as connection:
+        trust_head(connection, asked.row.key, asked.pull.head)
         answer(connection, asked.command, text)
         record(connection, _entry(asked, "trust", details={"head": asked.pull.head}))
-    return Heard(answer=text, plan_again=True, trusted=asked.pull.head)
+    return Heard(answer=text, row=replace(asked.row, trusted=asked.pull.head), plan_again=True)
 
 
 def _apply(asked: Asked, said: Said) -> Heard:
@@ -125,7 +122,7 @@ def _apply(asked: Asked, said: Said) -> Heard:
         source = load_plan(connection, row).source
     permit(asked.installation, asked.identity, source, to_apply_stored(asked.installation, row, approve=False))
     run = begin(asked.installation, row, approved=False, reason=f"{asked.row.key}", identity=asked.identity.name)
-    return Heard(answer=f"run {run} applies plan {stands.about[:12]}")
+    return Heard(answer=f"run {run} applies plan {stands.about[:12]}", row=asked.row)
 
 
 def _approve(asked: Asked, said: Said) -> Heard:
@@ -146,7 +143,7 @@ def _word(asked: Asked, said: Said, *, yes: bool) -> Heard:
     )
     also = _answering(asked, lambda made: text)
     gating.approve(asked.installation, row, said.reason or f"{asked.row.key}", yes=yes, identity=asked.identity.name, also=also)
-    return Heard(answer=text)
+    return Heard(answer=text, row=asked.row)
 
 
 def shown_plan(asked: Asked, said: Said) -> Plan:
@@ -180,9 +177,10 @@ def _lock(asked: Asked, said: Said) -> Heard:
         others = take_locks(connection, asked.row.key, plan.source, addresses, identity=asked.identity.name, reason=said.reason)
         rest = f"; {counted(len(others), 'resource')} held by others" if others else ""
         text = f"{counted(len(addresses) - len(others), 'resource')} locked{rest}"
+        let_go_of(connection, asked.row.key, "")
         answer(connection, asked.command, text)
         record(connection, _entry(asked, "lock", plan=plan, reason=said.reason, details={"resources": len(addresses) - len(others)}))
-    return Heard(answer=text, let_go=HOLDS)
+    return Heard(answer=text, row=replace(asked.row, let_go=""))
 
 
 def _unlock(asked: Asked, said: Said) -> Heard:
@@ -195,9 +193,10 @@ def _unlock(asked: Asked, said: Said) -> Heard:
         held = locks_of(connection, asked.row.key)
         release(connection, asked.row.key)
         text = f"{counted(len(held), 'resource')} unlocked, until something is pushed"
+        let_go_of(connection, asked.row.key, asked.pull.head)
         answer(connection, asked.command, text)
         record(connection, _entry(asked, "unlock", details={"resources": len(held)}))
-    return Heard(answer=text, let_go=asked.pull.head)
+    return Heard(answer=text, row=replace(asked.row, let_go=asked.pull.head))
 
 
 def _pause(asked: Asked, said: Said) -> Heard:
@@ -205,7 +204,7 @@ def _pause(asked: Asked, said: Said) -> Heard:
     text = f"nothing begins in {said.scope} for {said.for_s / 3600:g} h"
     also = _answering(asked, lambda made: text)
     gating.pause(asked.installation, said.scope, said.for_s, said.reason, asked.source, identity=asked.identity.name, also=also)
-    return Heard(answer=text)
+    return Heard(answer=text, row=asked.row)
 
 
 def _resume(asked: Asked, said: Said) -> Heard:
@@ -215,7 +214,8 @@ def _resume(asked: Asked, said: Said) -> Heard:
         return f"{counted(len(ended), 'pause')} of {said.scope} ended"
 
     also = _answering(asked, text)
-    return Heard(answer=text(gating.unpause(asked.installation, said.scope, identity=asked.identity.name, source=asked.source, also=also)))
+    ended = gating.unpause(asked.installation, said.scope, identity=asked.identity.name, source=asked.source, also=also)
+    return Heard(answer=text(ended), row=asked.row)
 
 
 def _answering(asked: Asked, text: Callable[[Any], str]) -> Callable[[Connection, Any], object]:

@@ -16,7 +16,7 @@ from reconciler.source.signatures import Signature, Trust
 from reconciler.store.engine import Connection
 from reconciler.store.gates import load_gates
 from reconciler.store.pull_locks import holders, take_locks
-from reconciler.store.pulls import Command, PullKey, PullRow, commands_of, has_pull
+from reconciler.store.pulls import Command, PullRow, commands_of, has_pull
 from reconciler.store.records import Counts, fleet_in_force, labels_of
 from reconciler.types.change import Change
 from reconciler.types.plan import Plan
@@ -34,10 +34,8 @@ MOST_TEXT = 140
 @dataclass(frozen=True, kw_only=True)
 class Looked:
     """A pull request that was looked at: the branch's tip, what the merge came to, signatures where they are asked for, whether the plan could run what it
-    wanted, whether it holds what it changes, and the plan, or
-    the problems because of which there is none. `author`: the identity of who opened it."""
+    wanted, whether it holds what it changes, and the plan, or the problems because of which there is none. `author`: the identity of who opened it."""
 
-    key: PullKey
     pull: Pull
     author: str
     rules: Followed
@@ -63,8 +61,8 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
         with installation.store.write() as connection:
             check_lease(connection, row)
             if not looked.holds:
-                take_locks(connection, looked.key, "", ())
-            answers = answers_of(commands_of(connection, looked.key, done=True, most=ANSWERS))
+                take_locks(connection, row.key, "", ())
+            answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
         return Said(
             pull=pull,
             base=looked.base,
@@ -79,8 +77,8 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
     with installation.store.write() as connection:
         check_lease(connection, row)
         addresses = [change.address for change in brought(plan.changes)]
-        take_locks(connection, looked.key, plan.source, addresses if looked.holds else ())
-        locks = [held for held in holders(connection, plan.source, addresses) if held.by != looked.key]
+        take_locks(connection, row.key, plan.source, addresses if looked.holds else ())
+        locks = [held for held in holders(connection, plan.source, addresses) if held.by != row.key]
         fleet, now = fleet_in_force(connection, plan.source), connection.now()
         return Said(
             pull=pull,
@@ -93,7 +91,7 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
             locks=locks,
             requirements=[*_requirements(looked, plan), *(Requirement.of(item) for item in waits(connection, plan, authors, now).missing)],
             ahead=list(_ahead(connection, plan, now)),
-            answers=answers_of(commands_of(connection, looked.key, done=True, most=ANSWERS)),
+            answers=answers_of(commands_of(connection, row.key, done=True, most=ANSWERS)),
             commands=_commands(looked, plan),
             problems=plan.problems,
             untrusted=None if looked.trusted else Untrusted(left_out=("engines", "templates"), command=_plan_command(looked)),

@@ -32,7 +32,7 @@ from reconciler.source.signatures import Signature, signatures
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
 from reconciler.store.pull_locks import release
-from reconciler.store.pulls import NEVER, PullRow, commands_of, free_pulls, give_back_pull, take_pull
+from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
 from reconciler.types.canonical import canonical, digest, unpack
@@ -75,7 +75,6 @@ class PullWork:
         self._kept: OrderedDict[str, tuple[str, Planned]] = OrderedDict()
         self._woken, self._reach, self._trouble = Event(), Reach(), Repeated()
         self._runner = asyncio.Runner()
-        self._unsure = True  # whether it may have one on lease that it does not work on
         self.moved_at = time.monotonic()
 
     def wake(self) -> None:
@@ -111,11 +110,8 @@ class PullWork:
     def once(self) -> bool:
         """Look at one that is due; False if none is."""
         with self._installation.store.write(alone=False) as connection:
-            if self._unsure:
-                free_pulls(connection, self._worker)
             row = take_pull(connection, self._worker)
         self._reach.back()
-        self._unsure = row is not None
         if row is None:
             return False
         left = self._looked(row)
@@ -123,7 +119,6 @@ class PullWork:
             if not left.failures and commands_of(connection, left.key, done=False, most=1):
                 left = replace(left, due_at=connection.now())
             give_back_pull(connection, left)
-        self._unsure = False
         self.tell()
         return True
 
@@ -177,7 +172,7 @@ class PullWork:
         if row.plan is not None:
             with self._installation.store.read() as connection:
                 answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
-            self._say(left, Said(pull=pull, base="", problems=[_problem(rules, note)], answers=answers, folding=forge.html), pull.head)
+            self._say(left, Said(pull=pull, base="", problems=[_problem(rules, note)], answers=answers), forge, pull.head)
         return replace(left, head=pull.head, made_of="", plan=None, planned_at=None, due_at=NEVER, note=note)
 
     def _commands(
@@ -202,8 +197,7 @@ class PullWork:
             )
             found = heard(asked)
             happened("command-heard", pull=str(row.key), identity=identity.name, answer=brief(found.answer))
-            row = replace(row, trusted=found.trusted or row.trusted, let_go=found.let_go or row.let_go)
-            again = again or found.plan_again
+            row, again = found.row, again or found.plan_again
             with self._installation.store.write(alone=False) as connection:
                 want_heard(connection, row.key, command.comment)
         return row, again
@@ -222,7 +216,6 @@ class PullWork:
             raise Later(f"the mirror has not got {pull.head[:10]} yet", after_s=1.0)
         base = repository.tip(pull.base_branch).id
         looked = Looked(
-            key=row.key,
             pull=pull,
             author=f"{forge.kind}:{pull.author}",
             rules=rules,
@@ -238,11 +231,11 @@ class PullWork:
         if again:
             row, looked = self._planned(row, looked, repository, again=True)
         if looked.planned is None:
-            self._say(row, replace(told(self._installation, row, looked, None), folding=forge.html), pull.head)
+            self._say(row, told(self._installation, row, looked, None), forge, pull.head)
             return row
         with viewing(self._installation, repository, looked.planned) as view:
             shown = replace(view, now=looked.planned.plan.created_at, diff=view.diff if looked.trusted else _no_diff)
-            self._say(row, replace(told(self._installation, row, looked, shown), folding=forge.html), pull.head)
+            self._say(row, told(self._installation, row, looked, shown), forge, pull.head)
         return row
 
     def _planned(self, row: PullRow, looked: Looked, repository: Repository, *, again: bool) -> tuple[PullRow, Looked]:
@@ -290,19 +283,15 @@ class PullWork:
     def _say_that_it_is_planned(self, row: PullRow, looked: Looked) -> None:
         said = Said(pull=looked.pull, base=looked.base, pending=True)
         with self._installation.store.write(alone=False) as connection:
-            self._want_status(connection, row, said, looked.pull.head)
+            want_status(connection, row.key, looked.pull.head, status_of(said))
 
-    def _say(self, row: PullRow, said: Said, head: str) -> None:
+    def _say(self, row: PullRow, said: Said, forge: Forge, head: str) -> None:
         """Write down what is to stand at the forge. What is posted already is not posted again."""
-        text = comment(said)
+        text = comment(replace(said, folding=forge.html))
         with self._installation.store.write(alone=False) as connection:
             check_lease(connection, row)
             want_comment(connection, row.key, text)
-            self._want_status(connection, row, said, head)
-
-    def _want_status(self, connection: Connection, row: PullRow, said: Said, commit: str) -> None:
-        status = status_of(said)
-        want_status(connection, row.key, commit, status)
+            want_status(connection, row.key, head, status_of(said))
 
     def _merged(self, row: PullRow, rules: Followed, pull: Pull, repository: Repository) -> PullRow:
         """Tell how what it brought is applied, until that has ended."""

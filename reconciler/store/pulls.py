@@ -93,12 +93,6 @@ def ask_pull(connection: Connection, key: PullKey, location: str) -> None:
     connection.run(query, row)
 
 
-def ask_pulls_onto(connection: Connection, location: str, branch: str) -> None:
-    """Have the open pull requests onto a branch looked at now: it has moved."""
-    query = "UPDATE pull SET asked_at = ? WHERE location = ? AND branch = ? AND state = 'open'"
-    connection.run(query, (connection.now(), location, branch))
-
-
 def open_onto(connection: Connection, location: str, branch: str) -> list[PullKey]:
     """The open pull requests onto a branch, by key."""
     query = "SELECT forge, project, number FROM pull WHERE location = ? AND branch = ? AND state = 'open' ORDER BY forge, project, number"
@@ -133,9 +127,14 @@ def give_back_pull(connection: Connection, left: PullRow) -> bool:
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1
 
 
-def free_pulls(connection: Connection, worker: str) -> None:
-    """End all leases of a worker that works on none: those that it could not give back. They are as due as they were."""
-    connection.run("UPDATE pull SET owner = '' WHERE owner = ?", (worker,))
+def trust_head(connection: Connection, key: PullKey, head: str) -> None:
+    """Somebody who may lets the plan of this head run engines."""
+    connection.run("UPDATE pull SET trusted = ? WHERE forge = ? AND project = ? AND number = ?", (head, *key.place))
+
+
+def let_go_of(connection: Connection, key: PullKey, head: str) -> None:
+    """Have this head hold nothing; with an empty one it may again."""
+    connection.run("UPDATE pull SET let_go = ? WHERE forge = ? AND project = ? AND number = ?", (head, *key.place))
 
 
 def has_pull(connection: Connection, row: PullRow) -> bool:

@@ -13,11 +13,11 @@ from reconciler.store.pulls import (
     PullRow,
     answer,
     ask_pull,
-    ask_pulls_onto,
     commands_of,
     forget_deliveries,
     give_back_pull,
     load_pull,
+    open_onto,
     pulls,
     received,
     save_command,
@@ -63,7 +63,7 @@ def test_a_pull_request_is_taken_by_one_and_asked_for_again_meanwhile(store: Sto
         assert give_back_pull(connection, replace(again, state="closed"))
     assert taken(store) is None
     with store.write() as connection:
-        ask_pulls_onto(connection, "/repo", "main")
+        assert open_onto(connection, "/repo", "main") == []
     assert taken(store) is None, "a closed one was asked for"
     with store.read() as connection:
         assert pulls(connection) == [] and [row.key for row in pulls(connection, "closed")] == [ONE]

@@ -15,7 +15,7 @@ from reconciler.types.observation import Observation
 from tests.fleets import FLEET
 from tests.peers.forges.double import Fault
 from tests.webhooks.site import PEOPLE, PullSite
-from webhooks import speaking
+from webhooks import speaking, work
 from webhooks.forge import Verdict
 
 
@@ -277,3 +277,30 @@ def test_a_command_cut_short_is_done_once(site: PullSite, command: str, monkeypa
     assert after == [command.partition(" ")[0]]
     assert site.rows("SELECT count(*) FROM pull_command WHERE done_at IS NULL OR answer LIKE '0 %'") == [(0,)]
     assert not site.work.once()
+
+
+def test_who_dies_after_a_word_has_still_heard_it(site: PullSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(work, "want_heard", interrupted)
+        site.say(pull, "olga", "octofleet unlock")
+    assert site.row(pull).let_go == pull.head and site.rows("SELECT address FROM pull_lock") == []
+    site.look(pull)
+    assert site.rows("SELECT address FROM pull_lock") == [], "what was unlocked is held again"
+    fork = tmp_path / "fork.git"
+    pygit2.clone_repository(str(site.git), str(fork), bare=True)
+    site.change("theirs", 2, git=fork)
+    other = site.open("theirs", author="mallory", fork=fork)
+    site.look(other)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(work, "want_heard", interrupted)
+        site.say(other, "olga", f"octofleet plan {other.head[:12]}")
+    site.look(other)
+    assert site.row(other).trusted == other.head and site.status(other).verdict is Verdict.SUCCESS
+
+
+def interrupted(*_: object) -> None:
+    """As if the process were killed there."""
+    raise KeyboardInterrupt
