@@ -113,7 +113,7 @@ class Alerts:
         after = dict(_followed(channels, lines, found, arrived, now))
         ready = self._ready(channels, after, arrived, now) if begin else []
         after |= {name: trying(after[name], message) for name, _, message in ready}
-        later = now - seen >= SEEN_S
+        later, mine = now - seen >= SEEN_S, False
         if ready or later or before != found or lines != after:
             with store.write(alone=False) as connection:
                 mine = is_turn(connection, self.worker)
@@ -122,10 +122,9 @@ class Alerts:
                     _save_lines(connection, lines, after)
                 if mine and later:
                     save_seen(connection, now)
-            self._forget(arrived)
-            for name, channel, message in ready if mine else ():
-                self._begin(name, channel, message)
         self._forget(arrived)
+        for name, channel, message in ready if mine else ():
+            self._begin(name, channel, message)
 
     def _forget(self, arrived: Iterable[str]) -> None:
         for name in arrived:

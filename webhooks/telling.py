@@ -58,7 +58,7 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
     """Everything that the comment says now. Takes the locks of what the pull request brings, if it may hold any."""
     pull, planned = looked.pull, looked.planned
     if planned is None or view is None:
-        with installation.store.write() as connection:
+        with installation.store.write(alone=False) as connection:
             check_lease(connection, row)
             if not looked.holds:
                 take_locks(connection, row.key, "", ())
@@ -74,10 +74,11 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
     plan = planned.plan
     authors = authors_of(installation, plan, where(looked.rules.location))
     authors = authors if authors is None else authors | {looked.author}
-    with installation.store.write() as connection:
+    addresses = [change.address for change in brought(plan.changes)]
+    with installation.store.write(alone=False) as connection:
         check_lease(connection, row)
-        addresses = [change.address for change in brought(plan.changes)]
         take_locks(connection, row.key, plan.source, addresses if looked.holds else ())
+    with installation.store.read() as connection:
         locks = [held for held in holders(connection, plan.source, addresses) if held.by != row.key]
         fleet, now = fleet_in_force(connection, plan.source), connection.now()
         return Said(

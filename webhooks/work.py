@@ -296,7 +296,7 @@ class PullWork:
     def _merged(self, row: PullRow, rules: Followed, pull: Pull, repository: Repository) -> PullRow:
         """Tell how what it brought is applied, until that has ended."""
         location = where(rules.location)
-        with self._installation.store.write() as connection:
+        with self._installation.store.write(alone=False) as connection:
             check_lease(connection, row)
             outcome = self._outcome(connection, location, pull, repository)
             over = outcome.applied in (Applied.DONE, Applied.FAILED)

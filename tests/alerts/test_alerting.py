@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 
 import pytest
@@ -129,6 +130,27 @@ def test_drift_is_told_by_host_and_over_when_it_is_healed(
     assert server.open() == {} and len(told.sent) == 3
     with server.site.store.read() as connection:
         assert all(not line.entries for line in load_lines(connection).values())
+
+
+def test_what_follows_as_soon_as_a_message_arrived_is_sent_once(
+    tmp_path: Path, database_url: str, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, go = served(tmp_path, database_url, told, monkeypatch, c=channel("c")), Flag()
+    told.before = lambda: go.wait(30) and None
+    drift(server)
+    server.alerts.once()
+    server.site.write("UPDATE alert_entry SET at = at - 10")
+    server.alerts.once()
+    drift(server, name="web-02")
+    server.alerts.once()
+    server.site.write("UPDATE alert_entry SET at = at - 10")
+    go.set()
+    wait([one.future for one in server.alerts._under_way.values()], 30)
+    server.alerts.once()
+    wait([one.future for one in server.alerts._under_way.values()], 30)
+    assert len(server.alerts._under_way) == 1, "nobody will hear that the second one arrived"
+    server.rounds()
+    assert len(told.sent) == 2 and "host/shop/web-02" in told.bodies()[1]
 
 
 def test_it_is_stored_before_it_is_sent_and_sent_again_by_the_next_if_nobody_knows(
