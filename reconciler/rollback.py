@@ -100,7 +100,7 @@ class _TakingBack:
         if why:
             self._end(plan, LEFT, why)
             return
-        head = self.repository.commit(self.rules.branch or None)
+        head = self.repository.tip(self.rules.branch)
         try:
             made = undo(
                 self.repository,
@@ -119,7 +119,7 @@ class _TakingBack:
 
     def _finished(self, plan: Plan) -> bool:
         """Whether what was begun before is there; then it is done."""
-        head, branches = self.repository.commit(self.rules.branch or None), self.repository.branches()
+        head, branches = self.repository.tip(self.rules.branch), self.repository.branches()
         if self.row.made and self.row.branch == self.repository.branch_of(self.rules.branch or None):
             if find_commit(self.repository, self.row.made) is None or not self.repository.is_ancestor(self.row.made, head.id):
                 return False

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 import pytest
 
 from reconciler import gating, rollback
@@ -307,6 +308,18 @@ def test_what_a_person_stops_is_not_taken_back(quiet: Following) -> None:
     quiet.work()
     quiet.round()
     assert quiet.back(run) is None
+
+
+def test_a_tag_named_like_the_branch_is_not_what_goes_on(quiet: Following) -> None:
+    quiet.rules = msgspec.structs.replace(quiet.rules, branch=quiet.branch)
+    before = quiet.head()
+    bad = quiet.failing("web-03")
+    git(quiet.bare, "tag", quiet.branch, before)
+    quiet.world.heal()
+    head = git(quiet.bare, "rev-parse", f"refs/heads/{quiet.branch}")
+    quiet.round()
+    assert quiet.said(bad)[0].details["how"] == "reverted"
+    assert git(quiet.bare, "rev-parse", f"refs/heads/{quiet.branch}^") == head
 
 
 def test_a_rollback_is_not_rolled_back(quiet: Following) -> None:
