@@ -62,6 +62,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "posting-failed": ("warning", "A comment, a status or a reaction could not be posted; it is tried again later."),
     "polled": ("debug", "A forge was polled."),
     "poll-failed": ("warning", "A project at a forge could not be polled; it is tried again. Once, and then once a minute."),
+    "request-failed": ("warning", "A request was answered with 500 for a reason that nobody foresaw; `route`, `error`."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

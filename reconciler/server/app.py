@@ -1,4 +1,4 @@
-"""HTTP for machines that watch: `/healthz`, `/readyz` and `/metrics`. The only place that knows aiohttp.
+"""The HTTP server of a process: `/healthz`, `/readyz` and `/metrics` for machines that watch, routes of plugins, and the site for people and programs.
 
 In: what this process is (`health.State`). Out: an application, and a server for it in a thread of its own. No question to the database is asked in
 the event loop, so that one which hangs never hangs an endpoint.
@@ -19,6 +19,7 @@ from reconciler.plugins import Part
 from reconciler.server.asking import Asking, TooLong
 from reconciler.server.health import Reason, State, document, stopping, unhealthy, unready
 from reconciler.server.scrape import KEPT_S, look, page
+from reconciler.server.site import BODY_MOST, Site
 from reconciler.store.standing import Standing
 
 WITHIN_S = 2.0
@@ -28,16 +29,21 @@ CLOSE_S = 0.3
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def make_app(state: State, parts: Sequence[Part] = (), *, within_s: float = WITHIN_S, kept_s: float = KEPT_S) -> web.Application:
-    """The application, with the routes of plugins; counts what the process does from now on. Once for each process: `metrics` listens to everything in it."""
+def make_app(
+    state: State, parts: Sequence[Part] = (), site: Site | None = None, *, within_s: float = WITHIN_S, kept_s: float = KEPT_S
+) -> web.Application:
+    """The application, with the routes of plugins and of the site; counts what the process does from now on. Once for each process: `metrics` listens to
+    everything in it."""
     registry = CollectorRegistry()
     metrics.of_process(registry, state.version, lambda: [(breaker.key, breaker.state.value) for breaker in state.breakers()])
-    app = web.Application()
+    app = web.Application(client_max_size=BODY_MOST)
     app.router.add_get("/healthz", _healthz(state))
     app.router.add_get("/readyz", _readyz(state, Asking(lambda: unready(state), within_s=within_s)))
     app.router.add_get("/metrics", _metrics(registry, Asking(lambda: look(state.store), within_s=within_s, kept_s=kept_s)))
     for method, path, handler in (route for part in parts for route in part.routes):
         app.router.add_route(method, path, handler)
+    if site is not None:
+        site.add_to(app)
     return app
 
 

@@ -24,6 +24,8 @@ STEP = ("run", "seq", "wave", "driver", "tenant", "state", "attempts", "operatio
 LANE = ("run", "wave", "driver", "tenant", "open")
 STEPS = "SELECT seq, wave, driver, tenant, state, attempts, started_at, operation, owner, fence, due_at, note FROM step"
 RUNS = "SELECT id, plan, source, state, started_at, ended_at, reason FROM run"
+PART = 200
+"""Runs that are read at once."""
 MANY = 500
 """Steps of a run that change how a table is best read."""
 FORGET = "forget"
@@ -135,6 +137,18 @@ def list_runs(connection: Connection, *, limit: int = 50) -> list[JournalRun]:
     return [_run(row) for row in connection.rows(f"{RUNS} ORDER BY started_at DESC, id LIMIT ?", (limit,))]
 
 
+def runs_before(connection: Connection, key: Sequence[Any] | None) -> Iterator[JournalRun]:
+    """Runs, newest first, some at a time; with the beginning and the id of one, those after it."""
+    while True:
+        before = "WHERE started_at < ? OR started_at = ? AND id > ? " if key else ""
+        params = (key[0], key[0], key[1]) if key else ()
+        found = [_run(row) for row in connection.rows(f"{RUNS} {before}ORDER BY started_at DESC, id LIMIT ?", (*params, PART))]
+        yield from found
+        if len(found) < PART:
+            return
+        key = found[-1].started_at, found[-1].id
+
+
 def find_runs(connection: Connection, prefix: str) -> list[JournalRun]:
     """The runs whose id begins so, newest first; the one with this id alone, if there is one."""
     exact = load_run(connection, prefix)
@@ -197,6 +211,20 @@ def statuses(connection: Connection, run_id: str) -> dict[str, int]:
     """How many changes of a run ended with each status; `open` for those that have not."""
     query = "SELECT status, count(*) FROM item WHERE run = ? GROUP BY status ORDER BY status"
     return {status or "open": number for status, number in connection.rows(query, (run_id,))}
+
+
+def statuses_of(connection: Connection, run_id: str, tenant: str) -> Iterator[tuple[str, int]]:
+    """The same of one tenant's changes."""
+    query = (
+        "SELECT item.status, count(*) FROM step JOIN item ON item.run = step.run AND item.step = step.seq "
+        "WHERE step.run = ? AND step.tenant = ? GROUP BY item.status"
+    )
+    return ((status or "open", number) for status, number in connection.rows(query, (run_id, tenant)))
+
+
+def tenants_of_run(connection: Connection, run_id: str) -> set[str]:
+    """The tenants that a run changes something of, an empty one for what is across tenants."""
+    return {tenant for (tenant,) in connection.rows("SELECT DISTINCT tenant FROM lane WHERE run = ?", (run_id,))}
 
 
 def open_drivers(connection: Connection, run_id: str) -> set[str]:

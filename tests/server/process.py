@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiohttp import web
+
 from reconciler import events, stages
 from reconciler.apply.worker import Worker
 from reconciler.drivers.breaker import BreakerState
@@ -59,11 +61,17 @@ class Served:
 
 
 @contextmanager
-def serving(state: Process, **more: float) -> Iterator[Served]:
-    """Its server; what listens to stages, counts and events is let go of at the end."""
+def app(state: Process, **more: Any) -> Iterator[web.Application]:
+    """Its application; what listens to stages, counts and events is let go of at the end."""
     before = list(stages.around), list(stages.counters), list(events.listeners)
     try:
-        with listening(make_app(state, **more), "127.0.0.1", 0) as port:
-            yield Served(port)
+        yield make_app(state, **more)
     finally:
         stages.around[:], stages.counters[:], events.listeners[:] = before
+
+
+@contextmanager
+def serving(state: Process, **more: float) -> Iterator[Served]:
+    """Its server."""
+    with app(state, **more) as made, listening(made, "127.0.0.1", 0) as port:
+        yield Served(port)

@@ -1,0 +1,48 @@
+"""Lists in parts: a page of rows and a cursor that names where the next one begins."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from reconciler.errors import Refused
+from reconciler.types.canonical import pack
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=500, description="How many at most.")]
+Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next` of the page before; empty for the first one.")]
+
+Reason = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=4000, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$", description="Why; recorded.")
+]
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is answered; times are seconds since the epoch."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What is asked: a query, or a body."""
+
+
+class Paged(Ask, frozen=True, kw_only=True):
+    """What every list takes."""
+
+    limit: Limit = 50
+    cursor: Cursor = ""
+
+
+def cursor_of(*key: Any) -> str:
+    """The cursor after the row with this key."""
+    return urlsafe_b64encode(pack(list(key))).decode().rstrip("=")
+
+
+def after(cursor: str, *kinds: type) -> Sequence[Any] | None:
+    """The key in a cursor, whose parts are of these types; None for the first page. Raises `Refused` for one that we did not make."""
+    if not cursor:
+        return None
+    try:
+        found = msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any])
+        return [msgspec.convert(part, kind) for part, kind in zip(found, kinds, strict=True)]
+    except (ValueError, msgspec.DecodeError):
+        raise Refused("the cursor is none that a list gave", hint="leave it out to begin with the first page", code="usage") from None

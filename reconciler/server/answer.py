@@ -1,0 +1,160 @@
+"""From what came in one request to what is answered: who asks, whether he may, what he gets. Synchronous, in one thread; knows no HTTP library."""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from reconciler.errors import OctofleetError, Refused
+from reconciler.events import happened
+from reconciler.identity.caller import Caller
+from reconciler.reading.call import Call
+from reconciler.server.problem import problem
+from reconciler.server.render import page
+from reconciler.server.route import Route
+from reconciler.wiring import Installation
+
+JSON, HTML, PROBLEM, FORM = "application/json", "text/html; charset=utf-8", "application/problem+json", "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request to a route. `people`: it came to the page and not to the API. `query`: also the fields of a form; `cookie` and `bearer` say who asks."""
+
+    route: Route
+    path: Mapping[str, str]
+    url: str = ""
+    people: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    kind: str = ""
+    cookie: str = ""
+    bearer: str = ""
+    csrf: str = ""
+    known: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What goes back."""
+
+    status: int
+    body: bytes = b""
+    kind: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doors:
+    """Who comes in: by the cookie of a session, or by an API token; None for nobody."""
+
+    by_session: Callable[[Installation, str], Caller | None]
+    by_token: Callable[[Installation, str], Caller | None]
+
+    def caller(self, installation: Installation, asked: Asked) -> Caller | None:
+        """Whoever shows a token is who that says, whatever cookie comes with it."""
+        if asked.bearer:
+            return self.by_token(installation, asked.bearer)
+        return self.by_session(installation, asked.cookie) if asked.cookie else None
+
+
+def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
+    """The answer to a request; whatever goes wrong is one too."""
+    caller: Caller | None = None
+    try:
+        caller = doors.caller(installation, asked)
+        if caller is None:
+            return _nobody(asked)
+        return _answer(installation, asked, caller)
+    except OctofleetError as error:
+        return refusal(error, people=asked.people, caller=caller)
+    except Exception as error:  # noqa: BLE001 - told to the log, not to whoever asked
+        happened("request-failed", route=asked.route.name, error=f"{type(error).__name__}: {error}")
+        return refusal(error, people=asked.people, caller=caller)
+
+
+def _nobody(asked: Asked) -> Answer:
+    """Pages send people to sign in, and back; programs are told what to bring."""
+    if asked.people:
+        there = asked.url if asked.route.method == "GET" else "/"
+        return Answer(status=303, headers={"Location": f"/sign-in?next={quote(there, safe='')}"})
+    hint = "send a token: Authorization: Bearer TOKEN (octofleet token create makes one)"
+    found = refusal(Refused("nobody has signed in, or the token is none", hint=hint, code="unauthenticated"), people=False)
+    return replace(found, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
+    route = asked.route
+    call = Call(installation=installation, caller=caller, path=asked.path)
+    call.use(route.action)
+    if route.method != "GET":
+        _check_form(asked, caller)
+    document = route.do(call, _read(asked))
+    if not call.guarded:
+        raise RuntimeError(f"the route {route.name} has asked no rule")
+    if not asked.people:
+        return _document(asked, document)
+    if route.method != "GET":
+        return Answer(status=303, headers={"Location": _then(asked, document)})
+    return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked)))
+
+
+def _check_form(asked: Asked, caller: Caller) -> None:
+    """What a browser sends by itself, a cookie, must not be enough to change anything."""
+    if caller.session and not hmac.compare_digest(asked.csrf.encode(errors="replace"), caller.csrf.encode()):
+        raise Refused("the form is not of this session", hint="load the page again, and send it from there", code="csrf")
+
+
+def _read(asked: Asked) -> Any:
+    """What is asked, checked. Raises `Refused` that names what is wrong."""
+    asks = asked.route.asks
+    try:
+        if asked.route.method == "GET" or asked.people:
+            named = set(_names(asks))
+            given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
+            return msgspec.convert(given, asks, strict=False)
+        return msgspec.json.decode(asked.body or b"{}", type=asks)
+    except msgspec.ValidationError as error:
+        raise Refused(
+            f"what is asked is not as it must be: {error}", hint="docs/api.md tells what each route takes", code="usage"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
+
+
+def _names(asks: type) -> list[str]:
+    return [found.encode_name for found in msgspec.structs.fields(asks)]
+
+
+def _document(asked: Asked, document: object) -> Answer:
+    body = msgspec.json.encode(document)
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    if asked.route.method == "GET" and tag in asked.known:
+        return Answer(status=304, headers={"ETag": tag})
+    return Answer(status=asked.route.status, body=body, headers={"ETag": tag} if asked.route.method == "GET" else {})
+
+
+def _then(asked: Asked, document: object) -> str:
+    """Where a form goes on."""
+    fields = msgspec.to_builtins(document)
+    values = (fields if isinstance(fields, dict) else {}) | dict(asked.path)
+    where = asked.route.then.format_map({name: quote(str(value), safe="") for name, value in values.items()})
+    return f"{where}{'&' if '?' in where else '?'}said={asked.route.name}"
+
+
+def _said(asked: Asked) -> str:
+    """The name of the form that was sent before."""
+    return asked.query.get("said", "")
+
+
+def refusal(error: Exception, *, people: bool, caller: Caller | None = None) -> Answer:
+    """An error as a page or as problem details."""
+    found = problem(error)
+    headers = {"Retry-After": f"{found.after_s:.0f}"} if found.after_s else {}
+    if people:
+        return Answer(status=found.status, kind=HTML, body=page("problem.html", caller, found), headers=headers)
+    return Answer(status=found.status, kind=PROBLEM, body=msgspec.json.encode(found), headers=headers)

@@ -1,0 +1,53 @@
+"""Documents as pages: Jinja2 templates beside this file, everything escaped, nothing of a template made up of what users say."""
+
+import time
+from datetime import UTC, datetime
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reconciler.identity.caller import Caller
+from reconciler.reading.call import Call
+from reconciler.report.view import counted, duration
+from reconciler.wiring import VERSION
+
+SAID: dict[str, str] = {}
+"""What a page says after the form of a route, by its name: filled by `site`."""
+
+
+def page(template: str, call: Call | Caller | None, document: object, *, said: str = "") -> bytes:
+    """A whole page of a document, for whoever asks; `said` names the form that was sent before."""
+    caller = call.caller if isinstance(call, Call) else call
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            doc=document,
+            call=call if isinstance(call, Call) else None,
+            caller=caller,
+            now=time.time(),
+            said=SAID.get(said, ""),
+            version=VERSION,
+        )
+    )
+    return text.encode(errors="replace")
+
+
+@cache
+def environment() -> Environment:
+    """Of all templates of the server."""
+    made = Environment(
+        loader=PackageLoader("reconciler.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"ago": ago, "stamp": stamp, "counted": counted, "duration": duration, "short": lambda text: str(text)[:12]}
+    return made
+
+
+def ago(at: float | None, now: float) -> str:
+    """How long ago, in words."""
+    return "never" if at is None else f"{duration(now - at)} ago" if at <= now else f"in {duration(at - now)}"
+
+
+def stamp(at: float | None) -> str:
+    """A time as pages show it, in UTC."""
+    return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

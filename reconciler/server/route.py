@@ -1,0 +1,35 @@
+"""A route: what may be asked at a path, whose leave it takes, and what answers. One table of them makes the API, its OpenAPI document and the pages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.identity.access import Action
+from reconciler.reading.call import Call
+from reconciler.reading.paging import Ask
+
+API = "/api/v1"
+
+
+class Nothing(Ask, frozen=True, kw_only=True):
+    """Nothing more than the path says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """`path` is below `/api/v1`, and the same without it for people. `do` answers with a document (`answers`) in a thread of its own: of what the caller
+    may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page. `then`: where a form
+    goes on, with the names of the path and the document's fields in it, and `said`: what the page says there."""
+
+    method: str
+    path: str
+    name: str
+    action: Action
+    summary: str
+    do: Callable[[Call, Any], Any]
+    answers: Any
+    asks: type[Ask] = Nothing
+    template: str = ""
+    then: str = ""
+    said: str = ""
+    status: int = 200
