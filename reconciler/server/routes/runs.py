@@ -1,4 +1,4 @@
-"""Every route of the API and the pages."""
+"""Routes of runs."""
 
 from reconciler.identity.access import Action
 from reconciler.reading import runs
