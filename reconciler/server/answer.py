@@ -92,7 +92,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
     call = Call(installation=installation, caller=caller, path=asked.path)
     call.use(route.action)
     if route.method != "GET":
-        _check_form(asked, caller)
+        check_form(asked.csrf, caller)
     document = route.do(call, _read(asked))
     if not call.guarded:
         raise RuntimeError(f"the route {route.name} has asked no rule")
@@ -103,9 +103,9 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
     return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked)))
 
 
-def _check_form(asked: Asked, caller: Caller) -> None:
-    """What a browser sends by itself, a cookie, must not be enough to change anything."""
-    if caller.session and not hmac.compare_digest(asked.csrf.encode(errors="replace"), caller.csrf.encode()):
+def check_form(csrf: str, caller: Caller) -> None:
+    """What a browser sends by itself, a cookie, must not be enough to change anything. Raises `Refused`."""
+    if caller.session and not hmac.compare_digest(csrf.encode(errors="replace"), caller.csrf.encode()):
         raise Refused("the form is not of this session", hint="load the page again, and send it from there", code="csrf")
 
 

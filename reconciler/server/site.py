@@ -53,18 +53,26 @@ class Site:
 
     def _handler(self, route: Route, *, people: bool) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            try:
-                asked = await read(request, route, people=people)
-                found = await self._threads.run(lambda installation: answered(installation, self._doors, asked))
-            except OctofleetError as error:
-                found = refusal(error, people=people)
-            return written(found)
+            asked = await read(request, route, people=people)
+            return written(await self._threads.run(lambda installation: answered(installation, self._doors, asked)))
 
-        return handle
+        return safely(handle, people=people)
 
     def close(self) -> None:
         """Answer nothing more."""
         self._threads.close()
+
+
+def safely(handler: Handler, *, people: bool = True) -> Handler:
+    """The same, which answers whatever is raised on purpose."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except OctofleetError as error:
+            return written(refusal(error, people=people))
+
+    return handle
 
 
 def written(answer: Answer) -> web.Response:
@@ -78,15 +86,12 @@ def written(answer: Answer) -> web.Response:
 async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
     """What came in a request. Raises `Refused`."""
     query, body, csrf = _once(request.query.items()), b"", request.headers.get("X-CSRF-Token", "")
-    if route.method != "GET":
-        _check_site(request)
+    if route.method != "GET" and people:
+        query = await form_of(request)
+        csrf = query.pop("csrf", csrf)
+    elif route.method != "GET":
         body = await _body(request)
-        if people:
-            if request.content_type != FORM:
-                raise Refused("a form is expected", hint=f"send it as {FORM}", code="type")
-            query = _once((await request.post()).items())
-            csrf = query.pop("csrf", csrf)
-        elif body and request.content_type != JSON:
+        if body and request.content_type != JSON:
             raise Refused(f"the body is {request.content_type}", hint=f"send {JSON}", code="type")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return Asked(
@@ -104,7 +109,16 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
     )
 
 
+async def form_of(request: web.Request) -> dict[str, str]:
+    """The fields of a form. Raises `Refused`."""
+    await _body(request)
+    if request.content_type != FORM:
+        raise Refused("a form is expected", hint=f"send it as {FORM}", code="type")
+    return _once((await request.post()).items())
+
+
 async def _body(request: web.Request) -> bytes:
+    _check_site(request)
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -113,8 +127,13 @@ async def _body(request: web.Request) -> bytes:
 
 def _check_site(request: web.Request) -> None:
     """Browsers say where a request comes from: from no other site anything is changed."""
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") or _foreign(request.headers.get("Origin"), request.host):
         raise Refused("the request comes from another site", hint="open the page itself, and send it from there", code="csrf")
+
+
+def _foreign(origin: str | None, host: str) -> bool:
+    """Whether a page of another host sends it: what says nothing is no browser, or an old one, and has no `Origin` of another."""
+    return origin is not None and origin.partition("://")[2] != host
 
 
 def _once(items: Iterable[tuple[str, object]]) -> dict[str, str]:
