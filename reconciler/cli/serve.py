@@ -10,6 +10,7 @@ from threading import Event
 
 import click
 
+from reconciler.accounts import LINK, first_link
 from reconciler.applying import living
 from reconciler.cli.options import common
 from reconciler.cli.permission import ask as ask_leave
@@ -83,10 +84,10 @@ def _answering(parts: Serving, stop: Event) -> Iterator[str]:
     if not host:
         yield ""
         return
-    from reconciler.server.app import listening, make_app  # noqa: PLC0415 - slow to import, and not always asked for
-    from reconciler.server.process import Process  # noqa: PLC0415
+    from reconciler.server.app import listening  # noqa: PLC0415 - slow to import, and not always asked for
+    from reconciler.server.opening import opened  # noqa: PLC0415
 
-    with listening(make_app(Process(parts=parts, stop=stop), parts.parts), host.strip("[]"), int(port)) as real:
+    with opened(parts, stop) as app, listening(app, host.strip("[]"), int(port)) as real:
         yield f"http://{host}:{real}"
 
 
@@ -106,7 +107,9 @@ def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: 
     for rule in rules:
         click.echo(f"following {rule.location}{f' ({rule.branch})' if rule.branch else ''}", err=True)
     if address:
-        click.echo(f"answering /healthz, /readyz and /metrics at {address}", err=True)
+        click.echo(f"answering {'people, programs, ' if rules else ''}/healthz, /readyz and /metrics at {address}", err=True)
+    if address and rules and (secret := first_link(parts.installation)):
+        click.echo(f"nobody has an account yet: open {address}{LINK}{secret} once, within a day, to make the first one", err=True)
     click.echo(f"{row.role} {row.name} is ready; Ctrl-C or SIGTERM stops it in order", err=True)
 
 

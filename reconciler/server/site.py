@@ -2,16 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
-from reconciler.events import Repeated
 from reconciler.server import render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.route import API, Route
 from reconciler.server.threads import Threads
-from reconciler.wiring import Installation
 
 COOKIE = "__Host-octofleet"
 BODY_MOST = 1 << 20
@@ -33,13 +32,18 @@ STATIC = Path(__file__).parent / "static"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Site:
-    """The routes of one server. `close` lets go of its threads."""
+class Adds(Protocol):
+    """Something more of the site, with handlers of its own."""
 
-    def __init__(self, installation: Installation, routes: Sequence[Route], doors: Doors, *, threads: Threads | None = None) -> None:
-        self._doors, self._routes = doors, routes
-        self._threads = threads or Threads(installation)
-        self._trouble = Repeated()
+    def add_to(self, app: web.Application) -> None:
+        """Add its routes to an application."""
+
+
+class Site:
+    """The routes of one server, answered in these threads, and what more there is beside them."""
+
+    def __init__(self, routes: Sequence[Route], doors: Doors, threads: Threads, *more: Adds) -> None:
+        self._routes, self._doors, self._threads, self._more = routes, doors, threads, more
         render.SAID.update({route.name: route.said for route in routes if route.said})
 
     def add_to(self, app: web.Application) -> None:
@@ -49,6 +53,8 @@ class Site:
             if route.template or route.then:
                 app.router.add_route(route.method, route.path, self._handler(route, people=True))
 
+        for more in self._more:
+            more.add_to(app)
         app.router.add_static("/static", STATIC)
 
     def _handler(self, route: Route, *, people: bool) -> Handler:
@@ -57,10 +63,6 @@ class Site:
             return written(await self._threads.run(lambda installation: answered(installation, self._doors, asked)))
 
         return safely(handle, people=people)
-
-    def close(self) -> None:
-        """Answer nothing more."""
-        self._threads.close()
 
 
 def safely(handler: Handler, *, people: bool = True) -> Handler:

@@ -15,6 +15,7 @@ from reconciler.server.app import listening
 from reconciler.server.route import API
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import COOKIE, Site
+from reconciler.server.threads import Threads
 from reconciler.wiring import Installation
 from tests.server.process import Process
 from tests.server.process import app as app_of
@@ -81,9 +82,9 @@ def web(installation: Installation, *callers: Caller) -> Iterator[Web]:
     people = {one.session: one for one in callers if one.session}
     tokens = {one.name: one for one in callers if not one.session}
     doors = Doors(by_session=lambda _, cookie: people.get(cookie), by_token=lambda _, secret: tokens.get(secret))
-    site = Site(installation, ROUTES, doors)
+    threads = Threads(installation)
     try:
-        with app_of(Process(store=installation.store), site=site) as app, listening(app, "127.0.0.1", 0) as port:
+        with app_of(Process(store=installation.store), site=Site(ROUTES, doors, threads)) as app, listening(app, "127.0.0.1", 0) as port:
             yield Web(port)
     finally:
-        site.close()
+        threads.close()
