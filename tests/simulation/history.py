@@ -46,6 +46,8 @@ FAULTS = {
     "exit": 0.003, "cut": 0.1, "by hand": 0.2, "word": 0.3, "hint": 0.2, "gate": 0.3,
 }  # fmt: skip
 """How often each is drawn where it may happen, in the histories that have it."""
+IN_VAIN = 60
+"""How often in a second a worker may look for something to take though nothing has happened: each step that falls due meanwhile is a reason."""
 ALLOWED = {status.value for status in Status}
 
 
@@ -54,7 +56,8 @@ class SimulatedWorker(Worker):
 
     def __init__(self, scheduler: Scheduler, process: Process, store: Any, **more: Any) -> None:
         super().__init__(store=store, here=Path(process.machine), now=lambda: scheduler.now + process.offset, **more)
-        self.id, self.process = process.name, process
+        self.id, self.process, self._scheduler = process.name, process, scheduler
+        self._looks, self._heard = list[float](), -1
         self.row = replace(self.row, id=process.name, name=process.name)
         self._changed = Condition(scheduler)  # type: ignore[assignment]
         self._pool = Pool(scheduler, process)  # type: ignore[assignment]
@@ -65,6 +68,15 @@ class SimulatedWorker(Worker):
             stopped=lambda: self._stopping.is_set() or self.trouble is not None,
             lock=lambda: Lock(scheduler),  # type: ignore[arg-type,return-value]
         )
+
+    def _rest(self, run: str | None, news: int) -> None:
+        """As the worker does; who spins does it too often."""
+        now = self._scheduler.now
+        self._looks = [at for at in self._looks if at > now - 1.0] + [now] if news == self._heard else []
+        self._heard = news
+        if len(self._looks) > IN_VAIN:
+            self._scheduler.violated(f"{self.id} has looked {len(self._looks)} times in a second for what it cannot take")
+        super()._rest(run, news)
 
     def live(self, scheduler: Scheduler, over: Any, run: str | None) -> None:
         """As `working` and `work` do it."""

@@ -84,7 +84,7 @@ class Scheduler:
             except Died:
                 pass
             except SystemExit:
-                self.note("the call is left by SystemExit")  # an executor keeps it to itself
+                self.violated(f"{name} was left by SystemExit: an executor keeps that to itself, and nobody knows how its step ended")
             except Exception as error:  # noqa: BLE001 - a thread: it is told of and found
                 self.violated(f"{name} ended with {type(error).__name__}: {error}")
 
