@@ -11,7 +11,19 @@ from reconciler.cli.options import common
 from reconciler.desired.desired import Desired
 from reconciler.desired.reader import positions
 from reconciler.errors import InputError, OctofleetError
-from reconciler.identity.access import KINDS, NEEDS, OPEN_TO, Access, Action, Binding, Identity, Resource, RoleMapping, canonical, role_mapping
+from reconciler.identity.access import (
+    KINDS,
+    NEEDS,
+    OPEN_TO,
+    Access,
+    Action,
+    Binding,
+    Identity,
+    Resource,
+    RoleMapping,
+    canonical,
+    role_mapping,
+)
 from reconciler.identity.local import me, whoami
 from reconciler.permitting import access_in_force
 from reconciler.planning import compiled
