@@ -205,7 +205,7 @@ def _hashed(password: str, account: str) -> str:
 def _account(connection: Connection, name: str) -> Account:
     found = kept.load_account(connection, account_name(name))
     if found is None:
-        raise Refused(f"there is no account {account_name(name) or name!r}", hint="octofleet account list", code="account")
+        raise Refused(f"there is no account {name[:100]!r}", hint="octofleet account list", code="account")
     return found
 
 
