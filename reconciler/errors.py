@@ -29,7 +29,12 @@ class InputError(OctofleetError):
 
 
 class Refused(OctofleetError):
-    """A rule forbids it: a guard, an expired or superseded plan, a lock that someone holds."""
+    """A rule forbids it: a guard, an expired or superseded plan, a lock that someone holds. `after_s`: in how many seconds it does not any more, 0 if nobody
+    can tell."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "error", after_s: float = 0.0) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.after_s = after_s
 
 
 class RetryLater(OctofleetError):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from reconciler.errors import Refused
 from reconciler.events import happened, held
 from reconciler.gating import tenants_of
-from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, mappings
+from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, Role, canonical, mappings
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.plans import load_plan
@@ -126,6 +126,19 @@ def of_change(source: str, change: Change) -> Iterator[Resource]:
     yield Resource(source=source, tenant=change.rules.tenant, group=change.group)
     if change.moved_from:
         yield Resource(source=source, tenant=tenant_of(change.moved_from), group=change.moved_from)
+
+
+def to_make_token(access: Access, by: Identity, identity: str) -> Iterator[Asked]:
+    """What it takes to make or revoke a token that acts as an identity: the right wherever that one is bound, and to be super-admin where it is, so that nobody
+    makes himself more than he is; the right everywhere for one that nothing binds yet. To act as somebody else's account takes who makes accounts."""
+    bound = {(source, item) for source in access.fleets for item in access.bindings(source) if item.subject == canonical(identity)}
+    for source, item in sorted(bound):
+        action = Action.GRANT_ACROSS if item.role is Role.SUPER_ADMIN else Action.MANAGE_TOKENS
+        yield action, Resource(source=source, tenant=item.tenant)
+    if not bound:
+        yield Action.MANAGE_TOKENS, Resource()
+    if identity.startswith("account:") and canonical(identity) != canonical(by.name):
+        yield Action.MANAGE_USERS, Resource()
 
 
 def to_forget(record: Recorded) -> Asked:

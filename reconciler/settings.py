@@ -193,6 +193,22 @@ class Audit(Table, frozen=True):
     head_every_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
 
 
+Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class Sessions(Table, frozen=True):
+    """How long people stay signed in to the server, and how often somebody may try to sign in: `tries` at one account from one address, `source_tries` from
+    one address, `account_tries` at one account from anywhere, each in a window of `tries_s` that begins with the first try."""
+
+    idle_s: Annotated[float, msgspec.Meta(ge=300, le=31_536_000)] = 3600.0
+    absolute_s: Annotated[float, msgspec.Meta(ge=60, le=31_536_000)] = 43_200.0
+    invitation_s: Annotated[float, msgspec.Meta(ge=60, le=31_536_000)] = 86_400.0
+    tries: Limit = 10
+    source_tries: Limit = 100
+    account_tries: Limit = 200
+    tries_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
@@ -212,6 +228,7 @@ class Settings(Table, frozen=True):
     blobs: Blobs = Blobs()
     retention: Retention = Retention()
     audit: Audit = Audit()
+    sessions: Sessions = Sessions()
 
 
 def load_settings(

@@ -11,7 +11,19 @@ from reconciler.cli.options import common
 from reconciler.desired.desired import Desired
 from reconciler.desired.reader import positions
 from reconciler.errors import InputError, OctofleetError
-from reconciler.identity.access import KINDS, NEEDS, Access, Action, Binding, Identity, Resource, RoleMapping, canonical, role_mapping
+from reconciler.identity.access import (
+    KINDS,
+    NEEDS,
+    OPEN_TO,
+    Access,
+    Action,
+    Binding,
+    Identity,
+    Resource,
+    RoleMapping,
+    canonical,
+    role_mapping,
+)
 from reconciler.identity.local import me, whoami
 from reconciler.permitting import access_in_force
 from reconciler.planning import compiled
@@ -160,7 +172,7 @@ def _changes(installation: Installation, known: Access, repo: str, rev: str | No
 def _print(document: Mapping[str, Any]) -> None:
     click.echo(f"you are {document['me']}")
     for fleet in document["fleets"]:
-        none = "no RoleMapping is in force: whoever can open the database on this machine may do everything, nobody else anything"
+        none = f"no RoleMapping is in force: {OPEN_TO}"
         click.echo(f"\nfleet {fleet['source']}" + ("" if fleet["inForce"] else f": {none}"))
         _lines("  ", fleet["bindings"])
         for person in fleet["people"]:
@@ -168,7 +180,7 @@ def _print(document: Mapping[str, Any]) -> None:
         if fleet["inForce"] and not fleet["bindings"]:
             click.echo("  no binding says anything about this")
     if not document["fleets"]:
-        click.echo("nothing has been applied yet: whoever can open the database on this machine may do everything")
+        click.echo(f"nothing has been applied yet: {OPEN_TO}")
     for item in document.get("decisions", ()):
         sign = "yes" if item["allowed"] else "in part" if item["scopes"] else "no"
         where = item["tenant"] or ACROSS

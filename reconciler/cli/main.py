@@ -37,6 +37,8 @@ COMMANDS = {
     "gates": ("gates", "What keeps changes from beginning: windows, freezes, pauses."),
     "override": ("gates", "Have a maintenance window not count for a while."),
     "access": ("access", "Who may do what, and which line of which file says so."),
+    "account": ("account", "Who signs in to the server with a password."),
+    "token": ("token", "Tokens for programs that use the API."),
     "explain": ("explain", "Which file and line set a value of a host."),
     "render": ("render", "Render a host's boot files."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),

@@ -32,6 +32,8 @@ ACTIONS: Mapping[str, Action] = {
     "alerts": Action.TEST_ALERTS,
     "audit": Action.VIEW,
     "access": Action.VIEW,
+    "account": Action.MANAGE_USERS,
+    "token": Action.MANAGE_TOKENS,
     "explain": Action.VIEW,
     "render": Action.VIEW,
     "forget": Action.FORGET,

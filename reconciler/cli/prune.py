@@ -21,6 +21,7 @@ TEXTS = {
     "workers": "workers that ended",
     "deliveries": "ids of forges' deliveries",
     "pulls": "closed pull requests",
+    "sign_ins": "sessions, one-time links, counted tries and tokens that ended",
     "blobs": "blobs that expired",
 }
 

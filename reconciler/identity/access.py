@@ -1,7 +1,7 @@
 """Who may do what: one pure function, `Access.decide`, over the RoleMappings in force. It serves every command, route, page and comment.
 
 Deny by default: nothing is allowed that no binding allows. A Fleet without any RoleMapping in force is open to whoever has the installation's
-database in hand on its machine, and to nobody else, so that a first mapping can come into being.
+database in hand on its machine, to the owners whom these have made, and to nobody else, so that a first mapping can come into being.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,10 @@ from reconciler.types.values import Spec
 
 MAPPING = "rolemapping"
 """The kind of the resources that RoleMappings are recorded as."""
+
+
+OPEN_TO = "whoever can open the database on its machine may do everything, and so may owners of the server; nobody else anything"
+"""To whom a Fleet is open in which no RoleMapping is in force."""
 
 
 class Role(StrEnum):
@@ -118,24 +122,27 @@ NEEDS: Mapping[Action, Need] = {
     ),
 }
 
-KINDS = ("local", "github", "gitlab", "gitea", "bitbucket", "token", "group", "email")
-"""What an identity begins with. An `email` is an author's of a commit, and binds nothing; a `group` is a directory's, and is nobody."""
-_ANY_CASE = frozenset({"github", "gitlab", "gitea", "email"})
+KINDS = ("local", "account", "github", "gitlab", "gitea", "bitbucket", "token", "group", "email")
+"""What an identity begins with. `local`: a user of the installation's machine; `account`: one who signs in to the server. An `email` is an author's of a
+commit, and binds nothing; a `group` is a directory's, and is nobody."""
+_ANY_CASE = frozenset({"account", "github", "gitlab", "gitea", "email"})
 
 
 def canonical(identity: str) -> str:
-    """An identity as it is compared: in lower case where the forge does not tell `Ada` from `ada`."""
+    """An identity as it is compared: in lower case where the forge, or signing in, does not tell `Ada` from `ada`."""
     kind, _, name = identity.partition(":")
     return f"{kind}:{name.lower()}" if kind in _ANY_CASE else identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Someone who asks. `groups`: of a directory, as `group:NAME`. `here`: with the installation's files in hand, on its machine; never over the network."""
+    """Someone who asks. `groups`: of a directory, as `group:NAME`. `here`: with the installation's files in hand, on its machine; never over the network.
+    `owner`: with an account of the server that somebody made who had them."""
 
     name: str
     groups: frozenset[str] = frozenset()
     here: bool = False
+    owner: bool = False
 
     @classmethod
     def named(cls, name: str) -> "Identity":
@@ -267,8 +274,8 @@ class Access:
     def _decide(self, identity: Identity, action: Action, resource: Resource, source: str) -> Decision:
         if not self.fleets.get(source):
             of = f"of fleet {source}" if source else "of any fleet"
-            text = f"no RoleMapping {of} is in force: whoever can open the database on its machine may do everything, nobody else anything"
-            return Decision(allowed=identity.here, reason=text)
+            text = f"no RoleMapping {of} is in force: {OPEN_TO}"
+            return Decision(allowed=identity.here or identity.owner, reason=text)
         held = self.held(identity, action, source, resource.tenant)
         for binding in held:
             if binding.covers(resource):

@@ -27,8 +27,9 @@ from reconciler.types.canonical import digest_bytes
 
 PRODUCT, FORMAT = "octofleet", 1
 MANIFEST, KEY, TABLES, BLOBS = "manifest.json", "key", "tables/", "blobs/"
-LEFT_OUT = frozenset({"worker", "blob"})
-"""Tables that are not saved: processes of the moment, and blobs, which are saved wherever they are kept, or not at all."""
+LEFT_OUT = frozenset({"worker", "blob", "session", "invitation", "tries"})
+"""Tables that are not saved: processes of the moment; blobs, which are saved wherever they are kept, or not at all; and who is signed in or invited, as
+a session that has ended, or a link that was used, must not come to life again."""
 PIECE = 1 << 20
 LARGEST = 1 << 30
 """The most bytes of a member that is held in memory."""

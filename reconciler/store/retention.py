@@ -48,6 +48,15 @@ OLD_PULLS = (
     "AND NOT EXISTS (SELECT 1 FROM posting WHERE {of} AND (posting.due_at >= ? OR wanted <> posted)) "
     "AND NOT EXISTS (SELECT 1 FROM pull_command WHERE {of} AND (pull_command.at >= ? OR done_at IS NULL))"
 ).replace("{of}", "forge = pull.forge AND project = pull.project AND number = pull.number")
+TOKENS_S = 90 * DAY_S
+"""So long a token is listed after it has expired or was revoked."""
+OLD_SIGN_INS = {
+    "session": ("id", "FROM session WHERE expires_at < ?", 0.0),
+    "invitation": ("id", "FROM invitation WHERE expires_at < ?", 0.0),
+    "tries": ("key", "FROM tries WHERE until < ?", 0.0),
+    "api_token": ("id", "FROM api_token WHERE COALESCE(revoked_at, expires_at) < ?", TOKENS_S),
+}
+"""What has ended of signing in, by table: its key, what finds it, and for how many seconds it is kept."""
 OF_A_PULL = ("posting", "pull_command", "pull_lock")
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
 
@@ -64,6 +73,7 @@ class Pruned:
     workers: int
     deliveries: int
     pulls: int
+    sign_ins: int
     blobs: int
 
 
@@ -82,6 +92,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         workers = _counted(connection, OLD_WORKERS, (now - keep.log_days * DAY_S,))
         deliveries = _counted(connection, OLD_DELIVERIES, (now - DELIVERIES_S,))
         pulls = _old_pulls(connection, now - keep.plans_days * DAY_S)
+        sign_ins = sum(_counted(connection, what, (now - kept_s,)) for _, what, kept_s in OLD_SIGN_INS.values())
     expired = list(blobs.expired())
     if not dry_run:
         going = {"logs": len(logs), "runs": len(runs), "plans": len(plans), "forgets": forgets, "pulls": len(pulls), "blobs": len(expired)}
@@ -98,6 +109,8 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         _delete(store, "delivery", ("forge", "id"), OLD_DELIVERIES, (now - DELIVERIES_S,))
         for place in pulls:
             _delete_pull(store, place, now - keep.plans_days * DAY_S)
+        for table, (key, what, kept_s) in OLD_SIGN_INS.items():
+            _delete(store, table, (key,), what, (now - kept_s,))
         for name in expired:
             blobs.delete(name)
     specs = _sweep(store, plans, dry_run=dry_run)
@@ -110,6 +123,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         workers=workers,
         deliveries=deliveries,
         pulls=len(pulls),
+        sign_ins=sign_ins,
         blobs=len(expired),
     )
 

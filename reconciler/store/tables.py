@@ -3,17 +3,12 @@
 Times are seconds since the epoch. Digests are 64 hexadecimal digits. JSON columns hold bytes made by `reconciler.types.canonical.pack`.
 """
 
-from typing import Any
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Table, text
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, text
+from reconciler.store import tables_sign_in
+from reconciler.store.metadata import metadata, where
 
-metadata = MetaData()
-
-
-def where(condition: str) -> dict[str, Any]:
-    """What makes an index cover only some rows, in both databases."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
+__all__ = ["metadata", "tables_sign_in"]
 
 OF_MACHINES = "address < 'boot/' OR address >= 'boot0' AND address < 'fleet/' OR address >= 'fleet0'"
 """Addresses of what is seen by asking a machine, or another system: not of the record and of boot files. `store.conditions` asks in the same words."""

@@ -12,8 +12,9 @@ import msgspec
 
 from reconciler.types.canonical import canonical, digest
 
-LOOP, WORKER, ROLLBACK = "system:loop", "system:worker", "system:rollback"
-"""Who acts where no person does: `octofleet serve` by itself, whoever works on a run, and what takes one back when its rollout has stopped."""
+LOOP, WORKER, ROLLBACK, SIGN_IN = "system:loop", "system:worker", "system:rollback", "system:sign-in"
+"""Who acts where no person does: `octofleet serve` by itself, whoever works on a run, what takes one back when its rollout has stopped,
+and what refuses those who sign in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,14 +16,15 @@ from tests.conftest import ROOT
 FLEETS = ("one", "two")
 TENANTS = ("", "shop", "lab")
 GROUPS = ("", "host/shop/web-01", "host/shop/db-01", "host/lab/web-01", "rolemapping/shop/team", "boot/preseed/shop/db-01")
-SUBJECTS = ("local:ada", "github:Ada", "gitlab:ada", "token:ada", "local:bob", "group:ops")
+SUBJECTS = ("local:ada", "github:Ada", "gitlab:ada", "token:ada", "account:Ada", "local:bob", "group:ops")
 ROLED = sorted(action for action, need in NEEDS.items() if need.role is not None)
 
 people = st.builds(
     Identity,
-    name=st.sampled_from(("local:ada", "github:ada", "GITHUB:ada", "token:ada", "local:bob", "local:eve")),
+    name=st.sampled_from(("local:ada", "github:ada", "GITHUB:ada", "token:ada", "account:ada", "local:bob", "local:eve")),
     groups=st.frozensets(st.sampled_from(("group:ops", "group:none"))),
     here=st.booleans(),
+    owner=st.booleans(),
 )
 resources = st.builds(Resource, source=st.sampled_from(("", *FLEETS)), tenant=st.sampled_from(TENANTS), group=st.sampled_from(GROUPS))
 actions = st.sampled_from(ROLED)
@@ -59,16 +60,27 @@ def bound(access: Access) -> set[str]:
 @given(accesses(least=1), people, st.sampled_from(Action), resources)
 def test_who_is_not_named_may_nothing(access: Access, who: Identity, action: Action, resource: Resource) -> None:
     if who.subjects & bound(access):
-        who = Identity(name="local:stranger", here=who.here)
+        who = Identity(name="local:stranger", here=who.here, owner=who.owner)
     assert access.decide(who, action, resource).allowed == (NEEDS[action].role is None and who.here)
 
 
 @given(people, st.sampled_from(Action), resources)
-def test_without_any_mapping_those_at_the_machine_may_everything_and_others_nothing(
+def test_without_any_mapping_those_at_the_machine_and_owners_may_everything_and_others_nothing(
     who: Identity, action: Action, resource: Resource
 ) -> None:
     for fleets in ({}, {"one": (), "two": ()}):
-        assert access_of(fleets).decide(who, action, resource).allowed == who.here
+        owns = who.owner and NEEDS[action].role is not None
+        assert access_of(fleets).decide(who, action, resource).allowed == (who.here or owns)
+
+
+@given(accesses(least=1), people, st.sampled_from(Action), resources)
+def test_an_owner_is_nothing_more_once_a_mapping_is_in_force(access: Access, who: Identity, action: Action, resource: Resource) -> None:
+    decided = [access.decide(replace(who, owner=owner), action, resource) for owner in (True, False)]
+    assert decided[0] == decided[1]
+    half = access_of({"one": access.fleets["one"], "two": ()})
+    owner = Identity(name="account:eve", owner=True)
+    for source in ("one", ""):
+        assert not half.decide(owner, action, replace(resource, source=source)).allowed
 
 
 def access_of(fleets: Mapping[str, tuple[RoleMapping, ...]]) -> Access:
@@ -180,6 +192,7 @@ def test_a_person_gives_his_identities_no_roles_of_each_other() -> None:
 
 def test_forges_do_not_tell_cases_apart_and_login_names_do() -> None:
     assert canonical("github:Ada") == canonical("github:ada") and canonical("email:Ada@Example.net") == "email:ada@example.net"
+    assert canonical("account:Ada") == "account:ada"
     assert canonical("local:Ada") != canonical("local:ada") and canonical("bitbucket:{A}") == "bitbucket:{A}"
 
 

@@ -58,6 +58,7 @@ def filled(store: Store) -> None:
         add(connection, "blob", name="b", body=b"\x00\xff", at=NOW, expires_at=None)
         add_rules(connection)
         add_pulls(connection)
+        add_sign_ins(connection)
         for number, text in enumerate(VALUES):
             record(
                 connection,
@@ -117,6 +118,16 @@ def add_pulls(connection: Connection) -> None:
     add(connection, "posting", **key, **said, due_at=NOW, failures=0, note="")
     add(connection, "forge", name="hub", due_at=NOW, polled_at=None, failures=0, note="", **lease)
     add(connection, "pull_lock", **key, source="f", address="a", at=NOW, identity="", reason="")
+
+
+def add_sign_ins(connection: Connection) -> None:
+    """A row in each table of signing in."""
+    add(connection, "account", name="ada", display="Ada", password="", owner=True, made_at=NOW, disabled_at=None)
+    add(connection, "session", id="s", account="ada", made_at=NOW, seen_at=NOW, expires_at=NOW + 1, source="192.0.2.1", agent="a")
+    add(connection, "invitation", id="i", account="ben", owner=False, reset=False, expires_at=NOW, used_at=None)
+    token = {"secret": "s", "label": "ci", "identity": "token:ci", "actions": b'["view"]', "made_by": "local:ada"}
+    add(connection, "api_token", id="t", **token, made_at=NOW, expires_at=NOW + 1, last_used_at=None, revoked_at=None)
+    add(connection, "tries", key="k", count=3, until=NOW)
 
 
 class Place:
