@@ -11,17 +11,26 @@ import msgspec
 from aiohttp import web
 
 from reconciler import signing_in
-from reconciler.accounts import LINK
+from reconciler.accounts import FIRST, LINK, create_token, revoke_token, void
 from reconciler.errors import OctofleetError, Refused
+from reconciler.identity import passwords
+from reconciler.identity.access import NEEDS, Action
 from reconciler.identity.caller import Caller
+from reconciler.identity.local_accounts import KIND
 from reconciler.reading.paging import Ask, Document
 from reconciler.server.answer import HTML, Answer, check_form, refusal
-from reconciler.server.problem import Problem, problem
+from reconciler.server.problem import problem
 from reconciler.server.render import page
 from reconciler.server.site import COOKIE, form_of, safely, written
 from reconciler.server.threads import Threads
+from reconciler.store.sessions import sessions_of
+from reconciler.store.tokens import Token, tokens
 from reconciler.wiring import Installation
 
+SIGN_IN = "/sign-in?next=%2Faccount"
+DAY_S = 86_400.0
+ACTIONS: Mapping[str, Action] = {action.value: action for action in Action if NEEDS[action].role is not None}
+"""What a token can be good for, by name."""
 A = TypeVar("A", bound=Ask)
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 
@@ -47,36 +56,58 @@ class PasswordAsk(Ask, frozen=True, kw_only=True):
     """The form that changes a password."""
 
     password: Text = ""
-    new: Text = ""
+    chosen: Text = ""
     again: Text = ""
 
 
+class TokenAsk(Ask, frozen=True, kw_only=True):
+    """The form that makes a token; `actions`: names of them, with commas between."""
+
+    label: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    actions: Text = "view"
+    days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
+
+
 class SignIn(Document, frozen=True, kw_only=True):
-    """The sign-in page; `problem`: why it was not taken."""
+    """The sign-in page; `wrong`: why it was not taken."""
 
     name: str = ""
     next: str = "/"
-    problem: Problem | None = None
+    wrong: str = ""
 
 
 class Welcome(Document, frozen=True, kw_only=True):
-    """The page behind a one-time link. `account`: whose it is, empty for the first one; `reset`: it gives a new password to an account that there is."""
+    """The page behind the one-time link `path`. `name`: whose it is, empty for the first account; `reset`: it gives a new password to one that there is."""
 
-    secret: str
-    account: str
-    reset: bool
-    owner: bool
-    name: str = ""
-    display: str = ""
-    problem: Problem | None = None
-
-
-class Account(Document, frozen=True, kw_only=True):
-    """One's own account."""
-
+    path: str
     name: str
-    identity: str
-    problem: Problem | None = None
+    reset: bool
+    typed: str = FIRST
+    display: str = ""
+    wrong: str = ""
+    least: int = passwords.LEAST
+
+
+class OwnSession(Document, frozen=True, kw_only=True):
+    """Where somebody is signed in; `this`: where he asks from."""
+
+    this: bool
+    agent: str
+    source: str
+    made_at: float
+    seen_at: float
+
+
+class Own(Document, frozen=True, kw_only=True):
+    """One's own account. `secret`: of a token that was made just now. `tokens`: those that act as it, and are good for something."""
+
+    display: str
+    sessions: list[OwnSession]
+    tokens: list[Token]
+    actions: list[str]
+    secret: str = ""
+    wrong: str = ""
+    least: int = passwords.LEAST
 
 
 class Doorstep:
@@ -93,15 +124,16 @@ class Doorstep:
             ("POST", "/sign-out", self._sign_out),
             ("GET", LINK + "{secret}", self._welcome_page),
             ("POST", LINK + "{secret}", self._welcome),
-            ("GET", "/account", self._account_page),
+            ("GET", "/account", self._own_page),
             ("POST", "/account/password", self._change_password),
             ("POST", "/account/sessions/end", self._end_sessions),
+            ("POST", "/account/tokens", self._make_token),
+            ("POST", "/account/tokens/{token}/revoke", self._revoke),
         ):
             app.router.add_route(method, path, safely(handler))
 
     async def _sign_in_page(self, request: web.Request) -> web.StreamResponse:
-        there = local(request.query.get("next", "/"))
-        return written(_page("sign-in.html", SignIn(next=there)))
+        return written(_page("sign-in.html", SignIn(next=local(request.query.get("next", "/")))))
 
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
         asked = _read(SignInAsk, await form_of(request))
@@ -113,16 +145,14 @@ class Doorstep:
         try:
             value = await self._threads.run(work)
         except OctofleetError as error:
-            return written(_page("sign-in.html", SignIn(name=asked.name, next=local(asked.next), problem=problem(error)), error=error))
+            return written(_page("sign-in.html", SignIn(name=asked.name, next=local(asked.next), wrong=_wrong(error)), error=error))
         answer = _to(local(asked.next))
         answer.set_cookie(COOKIE, value, path="/", secure=True, httponly=True, samesite="Lax")
         return answer
 
     async def _sign_out(self, request: web.Request) -> web.StreamResponse:
-        fields, cookie = await form_of(request), request.cookies.get(COOKIE, "")
-        caller = await self._caller(request)
-        if caller is not None:
-            check_form(fields.get("csrf", ""), caller)
+        cookie = request.cookies.get(COOKIE, "")
+        if await self._form(request) is not None:
             await self._threads.run(lambda installation: signing_in.sign_out(installation, cookie))
         return _gone()
 
@@ -134,51 +164,80 @@ class Doorstep:
         secret, asked = request.match_info["secret"], _read(WelcomeAsk, await form_of(request))
 
         def work(installation: Installation) -> None:
-            if asked.password != asked.again:
-                raise Refused("the two passwords differ", hint="type the same one twice", code="password")
+            _check_same(asked.password, asked.again)
             signing_in.accept(installation, secret, asked.display, asked.password, asked.name)
 
         try:
             await self._threads.run(work)
         except OctofleetError as error:
             found = await self._threads.run(partial(_welcome, secret=secret))
-            said = msgspec.structs.replace(found, name=asked.name, display=asked.display, problem=problem(error))
+            said = msgspec.structs.replace(found, typed=asked.name or FIRST, display=asked.display, wrong=_wrong(error))
             return written(_page("welcome.html", said, error=error))
         return _to("/sign-in")
 
-    async def _account_page(self, request: web.Request) -> web.StreamResponse:
+    async def _own_page(self, request: web.Request) -> web.StreamResponse:
         caller = await self._caller(request)
-        return _to("/sign-in?next=%2Faccount") if caller is None else written(_page("account.html", _account(caller), caller=caller))
+        return _to(SIGN_IN) if caller is None else written(_page("account.html", await self._own(caller), caller=caller))
 
     async def _change_password(self, request: web.Request) -> web.StreamResponse:
-        fields, caller = await form_of(request), await self._caller(request)
-        if caller is None:
-            return _to("/sign-in?next=%2Faccount")
-        check_form(fields.pop("csrf", ""), caller)
+        if (found := await self._form(request)) is None:
+            return _to(SIGN_IN)
+        caller, fields = found
         asked, source = _read(PasswordAsk, fields), self._address(request)
 
         def work(installation: Installation) -> None:
-            if asked.new != asked.again:
-                raise Refused("the two new passwords differ", hint="type the same one twice", code="password")
-            signing_in.change_password(installation, _name(caller), asked.password, asked.new, source=source)
+            _check_same(asked.chosen, asked.again)
+            signing_in.change_password(installation, _name(caller), asked.password, asked.chosen, source=source)
 
         try:
             await self._threads.run(work)
         except OctofleetError as error:
-            said = msgspec.structs.replace(_account(caller), problem=problem(error))
+            said = msgspec.structs.replace(await self._own(caller), wrong=_wrong(error))
             return written(_page("account.html", said, caller=caller, error=error))
         return _gone()
 
     async def _end_sessions(self, request: web.Request) -> web.StreamResponse:
-        fields, caller = await form_of(request), await self._caller(request)
-        if caller is not None:
-            check_form(fields.get("csrf", ""), caller)
-            await self._threads.run(lambda installation: signing_in.end_sessions(installation, _name(caller)))
+        if (found := await self._form(request)) is not None:
+            await self._threads.run(lambda installation: signing_in.end_sessions(installation, _name(found[0])))
         return _gone()
+
+    async def _make_token(self, request: web.Request) -> web.StreamResponse:
+        if (found := await self._form(request)) is None:
+            return _to(SIGN_IN)
+        caller, fields = found
+        asked, me = _read(TokenAsk, fields), caller.identity
+        actions = _actions(asked.actions)
+
+        def work(installation: Installation) -> str:
+            _, text = create_token(installation, asked.label, identity=me.name, actions=actions, expires_s=asked.days * DAY_S, by=me)
+            return text
+
+        secret = await self._threads.run(work)
+        return written(_page("account.html", msgspec.structs.replace(await self._own(caller), secret=secret), caller=caller))
+
+    async def _revoke(self, request: web.Request) -> web.StreamResponse:
+        if (found := await self._form(request)) is None:
+            return _to(SIGN_IN)
+        caller, of = found[0], request.match_info["token"]
+        if of not in {token.id for token in (await self._own(caller)).tokens}:
+            raise Refused("you have no such token", hint="your account's page lists them", code="no-token")
+        await self._threads.run(lambda installation: revoke_token(installation, of, by=caller.identity))
+        return _to("/account")
+
+    async def _own(self, caller: Caller) -> Own:
+        return await self._threads.run(partial(_own, caller=caller))
 
     async def _caller(self, request: web.Request) -> Caller | None:
         cookie = request.cookies.get(COOKIE, "")
         return await self._threads.run(lambda installation: signing_in.caller_of_session(installation, cookie)) if cookie else None
+
+    async def _form(self, request: web.Request) -> tuple[Caller, dict[str, str]] | None:
+        """Who sends a form of his session, and its fields; None for nobody. Raises `Refused`."""
+        fields, caller = await form_of(request), await self._caller(request)
+        if caller is None:
+            return None
+        check_form(fields.pop("csrf", ""), caller)
+        return caller, fields
 
 
 def local(there: str) -> str:
@@ -190,17 +249,46 @@ def local(there: str) -> str:
 def _welcome(installation: Installation, *, secret: str) -> Welcome:
     found = signing_in.invited(installation, secret)
     if found is None:
-        hint = "ask for another one: octofleet account reset NAME, or add"
-        raise Refused("this link was used, is too old, or never was one", hint=hint, code="invitation")
-    return Welcome(secret=secret, account=found.account, reset=found.reset, owner=found.owner)
+        raise void()
+    return Welcome(path=LINK + secret, name=found.account, reset=found.reset)
 
 
-def _account(caller: Caller) -> Account:
-    return Account(name=caller.name, identity=caller.identity.name)
+def _own(installation: Installation, *, caller: Caller) -> Own:
+    with installation.store.read() as connection:
+        now = connection.now()
+        mine = [token for token in tokens(connection) if token.identity == caller.identity.name and token.revoked_at is None]
+        sessions = sessions_of(connection, _name(caller))
+    return Own(
+        display=caller.name,
+        sessions=[
+            OwnSession(this=one.id == caller.session, agent=one.agent, source=one.source, made_at=one.made_at, seen_at=one.seen_at)
+            for one in sessions
+        ],
+        tokens=[token for token in mine if token.expires_at > now],
+        actions=sorted(ACTIONS),
+    )
 
 
 def _name(caller: Caller) -> str:
-    return caller.identity.name.partition(":")[2]
+    return caller.identity.name.removeprefix(KIND)
+
+
+def _check_same(password: str, again: str) -> None:
+    if password != again:
+        raise Refused("the two passwords differ", hint="type the same one twice", code="password")
+
+
+def _actions(text: str) -> list[Action]:
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    if not wanted or (unknown := [part for part in wanted if part not in ACTIONS]):
+        what = f"{unknown[0][:40]} is nothing that a token can be good for" if wanted else "a token has to be good for something"
+        raise Refused(what, hint=f"name some of {', '.join(sorted(ACTIONS))}", code="usage")
+    return [ACTIONS[part] for part in wanted]
+
+
+def _wrong(error: OctofleetError) -> str:
+    found = problem(error)
+    return f"{found.detail}. {found.hint}" if found.hint else found.detail
 
 
 def _page(template: str, document: Document, *, caller: Caller | None = None, error: OctofleetError | None = None) -> Answer:
@@ -225,5 +313,4 @@ def _gone() -> web.Response:
     """Signed out: the cookie is to be forgotten."""
     answer = _to("/sign-in")
     answer.del_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Lax")
-    answer.headers["Clear-Site-Data"] = '"cache"'
     return answer

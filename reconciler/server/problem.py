@@ -49,7 +49,7 @@ def problem(error: Exception) -> Problem:
         code=error.code,
         hint=strip_credentials(error.hint),
         problems=problems,
-        after_s=error.after_s if isinstance(error, RetryLater) else 0.0,
+        after_s=error.after_s if isinstance(error, RetryLater | Refused) else 0.0,
     )
 
 

@@ -129,7 +129,9 @@ async def _body(request: web.Request) -> bytes:
 
 def _check_site(request: web.Request) -> None:
     """Browsers say where a request comes from: from no other site anything is changed."""
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") or _foreign(request.headers.get("Origin"), request.host):
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") or _foreign(
+        request.headers.get("Origin"), request.host
+    ):
         raise Refused("the request comes from another site", hint="open the page itself, and send it from there", code="csrf")
 
 
