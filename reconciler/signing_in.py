@@ -49,7 +49,9 @@ TOKEN = re.compile(r"oft_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 MOVED_S = 60.0
 """`seen_at` and `last_used_at` are written at most so often."""
 FOLD_S = 3600
-"""Refused sign-ins of one account are told together for so long."""
+"""Refused sign-ins are told together for so long."""
+FLOOD = 1024
+"""So many refused sign-ins in that time are told name by name."""
 MOST_OF_AN_AGENT = 200
 WRONG = "the name or the password is wrong"
 
@@ -157,13 +159,13 @@ def _checked(installation: Installation, name: str, password: str, source: str) 
     _count(installation, account or name, source)
     found = LocalAccounts(installation.store).check(account, password)
     if found is None:
-        raise _refused(installation, account, source)
+        raise _refused(installation, account or name, source)
     return found
 
 
-def _refused(installation: Installation, account: str, source: str) -> Refused:
+def _refused(installation: Installation, name: str, source: str) -> Refused:
     with installation.store.write(alone=False) as connection:
-        _tell_refused(installation, connection, account, source)
+        _tell_refused(installation, connection, name, source)
     return Refused(WRONG, hint="try again, or ask an administrator for a link to set a new password", code="sign-in")
 
 
@@ -192,7 +194,8 @@ def _count(installation: Installation, name: str, source: str) -> None:
         if over is None:
             return
         after_s = max(1.0, limiter.get_window_stats(*over).reset_time - connection.now())
-        _tell_refused(installation, connection, account_name(name), source)
+        if limiter.storage.get(over[0].key_for(over[1])) == over[0].amount + 1:
+            _tell_refused(installation, connection, name, source, over[0].namespace)
     wait = f"{after_s / 60:.0f} min" if after_s >= 90 else f"{after_s:.0f} s"
     raise Refused("there were too many tries to sign in", hint=f"try again in {wait}", code="too-many-tries", after_s=after_s)
 
@@ -203,14 +206,21 @@ def _forgive(installation: Installation, connection: Connection, account: str, s
     limiter.clear(*_limits(installation, account, source)[1])
 
 
-def _tell_refused(installation: Installation, connection: Connection, account: str, source: str) -> None:
-    """Record a refused sign-in: the 1st, 2nd, 4th, 8th and so on of an hour, with how many it were, of each account, and of all unknown names together.
-    What was typed for an unknown name is not recorded: it may be a password."""
-    known = account if load_account(connection, account) is not None else ""
-    count = Tries(connection).incr(f"refused/{_keyed(installation, 'refused', known)[:32]}", FOLD_S)
-    if count & (count - 1) == 0:
-        details = {"refused": count, "source": source, "inSeconds": FOLD_S}
-        record(connection, Entry(identity=SIGN_IN, action="sign-in-refused", subjects=(KIND + known,) if known else (), details=details))
+def _tell_refused(installation: Installation, connection: Connection, name: str, source: str, limit: str = "") -> None:
+    """Record a refused sign-in: the 1st, 2nd, 4th, 8th and so on of an hour for each name that is typed, and the one that met a `limit`; in a flood only
+    the 1st, 2nd, 4th and so on of all. Whether there is such an account makes no difference to that, and so to the time that it takes. What was typed
+    for an unknown name is not recorded: it may be a password."""
+    account, tries = account_name(name), Tries(connection)
+    known = load_account(connection, account) is not None
+    count = tries.incr(f"refused/{_keyed(installation, 'refused', account or name)[:32]}", FOLD_S)
+    every = tries.incr("refused", FOLD_S)
+    if _power_of_two(every) or (every <= FLOOD and (limit or _power_of_two(count))):
+        details = {"refused": count, "refusedInAll": every, "inSeconds": FOLD_S, "source": source, "limit": limit}
+        record(connection, Entry(identity=SIGN_IN, action="sign-in-refused", subjects=(KIND + account,) if known else (), details=details))
+
+
+def _power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
 
 
 def network(source: str) -> str:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from argon2 import Type
 
-from reconciler import accounts
+from reconciler import accounts, signing_in
 from reconciler.errors import RetryLater
 from reconciler.identity import passwords
 from reconciler.identity.local_accounts import LocalAccounts
 from reconciler.signing_in import caller_of_session, change_password, end_sessions, network, sign_out
 from reconciler.store.accounts import load_account
 from reconciler.store.audit import entries
+from reconciler.store.postgresql import PostgresqlConnection
 from reconciler.store.sessions import sessions_of
+from reconciler.store.sqlite import SqliteConnection
 from reconciler.types.canonical import digest_bytes
 from reconciler.wiring import Installation
 from tests.identity.people import HERE, HOME, PASSWORD, Counted, hasher, installation, person, refused, run, signed_in, trail
@@ -186,15 +189,52 @@ def test_refusals_are_told_with_how_many_they_were(installation: Installation) -
     person(installation)
     for _ in range(9):
         refused(installation)
-    for number in range(5):
-        refused(installation, f"unknown-{number}")
+    for name in ("unknown", "unknown", "unknown", "other"):
+        refused(installation, name)
     with installation.store.read() as connection:
         rows = list(reversed(entries(connection, action="sign-in-refused")))
-    assert [(row.subjects, row.details["refused"]) for row in rows] == [
-        *((["account:ada"], count) for count in (1, 2, 4, 8)),
-        *(([], count) for count in (1, 2, 4)),
+    ada = ["account:ada"]
+    assert [(row.subjects, row.details["refused"], row.details["limit"]) for row in rows] == [
+        *((ada, count, "") for count in (1, 2, 4)),
+        (ada, 6, "pair"),
+        *(([], count, "") for count in (1, 2, 1)),
     ]
     assert {row.identity for row in rows} == {"system:sign-in"} and {row.details["source"] for row in rows} == {HOME}
+    assert rows[-1].details["refusedInAll"] == 10, "those beyond the limit are told as one"
+
+
+def test_a_flood_of_refusals_is_told_with_few_rows(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing_in, "FLOOD", 8)
+    for number in range(70):
+        refused(installation, f"name-{number}")
+    with installation.store.read() as connection:
+        rows = entries(connection, action="sign-in-refused")
+    assert [row.details["refusedInAll"] for row in reversed(rows)] == [*range(1, 9), 16, 32, 64]
+
+
+def test_the_database_does_the_same_whether_there_is_such_an_account(
+    installation: Installation, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What differs could be measured: so often as a name is tried, the statements are the same for every name."""
+    person(installation), person(installation, "ben")
+    accounts.set_enabled(installation, "ben", False, by=HERE)
+    of = {"sqlite": SqliteConnection, "postgresql": PostgresqlConnection}[kind]
+    execute, said = of._execute, list[str]()
+
+    def heard(self: Any, sql: str, params: Any) -> Any:
+        said.append(sql)
+        return execute(self, sql, params)
+
+    for number in range(20):
+        refused(installation, f"unknown-{number}", source="198.51.100.1")
+    monkeypatch.setattr(of, "_execute", heard)
+    for _ in range(6):
+        found = []
+        for name in ("ada", "nobody", "ben"):
+            said.clear()
+            refused(installation, name)
+            found.append([*said])
+        assert found[0] == found[1] == found[2] and len(found[0]) >= 2
 
 
 @pytest.mark.parametrize("how", ["account-disabled", "account-reset"])
