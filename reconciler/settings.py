@@ -15,7 +15,7 @@ from reconciler.errors import OctofleetError
 from reconciler.settings_checked import Place, Problem, line_of, named, problems, type_at
 
 PREFIX = "OCTOFLEET_"
-NOT_SETTINGS = frozenset({"OCTOFLEET_DATA_DIR", "OCTOFLEET_CONFIG"})
+NOT_SETTINGS = frozenset(f"OCTOFLEET_{name}" for name in ("DATA_DIR", "CONFIG", "SERVER", "TOKEN", "TOKEN_FILE", "CA_FILE"))
 
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=31_536_000)]

@@ -54,6 +54,9 @@ COMMANDS = {
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }
 
+REMOTE = frozenset({"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel"})
+"""Commands that a server can be asked for."""
+
 
 class Commands(click.Group):
     """Imports a command's module when the command is used."""
@@ -66,6 +69,13 @@ class Commands(click.Group):
         """The command, or None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
+        if ctx.params.get("server"):
+            from reconciler.cli import remote  # noqa: PLC0415 - only with --server
+
+            if cmd_name not in REMOTE:
+                raise remote.here_only(cmd_name)
+            found: click.Command = getattr(remote, cmd_name)
+            return found
         module = import_module(f"reconciler.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command
@@ -87,11 +97,13 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="octofleet")
-def cli() -> None:
+@click.option("--server", metavar="URL", envvar="OCTOFLEET_SERVER", help="Ask this server, as OCTOFLEET_TOKEN.")
+def cli(server: str | None) -> None:
     """Bring a fleet of machines to what a Git repository says: plan, review, apply.
 
     A new repository: octofleet init DIR. Every command has --help.
     """
+    del server  # `Commands` minds it
 
 
 def main(args: list[str] | None = None) -> None:
