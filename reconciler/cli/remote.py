@@ -28,11 +28,10 @@ def over_the_api(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @click.option("--debug", is_flag=True, help="Show tracebacks.")
-    @click.pass_context
     @functools.wraps(command)
-    def wrapped(ctx: click.Context, debug: bool, **given: Any) -> Any:
+    def wrapped(debug: bool, **given: Any) -> Any:
         del debug  # `main` minds it
-        return command(server=remote(ctx.find_root().params["server"]), **given)
+        return command(server=remote(click.get_current_context().find_root().params["server"]), **given)
 
     return wrapped
 
