@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
 from reconciler.events import Repeated
-from reconciler.server import render
+from reconciler.server import openapi, render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.route import API, Route
 from reconciler.server.threads import Threads
@@ -48,8 +49,18 @@ class Site:
             app.router.add_route(route.method, API + route.path, self._handler(route, people=False))
             if route.template or route.then:
                 app.router.add_route(route.method, route.path, self._handler(route, people=True))
-
+        app.router.add_get(API + "/openapi.json", self._described())
         app.router.add_static("/static", STATIC)
+
+    def _described(self) -> Handler:
+        """The API itself as a document: of this version, of nobody's fleet, so for everybody."""
+        found = Answer(status=200, body=msgspec.json.encode(openapi.document(self._routes)))
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            del request
+            return written(found)
+
+        return handle
 
     def _handler(self, route: Route, *, people: bool) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
