@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from reconciler.identity.access import Action
-from tests.fleets import TENANT, host
+from tests.fleets import FLEET, TENANT, host
 from tests.gate.site import Site
 from tests.server.site import person, token
 
@@ -37,9 +37,9 @@ OF_BANK = ("bank", "vault")
 """What only those of the tenant `bank` may read anywhere."""
 
 
-def two_tenants(path: Path, url: str) -> Site:
-    """Three hosts of `shop` and two of `bank`, all applied; the next change of a host of each is pending."""
-    bank = {"bank.yaml": TENANT.replace("shop", "bank"), "ops.yaml": OPS}
+def two_tenants(path: Path, url: str, *, name: str = "test") -> Site:
+    """Three hosts of `shop` and two of `bank`, all applied, in a Fleet of this name; the next change of a host of each is pending."""
+    bank = {"fleet.yaml": FLEET.replace("test", name), "bank.yaml": TENANT.replace("shop", "bank"), "ops.yaml": OPS}
     bank |= {f"vault-{n}.yaml": host(f"vault-{n:02d}", 100 + n, tenant="bank") for n in (1, 2)}
     site = Site(path, url, hosts=3, files=bank)
     site.settle()
