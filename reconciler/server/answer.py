@@ -40,12 +40,13 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What goes back."""
+    """What goes back. `follows`: what is followed, where events are answered."""
 
     status: int
     body: bytes = b""
     kind: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    follows: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,8 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
     document = route.do(call, _read(asked))
     if not call.guarded:
         raise RuntimeError(f"the route {route.name} has asked no rule")
+    if route.stream:
+        return Answer(status=200, follows=document)
     if not asked.people:
         return _document(asked, document)
     if route.method != "GET":

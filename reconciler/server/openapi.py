@@ -65,9 +65,10 @@ def _operation(route: Route, schemas: Mapping[Any, Any], components: Mapping[str
 def _responses(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     schema = schemas[route.answers]
     if route.stream:
-        events = {"text/event-stream": {"schema": {"type": "string"}, "x-event-data": schema}}
+        data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+        event = {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
         found: dict[str, Any] = {
-            "200": {"description": "Server-sent events; the data of each is JSON of the schema `x-event-data`.", "content": events},
+            "200": {"description": "Server-sent events, each as the schema says.", "content": {"text/event-stream": {"schema": event}}},
             "204": {"description": "There is nothing more to tell: do not come back."},
         }
     else:

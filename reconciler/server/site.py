@@ -11,6 +11,7 @@ from reconciler.events import Repeated
 from reconciler.server import openapi, render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.route import API, Route
+from reconciler.server.stream import Streams
 from reconciler.server.threads import Threads
 from reconciler.wiring import Installation
 
@@ -40,6 +41,7 @@ class Site:
     def __init__(self, installation: Installation, routes: Sequence[Route], doors: Doors, *, threads: Threads | None = None) -> None:
         self._doors, self._routes = doors, routes
         self._threads = threads or Threads(installation)
+        self._streams = Streams(installation, doors, self._threads)
         self._trouble = Repeated()
         render.SAID.update({route.name: route.said for route in routes if route.said})
 
@@ -67,6 +69,8 @@ class Site:
             try:
                 asked = await read(request, route, people=people)
                 found = await self._threads.run(lambda installation: answered(installation, self._doors, asked))
+                if found.follows is not None:
+                    return await self._streams.serve(request, asked, found.follows, HEADERS)
             except OctofleetError as error:
                 found = refusal(error, people=people)
             return written(found)
@@ -75,6 +79,7 @@ class Site:
 
     def close(self) -> None:
         """Answer nothing more."""
+        self._streams.close()
         self._threads.close()
 
 
@@ -99,6 +104,8 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
             csrf = query.pop("csrf", csrf)
         elif body and request.content_type != JSON:
             raise Refused(f"the body is {request.content_type}", hint=f"send {JSON}", code="type")
+    if route.stream and (last := request.headers.get("Last-Event-ID", "")):
+        query["after"] = last
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return Asked(
         route=route,

@@ -83,9 +83,9 @@ def doors(*callers: Caller) -> Doors:
 
 
 @contextmanager
-def web(installation: Installation, *callers: Caller, routes: Sequence[Route] = ROUTES) -> Iterator[Web]:
-    """The site of an installation for these callers."""
-    site = Site(installation, routes, doors(*callers))
+def web(installation: Installation, *callers: Caller, routes: Sequence[Route] = ROUTES, by: Doors | None = None) -> Iterator[Web]:
+    """The site of an installation for these callers, or with other doors."""
+    site = Site(installation, routes, by or doors(*callers))
     try:
         with app_of(Process(store=installation.store), site=site) as app, listening(app, "127.0.0.1", 0) as port:
             yield Web(port)

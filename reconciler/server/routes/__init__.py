@@ -1,5 +1,8 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import runs
+from reconciler.server.routes import events, runs
 
-ROUTES = (*runs.ROUTES,)
+ROUTES = (
+    *runs.ROUTES,
+    *events.ROUTES,
+)
