@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -103,7 +103,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
         return _document(asked, document)
     if route.method != "GET":
         return Answer(status=303, headers={"Location": _then(asked, document)})
-    return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked)))
+    return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked), again=_again(asked)))
 
 
 def _check_form(asked: Asked, caller: Caller) -> None:
@@ -147,6 +147,12 @@ def _then(asked: Asked, document: object) -> str:
     values = (fields if isinstance(fields, dict) else {}) | dict(asked.path)
     where = asked.route.then.format_map({name: quote(str(value), safe="") for name, value in values.items()})
     return f"{where}{'&' if '?' in where else '?'}said={asked.route.name}"
+
+
+def _again(asked: Asked) -> str:
+    """The address of the first part of a list, with what was asked."""
+    kept = {name: text for name, text in asked.query.items() if name not in ("cursor", "said") and text}
+    return asked.url.partition("?")[0] + (f"?{urlencode(kept)}" if kept else "")
 
 
 def _said(asked: Asked) -> str:

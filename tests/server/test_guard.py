@@ -5,27 +5,43 @@ A new route is walked by itself. One with a new name in its path, or with a body
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web as aiohttp
 
+from reconciler import gating
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
 from reconciler.server.route import API, Route, plain_path
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import Site as Pages
+from tests.fleets import installation
 from tests.gate.site import Site
 from tests.server.process import Process
 from tests.server.process import app as app_of
-from tests.server.site import CSRF, Answered, Web, doors, web
-from tests.server.tenants import CALLERS, NOBODY, ROOT, change_both, two_tenants
+from tests.server.site import CSRF, Answered, Web, doors, person, web
+from tests.server.tenants import CALLERS, NOBODY, ROOT, change_both, pull_of, two_tenants
 
 FLEET = "zephyrine"
-OF_THE_FLEET = (FLEET, "shop", "bank", "web-0", "vault-", "htop", "192.0.2.", "rolemapping/", "github:root", "github:sam")
+OF_THE_FLEET = (
+    FLEET,
+    "shop",
+    "bank",
+    "web-0",
+    "vault-",
+    "htop",
+    "192.0.2.",
+    "rolemapping/",
+    "github:root",
+    "github:sam",
+    "nights",
+    "is counted",
+)
 """What shows that a page knows the fleet."""
-BODIES: dict[str, dict[str, Any]] = {}
+BODIES: dict[str, dict[str, Any]] = {"pauseScope": {"scope": "tenant/bank"}, "overrideWindow": {"window": "bank/nights"}}
 """By the name of a route: what it is sent, where texts made up are none that it takes."""
 PUBLIC = {
     "GET /healthz",  # whether the process works; says nothing of a fleet
@@ -57,7 +73,9 @@ def served(site: Site) -> Iterator[Web]:
 def names(site: Site) -> dict[str, str]:
     """What stands for the names of paths: each is there."""
     ((run, plan),) = site.rows('SELECT run.id, plan.id FROM run JOIN plan ON plan."row" = run.plan WHERE run.ended_at IS NULL')
-    return {"run": run, "plan": plan}
+    pause = gating.pause(site.installation, "tenant/bank", 3600, "the vault is counted", identity="github:ben").id
+    there = pull_of(site, "bank", 7)
+    return {"run": run, "plan": plan, "pause": pause, "forge": there.forge, "project": there.project, "number": str(there.number)}
 
 
 def path_of(route: Route, names: dict[str, str]) -> str:
@@ -107,7 +125,7 @@ def test_who_has_no_role_learns_nothing(served: Web, names: dict[str, str], rout
     for answer in asked(served, route, path, NOBODY.session):
         assert answer.status in ((200, 403, 404) if route.method == "GET" else (403, 404)), answer.text
         shown = answer.text.replace(path, "")
-        named = [text for name, text in names.items() if f"{{{name}" in route.path]
+        named = [text for name, text in names.items() if f"{{{name}" in route.path] + list(body_of(route).values())
         for text in (*named, *(text.replace("/", "%2F") for text in named)):
             shown = shown.replace(text, "")  # what he has named himself
         told = {*OF_THE_FLEET, names["run"], names["plan"][:12]}
@@ -132,6 +150,15 @@ def test_the_walk_goes_to_what_is_there(served: Web, names: dict[str, str], rout
     if route.stream:
         pytest.skip("it does not end: tests/server/test_stream.py")
     assert [answer.status for answer in asked(served, route, path_of(route, names), ROOT.session)] in ([200], [200, 200])
+
+
+def test_where_nothing_was_ever_applied(tmp_path: Path) -> None:
+    """Also with nothing to filter a rule is asked first."""
+    with web(installation(tmp_path), person("local:first", here=True)) as served:
+        for route in ROUTES:
+            if route.method == "GET" and "{" not in route.path:
+                answers = asked(served, route, route.path, "local:first")
+                assert {answer.status for answer in answers} == {200}, route.name
 
 
 def test_a_route_that_asks_no_rule_answers_nothing(site: Site) -> None:
