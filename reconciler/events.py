@@ -63,6 +63,10 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "polled": ("debug", "A forge was polled."),
     "poll-failed": ("warning", "A project at a forge could not be polled; it is tried again. Once, and then once a minute."),
     "request-failed": ("warning", "A request was answered with 500 for a reason that nobody foresaw; `route`, `error`."),
+    "streams-failed": (
+        "warning",
+        "What is new of runs that somebody follows could not be read; it is tried again. Once, and then once a minute.",
+    ),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

@@ -3,7 +3,7 @@
 The edge around `gate`: every word is one transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import Refused
@@ -11,6 +11,7 @@ from reconciler.gate.approvals import Approval
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window
 from reconciler.identity.local import whoami
+from reconciler.scope import is_scope
 from reconciler.store.approvals import save_approval
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
@@ -28,6 +29,8 @@ from reconciler.types.resource import tenant_of
 from reconciler.wiring import Installation
 
 APPROVAL_S = 7 * 86_400.0
+Sees = Callable[[str, Window], bool]
+"""Whether somebody sees a window of a source."""
 
 
 def nothing_more(connection: Connection, made: object) -> None:
@@ -129,7 +132,8 @@ def pause(
     identity: str = "",
     also: Callable[[Connection, Pause], object] = nothing_more,
 ) -> Pause:
-    """Begin nothing in a scope (`fleet`: nowhere) for so many seconds; `also` as in `approve`."""
+    """Begin nothing in a scope (`fleet`: nowhere) for so many seconds; `also` as in `approve`. Raises `Refused` for what is no scope."""
+    check_scope(scope)
     with installation.store.write() as connection:
         now = connection.now()
         made = Pause(id=new_id(), source=source, scope=scope, identity=identity or whoami(), at=now, until=now + for_s, reason=reason)
@@ -138,10 +142,36 @@ def pause(
         record(
             connection,
             Entry(
-                identity=made.identity, action="pause", subjects=(scope,), reason=reason, details={"pause": made.id, "until": made.until}
+                identity=made.identity,
+                action="pause",
+                subjects=(scope,),
+                tenants=_tenants([scope]),
+                source=source,
+                reason=reason,
+                details={"pause": made.id, "until": made.until},
             ),
         )
     return made
+
+
+def check_scope(scope: str) -> None:
+    """Raises `Refused` for what nothing could be paused by."""
+    if scope != "fleet" and not is_scope(scope):
+        hint = "fleet, tenant/NAME, host/TENANT/NAME or driver/kind/tenant/name, with * and ?"
+        raise Refused(f"{scope} is no scope", hint=hint, code="scope")
+
+
+def tenant_of_scope(scope: str) -> str:
+    """The one tenant that a scope is in; empty for one across tenants, such as a pattern."""
+    kind, *rest = scope.split("/")
+    tenant = rest[0] if kind in ("host", "tenant") and rest else rest[1] if len(rest) == 3 else ""
+    return "" if any(char in tenant for char in "*?[") or tenant == "-" else tenant
+
+
+def _tenants(scopes: Iterable[str]) -> tuple[str, ...]:
+    """For the audit trail: none if one of them is across tenants."""
+    found = {tenant_of_scope(scope) for scope in scopes}
+    return () if "" in found else tuple(sorted(found))
 
 
 def pauses_named(installation: Installation, which: str) -> list[Pause]:
@@ -166,7 +196,14 @@ def unpause(
             scopes = tuple(sorted({pause.scope for pause in ended}))
             record(
                 connection,
-                Entry(identity=identity or whoami(), action="resume", subjects=scopes, details={"pauses": [pause.id for pause in ended]}),
+                Entry(
+                    identity=identity or whoami(),
+                    action="resume",
+                    subjects=scopes,
+                    tenants=_tenants(scopes),
+                    source=source or "",
+                    details={"pauses": [pause.id for pause in ended]},
+                ),
             )
         return ended
 
@@ -185,30 +222,47 @@ def standing(installation: Installation) -> Standing:
         return Standing(gates=load_gates(connection), now=connection.now())
 
 
-def windows_named(installation: Installation, name: str) -> Sequence[tuple[str, Window]]:
-    """Source and window of each that has this name (`shop/nights`) or address. Raises `Refused` if none has."""
+def windows_named(installation: Installation, name: str, sees: Sees = lambda source, window: True) -> Sequence[tuple[str, Window]]:
+    """Source and window of each that has this name (`shop/nights`) or address, as far as whoever asks `sees` it. Raises `Refused` if none has."""
     found = [
         (of, window)
         for of, windows in standing(installation).gates.windows.items()
         for window in windows
-        if name in (window.name, window.address)
+        if name in (window.name, window.address) and sees(of, window)
     ]
     if not found:
         raise Refused(f"no window {name} is in force", hint="octofleet gates lists them", code="no-window")
     return found
 
 
-def override(installation: Installation, name: str, for_s: float, reason: str) -> Sequence[tuple[str, Window]]:
+def override(
+    installation: Installation,
+    name: str,
+    for_s: float,
+    reason: str,
+    *,
+    identity: str = "",
+    sees: Sees = lambda source, window: True,
+) -> Sequence[tuple[str, Window]]:
     """Have a window (`shop/nights`, or its address) not count for so many seconds; for 0, count again. Gives the source and the window of each that
     has this name. Raises `Refused` if none has."""
-    found = windows_named(installation, name)
+    windows = windows_named(installation, name, sees)
+    who = identity or whoami()
     with installation.store.write() as connection:
-        for source, window in found:
+        for source, window in windows:
             if for_s:
-                save_override(connection, source, window.address, whoami(), connection.now() + for_s, reason)
+                save_override(connection, source, window.address, who, connection.now() + for_s, reason)
             else:
                 end_overrides(connection, source, window.address)
-        subjects = tuple(window.address for _, window in found)
-        action = "override" if for_s else "end-override"
-        record(connection, Entry(identity=whoami(), action=action, subjects=subjects, reason=reason, details={"seconds": for_s}))
-    return found
+        sources, tenants = {source for source, _ in windows}, {window.tenant for _, window in windows}
+        entry = Entry(
+            identity=who,
+            action="override" if for_s else "end-override",
+            subjects=tuple(window.address for _, window in windows),
+            tenants=() if "" in tenants else tuple(sorted(tenants)),
+            source=min(sources) if len(sources) == 1 else "",
+            reason=reason,
+            details={"seconds": for_s},
+        )
+        record(connection, entry)
+    return windows

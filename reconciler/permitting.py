@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.errors import Refused
 from reconciler.events import happened, held
-from reconciler.gating import tenants_of
+from reconciler.gating import tenant_of_scope, tenants_of
 from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, Role, canonical, mappings
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
@@ -115,10 +115,7 @@ def to_steer(installation: Installation, action: Action, row: int) -> Iterator[A
 
 def to_pause(action: Action, scope: str) -> Iterator[Asked]:
     """What pausing a scope of every Fleet takes, or ending that: the right in its tenant, for a pattern over tenants in all."""
-    kind, *rest = scope.split("/")
-    tenant = rest[0] if kind in ("host", "tenant") and rest else rest[1] if len(rest) == 3 else ""
-    plain = "" if any(char in tenant for char in "*?[") or tenant == "-" else tenant
-    yield action, Resource(tenant=plain, group=scope if kind == "host" else "")
+    yield action, Resource(tenant=tenant_of_scope(scope), group=scope if scope.startswith("host/") else "")
 
 
 def of_change(source: str, change: Change) -> Iterator[Resource]:

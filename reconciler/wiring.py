@@ -57,13 +57,14 @@ CONFIG = "octofleet.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """Everything of one installation, made when first needed."""
+    """Everything of one installation, made when first needed. `of`: the one that it was made `apart` from."""
 
     data_dir: Path
     settings: Settings
     config: Path | None = None
     sandbox: Sandbox = field(default_factory=Sandbox)
     indexes: dict[str, Index] = field(default_factory=dict)
+    of: "Installation | None" = None
 
     @cached_property
     def store(self) -> Store:
@@ -208,7 +209,7 @@ class Installation:
 
     def apart(self) -> "Installation":
         """The same for another thread: with the database in common, and indexes, drivers and a sandbox of its own."""
-        made = replace(self, sandbox=Sandbox(), indexes={})
+        made = replace(self, sandbox=Sandbox(), indexes={}, of=self.of or self)
         made.__dict__["store"] = self.store  # its cached property
         return made
 

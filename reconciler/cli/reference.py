@@ -1,7 +1,8 @@
-"""The reference pages of the command, of roles and of the settings, made from what the code itself declares.
+"""The reference pages of the command, of roles, of the settings and of the API, made from what the code itself declares.
 
-`python -m reconciler.cli.reference docs/reference` writes `access.md`, `command.md` and `settings.md`. In: click's commands, the structs of
-`settings.py`. Out: Markdown, the same bytes for the same code. A setting without a line in `KEYS` is an error, so none stays undocumented.
+`python -m reconciler.cli.reference docs/reference` writes `access.md`, `command.md`, `settings.md`, `routes.md` and `openapi.json`. In: click's commands, the
+structs of `settings.py`, the table of routes. Out: Markdown and JSON, the same bytes for the same code. A setting without a line in `KEYS` is an error, so
+none stays undocumented.
 """
 
 import sys
@@ -16,6 +17,9 @@ from reconciler.cli.main import cli
 from reconciler.cli.permission import ACTIONS
 from reconciler.files import replace_file
 from reconciler.identity.access import HAS, NEEDS, Role
+from reconciler.server.openapi import document
+from reconciler.server.route import API, Route, plain_path
+from reconciler.server.routes import ROUTES
 from reconciler.settings import PREFIX, Settings
 from reconciler.settings_checked import described
 
@@ -137,6 +141,31 @@ def settings_page() -> str:
     return "\n".join(_settings_lines()) + "\n"
 
 
+def routes_page() -> str:
+    """Every route of the API and the pages, with what it takes."""
+    return "\n".join(_route_lines()) + "\n"
+
+
+def openapi_page() -> str:
+    """The API as an OpenAPI document."""
+    return msgspec.json.format(msgspec.json.encode(document(ROUTES)), indent=1).decode() + "\n"
+
+
+def _route_lines() -> Iterator[str]:
+    yield from (MADE, "# Routes of the API", "")
+    yield f"Paths are below `{API}`. [openapi.json](openapi.json) has every field of what they take and answer, [the API](../api.md) how to use them."
+    yield "A page is at the same path without that prefix. What a role may do is in [roles and actions](access.md)."
+    yield ""
+    yield from _table(("route", "permission", "page", "what it does"), map(_route, sorted(ROUTES, key=lambda one: (one.path, one.method))))
+
+
+def _route(route: Route) -> tuple[str, ...]:
+    asked = ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(route.asks))
+    page = "yes" if route.template else "form" if route.then else ""
+    text = route.summary + (f" {'Query' if route.method == 'GET' else 'Body'}: {asked}." if asked else "")
+    return f"`{route.method} {plain_path(route.path)}`", f"`{route.action}`", page, text
+
+
 def _command_lines() -> Iterator[str]:
     yield from (MADE, "# The command", "")
     yield "Exit codes; where several hold, the highest of 1 > 3 > 2 > 0 wins:"
@@ -251,6 +280,8 @@ def main(directory: Path) -> None:
     replace_file(directory / "access.md", access_page().encode())
     replace_file(directory / "command.md", command_page().encode())
     replace_file(directory / "settings.md", settings_page().encode())
+    replace_file(directory / "routes.md", routes_page().encode())
+    replace_file(directory / "openapi.json", openapi_page().encode())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from reconciler.identity.access import Action
 from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
 from reconciler.report.view import counted
-from reconciler.scope import is_scope
 from reconciler.store.archive import load_log
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
 from reconciler.types.change import Action as Change
@@ -133,10 +132,7 @@ def pause(installation: Installation, as_json: bool, what: str, for_s: float | N
     """Begin nothing more of a run until it is resumed; or nothing in a scope for a while. WHAT is a run, `fleet`, tenant/NAME, host/TENANT/NAME or
     driver/kind/tenant/name, with * and ?."""
     if what == "fleet" or "/" in what:
-        if what != "fleet" and not is_scope(what):
-            raise Refused(
-                f"{what} is no scope", hint="fleet, tenant/NAME, host/TENANT/NAME or driver/kind/tenant/name, with * and ?", code="scope"
-            )
+        gating.check_scope(what)
         ask(installation, "", to_pause(Action.PAUSE, what), break_glass)
         made = gating.pause(installation, what, DAY_S if for_s is None else for_s, reason)
         said = {"pause": made.id, "scope": made.scope, "until": made.until}

@@ -51,11 +51,11 @@ class ReasonAsk(Ask, frozen=True, kw_only=True):
 
 def runs(call: Call, ask: RunsAsk) -> Runs:
     """A page of the runs that the caller sees something of."""
-    key = after(ask.cursor, float, str)
+    key, sight = after(ask.cursor, float, str), call.sight
     found: list[RunDocument] = []
     with call.installation.store.read() as connection:
         for run in runs_before(connection, key):
-            if ask.state in ("", run.state) and (seen := _seen(connection, call.sight, run)) is not None:
+            if ask.state in ("", run.state) and (seen := _seen(connection, sight, run)) is not None:
                 found.append(seen)
             if len(found) > ask.limit:
                 last = found[ask.limit - 1]
@@ -79,11 +79,9 @@ def pause(call: Call, ask: ReasonAsk) -> RunDocument:
 
 def _found(call: Call) -> tuple[JournalRun, RunDocument]:
     """The run that the path names by its id or the beginning of it. Raises `Refused` if the caller sees none, or several."""
-    prefix = call.path["run"]
+    prefix, sight = call.path["run"], call.sight
     with call.installation.store.read() as connection:
-        seen = [
-            (one, document) for one in find_runs(connection, prefix)[:20] if (document := _seen(connection, call.sight, one)) is not None
-        ]
+        seen = [(one, document) for one in find_runs(connection, prefix)[:20] if (document := _seen(connection, sight, one)) is not None]
     if len(seen) != 1:
         text = f"there is no run {prefix}" if not seen else f"{prefix} is the beginning of {len(seen)} runs"
         raise Refused(text, hint="octofleet runs lists them", code="no-run")

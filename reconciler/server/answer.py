@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -40,12 +40,13 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What goes back."""
+    """What goes back. `follows`: what is followed, where events are answered."""
 
     status: int
     body: bytes = b""
     kind: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    follows: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +97,13 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
     document = route.do(call, _read(asked))
     if not call.guarded:
         raise RuntimeError(f"the route {route.name} has asked no rule")
+    if route.stream:
+        return Answer(status=200, follows=document)
     if not asked.people:
         return _document(asked, document)
     if route.method != "GET":
         return Answer(status=303, headers={"Location": _then(asked, document)})
-    return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked)))
+    return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked), again=_again(asked)))
 
 
 def check_form(csrf: str, caller: Caller) -> None:
@@ -144,6 +147,12 @@ def _then(asked: Asked, document: object) -> str:
     values = (fields if isinstance(fields, dict) else {}) | dict(asked.path)
     where = asked.route.then.format_map({name: quote(str(value), safe="") for name, value in values.items()})
     return f"{where}{'&' if '?' in where else '?'}said={asked.route.name}"
+
+
+def _again(asked: Asked) -> str:
+    """The address of the first part of a list, with what was asked."""
+    kept = {name: text for name, text in asked.query.items() if name not in ("cursor", "said") and text}
+    return asked.url.partition("?")[0] + (f"?{urlencode(kept)}" if kept else "")
 
 
 def _said(asked: Asked) -> str:

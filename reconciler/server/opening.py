@@ -27,11 +27,11 @@ def opened(parts: Serving, stop: Event) -> Iterator[web.Application]:
         yield make_app(process, parts.parts)
         return
     threads = Threads(parts.installation)
+    site = Site(parts.installation, ROUTES, DOORS, threads, Doorstep(threads, address))
     try:
-        site = Site(ROUTES, DOORS, threads, Doorstep(threads, address))
         yield make_app(process, parts.parts, site)
     finally:
-        threads.close()
+        site.close()
 
 
 def address(request: web.Request) -> str:

@@ -11,6 +11,7 @@ from reconciler.store.engine import Unavailable
 
 STATUS = {
     "usage": 400,
+    "scope": 400,
     "sign-in": 401,
     "unauthenticated": 401,
     "forbidden": 403,

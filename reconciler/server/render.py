@@ -15,8 +15,8 @@ SAID: dict[str, str] = {}
 """What a page says after the form of a route, by its name: filled by `site`."""
 
 
-def page(template: str, call: Call | Caller | None, document: object, *, said: str = "") -> bytes:
-    """A whole page of a document, for whoever asks; `said` names the form that was sent before."""
+def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", again: str = "") -> bytes:
+    """A whole page of a document, for whoever asks; `said` names the form that was sent before, `again` is the page's own address on its first part."""
     caller = call.caller if isinstance(call, Call) else call
     text = (
         environment()
@@ -27,6 +27,7 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
             caller=caller,
             now=time.time(),
             said=SAID.get(said, ""),
+            again=again,
             version=VERSION,
         )
     )

@@ -1,5 +1,6 @@
 """A route: what may be asked at a path, whose leave it takes, and what answers. One table of them makes the API, its OpenAPI document and the pages."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ class Nothing(Ask, frozen=True, kw_only=True):
 class Route:
     """`path` is below `/api/v1`, and the same without it for people. `do` answers with a document (`answers`) in a thread of its own: of what the caller
     may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page. `then`: where a form
-    goes on, with the names of the path and the document's fields in it, and `said`: what the page says there."""
+    goes on, with the names of the path and the document's fields in it, and `said`: what the page says there. `stream`: what `do` gives is followed, and
+    answered with server-sent events, each an `answers`."""
 
     method: str
     path: str
@@ -33,3 +35,9 @@ class Route:
     then: str = ""
     said: str = ""
     status: int = 200
+    stream: bool = False
+
+
+def plain_path(path: str) -> str:
+    """A path without the patterns that its names have to match: `/pulls/{project}` of `/pulls/{project:.+}`."""
+    return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path)

@@ -4,13 +4,16 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
-from reconciler.server import render
+from reconciler.server import openapi, render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.route import API, Route
+from reconciler.server.stream import Streams
 from reconciler.server.threads import Threads
+from reconciler.wiring import Installation
 
 COOKIE = "__Host-octofleet"
 BODY_MOST = 1 << 20
@@ -40,10 +43,11 @@ class Adds(Protocol):
 
 
 class Site:
-    """The routes of one server, answered in these threads, and what more there is beside them."""
+    """The routes of one server, answered in these threads, and what more there is beside them. `close` lets go of all."""
 
-    def __init__(self, routes: Sequence[Route], doors: Doors, threads: Threads, *more: Adds) -> None:
+    def __init__(self, installation: Installation, routes: Sequence[Route], doors: Doors, threads: Threads, *more: Adds) -> None:
         self._routes, self._doors, self._threads, self._more = routes, doors, threads, more
+        self._streams = Streams(installation, doors, threads)
         render.SAID.update({route.name: route.said for route in routes if route.said})
 
     def add_to(self, app: web.Application) -> None:
@@ -52,17 +56,35 @@ class Site:
             app.router.add_route(route.method, API + route.path, self._handler(route, people=False))
             if route.template or route.then:
                 app.router.add_route(route.method, route.path, self._handler(route, people=True))
-
         for more in self._more:
             more.add_to(app)
+        app.router.add_get(API + "/openapi.json", self._described())
         app.router.add_static("/static", STATIC)
+
+    def _described(self) -> Handler:
+        """The API itself as a document: of this version, of nobody's fleet, so for everybody."""
+        found = Answer(status=200, body=msgspec.json.encode(openapi.document(self._routes)))
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            del request
+            return written(found)
+
+        return handle
 
     def _handler(self, route: Route, *, people: bool) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             asked = await read(request, route, people=people)
-            return written(await self._threads.run(lambda installation: answered(installation, self._doors, asked)))
+            found = await self._threads.run(lambda installation: answered(installation, self._doors, asked))
+            if found.follows is not None:
+                return await self._streams.serve(request, asked, found.follows, HEADERS)
+            return written(found)
 
         return safely(handle, people=people)
+
+    def close(self) -> None:
+        """Answer nothing more."""
+        self._streams.close()
+        self._threads.close()
 
 
 def safely(handler: Handler, *, people: bool = True) -> Handler:
@@ -95,6 +117,8 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
         body = await _body(request)
         if body and request.content_type != JSON:
             raise Refused(f"the body is {request.content_type}", hint=f"send {JSON}", code="type")
+    if route.stream and (last := request.headers.get("Last-Event-ID", "")):
+        query["after"] = last
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return Asked(
         route=route,

@@ -36,8 +36,9 @@ def back_off(connection: Connection, statuses: Mapping[str, tuple[Status, str]],
     connection.run_in("DELETE FROM backoff WHERE address IN (...)", good)
 
 
-def backing_off(connection: Connection) -> Iterator[Backoff]:
-    """What is to be left alone now, the first to be tried again first."""
-    query = "SELECT address, failures, until, reason FROM backoff WHERE until > ? ORDER BY until, address"
-    for address, failures, until, reason in connection.rows(query, (connection.now(),)):
+def backing_off(connection: Connection, after: tuple[float, str] = (0.0, ""), most: int = -1) -> Iterator[Backoff]:
+    """What is to be left alone now, the first to be tried again first: after a time and an address, and so many at most (-1: all)."""
+    query = "SELECT address, failures, until, reason FROM backoff WHERE until > ? AND (until > ? OR until = ? AND address > ?) ORDER BY until, address"
+    limit = "" if most < 0 else f" LIMIT {most:d}"
+    for address, failures, until, reason in connection.rows(query + limit, (connection.now(), after[0], *after)):
         yield Backoff(address=address, failures=failures, until=until, reason=reason)

@@ -1,7 +1,7 @@
 """Pull requests: what forges sent of them, what is known of each, and a lease on it, so that of many processes one at a time works on it. Functions on a
 connection; the caller owns the transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ PULL = (
     "owner", "fence", "failures", "note",
 )  # fmt: skip
 COLUMNS = ", ".join(PULL)
+PART = 200
+"""Pull requests that are read at once."""
 NEVER = 1e12
 """A time that does not come: the pull request is looked at when somebody asks."""
 
@@ -153,6 +155,19 @@ def pulls(connection: Connection, state: str = "open") -> list[PullRow]:
     """All in a state, by key."""
     query = f"SELECT {COLUMNS} FROM pull WHERE state = ? ORDER BY forge, project, number"  # noqa: S608 - names from above
     return [_pull(row) for row in connection.rows(query, (state,))]
+
+
+def pulls_in(connection: Connection, state: str, key: Sequence[Any] | None) -> Iterator[PullRow]:
+    """Those in a state by key, some at a time; with a key (forge, project, number), those after it."""
+    while True:
+        later = "AND (forge > ? OR forge = ? AND (project > ? OR project = ? AND number > ?)) " if key else ""
+        params = (key[0], key[0], key[1], key[1], key[2]) if key else ()
+        query = f"SELECT {COLUMNS} FROM pull WHERE state = ? {later}ORDER BY forge, project, number LIMIT ?"  # noqa: S608 - names from above
+        found = [_pull(row) for row in connection.rows(query, (state, *params, PART))]
+        yield from found
+        if len(found) < PART:
+            return
+        key = found[-1].key.place
 
 
 def _pull(row: Sequence[Any]) -> PullRow:

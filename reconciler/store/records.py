@@ -184,6 +184,11 @@ def records_of_group(connection: Connection, group: str) -> list[str]:
     return [where for (where,) in connection.rows('SELECT address FROM record WHERE "group" = ? ORDER BY address', (group,))]
 
 
+def sources_of(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
+    """The Fleet that owns each of these, as far as they are on record."""
+    return dict(connection.rows_in("SELECT address, source FROM record WHERE address IN (...)", sorted(addresses)))
+
+
 def count_records(connection: Connection, source: str, driver: str, kind: str) -> int:
     """How many resources of a driver and kind a source has recorded."""
     # the source is left out of WHERE, so that the search goes by address: SQLite would rather read all records of the source

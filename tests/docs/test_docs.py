@@ -150,7 +150,13 @@ def test_a_wrong_command_is_found(line: str) -> None:
     assert _wrong(line)
 
 
-PAGES_OF_CODE = [("access.md", reference.access_page), ("command.md", reference.command_page), ("settings.md", reference.settings_page)]
+PAGES_OF_CODE = [
+    ("access.md", reference.access_page),
+    ("command.md", reference.command_page),
+    ("openapi.json", reference.openapi_page),
+    ("routes.md", reference.routes_page),
+    ("settings.md", reference.settings_page),
+]
 
 
 @pytest.mark.parametrize(("name", "made"), PAGES_OF_CODE)

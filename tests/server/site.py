@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from reconciler.identity.access import Action, Identity
 from reconciler.identity.caller import Caller
 from reconciler.server.answer import Doors
 from reconciler.server.app import listening
-from reconciler.server.route import API
+from reconciler.server.route import API, Route
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import COOKIE, Site
 from reconciler.server.threads import Threads
@@ -76,15 +76,19 @@ class Web:
         return self.ask("POST", path, body=sent, Cookie=f"{COOKIE}={by}", Content_Type=kind, Sec_Fetch_Site="same-origin", **headers)
 
 
-@contextmanager
-def web(installation: Installation, *callers: Caller) -> Iterator[Web]:
-    """The site of an installation for these callers."""
+def doors(*callers: Caller) -> Doors:
+    """Where these come in, and nobody else."""
     people = {one.session: one for one in callers if one.session}
     tokens = {one.name: one for one in callers if not one.session}
-    doors = Doors(by_session=lambda _, cookie: people.get(cookie), by_token=lambda _, secret: tokens.get(secret))
-    threads = Threads(installation)
+    return Doors(by_session=lambda _, cookie: people.get(cookie), by_token=lambda _, secret: tokens.get(secret))
+
+
+@contextmanager
+def web(installation: Installation, *callers: Caller, routes: Sequence[Route] = ROUTES, by: Doors | None = None) -> Iterator[Web]:
+    """The site of an installation for these callers, or with other doors."""
+    site = Site(installation, routes, by or doors(*callers), Threads(installation))
     try:
-        with app_of(Process(store=installation.store), site=Site(ROUTES, doors, threads)) as app, listening(app, "127.0.0.1", 0) as port:
+        with app_of(Process(store=installation.store), site=site) as app, listening(app, "127.0.0.1", 0) as port:
             yield Web(port)
     finally:
-        threads.close()
+        site.close()

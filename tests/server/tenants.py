@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from reconciler.identity.access import Action
-from tests.fleets import TENANT, host
+from reconciler.planning import make_plan
+from reconciler.store.pull_locks import take_locks
+from reconciler.store.pulls import Command, PullKey, ask_pull, save_command
+from reconciler.types.canonical import pack
+from reconciler.types.request import Request
+from tests.fleets import FLEET, TENANT, host
 from tests.gate.site import Site
 from tests.server.site import person, token
 
@@ -30,6 +35,17 @@ spec:
     - {role: admin, subjects: ["github:ben"]}
     - {role: operator, subjects: ["github:narrow"], scopes: ["host/bank/vault-01"]}
 """
+WINDOWS = "---\n".join(
+    f"""apiVersion: octofleet/v1
+kind: MaintenanceWindow
+metadata: {{name: nights, tenant: {tenant}}}
+spec:
+  mode: freeze
+  times: [{{start: "2199-01-01T00:00", duration: 1h}}]
+"""
+    for tenant in ("shop", "bank")
+)
+"""Freezes that are not on before anybody now alive is gone."""
 ROOT, SAM, VERA, BEN, NARROW, NOBODY = (person(f"github:{name}") for name in ("root", "sam", "vera", "ben", "narrow", "nobody"))
 SHOP, READS = token("token:shop", Action.VIEW, Action.PAUSE), token("token:shop", Action.VIEW)
 CALLERS = (ROOT, SAM, VERA, BEN, NARROW, NOBODY, SHOP)
@@ -37,9 +53,14 @@ OF_BANK = ("bank", "vault")
 """What only those of the tenant `bank` may read anywhere."""
 
 
-def two_tenants(path: Path, url: str) -> Site:
-    """Three hosts of `shop` and two of `bank`, all applied; the next change of a host of each is pending."""
-    bank = {"bank.yaml": TENANT.replace("shop", "bank"), "ops.yaml": OPS}
+def two_tenants(path: Path, url: str, *, name: str = "test") -> Site:
+    """Three hosts of `shop` and two of `bank`, all applied, in a Fleet of this name; the next change of a host of each is pending."""
+    bank = {
+        "windows.yaml": WINDOWS,
+        "fleet.yaml": FLEET.replace("test", name),
+        "bank.yaml": TENANT.replace("shop", "bank"),
+        "ops.yaml": OPS,
+    }
     bank |= {f"vault-{n}.yaml": host(f"vault-{n:02d}", 100 + n, tenant="bank") for n in (1, 2)}
     site = Site(path, url, hosts=3, files=bank)
     site.settle()
@@ -52,3 +73,23 @@ def change_both(site: Site) -> None:
     site.repo.commit(
         {"host-1.yaml": host("web-01", 1, spec=spec), "vault-1.yaml": host("vault-01", 101, tenant="bank", spec=spec)},
     )
+
+
+def pull_of(site: Site, tenant: str, number: int) -> PullKey:
+    """A pull request whose plan changes a host of a tenant, which it holds; somebody has asked for another plan."""
+    key = PullKey(forge="hub", project="acme/fleet", number=number)
+    name, spot = {"shop": ("web-02", 2), "bank": ("vault-02", 102)}[tenant]
+    file = f"{'host' if tenant == 'shop' else 'vault'}-2.yaml"
+    before = host(name, spot, tenant=tenant)
+    site.repo.commit({file: host(name, spot, tenant=tenant, spec=f"  packages: [tool-{number}]\n")})
+    made = make_plan(site.installation, site.installation.repository(str(site.repo.path)), Request(scope=f"host/{tenant}/{name}"))
+    site.repo.commit({file: before})
+    seen = {"title": f"more for {name}", "identity": f"github:{tenant}", "head_branch": f"more-{name}", "url": "https://hub.example.net/1"}
+    with site.store.write() as connection:
+        ask_pull(connection, key, str(site.repo.path))
+        query = "UPDATE pull SET head = ?, plan = ?, planned_at = ?, seen = ? WHERE forge = ? AND project = ? AND number = ?"
+        connection.run(query, ("c" * 40, made.row, 1000.0, pack(seen), *key.place))
+        said = {"author": tenant, "body": f"/octofleet plan of {name}", "at": 1.0, "done_at": 2.0, "answer": "planned"}
+        save_command(connection, Command(forge=key.forge, comment=f"c{number}", project=key.project, number=number, **said))  # type: ignore[arg-type]
+        take_locks(connection, key, "test", [change.address for change in made.plan.changes])
+    return key

@@ -1,5 +1,14 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import runs
+from reconciler.server.routes import access, alerts, audit, events, gates, providers, pulls, runs
 
-ROUTES = (*runs.ROUTES,)
+ROUTES = (
+    *runs.ROUTES,
+    *events.ROUTES,
+    *gates.ROUTES,
+    *pulls.ROUTES,
+    *audit.ROUTES,
+    *alerts.ROUTES,
+    *providers.ROUTES,
+    *access.ROUTES,
+)

@@ -1,0 +1,224 @@
+"""Runs that are followed: everything once and in order, whatever breaks, and nothing that one does not see."""
+
+import asyncio
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any, NamedTuple
+
+import pytest
+
+from reconciler.reading.live import News, View, Watch
+from reconciler.server.answer import Asked
+from reconciler.server.route import API
+from reconciler.server.routes import ROUTES
+from reconciler.server.stream import QUEUE_MOST, Stream, _Reader
+from reconciler.store.engine import Store
+from reconciler.store.live import Line, Settled, lines_between
+from reconciler.store.runs import write_log
+from tests.gate.site import Site
+from tests.server.site import COOKIE, Web, doors, web
+from tests.server.tenants import CALLERS, OF_BANK, VERA, change_both, two_tenants
+from tests.store.databases import database_url, kind
+
+__all__ = ["database_url", "kind"]
+SHOP, ROOT, NARROW = {"Authorization": "Bearer token:shop"}, {"Cookie": f"{COOKIE}=github:root"}, {"Cookie": f"{COOKIE}=github:narrow"}
+
+
+class Heard(NamedTuple):
+    id: int | None
+    event: str
+    data: dict[str, Any]
+
+
+class Following:
+    """Who follows a run, in a thread; `heard` is complete when it has ended."""
+
+    def __init__(self, served: Web, run: str, headers: dict[str, str], *, after: int = 0) -> None:
+        self.heard: list[Heard] = []
+        self._more = {"Last-Event-ID": str(after)} if after else {}
+        self._connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=120)
+        self._connection.request("GET", f"{API}/runs/{run}/events", headers=headers | self._more)
+        self.answer = self._connection.getresponse()
+        self._thread = Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with closing(self._connection):
+            self.heard += events(line.decode().rstrip("\n") for line in self.answer)
+
+    def end(self) -> list[Heard]:
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "it does not end"
+        return self.heard
+
+    @property
+    def ids(self) -> list[int]:
+        return [one.id for one in self.end() if one.event == "log" and one.id is not None]
+
+
+def events(lines: Iterator[str]) -> Iterator[Heard]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, text = line.partition(": ")
+        if line:
+            fields[name] = text
+        elif "data" in fields:
+            yield Heard(int(fields["id"]) if "id" in fields else None, fields["event"], json.loads(fields["data"]))
+            fields = {}
+
+
+@pytest.fixture
+def site(tmp_path: Path, database_url: str) -> Iterator[Site]:
+    made = two_tenants(tmp_path, database_url)
+    change_both(made)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def served(site: Site) -> Iterator[Web]:
+    with web(site.installation, *CALLERS) as found:
+        yield found
+
+
+def work(site: Site, run: str) -> None:
+    while site.ended(run) == "running":
+        site.work()
+
+
+def log_of(site: Site, run: str) -> list[int]:
+    return [number for (number,) in site.rows("SELECT id FROM log WHERE run = ? ORDER BY id", run)]
+
+
+def test_all_of_a_run_as_it_goes_on(site: Site, served: Web) -> None:
+    run = site.begin()
+    following = [Following(served, run, ROOT) for _ in range(3)]
+    work(site, run)
+    for one in following:
+        heard = one.end()
+        assert one.ids == log_of(site, run) and one.ids
+        ended = {(item.data["address"], item.data["status"]) for item in heard if item.event == "change"}
+        assert ended == set(site.rows("SELECT address, status FROM item WHERE run = ?", run))
+        assert (heard[-1].event, heard[-1].data["state"]) == ("run", "done") and heard[-1].data["endedAt"]
+
+
+def test_a_change_is_told_before_the_line_that_says_so(site: Site, served: Web) -> None:
+    run = site.begin()
+    one = Following(served, run, ROOT)
+    work(site, run)
+    known: set[str] = set()
+    for item in one.end():
+        if item.event == "change":
+            known.add(item.data["address"])
+        elif item.event == "log" and (words := item.data["text"].split())[0] in ("create", "update") and words[-1] == "done":
+            assert words[1].rstrip(":") in known
+
+
+def test_nothing_of_another_tenant(site: Site, served: Web) -> None:
+    run = site.begin()
+    shop, narrow = Following(served, run, SHOP), Following(served, run, NARROW)
+    work(site, run)
+    told = json.dumps(shop.end())
+    assert "shop/web-01" in told and not [word for word in OF_BANK if word in told]
+    seen = {item.data["address"] for item in narrow.end() if item.event == "change"}
+    assert seen and all("vault-01" in address for address in seen) and "web-" not in json.dumps(narrow.end())
+
+
+def test_who_sees_nothing_follows_nothing(site: Site, served: Web) -> None:
+    run = site.begin()
+    assert served.ask("GET", f"{API}/runs/{run}/events", Cookie=f"{COOKIE}=github:nobody").status == 404
+    assert served.ask("GET", f"{API}/runs/{run}/events").status == 401
+
+
+def test_whoever_comes_back_misses_nothing_and_hears_nothing_twice(site: Site, served: Web) -> None:
+    run = site.begin()
+    work(site, run)
+    all_of_it = Following(served, run, ROOT).ids
+    assert all_of_it == log_of(site, run)
+    for number, last in enumerate(all_of_it[:-1], 1):
+        again = Following(served, run, ROOT, after=last)
+        assert (again.answer.status, again.ids) == (200, all_of_it[number:])
+
+
+def test_what_is_over_is_not_told_again(site: Site, served: Web) -> None:
+    run = site.begin()
+    work(site, run)
+    last = [one.id for one in Following(served, run, SHOP).end()][-1]
+    assert last, "also where the last line is none that he sees"
+    assert Following(served, run, SHOP, after=last).answer.status == 204
+
+
+def test_a_cursor_that_is_none(site: Site, served: Web) -> None:
+    run = site.begin()
+    for after in ("x", str(10**6), "-1"):
+        answer = served.ask("GET", f"{API}/runs/{run}/events", **SHOP, Last_Event_ID=after)
+        assert (answer.status, answer.json["code"]) == (400, "usage")
+
+
+def test_with_the_session_the_stream_ends(site: Site) -> None:
+    run = site.begin()
+    open_to = doors(*CALLERS)
+    sessions = {VERA.session: VERA}
+    changed = type(open_to)(by_session=lambda _, cookie: sessions.get(cookie), by_token=open_to.by_token)
+    with web(site.installation, routes=ROUTES, by=changed) as served:
+        one = Following(served, run, {"Cookie": f"{COOKIE}={VERA.session}"})
+        sessions.clear()
+        assert [item.event for item in one.end()].count("run") >= 1 and site.ended(run) == "running"
+
+
+def test_with_the_role_the_stream_ends(site: Site, served: Web) -> None:
+    run = site.begin()
+    one = Following(served, run, SHOP)
+    site.write("DELETE FROM record WHERE address LIKE ?", "fleet/rolemapping/shop/%")
+    one.end()
+    assert site.ended(run) == "running" and Following(served, run, SHOP).answer.status == 404
+
+
+def stream_of(view: View, loop: asyncio.AbstractEventLoop) -> Stream:
+    watch = Watch(run="r", source="f", tenants=frozenset("ab"), view=view, after=0, ended=False, over=False)
+    return Stream(watch=watch, asked=Asked(route=ROUTES[0], path={}), loop=loop, began=loop.create_future(), view=view)
+
+
+def test_a_slow_reader_is_let_go_without_a_gap() -> None:
+    with closing(asyncio.new_event_loop()) as loop:
+        stream = stream_of(View(whole=True), loop)
+        stream.add(b"a" * QUEUE_MOST, last=False)
+        stream.add(b"b", last=False)
+        stream.add(b"c", last=False)
+        assert stream.over and stream.take() == b"a" * QUEUE_MOST, "nothing after what was left out"
+
+
+def test_what_many_see_is_encoded_once(site: Site) -> None:
+    with closing(asyncio.new_event_loop()) as loop:
+        streams = [stream_of(View(whole=False, tenants=frozenset("ab"[n % 2])), loop) for n in range(20)]
+        reader = _Reader(site.installation, doors(), SimpleQueue(), Event())
+        reader._streams["r"] = streams
+        lines = (Line(1, "r", 1, 0.0, "of a"), Line(2, "r", 2, 0.0, "of b"), Line(3, "r", 0, 0.0, "of all"))
+        parts = list(reader._parts("r", News(lines=lines, owners={1: "a", 2: "b"})))
+    assert sorted((len(of), b"of a" in data, b"of b" in data, b"of all" in data) for of, data in parts) == [
+        (10, False, True, False),
+        (10, True, False, False),
+    ]
+
+
+def test_a_line_that_is_committed_late_is_not_missed(database_url: str, kind: str) -> None:
+    if kind == "sqlite":
+        pytest.skip("one writes at a time")
+    store, settled = Store(database_url), Settled()
+    with store.write(alone=False) as early:
+        write_log(early, "r", [(1, 0.0, "first")])
+        early.row("SELECT 1")  # what waits to be sent is sent
+        with store.write(alone=False) as late:
+            write_log(late, "r", [(1, 0.0, "second")])
+        with store.read() as connection:
+            assert not settled.fresh(connection) and not lines_between(connection, 0, settled.number, 10)
+    with store.read() as connection:
+        assert settled.fresh(connection)
+    with store.read() as connection:
+        assert [line.text for line in lines_between(connection, 0, settled.number, 10)] == ["first", "second"]
+    store.close()
