@@ -15,6 +15,8 @@ from reconciler.types.problem import Problem
 
 MOST_CHANGES = 20
 """Changes of a manifest that are shown; there are rarely more than a handful."""
+MOST_CHARS = 200
+"""Of a line of a difference."""
 Where = Callable[[Change, FieldChange], Origin | None]
 
 
@@ -131,7 +133,7 @@ class ProblemPart(Part, frozen=True, kw_only=True):
 
 def lines_of(diff: str) -> list[str]:
     """The text of a difference, cut where it gets long."""
-    lines = [printable(line) for line in diff.splitlines()]
+    lines = [printable(line)[:MOST_CHARS] for line in diff.splitlines()]
     rest = len(lines) - MOST_DIFF_LINES
     return [*lines[:MOST_DIFF_LINES], f"... {rest} more lines"] if rest > 0 else lines
 
