@@ -50,7 +50,7 @@ class Kept(Generic[T]):
 
 
 class Row(NamedTuple):
-    """A change of a plan without its fields. `seq`: its place in the plan; `path`: the file that it comes from; `said`: equal for changes that read the same."""
+    """A change of a plan without its fields. `seq`: its place in the plan; `path`: the file that it comes from; `said`: equal for those that read the same."""
 
     seq: int
     address: str

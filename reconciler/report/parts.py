@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from reconciler.report.text import MOST_DIFF_LINES, MOST_FIELDS, brief, printable
+from reconciler.report.text import MOST_DIFF_LINES, MOST_FIELDS, MOST_NAMES, brief, printable
 from reconciler.report.view import SIGNS, come_and_gone, pair, previous
 from reconciler.types.change import Action, Change, FieldChange
 from reconciler.types.origin import Origin
-from reconciler.types.plan import GuardVerdict
+from reconciler.types.plan import GuardVerdict, Phase
 from reconciler.types.problem import Problem
 
 MOST_CHANGES = 20
@@ -146,7 +146,8 @@ def field_part(item: FieldChange, origin: Origin | None = None, *, of_change: Co
         path=printable(item.path or "/"),
         before=brief(before),
         after=brief(after),
-        comes_and_goes=[brief(line) for line in lines[:MOST_FIELDS]] + ([f"and {len(lines) - MOST_FIELDS} more"] if len(lines) > MOST_FIELDS else []),
+        comes_and_goes=[brief(line) for line in lines[:MOST_FIELDS]]
+        + ([f"and {len(lines) - MOST_FIELDS} more"] if len(lines) > MOST_FIELDS else []),
         causes=[] if item.causes == of_change else sorted(item.causes),
         origin=printable(str(origin)) if origin else "",
         diff=lines_of(item.diff),
@@ -207,3 +208,19 @@ def deferred_part(code: str, reason: str, addresses: Sequence[str], most: int = 
 def size(part: Any) -> int:
     """How many bytes a part takes, as JSON."""
     return len(msgspec.json.encode(part))
+
+
+def phase_part(phase: Phase) -> PhasePart:
+    """A part of a rollout of a plan."""
+    return PhasePart(
+        tenant=phase.tenant,
+        track=phase.track,
+        number=phase.number,
+        title=phase.title,
+        hosts=len(phase.groups),
+        groups=list(phase.groups[:MOST_NAMES]),
+        soak_s=phase.soak_s,
+        promote=phase.promote,
+        max_failures=phase.max_failures,
+        on_stop=phase.on_stop,
+    )

@@ -1,5 +1,8 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import runs
+from reconciler.server.routes import plans, runs
 
-ROUTES = (*runs.ROUTES,)
+ROUTES = (
+    *plans.ROUTES,
+    *runs.ROUTES,
+)
