@@ -12,7 +12,7 @@ from reconciler.permitting import Asked, to_apply_stored, to_pause, to_steer
 from reconciler.planning import make_plan
 from reconciler.reading.call import Call
 from reconciler.reading.outline import Kept, Row
-from reconciler.reading.paging import Ask, Document, Reason
+from reconciler.reading.paging import Ask, Document, Note, Reason
 from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
 from reconciler.report.parts import MissingPart
 from reconciler.report.text import printable
@@ -58,7 +58,7 @@ class ApplyAsk(Ask, frozen=True, kw_only=True):
     """`approve`: also answer for what is lost, as `octofleet apply --approve`."""
 
     approve: bool = False
-    reason: str = ""
+    reason: Note = ""
 
 
 class WordAsk(Ask, frozen=True, kw_only=True):

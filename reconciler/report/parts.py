@@ -121,6 +121,53 @@ class MissingPart(Part, frozen=True, kw_only=True):
     rejected: bool = False
 
 
+class WavePart(Part, frozen=True, kw_only=True):
+    """A wave of a run: how many steps it has, and how many of these have not ended or are under way."""
+
+    wave: int
+    steps: int
+    open: int
+    under_way: int
+
+
+class WhyPart(Part, frozen=True, kw_only=True):
+    """One reason of `number` things, the first of them by name; `next`: what to do."""
+
+    code: str
+    text: str
+    next: str
+    what: list[str]
+    number: int
+    since: float | None = None
+    again: float | None = None
+    deadline: float | None = None
+
+
+class ItemPart(Part, frozen=True, kw_only=True):
+    """A change of a run, and the step that it is done in: its wave, driver, tenant and state, `note`: what it waits for. `status`: how it ended, or `open`."""
+
+    step: int
+    wave: int
+    driver: str
+    tenant: str
+    state: str
+    address: str
+    action: str
+    status: str
+    error: str
+    ended_at: float | None = None
+    note: str = ""
+
+
+class LinePart(Part, frozen=True, kw_only=True):
+    """A line of a run's log; `id` orders them."""
+
+    id: int
+    step: int
+    at: float
+    text: str
+
+
 class ProblemPart(Part, frozen=True, kw_only=True):
     """A problem in the repository."""
 
