@@ -101,10 +101,11 @@ class PlanPage(PlanDocument, frozen=True, kw_only=True):
 
 
 class Changes(Document, frozen=True, kw_only=True):
-    """Changes as `octofleet plan --json` has them, in the plan's order."""
+    """Changes as `octofleet plan --json` has them, in the plan's order. `asked`: what the list was narrowed to."""
 
     plan: str
     items: list[dict[str, Any]]
+    asked: dict[str, str]
     next: str = ""
 
 
@@ -205,7 +206,7 @@ def changes(call: Call, ask: ChangesAsk) -> Changes:
             break
         items.append(item)
     further = cursor_of(rows[len(items) - 1].seq) if len(items) < len(rows) else ""
-    return Changes(plan=seen.plan.id, items=items, next=further)
+    return Changes(plan=seen.plan.id, items=items, asked=asked(ask), next=further)
 
 
 def _masked(seen: Seen, change: Change) -> dict[str, Any]:

@@ -15,15 +15,14 @@ from reconciler.store.engine import Connection
 from reconciler.store.phases import PhaseRow, load_phases
 from reconciler.store.rollbacks import load_rollback
 from reconciler.store.runs import JournalRun, tenants_of_run, waves_of
-from reconciler.types.resource import tenant_of
-from reconciler.why import RunWhy, run_why
+from reconciler.why import run_why
 
 MOST_WHYS, MOST_NAMED, MOST_WAVES, MOST_PHASES = 20, 10, 60, 60
 
 
 class RunPage(RunDocument, frozen=True, kw_only=True):
-    """A run. `waits`: what is open and why; `failed`: what ended badly and why. `said`: how a person paused or cancelled it, and `rollback` whether it is taken back by
-    itself, for who sees all of it. `held`: rollouts that wait for a person. `log`: the newest lines."""
+    """One run. `waits`: what is open and why; `failed`: what ended badly and why. `said`: how a person paused or cancelled it, and `rollback` whether it is
+    taken back by itself, for who sees all of it. `held`: rollouts wait for a person. `log`: the newest lines."""
 
     phases: list[PhasePart]
     waves: list[WavePart]
@@ -51,7 +50,7 @@ def run(call: Call, ask: Ask) -> RunPage:
             phases=[phase_part(phase) for phase in phases[:MOST_PHASES]],
             waves=_waves(connection, one.id, seen)[:MOST_WAVES],
             waits=_whys(why.waits, whole=document.whole) if one.ended_at is None else [],
-            failed=_failed(call, one, why, whole=document.whole),
+            failed=[why_part(item) for item in why.failed[:MOST_WHYS]],
             said=printable(why.said[1]) if why.said and document.whole else "",
             rollback=printable(rollback.text) if rollback is not None else "",
             held=any(phase.state == "stopped" or (phase.state == "due" and phase.promote) for phase in phases),
@@ -92,11 +91,6 @@ def _waves(connection: Connection, run_id: str, tenants: set[str] | None) -> lis
         WavePart(wave=wave, steps=states.total(), open=states.total() - states["ended"], under_way=states["started"] + states["waiting"])
         for wave, states in sorted(found.items())
     ]
-
-
-def _failed(call: Call, one: JournalRun, why: RunWhy, *, whole: bool) -> list[WhyPart]:
-    seen = [item for item in why.failed if whole or all(call.sight.of_tenant(one.source, tenant_of(where)) for where in item.what)]
-    return [why_part(item) for item in seen[:MOST_WHYS]]
 
 
 def _whys(found: Sequence[Why], *, whole: bool) -> list[WhyPart]:
