@@ -87,7 +87,7 @@ def _taken_to_its_end(
         if run.ended_at is not None:  # there was nothing to do, or others have done it
             return _applied(connection, run_id, plan)
         if resume_run(connection, run_id) or resumed:
-            record(connection, Entry(identity=whoami(), action="resume", source=run.source, plan=plan.id, run=run_id))
+            _note_resumed(connection, run, whoami())
         needed = open_drivers(connection, run_id) - installation.drivers.keys()
     if needed:
         hint = f"install its plugin or enable it in the settings, or give the run up: octofleet cancel {run_id} --reason WHY --give-up"
@@ -96,6 +96,20 @@ def _taken_to_its_end(
         one.work(_Over(installation, run_id), run_id, cancelled)
     with installation.store.read() as connection:
         return _applied(connection, run_id, plan)
+
+
+def go_on(installation: Installation, run_id: str, *, identity: str = "") -> None:
+    """Have workers go on with a paused run. Raises `Refused` if it is not paused."""
+    with installation.store.write() as connection:
+        run = open_run(connection, run_id)
+        if not resume_run(connection, run_id):
+            raise Refused(f"run {run_id} is not paused", hint="octofleet status --why says what it waits for", code="not-paused")
+        _note_resumed(connection, run, identity or whoami())
+
+
+def _note_resumed(connection: Connection, run: JournalRun, identity: str) -> None:
+    plan = plan_head(connection, run.plan).id
+    record(connection, Entry(identity=identity, action="resume", source=run.source, plan=plan, run=run.id))
 
 
 def _applied(connection: Connection, run_id: str, plan: Plan) -> Applied:

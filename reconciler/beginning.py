@@ -90,9 +90,9 @@ def check_basis(connection: Connection, plan: Plan) -> None:
 def begin(
     installation: Installation, row: int, *, approved: bool, glass: str = "", reason: str = "", identity: str = "", author: str = ""
 ) -> str:
-    """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who runs this
-    process; `glass`: why it goes on although others have yet to approve it, which is recorded. `identity`: who applies it, by default who runs this
-    process; `author`: of the commit, as it says. Raises `Refused`."""
+    """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who applies it;
+    `glass`: why it goes on although others have yet to approve it, which is recorded. `identity`: who applies it, by default who runs this process; `author`:
+    of the commit, as it says. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_plan(connection, row)
     authors = _authors(installation, row, plan)
@@ -104,7 +104,7 @@ def begin(
         now = connection.now()
         check_applyable(plan, now)
         if approved:
-            word(connection, plan, reason or "applied with --approve")
+            word(connection, plan, reason or "applied with --approve", identity=identity)
         denied = _denied(connection, plan, authors, now, glass)
         run = JournalRun(
             id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),

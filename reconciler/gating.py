@@ -93,23 +93,23 @@ def approve(
 
 
 def promoted(
-    installation: Installation, run_id: str, reason: str, *, soaked: bool, tenant: str | None, track: str | None
+    installation: Installation, run_id: str, reason: str, *, soaked: bool, tenant: str | None, track: str | None, identity: str = ""
 ) -> list[PhaseRow]:
-    """Have a run's rollouts go on. Raises `Refused` if none waits for that."""
+    """Have a run's rollouts go on, by the word of who runs this process unless it is somebody else's. Raises `Refused` if none waits for that."""
     with installation.store.write() as connection:
-        run = open_run(connection, run_id)
+        run, by = open_run(connection, run_id), identity or whoami()
         now = connection.now()
         moved = promote(connection, run_id, now, soaked=soaked, tenant=tenant, track=track)
         if not moved:
             raise Refused(
                 f"no rollout of run {run_id} waits for a person", hint="octofleet status --why says what it waits for", code="not-held"
             )
-        lines = [(0, now, f"promoted by {whoami()}: {phase.tenant}, {phase.title}: {reason}") for phase in moved]
+        lines = [(0, now, f"promoted by {by}: {phase.tenant}, {phase.title}: {reason}") for phase in moved]
         write_log(connection, run_id, lines)
         record(
             connection,
             Entry(
-                identity=whoami(),
+                identity=by,
                 action="promote",
                 subjects=tuple(f"{phase.track}: {phase.title}" for phase in moved),
                 tenants=tuple(sorted({phase.tenant for phase in moved})),

@@ -43,8 +43,10 @@ def nothing(change: Change) -> bool:
     return False
 
 
-def roll_back(installation: Installation, run_id: str, reason: str, branch: str = "") -> tuple[Proposal, str]:
-    """Propose a branch that takes back what a run has applied; gives it and the place of its repository. Nothing is applied. Raises `Refused`."""
+def roll_back(installation: Installation, run_id: str, reason: str, branch: str = "", *, identity: str = "") -> tuple[Proposal, str]:
+    """Propose a branch that takes back what a run has applied; gives it and the place of its repository. Nothing is applied. `identity`: who says so, by
+    default who runs this process. Raises `Refused`."""
+    by = identity or whoami()
     with installation.store.read() as connection:
         run = load_run(connection, run_id)
         if run is None:
@@ -54,13 +56,11 @@ def roll_back(installation: Installation, run_id: str, reason: str, branch: str 
         raise Refused(f"run {run_id} {BROUGHT_NONE}", hint="octofleet logs tells what it did", code="nothing-to-undo")
     repository = installation.repository(location)
     onto, name = repository.commit(None), branch or branch_for(run_id)
-    made = undo(repository, since=plan.base, until=plan.commit, onto=onto, author=Author(name=whoami()), message=_message(run_id, reason))
+    made = undo(repository, since=plan.base, until=plan.commit, onto=onto, author=Author(name=by), message=_message(run_id, reason))
     propose(repository, made, name)
     with installation.store.write() as connection:
         details = {"branch": name, "proposed": made, "base": plan.base}
-        entry = Entry(
-            identity=whoami(), action="rollback", source=plan.source, commit=plan.commit, run=run_id, reason=reason, details=details
-        )
+        entry = Entry(identity=by, action="rollback", source=plan.source, commit=plan.commit, run=run_id, reason=reason, details=details)
         record(connection, entry)
     return Proposal(branch=name, commit=made, onto=onto.id), location
 

@@ -19,6 +19,7 @@ from reconciler.store.records import sources
 from reconciler.store.rollbacks import WANTED, RollbackRow, load_rollback
 from reconciler.store.runs import JournalRun, open_runs
 from reconciler.store.waiting import LaneRow, OpenStep, changes_of, ended_badly, first_words, lanes_of, last_words, open_steps
+from reconciler.types.resource import tenant_of
 from reconciler.why_source import SourceWhy, source_why
 
 SAID = {"paused": "paused: ", "cancelling": "cancelled: "}
@@ -80,6 +81,21 @@ def whys(
     )
 
 
+def run_why(
+    connection: Connection,
+    run: JournalRun,
+    *,
+    settings: Apply,
+    living: Sequence[WorkerRow],
+    drivers: Iterable[str],
+    tenants: Collection[str] | None = None,
+) -> RunWhy:
+    """The same of one open run; with `tenants` of these alone."""
+    busy = under_way(connection)
+    asked = _Asked(connection, settings, {worker.id: worker for worker in living}, frozenset(drivers), busy, connection.now())
+    return asked.run(run, tenants)
+
+
 class _Asked:
     """What the reasons of runs are found from."""
 
@@ -98,13 +114,13 @@ class _Asked:
             self._drivers[driver] += number
             self._tenants[tenant] += number
 
-    def run(self, run: JournalRun) -> RunWhy:
-        """One open run."""
-        lanes = lanes_of(self._connection, run.id)
+    def run(self, run: JournalRun, tenants: Collection[str] | None = None) -> RunWhy:
+        """One open run; of some tenants, or of all."""
+        lanes = [lane for lane in lanes_of(self._connection, run.id) if tenants is None or lane.tenant in tenants]
         phases = load_phases(self._connection, run.id)
         order = Order(phases, self._now)
         ready = {(lane.tenant, lane.wave) for lane in lanes if order.is_next(lane.tenant, lane.wave)}
-        steps = list(open_steps(self._connection, run.id))
+        steps = [step for step in open_steps(self._connection, run.id) if tenants is None or step.tenant in tenants]
         reached = [step for step in steps if (step.tenant, step.wave) in ready]
         told = Counter((step.wave, step.driver, step.tenant) for step in reached)
         rest = [(lane, lane.open - told[lane.wave, lane.driver, lane.tenant]) for lane in lanes]
@@ -116,7 +132,9 @@ class _Asked:
             lanes=tuple(lanes),
             changes=changes_of(self._connection, run.id),
             waits=together([*self._steps(run, reached), *self._lanes(run, rest, ready, phases)]),
-            failed=together(ended(*item) for item in ended_badly(self._connection, run.id)),
+            failed=together(
+                ended(*item) for item in ended_badly(self._connection, run.id) if tenants is None or tenant_of(item[0]) in tenants
+            ),
         )
 
     def _steps(self, run: JournalRun, steps: Iterable[OpenStep]) -> Iterator[Why]:

@@ -6,9 +6,10 @@ touch it, one changed field does.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from reconciler.scope import in_scope
-from reconciler.types.change import Change, Risk
+from reconciler.types.change import Risk
 from reconciler.types.resource import tenant_of
 from reconciler.types.values import Spec
 
@@ -16,6 +17,30 @@ Person = Callable[[str], str]
 """Who somebody is: the same for all identities of one person."""
 May = Callable[[str, str], bool]
 """Whether an identity may approve changes of a tenant."""
+
+
+class Judged(Protocol):
+    """What rules for approvals know of a change."""
+
+    @property
+    def address(self) -> str:
+        """Its resource."""
+
+    @property
+    def digest(self) -> str:
+        """What an approval names."""
+
+    @property
+    def risk(self) -> frozenset[Risk]:
+        """What it may do to people."""
+
+    @property
+    def path(self) -> str:
+        """The file that it comes from."""
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Address and group of where it is, and was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +56,11 @@ class ApprovalRule:
     count: int = 1
     not_author: bool = False
 
-    def is_about(self, change: Change) -> bool:
+    def is_about(self, change: Judged) -> bool:
         """Whether it asks for approvals of a change."""
         return (
             (not self.risks or not self.risks.isdisjoint(change.risk))
-            and (not self.paths or any(_below(change.origin.path, path) for path in self.paths))
+            and (not self.paths or any(_below(change.path, path) for path in self.paths))
             and (not self.scopes or any(in_scope(place, s) for places in change.places for place in places for s in self.scopes))
         )
 
@@ -105,7 +130,7 @@ def rules_of(fleet: Spec) -> tuple[ApprovalRule, ...]:
 
 def missing(
     rules: Iterable[ApprovalRule],
-    changes: Sequence[Change],
+    changes: Sequence[Judged],
     approvals: Iterable[Approval],
     now: float,
     *,
@@ -133,7 +158,7 @@ def missing(
 
 
 def _said_yes(
-    rule: ApprovalRule, change: Change, words: Mapping[str, Mapping[str, Approval]], authors: frozenset[str], person: Person, may: May
+    rule: ApprovalRule, change: Judged, words: Mapping[str, Mapping[str, Approval]], authors: frozenset[str], person: Person, may: May
 ) -> set[str]:
     wanted = frozenset(map(person, rule.people))
     return {
@@ -145,8 +170,8 @@ def _said_yes(
     }
 
 
-def _rejected(changes: Sequence[Change], words: Mapping[str, Mapping[str, Approval]], may: May) -> Iterable[Missing]:
-    against: dict[str, list[Change]] = {}
+def _rejected(changes: Sequence[Judged], words: Mapping[str, Mapping[str, Approval]], may: May) -> Iterable[Missing]:
+    against: dict[str, list[Judged]] = {}
     for change in changes:
         for who, approval in words.get(change.digest, {}).items():
             if not approval.yes and any(may(approval.identity, tenant) for tenant in _tenants(change)):
@@ -155,13 +180,13 @@ def _rejected(changes: Sequence[Change], words: Mapping[str, Mapping[str, Approv
         yield Missing(rule=ApprovalRule(name="rejected"), number=len(rejected), first=rejected[0].address, have=(), rejected=why)
 
 
-def used(changes: Sequence[Change], approvals: Iterable[Approval]) -> list[str]:
+def used(changes: Sequence[Judged], approvals: Iterable[Approval]) -> list[str]:
     """The ids of approvals that speak of any of these changes: they have served then."""
     digests = {change.digest for change in changes}
     return sorted(approval.id for approval in approvals if not digests.isdisjoint(approval.changes))
 
 
-def _tenants(change: Change) -> set[str]:
+def _tenants(change: Judged) -> set[str]:
     """Whose resource it is, and of a move also whose it was."""
     return {tenant_of(address) for address, _ in change.places}
 

@@ -15,6 +15,9 @@ Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next` of the
 Reason = Annotated[
     str, msgspec.Meta(min_length=1, max_length=4000, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$", description="Why; recorded.")
 ]
+Note = Annotated[
+    str, msgspec.Meta(max_length=4000, pattern=r"^[^\x00-\x1f\x7f]*$", description="Why, if there is something to say; recorded.")
+]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,15 +1,12 @@
-"""Runs: which there were, and one of them with its steps."""
+"""Runs: which there were, and which of them a caller sees what of."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from reconciler import applying
 from reconciler.errors import Refused
-from reconciler.identity.access import Action
 from reconciler.identity.sight import Sight
-from reconciler.permitting import to_steer
 from reconciler.reading.call import Call
-from reconciler.reading.paging import Ask, Document, Paged, Reason, after, cursor_of
+from reconciler.reading.paging import Document, Paged, after, cursor_of
 from reconciler.store.engine import Connection
 from reconciler.store.plans import plan_head
 from reconciler.store.runs import JournalRun, find_runs, runs_before, statuses, statuses_of, tenants_of_run
@@ -43,12 +40,6 @@ class Runs(Document, frozen=True, kw_only=True):
     next: str = ""
 
 
-class ReasonAsk(Ask, frozen=True, kw_only=True):
-    """A word that has a reason."""
-
-    reason: Reason
-
-
 def runs(call: Call, ask: RunsAsk) -> Runs:
     """A page of the runs that the caller sees something of."""
     key, sight = after(ask.cursor, float, str), call.sight
@@ -63,21 +54,7 @@ def runs(call: Call, ask: RunsAsk) -> Runs:
     return Runs(items=found)
 
 
-def run(call: Call, ask: Ask) -> RunDocument:
-    """One run."""
-    del ask
-    return _found(call)[1]
-
-
-def pause(call: Call, ask: ReasonAsk) -> RunDocument:
-    """Begin nothing more of a run until it is resumed."""
-    found, _ = _found(call)
-    call.permit(found.source, to_steer(call.installation, Action.PAUSE, found.plan))
-    applying.pause(call.installation, found.id, ask.reason, identity=call.identity)
-    return _found(call)[1]
-
-
-def _found(call: Call) -> tuple[JournalRun, RunDocument]:
+def found(call: Call) -> tuple[JournalRun, RunDocument]:
     """The run that the path names by its id or the beginning of it. Raises `Refused` if the caller sees none, or several."""
     prefix, sight = call.path["run"], call.sight
     with call.installation.store.read() as connection:

@@ -6,7 +6,7 @@ docs/reference/json.md describes it. Secrets show as what they refer to.
 from typing import Any
 
 from reconciler.gate.approvals import Missing
-from reconciler.report.view import View
+from reconciler.report.view import View, hides
 from reconciler.types.change import MISSING, Change, FieldChange
 from reconciler.types.plan import Phase
 from reconciler.types.problem import Problem
@@ -29,7 +29,7 @@ def plan_document(view: View) -> dict[str, Any]:
         "verdict": view.verdict,
         "summary": {"hosts": plan.hosts, "hostsChanged": len(view.hosts), "byAction": view.by_action, "byCause": view.by_cause},
         "access": list(view.access),
-        "changes": [_change(view, change) for change in plan.changes],
+        "changes": [change_document(change) for change in plan.changes],
         "deferred": [{"address": item.address, "code": item.code, "reason": item.reason} for item in plan.deferred],
         "guards": [
             {"guard": item.guard, "refuses": item.refuses, "message": item.message, "hint": item.hint, "addresses": list(item.addresses)}
@@ -82,7 +82,8 @@ def problem_document(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _change(view: View, change: Change) -> dict[str, Any]:
+def change_document(change: Change) -> dict[str, Any]:
+    """One change."""
     return {
         "address": change.address,
         "digest": change.digest,
@@ -101,5 +102,6 @@ def _change(view: View, change: Change) -> dict[str, Any]:
 
 def _field(item: FieldChange) -> dict[str, Any]:
     values = {"recorded": item.recorded, "before": item.before, "after": item.after}
-    said = {name: redacted(value) for name, value in values.items() if value is not MISSING}
+    hidden = {name for name in ("recorded", "before") if hides(values[name], item.after)}
+    said = {name: redacted(value) for name, value in values.items() if value is not MISSING and name not in hidden}
     return {"path": item.path, "causes": sorted(item.causes)} | said | ({"diff": item.diff} if item.diff else {})

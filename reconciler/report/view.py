@@ -12,7 +12,7 @@ from reconciler.types.change import MISSING, REMOVALS, Action, Cause, Change, Fi
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.resource import parts
-from reconciler.types.values import KnownAfter, Secret, redacted
+from reconciler.types.values import KnownAfter, Secret, redacted, secrets_in
 
 SIGNS = {
     Action.CREATE: "+",
@@ -142,18 +142,31 @@ class View:
     def verdict(self) -> str:
         """The plan in one line."""
         plan = self.plan
-        if any(verdict.refuses for verdict in plan.guards):
-            return "a guard refuses this plan: nothing will be applied"
-        if plan.changes:
-            part = "" if plan.complete else " in part"
-            once = " once it is approved" if self.approvals else ""
-            what = "what is put off" if plan.deferred else "the problems in the repository"
-            return f"can be applied{part}{once}" + ("" if plan.complete else f": see {what}")
         age = self.now - plan.observed_from if plan.observed_from is not None else 0.0
-        seen = f", as last seen up to {duration(age)} ago (--refresh looks again)" if age >= OLD_S else ""
-        if not plan.complete:
-            return "nothing can be done now: see what is put off"
-        return "nothing has drifted" if self.drift else f"nothing to do: the fleet is as the commit wants it{seen}"
+        return verdict(
+            refused=any(guard.refuses for guard in plan.guards),
+            changes=bool(plan.changes),
+            deferred=bool(plan.deferred),
+            complete=plan.complete,
+            waits=bool(self.approvals),
+            age=age,
+            drift=self.drift,
+        )
+
+
+def verdict(*, refused: bool, changes: bool, deferred: bool, complete: bool, waits: bool, age: float = 0.0, drift: bool = False) -> str:
+    """A plan in one line. `waits`: for approval; `age`: of the oldest observation that it relies on, in seconds."""
+    if refused:
+        return "a guard refuses this plan: nothing will be applied"
+    if changes:
+        part = "" if complete else " in part"
+        once = " once it is approved" if waits else ""
+        what = "what is put off" if deferred else "the problems in the repository"
+        return f"can be applied{part}{once}" + ("" if complete else f": see {what}")
+    seen = f", as last seen up to {duration(age)} ago (--refresh looks again)" if age >= OLD_S else ""
+    if not complete:
+        return "nothing can be done now: see what is put off"
+    return "nothing has drifted" if drift else f"nothing to do: the fleet is as the commit wants it{seen}"
 
 
 def folds(changes: Iterable[Change]) -> tuple[Fold, ...]:
@@ -168,6 +181,9 @@ def folds(changes: Iterable[Change]) -> tuple[Fold, ...]:
     return tuple(Fold(groups=tuple(names), changes=tuple(groups[names[0]])) for names in same.values())
 
 
+Reads = tuple[object, ...]
+
+
 class _Said:
     """Tells what reads the same. Fields that changes share are looked at once."""
 
@@ -179,13 +195,20 @@ class _Said:
         name = group.rpartition("/")[2]
         return (group.partition("/")[0], *(self._change(name, change) for change in changes))
 
-    def _change(self, name: str, change: Change) -> tuple[object, ...]:
-        driver, kind, _, resource = parts(change.address)
+    def _change(self, name: str, change: Change) -> Reads:
         known = self._fields.get(id(change.fields))
         if known is None:
             stated = [(item.path, _plain(item.before), _plain(item.after), _names(item.causes)) for item in change.fields]
             known = self._fields[id(change.fields)] = pack(stated)
-        return driver, kind, resource.removeprefix(name), change.action, change.risk, change.causes, known, change.blind_spots
+        return reads(name, change.address, change.action, change.risk, change.causes, known, change.blind_spots)
+
+
+def reads(
+    name: str, address: str, action: str, risk: frozenset[Risk], causes: frozenset[Cause], fields: object, blind_spots: Sequence[str]
+) -> Reads:
+    """What a change of the manifest `name` reads as: equal for two that read the same, but for the manifest's own name. `fields`: what its fields do."""
+    driver, kind, _, resource = parts(address)
+    return driver, kind, resource.removeprefix(name), action, risk, causes, fields, tuple(blind_spots)
 
 
 @cache
@@ -225,8 +248,12 @@ def difference(before: object, after: object) -> str:
 
 def pair(before: object, after: object) -> tuple[str, str]:
     """Two values, each on one line. What a secret takes the place of is not shown, for it may be that secret in the clear."""
-    hidden = isinstance(after, Secret) and not isinstance(before, Secret) and before is not MISSING
-    return "(not shown)" if hidden else shown(before), shown(after)
+    return "(not shown)" if hides(before, after) else shown(before), shown(after)
+
+
+def hides(before: object, after: object) -> bool:
+    """Whether one value may be in the clear what is a secret in the other."""
+    return before is not MISSING and sum(1 for _ in secrets_in(before)) < sum(1 for _ in secrets_in(after))
 
 
 def come_and_gone(before: object, after: object) -> list[str]:

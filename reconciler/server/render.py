@@ -1,14 +1,16 @@
 """Documents as pages: Jinja2 templates beside this file, everything escaped, nothing of a template made up of what users say."""
 
+import json
 import time
-from datetime import UTC, datetime
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
-from reconciler.report.view import counted, duration
+from reconciler.report.as_html import FILTERS, TEMPLATES
+from reconciler.report.text import printable
+from reconciler.report.view import duration
 from reconciler.wiring import VERSION
 
 SAID: dict[str, str] = {}
@@ -38,9 +40,13 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
 def environment() -> Environment:
     """Of all templates of the server."""
     made = Environment(
-        loader=PackageLoader("reconciler.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=ChoiceLoader([PackageLoader("reconciler.server"), TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    made.filters |= {"ago": ago, "stamp": stamp, "counted": counted, "duration": duration, "short": lambda text: str(text)[:12]}
+    made.filters |= FILTERS | {"ago": ago, "pretty": pretty}
     return made
 
 
@@ -49,6 +55,6 @@ def ago(at: float | None, now: float) -> str:
     return "never" if at is None else f"{duration(now - at)} ago" if at <= now else f"in {duration(at - now)}"
 
 
-def stamp(at: float | None) -> str:
-    """A time as pages show it, in UTC."""
-    return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+def pretty(document: object) -> str:
+    """A document as indented JSON."""
+    return "\n".join(map(printable, json.dumps(document, indent=2, ensure_ascii=False).splitlines()))

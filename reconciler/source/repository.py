@@ -196,6 +196,11 @@ class Repository:
             found[name] = str(target)
         return found
 
+    def is_on_a_branch(self, commit: str) -> bool:
+        """Whether a commit is reachable from a branch: it is no pull request's alone."""
+        tips = self.branches().values()
+        return commit in tips or any(self.is_ancestor(commit, tip) for tip in tips)
+
     def export(self, tree_id: str, path: str, into: Path) -> None:
         """Write the subtree at `path` to the directory `into`, which must be empty or not there; see `export.py`."""
         from reconciler.source.export import export  # noqa: PLC0415 - export.py needs this module's class

@@ -28,6 +28,12 @@ def standing(connection: Connection, now: float) -> list[Approval]:
     ]
 
 
+def standing_ids(connection: Connection, now: float) -> tuple[str, ...]:
+    """The ids of `standing`, in its order."""
+    query = "SELECT id FROM approval WHERE run = '' AND expires_at > ? ORDER BY at, id"
+    return tuple(found for (found,) in connection.rows(query, (now,)))
+
+
 def serve(connection: Connection, ids: Iterable[str], run: str) -> None:
     """These have served a run, and serve no other."""
     connection.run_in("UPDATE approval SET run = ? WHERE id IN (...)", sorted(ids), (run,))

@@ -43,6 +43,23 @@ def load_log(store: Store, blobs: BlobStore, run_id: str) -> Log:
     return Log(_joined(archived or [], rows), missing=name if name and archived is None else "")
 
 
+def log_after(connection: Connection, run_id: str, after: int, most: int) -> list[Line]:
+    """Lines of a run that are in the table, after the one with this number."""
+    query = "SELECT id, step, at, text FROM log WHERE run = ? AND id > ? ORDER BY id LIMIT ?"
+    return [Line(*row) for row in connection.rows(query, (run_id, after, most))]
+
+
+def newest_lines(connection: Connection, run_id: str, most: int) -> list[Line]:
+    """The newest lines of a run that are in the table, in order."""
+    query = "SELECT id, step, at, text FROM log WHERE run = ? ORDER BY id DESC LIMIT ?"
+    return [Line(*row) for row in connection.rows(query, (run_id, most))][::-1]
+
+
+def archive_of(connection: Connection, run_id: str) -> str:
+    """The name of the archive that has older lines of a run, or of all of an old one; empty for none."""
+    return _name(connection, run_id)
+
+
 def move_log(store: Store, blobs: BlobStore, run_id: str) -> bool:
     """Move what the table has of an ended run's log to the blob store; whether there was anything to do."""
     with store.read() as connection:

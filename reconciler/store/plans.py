@@ -1,8 +1,9 @@
 """Plans in the database: immutable once saved. Functions on a connection; the caller owns the transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -52,6 +53,71 @@ def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[D
         if not head["scope"]:
             return tuple(Deferred(**item) for item in head["deferred"])
     return ()
+
+
+class PlanRow(NamedTuple):
+    """What is read of a plan to tell it from others."""
+
+    row: int
+    id: str
+    source: str
+    commit: str
+    created_at: float
+    expires_at: float
+    applyable: bool
+    location: str
+
+
+PLANS = 'SELECT "row", id, source, "commit", created_at, expires_at, applyable, location FROM plan'
+PART = 200
+"""Plans that are read at once."""
+
+
+def plan_rows(connection: Connection, prefix: str) -> list[PlanRow]:
+    """The plans whose id begins so, newest first."""
+    return [PlanRow(*row) for row in connection.rows(f'{PLANS} WHERE id {BEGINS} ORDER BY "row" DESC', (beginning(prefix),))]
+
+
+def plan_row(connection: Connection, row: int) -> PlanRow:
+    """The plan in this row. Raises `OctofleetError` if it is not there."""
+    found = connection.row(f'{PLANS} WHERE "row" = ?', (row,))
+    if found is None:
+        raise _damaged(row)
+    return PlanRow(*found)
+
+
+def plans_before(connection: Connection, row: int | None) -> Iterator[PlanRow]:
+    """Plans, newest first, some at a time; with the row of one, those before it."""
+    while True:
+        before, params = ('WHERE "row" < ? ', (row,)) if row is not None else ("", ())
+        found = [PlanRow(*one) for one in connection.rows(f'{PLANS} {before}ORDER BY "row" DESC LIMIT ?', (*params, PART))]
+        yield from found
+        if len(found) < PART:
+            return
+        row = found[-1].row
+
+
+def plan_body(connection: Connection, row: int) -> bytes:
+    """A stored plan as it was packed, without its changes."""
+    found = connection.row('SELECT body FROM plan WHERE "row" = ?', (row,))
+    if found is None:
+        raise _damaged(row)
+    return bytes(found[0])
+
+
+def change_bodies(connection: Connection, row: int) -> Iterator[tuple[int, str, bytes]]:
+    """Place, digest and body of every change of a plan in its order, some at a time."""
+    seq = -1
+    while True:
+        query = "SELECT seq, digest, body FROM change WHERE plan = ? AND seq > ? ORDER BY seq LIMIT ?"
+        found = list(connection.rows(query, (row, seq, CHANGES_AT_ONCE)))
+        yield from found
+        if len(found) < CHANGES_AT_ONCE:
+            return
+        seq = found[-1][0]
+
+
+CHANGES_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +172,11 @@ def load_plan(connection: Connection, row: int) -> Plan:
     return found
 
 
+def head_of(body: bytes) -> Plan:
+    """A stored plan without its changes: what else its head says. Its id is not that of the plan."""
+    return _loaded(unpack(body), ())
+
+
 def _damaged(row: int) -> OctofleetError:
     return OctofleetError(f"the stored plan {row} was changed or damaged", hint="make a new one with octofleet plan", code="damaged-plan")
 
@@ -142,6 +213,7 @@ def _head(made: Plan) -> dict[str, Any]:
         "hosts": made.hosts,
         "observedFrom": made.observed_from,
         "phases": [msgspec.to_builtins(item) for item in made.phases],
+        "counts": [[*what, number] for what, number in sorted(Counter((i.rules.tenant, i.action.value) for i in made.changes).items())],
     }
 
 

@@ -201,6 +201,39 @@ def _step(row: Sequence[Any], items: Mapping[int, list[Item]]) -> JournalStep:
     )
 
 
+def run_items(
+    connection: Connection, run_id: str, conditions: Sequence[tuple[str, Sequence[object]]], key: Sequence[Any] | None
+) -> Iterator[tuple[JournalStep, Item, float | None]]:
+    """The changes of a run for which these conditions hold, each with its step (without the others) and when it ended; in the order of the steps, some at a
+    time; with a step and an address, those after it."""
+    so = "".join(f" AND {condition}" for condition, _ in conditions)
+    query = (
+        "SELECT item.address, item.change, item.action, item.status, item.error, item.ended_at, step.seq, step.wave, step.driver, step.tenant, "  # noqa: S608 - from the code
+        "step.state, step.attempts, step.started_at, step.operation, step.owner, step.fence, step.due_at, step.note "
+        "FROM item JOIN step ON step.run = item.run AND step.seq = item.step "
+        f"WHERE item.run = ?{so} AND (item.step, item.address) > (?, ?) ORDER BY item.step, item.address LIMIT ?"
+    )
+    while True:
+        after = key if key is not None else (-1, "")
+        rows = list(connection.rows(query, (run_id, *(value for _, values in conditions for value in values), *after, ITEMS_AT_ONCE)))
+        for address, change, action, status, error, ended_at, *step in rows:
+            ended = Status(status) if status else None
+            item = Item(address=address, change=change, action=Action(action), status=ended, error=error)
+            yield _step(step, {}), item, ended_at
+        if len(rows) < ITEMS_AT_ONCE:
+            return
+        key = rows[-1][6], rows[-1][0]
+
+
+ITEMS_AT_ONCE = 500
+
+
+def waves_of(connection: Connection, run_id: str) -> list[tuple[int, str, str, int]]:
+    """By wave, tenant and state how many steps a run has."""
+    query = "SELECT wave, tenant, state, count(*) FROM step WHERE run = ? GROUP BY wave, tenant, state ORDER BY wave, tenant, state"
+    return [(wave, tenant, state, number) for wave, tenant, state, number in connection.rows(query, (run_id,))]
+
+
 def ended_items(connection: Connection, run_id: str) -> dict[str, Status]:
     """How each change of a run ended, as far as it has; of a replacement, its last part."""
     rows = connection.rows("SELECT address, status FROM item WHERE run = ? AND status <> '' ORDER BY step", (run_id,))

@@ -75,3 +75,8 @@ BEGINS = "LIKE ? ESCAPE '/'"
 def beginning(text: str) -> str:
     """A pattern for `BEGINS`. In lower case: SQLite does not tell the cases apart, PostgreSQL does."""
     return re.sub(r"([/%_])", r"/\1", text.lower()) + "%"
+
+
+def within(text: str) -> str:
+    """A pattern for `LIKE ? ESCAPE '/'` on a column in lower case that has this text in it."""
+    return f"%{beginning(text)}"

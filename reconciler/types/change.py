@@ -123,6 +123,11 @@ class Change:
         here = (self.address, self.group)
         return (here,) if self.moved_from is None else (here, (self.moved_from, host_of(self.moved_from)))
 
+    @property
+    def path(self) -> str:
+        """The file that it comes from."""
+        return self.origin.path
+
     @cached_property
     def digest(self) -> str:
         """Covers addresses, action, fields, risk, rules, before, after and order: not causes, not origin."""

@@ -1,8 +1,9 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import access, alerts, audit, events, gates, providers, pulls, runs
+from reconciler.server.routes import access, alerts, audit, events, gates, plans, providers, pulls, runs
 
 ROUTES = (
+    *plans.ROUTES,
     *runs.ROUTES,
     *events.ROUTES,
     *gates.ROUTES,

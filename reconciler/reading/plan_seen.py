@@ -1,0 +1,127 @@
+"""One plan as far as a caller sees it: what a list tells of it, and which of its changes there are for him."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reconciler.errors import Refused
+from reconciler.reading.call import Call
+from reconciler.reading.outline import Outline, Row, outline, summary, tenant_at
+from reconciler.reading.paging import Document
+from reconciler.store.engine import Connection
+from reconciler.store.plans import PlanRow, plan_rows
+from reconciler.types.change import Action
+from reconciler.types.plan import Deferred
+
+LEAST_DIGITS = 4
+
+
+class PlanDocument(Document, frozen=True, kw_only=True):
+    """A plan in numbers: `changes` by action and `deferred`, of what the caller sees. `whole`: he sees all of it; else `scope` is not told."""
+
+    plan: str
+    source: str
+    scope: str
+    commit: str
+    base: str | None
+    created_at: float
+    expires_at: float
+    applyable: bool
+    changes: dict[str, int]
+    deferred: int
+    whole: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A plan as far as a caller sees it: `rows` are its changes."""
+
+    call: Call
+    outline: Outline
+
+    @property
+    def plan(self) -> PlanRow:
+        """Which one."""
+        return self.outline.plan
+
+    @cached_property
+    def of_fleet(self) -> bool:
+        """Whether he sees all of the Fleet."""
+        return self.call.sight.whole(self.plan.source)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether he sees all of the plan."""
+        return self.of_fleet or (bool(self.outline.tenants) and all(self.tenant(tenant) for tenant in self.outline.tenants))
+
+    @cached_property
+    def rows(self) -> Sequence[Row]:
+        """The changes that he sees."""
+        if self.whole:
+            return self.outline.rows
+        sees, source = self.call.sight.sees, self.plan.source
+        return tuple(row for row in self.outline.rows if sees(source, row.tenant, row.group))
+
+    @cached_property
+    def deferred(self) -> Sequence[Deferred]:
+        """What he sees of what is put off."""
+        found = self.outline.head.deferred
+        return found if self.whole else tuple(item for item in found if self.address(item.address))
+
+    def tenant(self, tenant: str) -> bool:
+        """Whether he sees all of a tenant."""
+        return self.call.sight.of_tenant(self.plan.source, tenant)
+
+    def address(self, where: str) -> bool:
+        """Whether he sees an address."""
+        return self.whole or self.call.sight.address(self.plan.source, where)
+
+
+def found(connection: Connection, call: Call) -> Seen:
+    """The plan that the path names by its id or the beginning of it; of one that was made several times, the newest. Raises `Refused`."""
+    prefix = call.path["plan"]
+    if len(prefix) < LEAST_DIGITS:
+        raise Refused(f"{prefix!r} is too short for a plan id", hint=f"give at least {LEAST_DIGITS} digits", code="ambiguous-plan")
+    newest: dict[str, PlanRow] = {}
+    for row in plan_rows(connection, prefix):
+        newest.setdefault(row.id, row)
+    seen = [row for row in list(newest.values())[:20] if summed(connection, call, row) is not None]
+    if not seen:
+        raise Refused(f"there is no plan {prefix}", hint="octofleet plan makes one and prints its id", code="no-plan")
+    if len(seen) > 1:
+        raise Refused(f"{prefix} is the beginning of more than one plan id", hint="give more digits", code="ambiguous-plan")
+    return Seen(call=call, outline=outline(connection, seen[0]))
+
+
+def summed(connection: Connection, call: Call, one: PlanRow) -> PlanDocument | None:
+    """What of a plan a list shows; None for nothing."""
+    known, sight = summary(connection, one), call.sight
+    whole = sight.whole(one.source) or (bool(known.numbers) and all(sight.of_tenant(one.source, tenant) for tenant in known.numbers))
+    numbers = Counter[str]()
+    for tenant, counts in known.numbers.items():
+        if whole or sight.of_tenant(one.source, tenant):
+            numbers.update(counts)
+        elif sight.some_of(one.source, tenant):
+            numbers.update(_of_scopes(Seen(call=call, outline=outline(connection, one)), tenant))
+    if not whole and not numbers:
+        return None
+    return PlanDocument(
+        plan=one.id,
+        source=one.source,
+        scope=known.scope if whole else "",
+        commit=one.commit,
+        base=known.base,
+        created_at=one.created_at,
+        expires_at=one.expires_at,
+        applyable=one.applyable,
+        changes={action.value: numbers[action.value] for action in Action if numbers[action.value]},
+        deferred=numbers["deferred"],
+        whole=whole,
+    )
+
+
+def _of_scopes(seen: Seen, tenant: str) -> Iterator[str]:
+    """What a caller sees of a tenant that he sees a part of."""
+    yield from (row.action.value for row in seen.rows if row.tenant == tenant)
+    yield from ("deferred" for item in seen.deferred if tenant_at(item.address) == tenant)
