@@ -63,7 +63,10 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "polled": ("debug", "A forge was polled."),
     "poll-failed": ("warning", "A project at a forge could not be polled; it is tried again. Once, and then once a minute."),
     "request-failed": ("warning", "A request was answered with 500 for a reason that nobody foresaw; `route`, `error`."),
-    "picture-failed": ("warning", "The picture of the fleets could not be made anew; the one before is shown. Once, and then once a minute."),
+    "picture-failed": (
+        "warning",
+        "The picture of the fleets could not be made anew; the one before is shown. Once, and then once a minute.",
+    ),
     "sample-failed": ("warning", "How the fleets stand could not be noted for the chart; it goes on. Once, and then once a minute."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
 from reconciler.events import Repeated
+from reconciler.reading.paging import Raw
 from reconciler.server import render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.route import API, Route
@@ -46,7 +47,7 @@ class Site:
         """Add every route to an application."""
         for route in self._routes:
             app.router.add_route(route.method, API + route.path, self._handler(route, people=False))
-            if route.template or route.then:
+            if route.template or route.then or route.answers is Raw:
                 app.router.add_route(route.method, route.path, self._handler(route, people=True))
 
         app.router.add_static("/static", STATIC)

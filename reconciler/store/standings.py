@@ -67,7 +67,9 @@ def held(connection: Connection) -> Iterator[Place]:
 
 def failed(connection: Connection, bad: Sequence[str]) -> Iterator[Place]:
     """What is left alone for a while because it failed, and what ended in the last run of its source with one of these statuses."""
-    query = 'SELECT record.source, record."group", record.address FROM backoff JOIN record ON record.address = backoff.address WHERE until > ?'
+    query = (
+        'SELECT record.source, record."group", record.address FROM backoff JOIN record ON record.address = backoff.address WHERE until > ?'
+    )
     yield from connection.rows(query, (connection.now(),))
     query = (
         "SELECT ?, coalesce(record.\"group\", ''), item.address FROM item LEFT JOIN record ON record.address = item.address "
@@ -79,12 +81,20 @@ def failed(connection: Connection, bad: Sequence[str]) -> Iterator[Place]:
             yield from connection.rows_in(query, bad, (source, run.id))
 
 
+OTHERWISE = (
+    'SELECT record.source, record."group", observation.address, observation.kind FROM observation CROSS JOIN record '
+    "WHERE NOT observation.settled AND record.address = observation.address "
+    "AND (observation.kind <> 'present' OR observation.digest <> record.observed_digest)"
+)
+
+
 def otherwise(connection: Connection) -> Iterator[tuple[str, str, str, str]]:
     """Source, group, address and kind of each latest observation that is not as recorded. What is only to be looked at again, as a run may have touched it,
     does not count while it was seen as recorded."""
-    query = (
-        'SELECT record.source, record."group", observation.address, observation.kind FROM observation CROSS JOIN record '
-        "WHERE NOT observation.settled AND record.address = observation.address "
-        "AND (observation.kind <> 'present' OR observation.digest <> record.observed_digest)"
-    )
-    return connection.rows(query)
+    return connection.rows(OTHERWISE)
+
+
+def otherwise_of(connection: Connection, addresses: Sequence[str]) -> set[str]:
+    """Those of some resources that were seen otherwise than recorded; what could not be seen is not among them."""
+    query = f"{OTHERWISE} AND observation.kind <> 'unknown' AND observation.address IN (...)"
+    return {address for _, _, address, _ in connection.rows_in(query, addresses)}
