@@ -74,9 +74,10 @@ class HealAsk(Ask, frozen=True, kw_only=True):
 
 
 class Healing(Document, frozen=True, kw_only=True):
-    """The run that brings it back; an empty one if nothing had drifted."""
+    """The run that brings the `host` (`TENANT/NAME`) back; an empty one if nothing had drifted."""
 
     ref: str
+    host: str
     plan: str
     run: str
 
@@ -143,8 +144,9 @@ def heal(call: Call, ask: HealAsk) -> Healing:
     repository = call.installation.repository(applied[1], fetch=False)
     request = Request(rev=applied[0], scope=ref.group, refresh=True, causes=frozenset({Cause.DRIFT}))
     planned = make_plan(call.installation, repository, request)
+    named = ref.group.removeprefix("host/")
     if not planned.plan.changes:
-        return Healing(ref=ref.group, plan=planned.plan.id, run="")
+        return Healing(ref=ref.group, host=named, plan=planned.plan.id, run="")
     call.permit(ref.source, to_apply(planned.plan, approve=False))
     run = begin(call.installation, planned.row, approved=False, reason=ask.reason, identity=call.identity)
-    return Healing(ref=ref.group, plan=planned.plan.id, run=run)
+    return Healing(ref=ref.group, host=named, plan=planned.plan.id, run=run)

@@ -10,6 +10,7 @@ from reconciler.reading.paging import Document, Paged, after, cursor_of
 from reconciler.reading.picture import Stand, State
 from reconciler.reading.seen import Seen, seen
 
+OneState = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(State)})?$")]
 Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
@@ -18,7 +19,7 @@ class HostsAsk(Paged, frozen=True, kw_only=True):
 
     text: Text = ""
     tenant: Text = ""
-    state: State | None = None
+    state: OneState = ""
     driver: Text = ""
 
 
@@ -79,5 +80,5 @@ def matching(found: Seen, ask: HostsAsk) -> Iterator[tuple[str, str, str, Stand]
 
 def _is_asked(stand: Stand, ask: HostsAsk) -> bool:
     if ask.driver:
-        return any(driver == ask.driver and ask.state in (None, state) for driver, state in stand.drivers)
-    return ask.state in (None, stand.state)
+        return any(driver == ask.driver and ask.state in ("", state) for driver, state in stand.drivers)
+    return ask.state in ("", stand.state)

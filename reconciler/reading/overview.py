@@ -131,6 +131,13 @@ def overview(call: Call, ask: OverviewAsk) -> Overview:
         )
 
 
+def over_time(call: Call, ask: OverviewAsk) -> list[Moment]:
+    """The numbers over time alone."""
+    found = seen(call)
+    with call.installation.store.read() as connection:
+        return history(connection, found, list(found.parts()), ask.period)
+
+
 def _worst_first(of: OfTenant) -> tuple[object, ...]:
     """Failed first, then unknown, and so on; then by name."""
     return (*(-getattr(of.hosts, state.value) for state in sorted(State, key=lambda one: -WORST[one])[:-1]), of.tenant, of.source)

@@ -3,12 +3,14 @@
 import time
 from datetime import UTC, datetime
 from functools import cache
+from urllib.parse import urlencode
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
-from reconciler.report.view import counted, duration
+from reconciler.report.view import counted, duration, shown
 from reconciler.wiring import VERSION
 
 SAID: dict[str, str] = {}
@@ -40,7 +42,18 @@ def environment() -> Environment:
         loader=PackageLoader("reconciler.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {"ago": ago, "stamp": stamp, "counted": counted, "duration": duration, "short": lambda text: str(text)[:12]}
+    made.filters |= {"value": value, "query": query}
     return made
+
+
+def value(found: object) -> str:
+    """A value of a document on one line."""
+    return shown(found, 200)
+
+
+def query(asked: msgspec.Struct) -> str:
+    """What was asked, as the query of a link, without the cursor."""
+    return urlencode({name: text for name, text in msgspec.to_builtins(asked).items() if text and name != "cursor"})
 
 
 def ago(at: float | None, now: float) -> str:

@@ -48,7 +48,7 @@ class Site:
         for route in self._routes:
             app.router.add_route(route.method, API + route.path, self._handler(route, people=False))
             if route.template or route.then or route.answers is Raw:
-                app.router.add_route(route.method, route.path, self._handler(route, people=True))
+                app.router.add_route(route.method, route.page or route.path, self._handler(route, people=True))
 
         app.router.add_static("/static", STATIC)
 

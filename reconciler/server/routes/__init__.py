@@ -1,5 +1,5 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import runs
+from reconciler.server.routes import fleet, runs
 
-ROUTES = (*runs.ROUTES,)
+ROUTES = (*fleet.ROUTES, *runs.ROUTES)
