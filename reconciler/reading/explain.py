@@ -17,6 +17,8 @@ from reconciler.types.pointer import escape
 from renderers.contract import RenderError
 
 Word = Annotated[str, msgspec.Meta(max_length=400)]
+Rev = Annotated[str, msgspec.Meta(max_length=400, pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$|^$")]
+"""A branch, a tag or a commit; nothing that has Git search for one."""
 
 
 class ExplainAsk(Ask, frozen=True, kw_only=True):
@@ -24,7 +26,7 @@ class ExplainAsk(Ask, frozen=True, kw_only=True):
 
     ref: Word = ""
     field: Word = ""
-    rev: Word = ""
+    rev: Rev = ""
 
 
 class Place(Document, frozen=True, kw_only=True):

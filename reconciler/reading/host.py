@@ -6,12 +6,12 @@ from typing import Any
 from reconciler.desired.explain import settings
 from reconciler.errors import OctofleetError
 from reconciler.reading.call import Call
-from reconciler.reading.explain import Place, Word, place
+from reconciler.reading.explain import Place, Rev, place
 from reconciler.reading.fields import MOST, Row, rows
 from reconciler.reading.paging import Ask, Document, Paged, after, cursor_of
 from reconciler.reading.picture import State
 from reconciler.reading.seen import seen
-from reconciler.reading.wanted import Ref, Shown, Wanted, reason_of, ref_of, wanted
+from reconciler.reading.wanted import Ref, Shown, Wanted, no_host, reason_of, ref_of, wanted
 from reconciler.rendering import file_specs
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations
@@ -29,7 +29,7 @@ from renderers.registry import RENDERERS
 class HostAsk(Ask, frozen=True, kw_only=True):
     """`rev`: the commit that says what is wanted; by default the one applied last."""
 
-    rev: Word = ""
+    rev: Rev = ""
 
 
 class Setter(Document, frozen=True, kw_only=True):
@@ -132,6 +132,8 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         known = load_records(connection, records_of_group(connection, ref.group))
         records = {address: record for address, record in known.items() if record.source == ref.source}
         addresses = sorted({*made, *records})
+        if stand is None and not addresses:
+            raise no_host(ref.group)
         specs = load_specs(connection, (record.digest for record in records.values()))
         observed = load_observations(connection, addresses)
         waits = list(_waits(connection, call, ref, addresses))

@@ -10,6 +10,7 @@ from reconciler.applying import living
 from reconciler.errors import Refused
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
+from reconciler.reading.explain import Rev
 from reconciler.reading.paging import Ask, Document
 from reconciler.reading.seen import seen
 from reconciler.reading.whose import sees_run
@@ -200,7 +201,7 @@ class ValidateAsk(Ask, frozen=True, kw_only=True):
     """`source`: the Fleet, whose repository is looked at; the only one without it. `rev`: a branch or commit, by default the one followed."""
 
     source: Annotated[str, msgspec.Meta(max_length=300)] = ""
-    rev: Annotated[str, msgspec.Meta(max_length=400)] = ""
+    rev: Rev = ""
 
 
 class Valid(Document, frozen=True, kw_only=True):
