@@ -30,7 +30,7 @@ Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
 class DriftAsk(Paged, frozen=True, kw_only=True):
-    """`text`: a part of `TENANT/NAME`; `driver`: of what drifted. `limit` counts hosts."""
+    """`text`: as of hosts; `driver`: of what drifted. `limit` counts hosts."""
 
     text: Text = ""
     tenant: Text = ""

@@ -15,7 +15,8 @@ Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
 class HostsAsk(Paged, frozen=True, kw_only=True):
-    """`text`: a part of `TENANT/NAME`; `state`: of the host, or of the `driver`'s part of it, if one is named."""
+    """`text`: a part of a host's or a tenant's name, or the end of the one and the beginning of the other (`TENANT/NAME`); `state`: of the host, or of
+    the `driver`'s part of it, if one is named."""
 
     text: Text = ""
     tenant: Text = ""
@@ -71,10 +72,12 @@ def matching(found: Seen, ask: HostsAsk) -> Iterator[tuple[str, str, str, Stand]
         if key is not None and (tenant, source) < (key[0], key[1]):
             continue
         begin = key[2] if key is not None and (tenant, source) == (key[0], key[1]) else ""
-        whole = ask.text in f"{tenant}/"
-        rest = ask.text.removeprefix(f"{tenant}/")
-        for name, number in part.each(begin):
-            if number in wanted and (whole or ask.text in name or (rest != ask.text and name.startswith(rest))):
+        said, slash, rest = ask.text.rpartition("/")
+        if not tenant.endswith(said) and slash:
+            continue
+        text = "" if not slash and ask.text in tenant else rest
+        for name, number in part.each(text, begin):
+            if number in wanted and (not slash or name.startswith(rest)):
                 yield source, tenant, name, stands[number]
 
 

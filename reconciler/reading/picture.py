@@ -51,7 +51,7 @@ class Stand(NamedTuple):
 class Hosts:
     """The hosts of a tenant: `names` in order, and for each the place of its stand in `Picture.stands`."""
 
-    names: Sequence[str]
+    names: tuple[str, ...]
     stands: Sequence[int]
 
     def at(self, name: str) -> int | None:
@@ -83,7 +83,7 @@ class Picture:
 class _Known:
     """The names of a tenant's hosts in order, and for each the place of its drivers in `Maker.drivers`."""
 
-    names: Sequence[str] = ()
+    names: tuple[str, ...] = ()
     drivers: "array[int]" = field(default_factory=lambda: array("I"))
 
 

@@ -1,14 +1,18 @@
 """What of the picture somebody sees: the hosts of his tenants, or of his scopes in them, and how many stand how."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from reconciler.identity.access import Action
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Document
 from reconciler.reading.picture import Hosts, Key, Picture, Stand, State
 from reconciler.reading.watch import watch
+from reconciler.scope import in_scope
 
 
 class Numbers(Document, frozen=True, kw_only=True):
@@ -34,12 +38,15 @@ class Part:
     hosts: Hosts
     places: Sequence[int] | None
 
-    def each(self, after: str = "") -> Iterator[tuple[str, int]]:
-        """Name and number of the stand of each, after a name."""
+    def each(self, text: str = "", after: str = "") -> Iterator[tuple[str, int]]:
+        """Name and number of the stand of each whose name has this text in it, after a name."""
         names, stands = self.hosts.names, self.hosts.stands
-        for place in range(len(names)) if self.places is None else self.places:
-            if names[place] > after:
-                yield names[place], stands[place]
+        places: Sequence[int] = range(len(names)) if self.places is None else self.places
+        if after:
+            places = places[bisect_right(places, after, key=names.__getitem__) :]
+        if text:
+            places = [place for place in places if text in names[place]]
+        return ((names[place], stands[place]) for place in places)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +69,8 @@ class Seen:
             return None
         if self.sight.of_tenant(*key):
             return Part(key=key, hosts=hosts, places=None)
-        source, tenant = key
-        places = [n for n, name in enumerate(hosts.names) if self.sight.sees(source, tenant, f"host/{tenant}/{name}")]
+        held = self.sight.access.held(self.sight.identity, Action.VIEW, *key)
+        places = _within(hosts.names, key[1], frozenset(scope for binding in held for scope in binding.scopes))
         return Part(key=key, hosts=hosts, places=places) if places else None
 
     def tally(self, part: Part) -> Counter[int]:
@@ -78,6 +85,12 @@ class Seen:
         """The sources that have a host of this name, and are seen to."""
         found = (source for source, of in sorted(self.picture.hosts) if of == tenant)
         return [source for source in found if self.stand(source, tenant, name) is not None]
+
+
+@lru_cache(maxsize=16)
+def _within(names: tuple[str, ...], tenant: str, scopes: frozenset[str]) -> Sequence[int]:
+    """The places of a tenant's hosts that are in any of some scopes: remembered, as names change seldom."""
+    return [place for place, name in enumerate(names) if any(in_scope(f"host/{tenant}/{name}", scope) for scope in scopes)]
 
 
 def seen(call: Call) -> Seen:
