@@ -67,6 +67,11 @@ EVENTS: Mapping[str, tuple[str, str]] = {
         "warning",
         "What is new of runs that somebody follows could not be read; it is tried again. Once, and then once a minute.",
     ),
+    "picture-failed": (
+        "warning",
+        "The picture of the fleets could not be made anew; the one before is shown. Once, and then once a minute.",
+    ),
+    "sample-failed": ("warning", "How the fleets stand could not be noted for the chart; it goes on. Once, and then once a minute."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

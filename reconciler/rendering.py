@@ -6,7 +6,7 @@ from reconciler.drivers.boot import file_spec, render_spec
 from reconciler.source.repository import Commit, Repository
 from reconciler.tracking import CommitTree
 from reconciler.types.host import ResolvedHost
-from reconciler.types.values import holds_secret
+from reconciler.types.values import Spec, holds_secret
 from reconciler.wiring import Installation
 from renderers.contract import RenderError
 from renderers.registry import RENDERERS, serving
@@ -24,14 +24,19 @@ def rendered(
     installation: Installation, repository: Repository, commit: Commit, host: ResolvedHost
 ) -> Iterator[tuple[str, str, bytes | RenderError]]:
     """File name, format, and bytes or error of every file of a host that holds no secret."""
+    for kind, spec in file_specs(repository, commit, host):
+        try:
+            yield RENDERERS[kind].filename, kind, render_spec(kind, spec, repository.blob, installation.sandbox.render)
+        except RenderError as error:
+            yield RENDERERS[kind].filename, kind, error
+
+
+def file_specs(repository: Repository, commit: Commit, host: ResolvedHost) -> Iterator[tuple[str, Spec]]:
+    """Format and specification of every file of a host that holds no secret."""
     inputs = CommitTree.of(repository, commit.tree)
     for kind, renderer in RENDERERS.items():
         if kind not in host.values.get("templates", {}) and kind not in serving(host.values):
             continue
         spec = file_spec(host, renderer, inputs)
-        if holds_secret(spec):
-            continue
-        try:
-            yield renderer.filename, kind, render_spec(kind, spec, repository.blob, installation.sandbox.render)
-        except RenderError as error:
-            yield renderer.filename, kind, error
+        if not holds_secret(spec):
+            yield kind, spec

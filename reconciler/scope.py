@@ -25,13 +25,15 @@ def in_scope(where: str, scope: str) -> bool:
     found = where.split("/")
     tenant, name = (found[2], found[3].split(".")[0]) if len(found) == 4 else (found[1], found[2]) if len(found) == 3 else ("", "")
     if wanted[0] == "host" and len(wanted) == 3:
-        return _is_of_a_host(found) and fnmatchcase(tenant, wanted[1]) and fnmatchcase(name, wanted[2])
+        return is_of_a_host(where) and fnmatchcase(tenant, wanted[1]) and fnmatchcase(name, wanted[2])
     if wanted[0] == "tenant" and len(wanted) == 2:
         return fnmatchcase(name if found[1] == "tenant" else tenant, wanted[1])
     return False
 
 
-def _is_of_a_host(found: list[str]) -> bool:
+def is_of_a_host(where: str) -> bool:
+    """Whether an address or group is of a host: what the driver `fleet` has of rules and tenants is not."""
+    found = where.split("/")
     if len(found) != 4:
         return found[0] == "host"
     return found[0] != "fleet" or found[1] in ("host", "rollout")

@@ -23,7 +23,7 @@ def viewing(installation: Installation, repository: Repository, planned: Planned
     desired = planned.desired
 
     def where(change: Change, item: FieldChange) -> Origin | None:
-        pointer = _value_pointer(item.path)
+        pointer = value_pointer(item.path)
         if pointer is None or change.group not in desired.hosts or change.group in desired.blocked:
             return None
         found = settings(desired, change.group, pointer)
@@ -78,7 +78,7 @@ def _setter(found: Sequence[Setting], item: FieldChange) -> Setting:
     return found[-1]
 
 
-def _value_pointer(path: str) -> str | None:
+def value_pointer(path: str) -> str | None:
     """Where in a host's values a field of a specification comes from."""
     if path.startswith("/values/"):
         return path.removeprefix("/values")

@@ -1,18 +1,18 @@
 """`octofleet explain`."""
 
 import json
-import re
 
 import click
+import msgspec
 
 from reconciler.cli.options import common, repository_options
 from reconciler.desired.desired import Desired
-from reconciler.desired.explain import Setting, leaves, settings
+from reconciler.desired.explain import Setting, leaves
 from reconciler.errors import InputError, Refused
 from reconciler.planning import compiled
+from reconciler.reading.explain import explained, said_of
 from reconciler.report.text import printable
 from reconciler.report.view import shown
-from reconciler.types.pointer import escape
 from reconciler.types.values import redacted
 from reconciler.wiring import Installation
 
@@ -29,16 +29,12 @@ def explain(installation: Installation, as_json: bool, ref: str, field: str, rep
     group = host_group(desired, ref)
     if group in desired.blocked:
         raise InputError(desired.problems)
-    pointer = "".join(f"/{escape(part)}" for part in re.split(r"[.\[\]]+", field.removeprefix("spec")) if part)
-    values = dict(leaves(dict(desired.resolver.resolve(desired.hosts[group]).values)))
-    found = [(where, settings(desired, group, where)) for where in ([pointer] if field else values)]
-    found = [(where, said) for where, said in found if said]
-    if not found:
-        raise Refused(f"{group} has no value {field}", hint=f"octofleet explain {ref} lists every value", code="no-field")
+    found = said_of(desired, group, field)
     if as_json:
-        document = [{"path": where, "settings": [_document(item) for item in said]} for where, said in found]
-        click.echo(json.dumps({"ref": group, "values": document}, indent=2, ensure_ascii=False))
+        document = msgspec.to_builtins(explained(group, found, lambda value: redacted(_hidden(value))))
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
+    values = dict(leaves(dict(desired.resolver.resolve(desired.hosts[group]).values)))
     for where, said in found:
         _print(where, said, values.get(where), whole=bool(field))
     return 0
@@ -68,11 +64,6 @@ def _hidden(value: object) -> object:
             return "(vault value)"
         return {key: _hidden(item) for key, item in value.items()}
     return [_hidden(item) for item in value] if isinstance(value, list) else value
-
-
-def _document(item: Setting) -> dict[str, object]:
-    place = {"path": item.origin.path, "line": item.origin.line, "column": item.origin.column}
-    return {"layer": item.layer, "value": redacted(_hidden(item.value)), "origin": place}
 
 
 def host_group(desired: Desired, ref: str) -> str:

@@ -6,23 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from reconciler import applying
 from reconciler.cli.options import common, show
 from reconciler.cli.standing import document, other_lines, repository_lines, run_lines, source_lines
+from reconciler.reading.status import standing
 from reconciler.report.text import Line, printable
 from reconciler.report.view import counted, duration
-from reconciler.store.alerts import failing
-from reconciler.store.followed import APPROVAL, BEHIND, FAILING, REFUSED, REPORTED, followed
-from reconciler.store.observations import load_observations, open_addresses
-from reconciler.store.plans import newest_deferred
-from reconciler.store.records import sources
-from reconciler.store.runs import JournalRun, open_runs
+from reconciler.store.followed import APPROVAL, BEHIND, FAILING, REFUSED, REPORTED
+from reconciler.store.runs import JournalRun
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred
 from reconciler.why import Whys, whys
-from reconciler.why_repository import RepositoryWhy, repository_why, unserved
-from reconciler.why_source import in_words
+from reconciler.why_repository import RepositoryWhy, unserved
 from reconciler.wiring import Installation
 
 DAY_S = 86_400.0
@@ -39,26 +36,16 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
     """
     living = applying.living(installation)
     with installation.store.read() as connection:
-        known = list(sources(connection))
-        names = [str(item["name"]) for item in known]
-        differing = {name: load_observations(connection, open_addresses(connection, name)) for name in names}
-        waiting = {str(item["name"]): newest_deferred(connection, str(item["name"]), str(item["commit"])) for item in known}
-        running = open_runs(connection)
-        repositories = [repository_why(connection, found) for found in followed(connection)]
+        stands = standing(connection, living)
         nobody = unserved(connection, living)
-        dead = failing(connection)
         now = connection.now()
         drivers = lambda: installation.drivers  # noqa: E731 - made only if a run is open
         found = whys(connection, settings=installation.settings.apply, living=living, drivers=drivers) if why else None
-    code = _code(differing, waiting, running, _of_repositories(repositories, now))
+    known, differing, waiting, running = stands.known, stands.differing, stands.waiting, stands.running
+    code = _code(differing, waiting, running, _of_repositories(stands.repositories, now))
     if as_json:
-        stopped = set() if living else {run.id for run in running}
-        said = _document(known, differing, waiting, running, stopped, found) | {
-            "repositories": [_followed(one) for one in repositories],
-            "served": nobody is None,
-            "alertsFailing": {line: why for line, (_, why) in dead.items()},
-        }
-        click.echo(json.dumps(said, indent=2))
+        said = msgspec.to_builtins(stands.document())
+        click.echo(json.dumps(said | ({"why": document(found)} if found is not None else {}), indent=2))
         return code
     for item in known:
         show(_source(item, differing[str(item["name"])], waiting[str(item["name"])], found))
@@ -67,30 +54,14 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
     else:
         show(line for run in found.runs for line in run_lines(run, found.now))
         show(other_lines(found))
-    show(repository_lines(repositories, nobody))
+    show(repository_lines(stands.repositories, nobody))
     show(
         Line(f"alerts: {line} was not told {counted(n, 'time')} in a row: {error} (octofleet doctor checks it)", "bad")
-        for line, (n, error) in dead.items()
+        for line, (n, error) in stands.dead.items()
     )
-    if not known and not running and not repositories:
+    if not known and not running and not stands.repositories:
         click.echo("nothing has been applied yet; octofleet plan --repo DIR shows what would be")
     return code
-
-
-def _followed(one: RepositoryWhy) -> dict[str, Any]:
-    item = one.followed
-    return {
-        "location": item.location,
-        "head": item.head,
-        "planned": item.planned,
-        "code": item.code,
-        "note": one.text,
-        "next": one.why.next if one.why is not None else "",
-        "plan": item.about if item.code in (APPROVAL, REFUSED, REPORTED) else "",
-        "run": one.run.id if one.run is not None else "",
-        "failures": item.failures,
-        "at": item.at,
-    }
 
 
 def _of_repositories(repositories: Sequence[RepositoryWhy], now: float) -> set[int]:
@@ -125,31 +96,10 @@ def _run(run: JournalRun, *, interrupted: bool) -> Line:
     return Line(f"run {run.id} of {run.source}: {text} (--why says more)")
 
 
-def _document(
-    known: list[Mapping[str, object]],
-    differing: Mapping[str, Mapping[str, Observation]],
-    waiting: Mapping[str, tuple[Deferred, ...]],
-    running: list[JournalRun],
-    stopped: set[str],
-    found: Whys | None,
-) -> dict[str, Any]:
-    return {
-        "sources": [
-            dict(item)
-            | {
-                "unsettled": {a: in_words(o) for a, o in differing[str(item["name"])].items()},
-                "deferred": {d.address: d.reason for d in waiting[str(item["name"])]},
-            }
-            for item in known
-        ],
-        "runs": [{"run": run.id, "source": run.source, "state": run.state, "interrupted": run.id in stopped} for run in running],
-    } | ({"why": document(found)} if found is not None else {})
-
-
 def _code(
     differing: Mapping[str, Mapping[str, Observation]],
     waiting: Mapping[str, tuple[Deferred, ...]],
-    running: list[JournalRun],
+    running: Sequence[JournalRun],
     followed: set[int],
 ) -> int:
     """The highest of 1 (a repository that fails), 3 (an open run, what is put off, what waits for a person), 2 (what differs), 0."""

@@ -49,3 +49,11 @@ def after(cursor: str, *kinds: type) -> Sequence[Any] | None:
         return [msgspec.convert(part, kind) for part, kind in zip(found, kinds, strict=True)]
     except (ValueError, msgspec.DecodeError):
         raise Refused("the cursor is none that a list gave", hint="leave it out to begin with the first page", code="usage") from None
+
+
+class Raw(msgspec.Struct, frozen=True, kw_only=True):
+    """What is answered as it is, and not as JSON: an image, a file. `policy`: its own Content-Security-Policy, in place of that of pages."""
+
+    body: bytes
+    kind: str
+    policy: str = "default-src 'none'; sandbox"

@@ -13,6 +13,7 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.events import happened
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
+from reconciler.reading.paging import Raw
 from reconciler.server.problem import problem
 from reconciler.server.render import page
 from reconciler.server.route import Route
@@ -99,6 +100,8 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
         raise RuntimeError(f"the route {route.name} has asked no rule")
     if route.stream:
         return Answer(status=200, follows=document)
+    if isinstance(document, Raw):
+        return Answer(status=200, kind=document.kind, body=document.body, headers={"Content-Security-Policy": document.policy})
     if not asked.people:
         return _document(asked, document)
     if route.method != "GET":

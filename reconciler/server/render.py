@@ -3,14 +3,16 @@
 import json
 import time
 from functools import cache
+from urllib.parse import urlencode
 
+import msgspec
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
 from reconciler.report.as_html import FILTERS, TEMPLATES
 from reconciler.report.text import printable
-from reconciler.report.view import duration
+from reconciler.report.view import duration, shown
 from reconciler.wiring import VERSION
 
 SAID: dict[str, str] = {}
@@ -46,8 +48,18 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= FILTERS | {"ago": ago, "pretty": pretty}
+    made.filters |= FILTERS | {"ago": ago, "pretty": pretty, "value": value, "query": query}
     return made
+
+
+def value(found: object) -> str:
+    """A value of a document on one line."""
+    return shown(found, 200)
+
+
+def query(asked: msgspec.Struct) -> str:
+    """What was asked, as the query of a link, without the cursor."""
+    return urlencode({name: text for name, text in msgspec.to_builtins(asked).items() if text and name != "cursor"})
 
 
 def ago(at: float | None, now: float) -> str:

@@ -19,9 +19,9 @@ class Nothing(Ask, frozen=True, kw_only=True):
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """`path` is below `/api/v1`, and the same without it for people. `do` answers with a document (`answers`) in a thread of its own: of what the caller
-    may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page. `then`: where a form
-    goes on, with the names of the path and the document's fields in it, and `said`: what the page says there. `stream`: what `do` gives is followed, and
-    answered with server-sent events, each an `answers`."""
+    may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page, which stands at
+    `page` where that is not the same path. `then`: where a form goes on, with the names of the path and the document's fields in it, and `said`: what the
+    page says there. `stream`: what `do` gives is followed, and answered with server-sent events, each an `answers`."""
 
     method: str
     path: str
@@ -32,6 +32,7 @@ class Route:
     answers: Any
     asks: type[Ask] = Nothing
     template: str = ""
+    page: str = ""
     then: str = ""
     said: str = ""
     status: int = 200

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
+from reconciler.reading.paging import Raw
 from reconciler.server import openapi, render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.route import API, Route
@@ -54,8 +55,8 @@ class Site:
         """Add every route to an application."""
         for route in self._routes:
             app.router.add_route(route.method, API + route.path, self._handler(route, people=False))
-            if route.template or route.then:
-                app.router.add_route(route.method, route.path, self._handler(route, people=True))
+            if route.template or route.then or route.answers is Raw:
+                app.router.add_route(route.method, route.page or route.path, self._handler(route, people=True))
         for more in self._more:
             more.add_to(app)
         app.router.add_get(API + "/openapi.json", self._described())

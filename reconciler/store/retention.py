@@ -23,6 +23,8 @@ from reconciler.types.canonical import unpack
 DAY_S = 86_400.0
 DELIVERIES_S = 14 * DAY_S
 """So long the ids of deliveries are remembered; what is older is refused where a forge tells its time."""
+SAMPLES_S = 90 * DAY_S
+"""So long it is known how the fleets stood."""
 LATE_S = 3_600.0
 """So long an observation may be under way from the look at the world to the store."""
 OF_A_RUN = {
@@ -43,6 +45,7 @@ OLD_WORKERS = (
     "AND NOT EXISTS (SELECT 1 FROM forge WHERE forge.owner = worker.id)"
 )
 OLD_DELIVERIES = "FROM delivery WHERE at < ?"
+OLD_SAMPLES = "FROM sample WHERE at < ?"
 OLD_PULLS = (
     "FROM pull WHERE state <> 'open' AND owner = '' AND asked_at IS NULL AND COALESCE(planned_at, 0) < ? "
     "AND NOT EXISTS (SELECT 1 FROM posting WHERE {of} AND (posting.due_at >= ? OR wanted <> posted)) "
@@ -107,6 +110,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         _delete(store, "log", ("id",), OLD_LINES, lines)
         _delete(store, "worker", ("id",), OLD_WORKERS, (now - keep.log_days * DAY_S,))
         _delete(store, "delivery", ("forge", "id"), OLD_DELIVERIES, (now - DELIVERIES_S,))
+        _delete(store, "sample", ("at", "source", "tenant"), OLD_SAMPLES, (int(now - SAMPLES_S),))
         for place in pulls:
             _delete_pull(store, place, now - keep.plans_days * DAY_S)
         for table, (key, what, kept_s) in OLD_SIGN_INS.items():

@@ -43,6 +43,7 @@ record = Table(
     Column("observed_digest", String, nullable=False),
     Column("commit", String, nullable=False),
     Index("record_by_group", "source", "group"),
+    Index("record_by_external_id", "external_id", **where("external_id <> ''")),
 )
 """Resources as last applied. An address has one owner among all sources."""
 
@@ -521,6 +522,20 @@ alert_entry = Table(
     Column("over_at", Float),
 )
 """What a receiver was told, or is to be told: see `alert.line.Entry`. `body` is the condition, as it may be over already."""
+
+sample = Table(
+    "sample",
+    metadata,
+    Column("at", Integer, primary_key=True, autoincrement=False),
+    Column("source", String, primary_key=True),
+    Column("tenant", String, primary_key=True),
+    Column("converged", Integer, nullable=False),
+    Column("changing", Integer, nullable=False),
+    Column("drifted", Integer, nullable=False),
+    Column("unknown", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+)
+"""How many hosts of a tenant stood how, every five minutes; `at` is a multiple of these."""
 
 hold = Table(
     "hold",

@@ -1,8 +1,9 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import access, alerts, audit, events, gates, plans, providers, pulls, runs
+from reconciler.server.routes import access, alerts, audit, events, fleet, gates, plans, providers, pulls, runs
 
 ROUTES = (
+    *fleet.ROUTES,
     *plans.ROUTES,
     *runs.ROUTES,
     *events.ROUTES,
