@@ -63,6 +63,8 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "polled": ("debug", "A forge was polled."),
     "poll-failed": ("warning", "A project at a forge could not be polled; it is tried again. Once, and then once a minute."),
     "request-failed": ("warning", "A request was answered with 500 for a reason that nobody foresaw; `route`, `error`."),
+    "tls-renewed": ("info", "The server shows a new certificate, valid `until`."),
+    "tls-broken": ("warning", "The files of the server's certificate changed and are no pair; it shows the one before."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

@@ -193,6 +193,16 @@ class Audit(Table, frozen=True):
     head_every_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
 
 
+class Http(Table, frozen=True):
+    """How `listen` is served. With `tls_certificate` and `tls_key` over HTTPS; they are read again when they change."""
+
+    tls_certificate: str = ""
+    tls_key: str = ""
+    trusted_proxies: list[str] = []
+    connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    connections_of_client: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 256
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
@@ -201,6 +211,7 @@ class Settings(Table, frozen=True):
     repositories: list[Followed] = []
     forges: list[Forge] = []
     listen: str = ""
+    http: Http = Http()
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
     git: Git = Git()
