@@ -72,6 +72,8 @@ EVENTS: Mapping[str, tuple[str, str]] = {
         "The picture of the fleets could not be made anew; the one before is shown. Once, and then once a minute.",
     ),
     "sample-failed": ("warning", "How the fleets stand could not be noted for the chart; it goes on. Once, and then once a minute."),
+    "tls-renewed": ("info", "The server shows a new certificate, valid `until`."),
+    "tls-broken": ("warning", "The files of the server's certificate changed and are no pair; it shows the one before."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""

@@ -209,6 +209,16 @@ class Sessions(Table, frozen=True):
     tries_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
 
 
+class Http(Table, frozen=True):
+    """How `listen` is served. With `tls_certificate` and `tls_key` over HTTPS; they are read again when they change."""
+
+    tls_certificate: str = ""
+    tls_key: str = ""
+    trusted_proxies: list[str] = []
+    connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    connections_of_client: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 256
+
+
 class Settings(Table, frozen=True):
     """The whole file."""
 
@@ -217,6 +227,7 @@ class Settings(Table, frozen=True):
     repositories: list[Followed] = []
     forges: list[Forge] = []
     listen: str = ""
+    http: Http = Http()
     secrets: Secrets = Secrets()
     ansible: Ansible = Ansible()
     git: Git = Git()

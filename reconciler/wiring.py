@@ -38,6 +38,7 @@ from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings, said_at
 from reconciler.settings_checked import Place
 from reconciler.settings_forges import wrong_forges
+from reconciler.settings_http import wrong_http
 from reconciler.source.errors import strip_credentials, url_with_secret
 from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import is_remote, open_repository
@@ -285,6 +286,7 @@ def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
     url = settings.database_url
     if url and not url.startswith("postgres") and (problem := url_problem(url)):
         yield ("database_url",), problem
+    yield from wrong_http(settings.http)
     yield from wrong_forges(settings)
     places: list[str] = []
     for number, followed in enumerate(settings.repositories):

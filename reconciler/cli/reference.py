@@ -88,6 +88,12 @@ KEYS = {
     "git.known_hosts_file": "OpenSSH's known_hosts for Git over ssh.",
     "git.ssh_key_file": "The SSH key for Git over ssh.",
     "git.token_env": "The environment variable that holds the token for Git over https.",
+    "http.connections": "The most connections at once.",
+    "http.connections_of_client": "The most connections, or behind a trusted proxy requests, of one address at once. Each stream of events is one.",
+    "http.tls_certificate": "The file of the server's certificate and those that lead to its root, in PEM; an absolute path. Empty: plain HTTP.",
+    "http.tls_key": "The file of its key, in PEM, without a password; an absolute path.",
+    "http.trusted_proxies": 'Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: `["10.0.0.5"]`. '
+    "They must set both themselves.",
     "listen": "Where `serve` and `worker` answer /healthz, /readyz, /metrics and webhooks over HTTP: `HOST:PORT`. Empty: nowhere.",
     "log": "How lines of the log are written to stderr: `key=value` (`console`), or one JSON object each (`json`).",
     "memory.path": "The file of the simulated world. Empty: `memory.db` in the data directory.",

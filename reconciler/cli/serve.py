@@ -19,6 +19,9 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.identity.access import Action, Resource
 from reconciler.identity.local import whoami
 from reconciler.logs import choose
+from reconciler.server import systemd
+from reconciler.server.health import unhealthy
+from reconciler.server.process import Process
 from reconciler.serving import Serving, serving
 from reconciler.settings import Followed
 from reconciler.store.audit import record
@@ -59,8 +62,11 @@ def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as
     with told_to_stop() as stop:
         with serving(installation, role, rules, stop.is_set) as parts, _answering(parts, stop) as address:
             _begun(parts, rules, address, as_json=as_json)
+            systemd.notify("READY=1")
             while not stop.wait(0.5) and parts.worker.trouble is None:
-                pass
+                if not any(unhealthy(Process(parts=parts, stop=stop))):
+                    systemd.notify("WATCHDOG=1")
+            systemd.notify("STOPPING=1")
             trouble, left = parts.worker.trouble, len(parts.worker.running)
             if left:
                 click.echo(f"stopping: waiting for {left} steps that have begun", err=True)
@@ -79,16 +85,21 @@ def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as
 
 @contextmanager
 def _answering(parts: Serving, stop: Event) -> Iterator[str]:
-    """Answer over HTTP, if the setting `listen` says where; gives the address."""
-    host, _, port = parts.installation.settings.listen.rpartition(":")
-    if not host:
+    """Answer over HTTP, where the setting `listen` says or at the socket that systemd hands over; gives the address."""
+    settings, handed = parts.installation.settings, systemd.inherited()
+    host, _, port = settings.listen.rpartition(":")
+    if not host and handed is None:
         yield ""
         return
-    from reconciler.server.app import listening  # noqa: PLC0415 - slow to import, and not always asked for
+    from reconciler.server.app import listening, terms_of  # noqa: PLC0415 - slow to import, and not always asked for
     from reconciler.server.opening import opened  # noqa: PLC0415
 
-    with opened(parts, stop) as app, listening(app, host.strip("[]"), int(port)) as real:
-        yield f"http://{host}:{real}"
+    if handed is not None:
+        host, port = handed.getsockname()[0], "0"
+        host = f"[{host}]" if ":" in host else host
+    terms = terms_of(settings.http, handed)
+    with opened(parts, stop) as app, listening(app, host.strip("[]"), int(port), terms) as real:
+        yield f"{'https' if terms.certificate else 'http'}://{host}:{real}"
 
 
 def _check_listen(text: str) -> None:

@@ -103,7 +103,7 @@ class Watch:
 
 def watch(call: Call, ask: WatchAsk) -> Watch:
     """Follow a run. Raises `Refused` if the caller sees none."""
-    found = runs.run(call, Ask())
+    _, found = runs.found(call)
     with call.installation.store.read() as connection:
         tenants = frozenset(tenants_of_run(connection, found.run))
         last = last_line(connection, found.run)

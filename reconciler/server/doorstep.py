@@ -3,7 +3,7 @@
 Browsers say from which site a form comes (`Sec-Fetch-Site`, `Origin`): one of another site signs nobody in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +20,7 @@ from reconciler.identity.local_accounts import KIND
 from reconciler.reading.paging import Ask, Document
 from reconciler.server.answer import HTML, Answer, check_form, refusal
 from reconciler.server.problem import problem
+from reconciler.server.proxies import client_address, is_https
 from reconciler.server.render import page
 from reconciler.server.site import COOKIE, form_of, safely, written
 from reconciler.server.threads import Threads
@@ -111,10 +112,10 @@ class Own(Document, frozen=True, kw_only=True):
 
 
 class Doorstep:
-    """`address` tells where a request comes from."""
+    """What it has to ask the database is asked in these threads."""
 
-    def __init__(self, threads: Threads, address: Callable[[web.Request], str]) -> None:
-        self._threads, self._address = threads, address
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
 
     def add_to(self, app: web.Application) -> None:
         """Add its routes to an application."""
@@ -133,11 +134,12 @@ class Doorstep:
             app.router.add_route(method, path, safely(handler))
 
     async def _sign_in_page(self, request: web.Request) -> web.StreamResponse:
+        _check_encrypted(request)
         return written(_page("sign-in.html", SignIn(next=local(request.query.get("next", "/")))))
 
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
         asked = _read(SignInAsk, await form_of(request))
-        source, agent, cookie = self._address(request), request.headers.get("User-Agent", ""), request.cookies.get(COOKIE, "")
+        source, agent, cookie = client_address(request), request.headers.get("User-Agent", ""), request.cookies.get(COOKIE, "")
 
         def work(installation: Installation) -> str:
             return signing_in.sign_in(installation, asked.name, asked.password, source=source, agent=agent, cookie=cookie)
@@ -183,7 +185,7 @@ class Doorstep:
         if (found := await self._form(request)) is None:
             return _to(SIGN_IN)
         caller, fields = found
-        asked, source = _read(PasswordAsk, fields), self._address(request)
+        asked, source = _read(PasswordAsk, fields), client_address(request)
 
         def work(installation: Installation) -> None:
             _check_same(asked.chosen, asked.again)
@@ -238,6 +240,14 @@ class Doorstep:
             return None
         check_form(fields.pop("csrf", ""), caller)
         return caller, fields
+
+
+def _check_encrypted(request: web.Request) -> None:
+    """Browsers keep our cookie only where nobody between can read it: over HTTPS, or on this machine. Raises `Refused`."""
+    host = request.url.host or ""
+    if not is_https(request) and host != "localhost" and not host.startswith("127.") and host != "::1":
+        hint = "give the server a certificate, or have its proxy say X-Forwarded-Proto: docs/operations.md; on its own machine open http://127.0.0.1"
+        raise Refused("nobody signs in without encryption: others could read the password", hint=hint, code="unencrypted")
 
 
 def local(there: str) -> str:

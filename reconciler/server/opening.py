@@ -27,13 +27,8 @@ def opened(parts: Serving, stop: Event) -> Iterator[web.Application]:
         yield make_app(process, parts.parts)
         return
     threads = Threads(parts.installation)
-    site = Site(parts.installation, ROUTES, DOORS, threads, Doorstep(threads, address))
+    site = Site(parts.installation, ROUTES, DOORS, threads, Doorstep(threads))
     try:
         yield make_app(process, parts.parts, site)
     finally:
         site.close()
-
-
-def address(request: web.Request) -> str:
-    """Where a request comes from."""
-    return request.remote or ""

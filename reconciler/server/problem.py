@@ -12,13 +12,19 @@ from reconciler.store.engine import Unavailable
 STATUS = {
     "usage": 400,
     "scope": 400,
+    "request": 400,
     "sign-in": 401,
     "unauthenticated": 401,
     "forbidden": 403,
     "csrf": 403,
     "invalid-input": 422,
+    "method": 405,
+    "slow-request": 408,
     "too-large": 413,
+    "long-address": 414,
     "type": 415,
+    "expectation": 417,
+    "large-headers": 431,
 }
 LATER = {"too-many-tries": 429, "busy": 503, "slow": 503}
 

@@ -132,6 +132,9 @@ def test_lines(place: tuple[str | int, ...], line: int | None) -> None:
         ('database_url = "mysql://u:hunter2@h/x"\n', "octofleet.toml:1: database_url begins with mysql://, and must be sqlite:///PATH"),
         ('database_url = "sqlite:///"\n', "octofleet.toml:1: database_url names no file"),
         ('[boot]\ndirectory = "boot"\n', "octofleet.toml:2: boot.directory is boot, and must be an absolute path"),
+        ('[http]\ntls_certificate = "a.pem"\ntls_key = "/a"\n', "octofleet.toml:2: http.tls_certificate is a.pem, and must be an absolute path"),
+        ('[http]\ntls_certificate = "/a.pem"\n', "octofleet.toml:1: http.tls_key is empty: a certificate and its key go together"),
+        ('[http]\ntrusted_proxies = ["10.0.0.1/8"]\n', "octofleet.toml:2: http.trusted_proxies 1 is no address or network: 10.0.0.1/8 has host bits set"),
         ('[blobs]\nstore = "s3"\n', "octofleet.toml:1: blobs.bucket is empty"),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from tests.conftest import program
 from tests.ha.topology import DEPLOY, TIMES
 
 UNITS = ("octofleet-serve.service", "octofleet-worker@.service")
+SOCKET = "octofleet-serve.socket"
 PASSWORDS = ("PATRONI_SUPERUSER_PASSWORD", "PATRONI_REPLICATION_PASSWORD", "PATRONI_REWIND_PASSWORD", "OCTOFLEET_DATABASE_PASSWORD")
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 PATRONI: dict[str, Any] = yaml.safe_load((DEPLOY / "patroni.yml").read_text())
@@ -140,12 +141,15 @@ def units(tmp_path: Path) -> Path:
         text = (DEPLOY / "systemd" / name).read_text()
         assert "ExecStart=/opt/octofleet/bin/octofleet " in text
         (tmp_path / name.replace("@.", "@1.")).write_text(text.replace("/opt/octofleet/bin/octofleet", shutil.which("true") or "/bin/true"))
+    shutil.copy(DEPLOY / "systemd" / SOCKET, tmp_path)
     return tmp_path
 
 
 def test_systemd_takes_the_units(units: Path) -> None:
     analyze = program("systemd-analyze", "systemd")
-    for unit in units.iterdir():
+    listens = run(analyze, "verify", "--man=no", units / SOCKET)
+    assert (listens.returncode, listens.stderr) == (0, ""), listens.stderr
+    for unit in units.glob("*.service"):
         said = run(analyze, "verify", "--man=no", unit)
         assert (said.returncode, said.stderr) == (0, ""), said.stderr
         hardened = run(analyze, "security", "--offline=true", "--threshold=20", unit)
@@ -163,5 +167,6 @@ def test_a_unit_outlives_what_it_waits_for(name: str) -> None:
     stop_s = tomllib.loads((DEPLOY / "octofleet.toml").read_text())["apply"]["stop_s"]
     assert (service["KillSignal"], service["KillMode"], service["Restart"]) == ("SIGTERM", "mixed", "always")
     assert float(service["TimeoutStopSec"].removesuffix("s")) > stop_s
-    assert service["NoNewPrivileges"] == "yes" and service["ProtectSystem"] == "strict"
+    assert (service["Type"], service["TimeoutStartSec"]) == ("notify", "infinity") and service["WatchdogSec"]
+    assert service["NoNewPrivileges"] == "yes" and service["ProtectSystem"] == "strict" and service["MemoryDenyWriteExecute"] == "yes"
     assert f"OCTOFLEET_DATA_DIR=%S/{service['StateDirectory']}" in service["Environment"]

@@ -31,7 +31,7 @@ else
     fi
     trap 'rm -f $ours' EXIT
     apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold $missing >/dev/null
-    for service in etcd-server:etcd haproxy:haproxy patroni:patroni; do
+    for service in etcd-server:etcd haproxy:haproxy nginx:nginx patroni:patroni; do
         case " $missing " in *" ${service%:*} "*) systemctl --quiet disable "${service#*:}" 2>/dev/null || true ;; esac
     done
 fi
