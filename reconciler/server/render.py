@@ -15,8 +15,22 @@ SAID: dict[str, str] = {}
 """What a page says after the form of a route, by its name: filled by `site`."""
 
 
-def page(template: str, call: Call | Caller | None, document: object, *, said: str = "") -> bytes:
-    """A whole page of a document, for whoever asks; `said` names the form that was sent before."""
+SECTIONS = (
+    ("/", "Overview"),
+    ("/hosts", "Hosts"),
+    ("/drift", "Drift"),
+    ("/plans", "Plans"),
+    ("/runs", "Runs"),
+    ("/pulls", "Pull requests"),
+    ("/gates", "Gates"),
+    ("/providers", "Providers"),
+    ("/audit", "Audit"),
+)
+"""Where one may go from every page, by path."""
+
+
+def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", here: str = "") -> bytes:
+    """A whole page of a document, for whoever asks; `said` names the form that was sent before, `here` is the path of its route."""
     caller = call.caller if isinstance(call, Call) else call
     text = (
         environment()
@@ -27,6 +41,7 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
             caller=caller,
             now=time.time(),
             said=SAID.get(said, ""),
+            here=here,
             version=VERSION,
         )
     )
@@ -39,7 +54,8 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("reconciler.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"ago": ago, "stamp": stamp, "counted": counted, "duration": duration, "short": lambda text: str(text)[:12]}
+    made.filters |= {"ago": ago, "stamp": stamp, "iso": iso, "counted": counted, "duration": duration, "short": lambda text: str(text)[:12]}
+    made.globals["SECTIONS"] = SECTIONS
     return made
 
 
@@ -51,3 +67,8 @@ def ago(at: float | None, now: float) -> str:
 def stamp(at: float | None) -> str:
     """A time as pages show it, in UTC."""
     return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(at: float) -> str:
+    """A time as HTML's `datetime` has it (RFC 3339)."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
