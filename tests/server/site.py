@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from reconciler.identity.access import Action, Identity
 from reconciler.identity.caller import Caller
+from reconciler.plugins import Part
 from reconciler.server.answer import Doors
 from reconciler.server.app import listening
 from reconciler.server.route import API
@@ -76,14 +77,14 @@ class Web:
 
 
 @contextmanager
-def web(installation: Installation, *callers: Caller) -> Iterator[Web]:
-    """The site of an installation for these callers."""
+def web(installation: Installation, *callers: Caller, parts: Sequence[Part] = ()) -> Iterator[Web]:
+    """The site of an installation for these callers, and the routes of plugins."""
     people = {one.session: one for one in callers if one.session}
     tokens = {one.name: one for one in callers if not one.session}
     doors = Doors(by_session=lambda _, cookie: people.get(cookie), by_token=lambda _, secret: tokens.get(secret))
     site = Site(installation, ROUTES, doors)
     try:
-        with app_of(Process(store=installation.store), site=site) as app, listening(app, "127.0.0.1", 0) as port:
+        with app_of(Process(store=installation.store), parts=parts, site=site) as app, listening(app, "127.0.0.1", 0) as port:
             yield Web(port)
     finally:
         site.close()

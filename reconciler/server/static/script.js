@@ -55,9 +55,9 @@ function watchFilters() {
   }
 }
 
-// A live run: log lines come at the end of its .log, and badges change where [data-of] names what they are of.
-function badge(root, of, state) {
-  for (const one of root.querySelectorAll(`[data-of="${CSS.escape(of)}"] .state, .state[data-of="${CSS.escape(of)}"]`)) {
+// A live run: its .log grows at the end, and badges change where [data-of] says what they are of: run, phase/TENANT/TRACK/NUMBER, or an address.
+function badge(of, state) {
+  for (const one of document.querySelectorAll(`[data-of="${CSS.escape(of)}"] .state`)) {
     if (one.textContent === state) continue;
     one.textContent = state;
     one.className = "state fresh";
@@ -65,29 +65,34 @@ function badge(root, of, state) {
   }
 }
 
+function addLine(log, line) {
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  const row = document.createElement("li"), head = document.createElement("span");
+  head.className = "quiet";
+  head.textContent = `${new Date(line.at * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC step ${line.step}`;
+  row.className = "fresh";
+  row.append(head, " ", line.text);
+  log.append(row);
+  while (log.childElementCount > LINES_MOST) log.firstElementChild.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
 function follow(root) {
-  const log = root.matches(".log") ? root : root.querySelector(".log");
-  const source = new EventSource(root.dataset.events);
+  const log = root.querySelector(".log"), last = log?.lastElementChild?.dataset.id;
+  const source = new EventSource(root.dataset.events + (last ? `?after=${last}` : ""));
   const on = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data)));
   if (log) {
     log.classList.add("live");
     log.tabIndex = 0;
-    log.setAttribute("role", "log");
+    log.ariaLive = "polite";
+    log.scrollTop = log.scrollHeight;
+    on("log", (line) => addLine(log, line));
   }
-  on("log", (line) => {
-    if (!log) return;
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    const row = document.createElement("li");
-    row.className = "fresh";
-    row.textContent = [line.address, line.text].filter(Boolean).join("  ");
-    log.append(row);
-    while (log.childElementCount > LINES_MOST) log.firstElementChild.remove();
-    if (atEnd) log.scrollTop = log.scrollHeight;
-  });
-  on("item", (item) => badge(document, item.address, item.status));
-  on("state", (run) => {
-    badge(document, "run", run.state);
-    if (run.ended) source.close();
+  on("change", (change) => badge(change.address, change.status));
+  on("phase", (phase) => badge(`phase/${phase.tenant}/${phase.track}/${phase.number}`, phase.state));
+  on("run", (run) => {
+    badge("run", run.state);
+    if (run.endedAt) source.close();
   });
 }
 
