@@ -85,6 +85,8 @@ async def _cookie(request: web.Request) -> web.Response:
 
 
 async def _events(request: web.Request) -> web.StreamResponse:
+    if request.query.get("after") != "41":
+        raise web.HTTPBadRequest(text="the page shows the lines up to 41")
     answer = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
     await answer.prepare(request)
     told: list[tuple[str, Mapping[str, Any]]] = [

@@ -37,7 +37,7 @@ function onSubmit(event) {
 function watchFilters() {
   const typed = sessionStorage.getItem("typed");
   sessionStorage.removeItem("typed");
-  for (const form of document.querySelectorAll("form.filter")) {
+  for (const form of document.querySelectorAll("form.filter, main form[role=search]")) {
     let timer;
     form.addEventListener("input", (event) => {
       clearTimeout(timer);
