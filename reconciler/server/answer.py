@@ -73,10 +73,10 @@ def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
             return _nobody(asked)
         return _answer(installation, asked, caller)
     except OctofleetError as error:
-        return refusal(error, people=asked.people, caller=caller)
+        return refusal(error, people=asked.people, caller=caller, here=asked.route.path)
     except Exception as error:  # noqa: BLE001 - told to the log, not to whoever asked
         happened("request-failed", route=asked.route.name, error=f"{type(error).__name__}: {error}")
-        return refusal(error, people=asked.people, caller=caller)
+        return refusal(error, people=asked.people, caller=caller, here=asked.route.path)
 
 
 def _nobody(asked: Asked) -> Answer:
@@ -106,7 +106,8 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
         return _document(asked, document)
     if route.method != "GET":
         return Answer(status=303, headers={"Location": _then(asked, document)})
-    return Answer(status=200, kind=HTML, body=page(route.template, call, document, said=_said(asked), again=_again(asked)))
+    shown = page(route.template, call, document, said=_said(asked), here=route.page or route.path, again=_again(asked))
+    return Answer(status=200, kind=HTML, body=shown)
 
 
 def check_form(csrf: str, caller: Caller) -> None:
@@ -163,10 +164,10 @@ def _said(asked: Asked) -> str:
     return asked.query.get("said", "")
 
 
-def refusal(error: Exception, *, people: bool, caller: Caller | None = None) -> Answer:
+def refusal(error: Exception, *, people: bool, caller: Caller | None = None, here: str = "") -> Answer:
     """An error as a page or as problem details."""
     found = problem(error)
     headers = {"Retry-After": f"{found.after_s:.0f}"} if found.after_s else {}
     if people:
-        return Answer(status=found.status, kind=HTML, body=page("problem.html", caller, found), headers=headers)
+        return Answer(status=found.status, kind=HTML, body=page("problem.html", caller, found, here=here), headers=headers)
     return Answer(status=found.status, kind=PROBLEM, body=msgspec.json.encode(found), headers=headers)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from functools import cache
 from urllib.parse import urlencode
 
@@ -19,8 +20,23 @@ SAID: dict[str, str] = {}
 """What a page says after the form of a route, by its name: filled by `site`."""
 
 
-def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", again: str = "") -> bytes:
-    """A whole page of a document, for whoever asks; `said` names the form that was sent before, `again` is the page's own address on its first part."""
+SECTIONS = (
+    ("/", "Overview"),
+    ("/hosts", "Hosts"),
+    ("/drift", "Drift"),
+    ("/plans", "Plans"),
+    ("/runs", "Runs"),
+    ("/pulls", "Pull requests"),
+    ("/gates", "Gates"),
+    ("/providers", "Providers"),
+    ("/audit", "Audit"),
+)
+"""Where one may go from every page, by path."""
+
+
+def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", here: str = "", again: str = "") -> bytes:
+    """A whole page of a document, for whoever asks; `said` names the form that was sent before, `here` is the path of its route, `again` the page's own
+    address on its first part."""
     caller = call.caller if isinstance(call, Call) else call
     text = (
         environment()
@@ -31,6 +47,7 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
             caller=caller,
             now=time.time(),
             said=SAID.get(said, ""),
+            here=here,
             again=again,
             version=VERSION,
         )
@@ -48,7 +65,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= FILTERS | {"ago": ago, "pretty": pretty, "value": value, "query": query}
+    made.filters |= FILTERS | {"ago": ago, "iso": iso, "pretty": pretty, "value": value, "query": query}
+    made.globals["SECTIONS"] = SECTIONS
     return made
 
 
@@ -70,3 +88,8 @@ def ago(at: float | None, now: float) -> str:
 def pretty(document: object) -> str:
     """A document as indented JSON."""
     return "\n".join(map(printable, json.dumps(document, indent=2, ensure_ascii=False).splitlines()))
+
+
+def iso(at: float) -> str:
+    """A time as HTML's `datetime` has it (RFC 3339)."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from reconciler.identity.access import Action, Identity
 from reconciler.identity.caller import Caller
+from reconciler.plugins import Part
 from reconciler.server.answer import Doors
 from reconciler.server.app import listening
 from reconciler.server.route import API, Route
@@ -84,11 +85,13 @@ def doors(*callers: Caller) -> Doors:
 
 
 @contextmanager
-def web(installation: Installation, *callers: Caller, routes: Sequence[Route] = ROUTES, by: Doors | None = None) -> Iterator[Web]:
-    """The site of an installation for these callers, or with other doors."""
+def web(
+    installation: Installation, *callers: Caller, routes: Sequence[Route] = ROUTES, by: Doors | None = None, parts: Sequence[Part] = ()
+) -> Iterator[Web]:
+    """The site of an installation for these callers, or with other doors; and the routes of plugins."""
     site = Site(installation, routes, by or doors(*callers), Threads(installation))
     try:
-        with app_of(Process(store=installation.store), site=site) as app, listening(app, "127.0.0.1", 0) as port:
+        with app_of(Process(store=installation.store), parts=parts, site=site) as app, listening(app, "127.0.0.1", 0) as port:
             yield Web(port)
     finally:
         site.close()

@@ -1,0 +1,202 @@
+"""How people see the server, in a real browser: with keyboard and screen reader, on a phone, in the dark, on paper, with script and without."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.server.routes import ROUTES
+from tests.server.browser import LIGHT, PLAIN, VIEWS, View, browser, cut_off, looking, path_of, problems, sideways
+from tests.server.screenshots import shown
+from tests.server.site import Web
+from tests.server.specimen import LINES, documents
+
+__all__ = ["browser"]
+PAGES = [route.path for route in ROUTES if route.method == "GET" and route.template]
+SHOWN = [*PAGES, *documents()]
+"""Every page there is. What stands for the `{names}` of a path is said by `screenshots.shown`."""
+each_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, dict[str, str]]]:
+    with shown(tmp_path_factory.mktemp("look")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def served(site: tuple[Web, dict[str, str]]) -> Web:
+    return site[0]
+
+
+@each_view
+@pytest.mark.parametrize("path", SHOWN)
+def test_a_page_is_for_everybody(browser: Any, site: tuple[Web, dict[str, str]], path: str, view: View) -> None:
+    served, names = site
+    with looking(browser, served, view, by="github:root") as page:
+        assert page.goto(path.format(**names)).status == 200
+        assert not view.script or not problems(page)
+        assert sideways(page) <= 0 and not cut_off(page)
+        assert page.locator("h1").count() == 1 and page.title().endswith(" · Octofleet")
+
+
+@each_view
+@pytest.mark.parametrize("path", ["/runs/none", "/runs?limit=x"])
+def test_a_refusal_says_what_to_do(browser: Any, served: Web, path: str, view: View) -> None:
+    with looking(browser, served, view, by="github:root") as page:
+        assert page.goto(path).status in (400, 404)
+        assert page.get_by_text("Next:").is_visible() and sideways(page) <= 0
+        assert not view.script or not problems(page)
+
+
+def test_where_one_is(browser: Any, site: tuple[Web, dict[str, str]]) -> None:
+    served, names = site
+    with looking(browser, served, by="github:root") as page:
+        for path, mark in (("/runs", "page"), (f"/runs/{names['run']}", "true")):
+            page.goto(path)
+            marked = page.locator("nav [aria-current]")
+            assert (marked.all_inner_texts(), marked.get_attribute("aria-current")) == (["Runs"], mark)
+
+
+def _focused(page: Any) -> str:
+    return str(
+        page.evaluate(
+            "(document.activeElement.getAttribute('aria-label') || document.activeElement.innerText || document.activeElement.id).trim()"
+        )
+    )
+
+
+@pytest.mark.parametrize("view", [LIGHT, PLAIN], ids=lambda view: view.name)
+def test_the_keyboard_goes_through_the_page_in_order_and_shows_where_it_is(browser: Any, served: Web, view: View) -> None:
+    with looking(browser, served, view, by="github:root") as page:
+        page.goto("/runs")
+        passed = []
+        for _ in range(15):
+            page.keyboard.press("Tab")
+            passed.append(_focused(page))
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", passed[-1]
+        menu = ["Overview", "Hosts", "Drift", "Plans", "Runs", "Pull requests", "Gates", "Providers", "Audit"]
+        assert passed == ["Skip to content", "Octofleet", "Search", "Search", "github:root", "Sign out", *menu]
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('main tbody') !== null"), "the first link of the list"
+
+
+def test_the_menu_can_be_skipped(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.goto("/runs")
+        page.keyboard.press("Tab")
+        assert page.locator(".skip").bounding_box()["x"] >= 0, "seen while it has the focus"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+def test_on_paper(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.goto("/specimen")
+        page.emulate_media(media="print")
+        assert not page.locator("header, main form, .pager, footer").filter(visible=True).count()
+        assert page.locator("section.destructive, h1, table, .log").filter(visible=True).count() == 5
+        assert " UTC)" in page.evaluate(
+            "getComputedStyle(document.querySelector('time'), '::after').content + document.querySelector('time').title + ')'"
+        )
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_it_is_dark_where_one_wants_it_dark_and_still_where_one_wants_it_still(browser: Any, served: Web) -> None:
+    with looking(browser, served, View(name="dark", dark=True), reduced_motion="reduce") as page:
+        page.goto("/specimen")
+        paper = [int(part) for part in page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)")]
+        assert max(paper) < 64
+        page.locator(".log li.fresh").first.wait_for()
+        assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_a_table_on_a_phone_is_cards_that_say_what_they_are(browser: Any, served: Web) -> None:
+    with looking(browser, served, VIEWS[-1], by="github:root") as page:
+        page.goto("/runs")
+        cell = page.locator("td[data-label=State]").first
+        assert page.locator("table").first.bounding_box()["width"] <= VIEWS[-1].size[0]
+        assert cell.evaluate("cell => getComputedStyle(cell, '::before').content").startswith('"State"')
+        assert page.get_by_role("row").count() == 3, "still a table for who listens to it"
+
+
+def test_slash_goes_to_the_search_box(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.goto("/specimen")
+        page.keyboard.press("/")
+        assert page.evaluate("document.activeElement.name") == "q"
+        page.keyboard.type("a/b")
+        assert page.locator("[role=search] input").input_value() == "a/b"
+
+
+@pytest.mark.parametrize("view", [LIGHT, PLAIN], ids=lambda view: view.name)
+def test_a_search_has_an_address(browser: Any, served: Web, view: View) -> None:
+    with looking(browser, served, view, by="github:root") as page:
+        page.route(
+            "**/search?*", lambda asked: asked.fulfill(content_type="text/html", body="<title>found</title><link rel=icon href='data:,'>")
+        )
+        page.goto("/runs")
+        page.locator("[role=search] input").fill("web-01 a&b")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/search?q=*")
+        assert path_of(page) == "/search?q=web-01+a%26b"
+
+
+def test_a_filter_is_sent_when_typing_pauses(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.goto("/specimen")
+        page.locator(".filter input[name=q]").press_sequentially("web")
+        page.wait_for_url("**/specimen?q=web&state=")
+        assert page.locator(".filter input[name=q]").evaluate("field => field === document.activeElement && field.selectionStart === 3")
+
+
+def test_danger_is_asked_about_once_more(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.goto("/specimen")
+        page.locator("input[name=reason]").fill("too slow")
+        said: list[str] = []
+        page.once("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        page.locator("button.danger").click()
+        assert said == ["Cancel the run?"] and path_of(page) == "/specimen"
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.locator("button.danger").click()
+        page.wait_for_url("**/specimen?did=too%20slow")
+
+
+def test_a_run_is_followed_as_it_goes_on(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.goto("/specimen")
+        page.locator("[data-of=run] .state.done").wait_for()
+        assert page.locator(".log li").all_inner_texts()[1:] == [f"2027-01-15 08:00:0{n} UTC step 1 {text}" for n, text in enumerate(LINES)]
+        assert page.locator("[data-of='shop/web-01'] .state").inner_text() == "done"
+        assert page.locator("[data-of='phase/shop/web/1'] .state").inner_text() == "held"
+
+
+def test_times_go_on_being_right(browser: Any, served: Web) -> None:
+    with looking(browser, served, by="github:root") as page:
+        page.clock.install()
+        page.goto("/specimen")
+        before = page.locator(".facts time").inner_text()
+        page.clock.fast_forward("02:00:00")
+        assert (before, page.locator(".facts time").inner_text()) == ("5 min ago", "2 h ago")
+
+
+@pytest.mark.parametrize("view", VIEWS[2:], ids=lambda view: view.name)
+def test_a_run_is_paused(browser: Any, tmp_path: Path, view: View) -> None:
+    with shown(tmp_path) as (served, names), looking(browser, served, view, by="github:root") as page:
+        page.goto("/runs")
+        page.get_by_role("link", name=names["run"]).click()
+        page.get_by_label("Why").fill("it is late")
+        page.get_by_role("button", name="Pause").click()
+        page.wait_for_url("**/runs/*?said=pauseRun")
+        assert page.get_by_role("status").inner_text() == "The run is paused."
+        assert page.locator("h1 .state").inner_text() == "paused"
+
+
+def test_the_cookie_of_a_session_is_kept_on_this_machine_without_tls(browser: Any, served: Web) -> None:
+    with looking(browser, served, PLAIN) as page:
+        page.goto("/specimen/cookie")
+        assert page.goto("/specimen/cookie").text().endswith("kept")
