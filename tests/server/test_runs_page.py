@@ -7,7 +7,7 @@ import pytest
 from reconciler.store.archive import move_log
 from tests.gate.site import Site
 from tests.server.site import Web, web
-from tests.server.tenants import CALLERS, OF_BANK, change_both, two_tenants
+from tests.server.tenants import CALLERS, OF_BANK, OPS, change_both, two_tenants
 
 
 @pytest.fixture(scope="module")
@@ -115,25 +115,19 @@ def test_words_about_a_run_by_who_may(served: Web, site: Site) -> None:
 
 def test_a_rollout_is_promoted(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("rollout")
-    made = Site(path, f"sqlite:///{path / 'q.db'}", hosts=3, rollout="{waves: [1], promote: manual}", files=None)
-    from tests.server.tenants import OPS
-
-    made.repo.commit(
-        {
-            "ops.yaml": OPS.replace("tenant: bank", "tenant: shop")
-            .replace("name: staff, tenant: shop", "name: staff, tenant: shop", 1)
-            .split("---")[0]
-        }
-    )
+    rules = {"ops.yaml": OPS.split("---")[0]}
+    made = Site(path, f"sqlite:///{path / 'q.db'}", hosts=3, rollout="{canary: 1, promote: canary}", files=rules)
     made.settle()
     made.change(1, 2, 3)
     run = made.begin()
     made.work()
+    assert len(made.changed()) == 1
     with web(made.installation, *CALLERS) as served:
-        page = served.api(f"/runs/{run}", "token:shop")
-        assert page.status == 404, "no binding in this fleet"
+        assert served.api(f"/runs/{run}", "token:shop").status == 404, "nobody else is bound there"
         text = served.page(f"/runs/{run}", "github:root").text
-        assert "Promote" in text and "Rollouts" in text
-        assert served.form(f"/runs/{run}/promote", "github:root", {"reason": "all is well", "tenant": ""}).status == 303
+        assert "Promote" in text and "Rollouts" in text and "canary" in text
+        said = {"reason": "all is well", "tenant": "shop", "soaked": "true"}
+        assert served.form(f"/runs/{run}/promote", "github:root", said).headers["Location"] == f"/runs/{run}?said=promoteRun"
+        assert "no rollout of run" in served.form(f"/runs/{run}/promote", "github:root", said).text
     made.work()
     assert len(made.changed()) == 3
