@@ -34,7 +34,7 @@ def planning_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @repository_options
 @click.option("--base", help="Tell causes against this commit; default: the one applied last.")
 @planning_options
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the plan to a .json, .md or .txt file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the plan to a .html, .json, .md or .txt file.")
 @click.option("--watch", is_flag=True, help="Plan the working copy, again after every change to it.")
 @click.option("--timings", is_flag=True, help="Also print where the time went, and how much work was done, to stderr.")
 @click.option(

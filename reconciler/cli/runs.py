@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -9,12 +11,15 @@ from reconciler import applying, gating
 from reconciler.cli.options import Duration, common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
+from reconciler.files import replace_file
 from reconciler.identity.access import Action
 from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
 from reconciler.report.view import counted
-from reconciler.store.archive import load_log
-from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log
+from reconciler.store.archive import Line, load_log
+from reconciler.store.phases import load_phases
+from reconciler.store.plans import plan_head
+from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log, run_items, statuses
 from reconciler.types.change import Action as Change
 from reconciler.types.duration import utc
 from reconciler.wiring import Installation
@@ -77,9 +82,12 @@ def _forgotten(installation: Installation, *, as_json: bool) -> int:
 
 @click.command()
 @click.argument("run")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the run, its changes and its log to a .html file.")
 @common
-def logs(installation: Installation, as_json: bool, run: str) -> int:
+def logs(installation: Installation, as_json: bool, run: str, out: Path | None) -> int:
     """Show what a run did: every change and how it ended. `octofleet logs forget` shows what was forgotten, and why."""
+    if out is not None and (out.suffix != ".html" or run == FORGET):
+        raise Refused(f"a run is not written to {out}", hint="name the file .html, and a run", code="usage")
     if run == FORGET:
         return _forgotten(installation, as_json=as_json)
     found = run_named(installation, run)
@@ -89,6 +97,8 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
     if missing:
         text = f"warning: the log of this run was archived as {missing}, which is not in {installation.blobs.place}"
         click.echo(f"{text}\n  next: restore it from a backup made with --blobs, or correct [blobs] in the settings", err=True)
+    if out is not None:
+        _write(installation, found, lines, out)
     if as_json:
         items = [
             {"step": s.seq, "address": i.address, "action": i.action.value, "status": i.status and i.status.value, "error": i.error}
@@ -103,6 +113,32 @@ def logs(installation: Installation, as_json: bool, run: str) -> int:
     still = sum(item.status is None and item.action is not Change.CHECK for step in steps for item in step.items)
     click.echo(f"run {found.id}: {found.state}" + (f", {counted(still, 'change')} to go" if still else ""))
     return 0
+
+
+def _write(installation: Installation, run: JournalRun, lines: Sequence[Line], out: Path) -> None:
+    """A run as a file for a browser."""
+    from reconciler.reading.run_changes import item_part  # noqa: PLC0415 - only for this option
+    from reconciler.reading.run_log import line_part  # noqa: PLC0415 - only for this option
+    from reconciler.reading.run_page import phase_part  # noqa: PLC0415 - only for this option
+    from reconciler.report.as_html import RunFile, run_html  # noqa: PLC0415 - Jinja2 takes long to import
+
+    with installation.store.read() as connection:
+        head = plan_head(connection, run.plan)
+        made = RunFile(
+            run=run.id,
+            source=run.source,
+            state=run.state,
+            plan=head.id,
+            commit=head.commit,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            reason=printable(run.reason),
+            changes=statuses(connection, run.id),
+            phases=[phase_part(phase) for phase in load_phases(connection, run.id) if phase.track],
+            items=[item_part(*found) for found in run_items(connection, run.id, [], None)],
+            lines=[line_part(line) for line in lines],
+        )
+    replace_file(out, run_html(made))
 
 
 @click.command()

@@ -10,7 +10,7 @@ from reconciler.reading.runs import RunDocument, found
 from reconciler.report.parts import ItemPart, size
 from reconciler.report.text import brief
 from reconciler.store.engine import Connection
-from reconciler.store.runs import JournalRun, run_items, tenants_of_run
+from reconciler.store.runs import Item, JournalRun, JournalStep, run_items, tenants_of_run
 from reconciler.store.sql import within
 from reconciler.types.outcome import Status
 
@@ -77,16 +77,21 @@ def _items(
         conditions.append(("item.status = ?", ["" if ask.outcome == OPEN else ask.outcome]))
     for step, item, ended_at in run_items(connection, run.id, conditions, key):
         if whole or sight.address(run.source, item.address):
-            yield ItemPart(
-                step=step.seq,
-                wave=step.wave,
-                driver=step.driver,
-                tenant=step.tenant,
-                state=step.state,
-                note=brief(step.note) if whole else "",
-                address=item.address,
-                action=item.action.value,
-                status=item.status.value if item.status else OPEN,
-                error=brief(item.error, MOST_CHARS),
-                ended_at=ended_at,
-            )
+            yield item_part(step, item, ended_at, whole=whole)
+
+
+def item_part(step: JournalStep, item: Item, ended_at: float | None, *, whole: bool = True) -> ItemPart:
+    """A change of a run; what its step waits for may name others, and is for who sees all of the run."""
+    return ItemPart(
+        step=step.seq,
+        wave=step.wave,
+        driver=step.driver,
+        tenant=step.tenant,
+        state=step.state,
+        note=brief(step.note) if whole else "",
+        address=item.address,
+        action=item.action.value,
+        status=item.status.value if item.status else OPEN,
+        error=brief(item.error, MOST_CHARS),
+        ended_at=ended_at,
+    )
