@@ -86,17 +86,19 @@ def plan(steps: int) -> tuple[Plan, list[dict[str, Any]]]:
     return Plan(source="bench", scope="", commit="c", base=None, created_at=now, expires_at=now + 3600, changes=changes), specs
 
 
-def main(url: str, steps: int, slots: int) -> None:
-    """See the module."""
-    store, driver = Store(url), Noop()
+def begin(store: Store, driver: Noop, steps: int) -> None:
+    """Journal a run `bench` of so many creations."""
     made, specs = plan(steps)
-    run = JournalRun(id="bench", plan=0, source="bench", state="running", started_at=time.time(), ended_at=None, reason="")
     with store.write() as connection:
         save_specs(connection, specs)
         row = save_plan(connection, made, "nowhere")
     with store.write() as connection:
-        of_row = JournalRun(id=run.id, plan=row, source="bench", state="running", started_at=run.started_at, ended_at=None, reason="")
-        create_run(connection, of_row, laid_out(made.changes, {"noop": driver.info})[0])
+        run = JournalRun(id="bench", plan=row, source="bench", state="running", started_at=time.time(), ended_at=None, reason="")
+        create_run(connection, run, laid_out(made.changes, {"noop": driver.info})[0])
+
+
+def worker(store: Store, driver: Noop, here: str, slots: int) -> Worker:
+    """Who takes it to its end."""
 
     def context(log: Any, checkpoint: Any) -> Context:
         def no(*_: Any) -> Any:
@@ -104,18 +106,27 @@ def main(url: str, steps: int, slots: int) -> None:
 
         return Context(deadline=0.0, scratch=NOWHERE, secret=no, export=no, content=no, log=log, checkpoint=checkpoint)
 
-    def over() -> bool:
-        with store.read() as connection:
-            found = load_run(connection, "bench")
-        return found is not None and found.ended_at is not None
+    return Worker(
+        store=store, drivers={"noop": driver}, contexts=lambda plan: nullcontext(context), here=Path(here), terms=Terms(slots=slots)
+    )
 
+
+def over(store: Store) -> bool:
+    """Whether it has ended."""
+    with store.read() as connection:
+        found = load_run(connection, "bench")
+    return found is not None and found.ended_at is not None
+
+
+def main(url: str, steps: int, slots: int) -> None:
+    """See the module."""
+    store, driver = Store(url), Noop()
+    begin(store, driver, steps)
     with tempfile.TemporaryDirectory() as here:
-        worker = Worker(
-            store=store, drivers={"noop": driver}, contexts=lambda plan: nullcontext(context), here=Path(here), terms=Terms(slots=slots)
-        )
-        with worker.working():
+        one = worker(store, driver, here, slots)
+        with one.working():
             began, cpu = time.perf_counter(), time.process_time()
-            worker.work(over, "bench")
+            one.work(lambda: over(store), "bench")
             seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     with store.read() as connection:
         assert connection.scalar("SELECT count(*) FROM item WHERE status = 'done'") == steps

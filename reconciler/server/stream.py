@@ -137,16 +137,22 @@ class Streams:
         after, watch = stream.watch.after, stream.watch
         while after < start:
             data, after = await self._threads.run(partial(_before, watch=watch, after=after, until=start))
-            await asyncio.wait_for(response.write(data or BEAT), WRITE_S)
+            await _write(response, data or BEAT)
         while not stream.over or stream.parts:
             with suppress(TimeoutError):
-                await asyncio.wait_for(stream.ready.wait(), BEAT_S)
-            await asyncio.wait_for(response.write(stream.take() or BEAT), WRITE_S)
+                async with asyncio.timeout(BEAT_S):
+                    await stream.ready.wait()
+            await _write(response, stream.take() or BEAT)
 
     def close(self) -> None:
         """End every stream, soon."""
         self._reader.stopped = True
         self._wake.set()
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(WRITE_S):
+        await response.write(data)
 
 
 def _before(installation: Installation, *, watch: Watch, after: int, until: int) -> tuple[bytes, int]:

@@ -25,7 +25,7 @@ from reconciler.server.routes import ROUTES
 from reconciler.server.site import COOKIE
 from tests.gate.site import Site
 from tests.server.site import CSRF, Web, web
-from tests.server.tenants import CALLERS, change_both, two_tenants
+from tests.server.tenants import CALLERS, change_both, pull_of, two_tenants
 
 CHECKS = [
     not_a_server_error,
@@ -62,9 +62,11 @@ def served(site: Site) -> Iterator[Web]:
 
 
 @pytest.fixture(scope="module")
-def names(served: Web) -> dict[str, str]:
+def names(served: Web, site: Site) -> dict[str, str]:
     """What stands for the names of paths, where it is there."""
-    return {"run": served.api("/runs", "token:shop").json["items"][-1]["run"]}
+    there = pull_of(site, "shop", 7)
+    pull = {"forge": there.forge, "project": there.project, "number": str(there.number)}
+    return pull | {"run": served.api("/runs", "token:shop").json["items"][-1]["run"]}
 
 
 def test_the_document_is_openapi() -> None:
