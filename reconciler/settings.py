@@ -193,6 +193,12 @@ class Audit(Table, frozen=True):
     head_every_s: Annotated[float, msgspec.Meta(ge=1, le=31_536_000)] = 300.0
 
 
+class Alerts(Table, frozen=True):
+    """What AlertChannels may do. Their webhooks are sent to by https alone; `http_loopback` allows http to this machine, for trials and sidecars."""
+
+    http_loopback: bool = False
+
+
 class Http(Table, frozen=True):
     """How `listen` is served. With `tls_certificate` and `tls_key` over HTTPS; they are read again when they change."""
 
@@ -223,6 +229,7 @@ class Settings(Table, frozen=True):
     blobs: Blobs = Blobs()
     retention: Retention = Retention()
     audit: Audit = Audit()
+    alerts: Alerts = Alerts()
 
 
 def load_settings(
