@@ -8,13 +8,15 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from threading import Thread
 
+from reconciler import webhook
 from reconciler.alert import words
-from reconciler.alert.channel import Channel
+from reconciler.alert.channel import Channel, Webhook
 from reconciler.alert.condition import Condition, Event
+from reconciler.alert.document import data_of, document, id_of
 from reconciler.alert.line import Line, Message, due, failed, follow, told, trying
 from reconciler.errors import OctofleetError
 from reconciler.events import Repeated, happened
@@ -159,13 +161,17 @@ class Alerts:
 
     def _tell(self, name: str, channel: Channel, message: Message) -> None:
         """Send a message; in a thread. Raises `OctofleetError` if it did not arrive."""
-        url = self.installation.secrets.value(channel.to[int(name.rpartition("#")[2])], channel.tenant).reveal()
+        receiver = channel.receivers[name.rpartition("#")[2]]
+        if isinstance(receiver, Webhook):
+            post(self.installation, channel, receiver, name, message)
+            return
+        url = self.installation.secrets.value(receiver, channel.tenant).reveal()
         send(url, texts(self._sandbox, channel, message, incidents=scheme_of(url) in INCIDENTS))
 
 
 def _names(channels: Iterable[Channel]) -> Iterable[tuple[str, Channel]]:
     """Every line with its channel."""
-    return ((f"{channel.address}#{number}", channel) for channel in channels for number in range(len(channel.to)))
+    return ((f"{channel.address}#{number}", channel) for channel in channels for number in channel.receivers)
 
 
 def _followed(
@@ -234,7 +240,19 @@ def _rendered(sandbox: Sandbox, own: str, default: str, name: str, values: Mappi
         return note + sandbox.render(default, name, values).decode()
 
 
-def try_out(installation: Installation, channel: Channel, number: int, at: float) -> str:
+def post(installation: Installation, channel: Channel, hook: Webhook, name: str, message: Message) -> None:
+    """Send a message to the webhook of a line. Raises `OctofleetError`."""
+    keys, data, now = keys_of(installation, channel, hook), data_of(message, channel.name), time.time()
+    webhook.send(hook.url, keys, id_of(name, message, data), int(now), document(data, now))
+
+
+def keys_of(installation: Installation, channel: Channel, hook: Webhook) -> list[bytes]:
+    """What signs messages to a webhook. Raises `OctofleetError` if nothing may be sent there, or a secret cannot be read or is none."""
+    webhook.check_url(hook.url, http_loopback=installation.settings.alerts.http_loopback)
+    return [webhook.key_of(installation.secrets.value(ref, channel.tenant).reveal()) for ref in hook.secrets]
+
+
+def try_out(installation: Installation, channel: Channel, receiver: str, at: float) -> str:
     """Send a test message to one receiver of a channel; an incident is opened and ended again. Gives the receiver as it may be shown. Raises
     `OctofleetError`."""
     tenant = channel.tenant or next(iter(sorted(channel.tenants)), "")
@@ -248,9 +266,13 @@ def try_out(installation: Installation, channel: Channel, number: int, at: float
         since=at,
     )
     message = Message(opened=(test,), open=frozenset({test.topic}))
+    to = channel.receivers[receiver]
+    if isinstance(to, Webhook):
+        post(installation, channel, to, f"{channel.address}#{receiver}", replace(message, after=at))
+        return webhook.place_of(to.url)
     sandbox = Sandbox()
     try:
-        url = installation.secrets.value(channel.to[number], channel.tenant).reveal()
+        url = installation.secrets.value(to, channel.tenant).reveal()
         incidents = scheme_of(url) in INCIDENTS
         made = texts(sandbox, channel, message, incidents=incidents)
         send(url, made + (texts(sandbox, channel, Message(over=(test,)), incidents=True) if incidents else []))

@@ -209,6 +209,12 @@ class Sessions(Table, frozen=True):
     tries_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
 
 
+class Alerts(Table, frozen=True):
+    """What AlertChannels may do. Their webhooks are sent to by https alone; `http_loopback` allows http to this machine, for trials and sidecars."""
+
+    http_loopback: bool = False
+
+
 class Http(Table, frozen=True):
     """How `listen` is served. With `tls_certificate` and `tls_key` over HTTPS; they are read again when they change."""
 
@@ -240,6 +246,7 @@ class Settings(Table, frozen=True):
     retention: Retention = Retention()
     audit: Audit = Audit()
     sessions: Sessions = Sessions()
+    alerts: Alerts = Alerts()
 
 
 def load_settings(

@@ -1,5 +1,6 @@
 """A channel as its manifest says it, and what it wants to hear. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.alert.condition import Condition, Event
@@ -8,6 +9,14 @@ from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Secret, SecretRef, Spec
 
 GROUP, MESSAGES, PER = "30s", 20, "1h"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """A receiver of signed messages; each of the secrets signs, so that one can replace the other."""
+
+    url: str
+    secrets: tuple[SecretRef, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,12 @@ class Channel:
     per_s: float = 3600.0
     title: str = ""
     body: str = ""
+    webhooks: tuple[Webhook, ...] = ()
+
+    @property
+    def receivers(self) -> dict[str, SecretRef | Webhook]:
+        """Who is told, by a name that is the last part of its line's: those of `to`, and webhooks."""
+        return {str(number): item for number, item in enumerate(self.to)} | {f"w{n}": item for n, item in enumerate(self.webhooks)}
 
     def hears(self, condition: Condition, now: float) -> bool:
         """Whether it wants to be told of something now."""
@@ -48,7 +63,8 @@ def channel_of(address: str, source: str, spec: Spec) -> Channel:
         source=source,
         tenant=owner,
         name="/".join(filter(None, (owner, name))),
-        to=tuple(item.ref for item in spec["to"] if isinstance(item, Secret)),
+        to=_refs(spec.get("to", ())),
+        webhooks=tuple(Webhook(url=item["url"], secrets=_refs(item["secrets"])) for item in spec.get("webhooks", ())),
         on=frozenset(map(Event, spec.get("on", Event))),
         tenants=frozenset([owner] if owner else spec.get("tenants", ())),
         silent_s=_seconds(spec.get("silentAfter")),
@@ -59,6 +75,10 @@ def channel_of(address: str, source: str, spec: Spec) -> Channel:
         title=said.get("title", ""),
         body=said.get("body", ""),
     )
+
+
+def _refs(items: Iterable[object]) -> tuple[SecretRef, ...]:
+    return tuple(item.ref for item in items if isinstance(item, Secret))
 
 
 def _seconds(text: str | None) -> float | None:

@@ -41,13 +41,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What to tell at once. `open`: the topics that are still open when it is told; `unsaid` as in `Line`."""
+    """What to tell at once. `open`: the topics that are still open when it is told; `unsaid` as in `Line`; `after`: when the message before was told."""
 
     opened: tuple[Condition, ...] = ()
     still: tuple[Condition, ...] = ()
     over: tuple[Condition, ...] = ()
     open: frozenset[str] = frozenset()
     unsaid: int = 0
+    after: float = field(default=0.0, compare=False)
 
     def topics(self) -> dict[str, "Message"]:
         """The message of each topic by itself."""
@@ -100,6 +101,7 @@ def due(line: Line, channel: Channel, now: float) -> Message | None:
         over=_sorted(over),
         open=frozenset(entry.condition.topic for entry in entries if entry.over_at is None),
         unsaid=line.unsaid,
+        after=max(line.sent, default=0.0),
     )
 
 

@@ -63,7 +63,7 @@ def test(installation: Installation, as_json: bool, channel: str, break_glass: s
         )
     for one in wanted:
         ask(installation, one.source, [(Action.TEST_ALERTS, Resource(source=one.source, tenant=one.tenant))], break_glass)
-    results = [_tried(installation, one, number, now) for one in wanted for number in range(len(one.to))]
+    results = [_tried(installation, one, number, receiver, now) for one in wanted for number, receiver in enumerate(one.receivers, 1)]
     if as_json:
         click.echo(json.dumps({"receivers": results}, indent=2))
     else:
@@ -72,10 +72,10 @@ def test(installation: Installation, as_json: bool, channel: str, break_glass: s
     return 1 if any(item["error"] for item in results) else 0
 
 
-def _tried(installation: Installation, channel: Channel, number: int, now: float) -> dict[str, str]:
-    said = {"channel": channel.name, "receiver": f"{channel.name} receiver {number + 1}", "error": "", "next": ""}
+def _tried(installation: Installation, channel: Channel, number: int, receiver: str, now: float) -> dict[str, str]:
+    said = {"channel": channel.name, "receiver": f"{channel.name} receiver {number}", "error": "", "next": ""}
     try:
-        return said | {"receiver": f"{said['receiver']} ({alerting.try_out(installation, channel, number, now)})"}
+        return said | {"receiver": f"{said['receiver']} ({alerting.try_out(installation, channel, receiver, now)})"}
     except OctofleetError as error:
         return said | {"error": error.message, "next": error.hint}
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import click
 
-from reconciler.alert.channel import Channel
+from reconciler import webhook
+from reconciler.alert.channel import Channel, Webhook
+from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
@@ -163,20 +165,29 @@ def _channels(installation: Installation) -> Iterator[Finding]:
     with installation.store.read() as connection:
         channels, dead = channels_in_force(connection), failing(connection)
     for channel in channels:
-        for number, ref in enumerate(channel.to):
-            name = f"alerts {channel.name} {number + 1}"
+        for number, (key, to) in enumerate(channel.receivers.items(), 1):
+            name = f"alerts {channel.name} {number}"
 
             def look(
-                channel: Channel = channel, ref: SecretRef = ref, last: str = f"{channel.address}#{number}", name: str = name
+                channel: Channel = channel, to: SecretRef | Webhook = to, last: str = f"{channel.address}#{key}", name: str = name
             ) -> str | Finding:
-                url = installation.secrets.value(ref, channel.tenant).reveal()
-                check(url)
+                place = _understood(installation, channel, to)
                 if last in dead:
                     hint = f"octofleet alerts test {channel.name} tries it now"
                     return Finding(name, FAILED, f"not told {dead[last][0]} times in a row: {dead[last][1]}", hint)
-                return place_of(url)
+                return place
 
             yield tried(name, look)
+
+
+def _understood(installation: Installation, channel: Channel, to: SecretRef | Webhook) -> str:
+    """A receiver as it may be shown. Raises `OctofleetError` if nothing can be sent to it."""
+    if isinstance(to, Webhook):
+        keys_of(installation, channel, to)
+        return webhook.place_of(to.url)
+    url = installation.secrets.value(to, channel.tenant).reveal()
+    check(url)
+    return place_of(url)
 
 
 def _readable(path: Path) -> str:

@@ -33,6 +33,7 @@ CODES = (
 )
 
 KEYS = {
+    "alerts.http_loopback": "Whether webhooks of AlertChannels may be sent to `http://` on the loopback.",
     "ansible.forks": "How many hosts one run works on at once.",
     "ansible.known_hosts_file": "The host keys to check against; an unknown key is refused. Empty: ssh's own files.",
     "ansible.private_key_file": "The SSH key. Empty: the agent, or ssh's default keys.",

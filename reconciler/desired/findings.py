@@ -151,6 +151,8 @@ class Findings:
         """A channel's templates must be understood, and what it says must fit together."""
         for channel in self.catalog.of("AlertChannel"):
             spec = channel.spec
+            if not {"to", "webhooks"} & spec.keys():
+                self.add(SHARED, channel, "/spec", "alert", "the channel tells nobody", "add to or webhooks")
             if channel.tenant and "tenants" in spec:
                 hint = "leave tenants out, or the tenant of the channel"
                 self.add(SHARED, channel, "/spec/tenants", "alert", f"the channel hears of {channel.tenant} alone already", hint)

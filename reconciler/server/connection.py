@@ -127,7 +127,7 @@ class Connection(web.RequestHandler):
         else:
             error = exc if isinstance(exc, Exception) else TimeoutError("no answer in time")
             unforeseen(request.path, error)
-            answer = told(request, error if not isinstance(error, OctofleetError) else RuntimeError())
+            answer = told(request, error)
         answer.force_close()
         return answer
 

@@ -126,6 +126,16 @@ def test_validate_names_file_line_and_column(tmp_path: Path) -> None:
     assert "channel.yaml:6:3: nothing says when a host is silent" in found.text
 
 
+def test_a_channel_that_tells_nobody_or_without_encryption_is_refused(tmp_path: Path) -> None:
+    start = "apiVersion: octofleet/v1\nkind: AlertChannel\nmetadata: {name: c}\nspec:\n"
+    hook = f"  webhooks: [{{url: 'http://hooks.example.net/x', secrets: [{SECRET}]}}]\n"
+    for text, said in (("  group: 1s\n", "the channel tells nobody"), (hook, "must be the URL of a webhook, https://HOST/PATH")):
+        found = octofleet(
+            tmp_path / "data", "validate", "--repo", str(repo(tmp_path / said[:8], fleet(hosts=1, channel=start + text)).path)
+        )
+        assert found.code == 1 and said in found.text
+
+
 def test_a_url_in_the_clear_is_refused_and_not_shown(tmp_path: Path) -> None:
     text = CHANNEL.replace(SECRET, "'slack://TOKENA/TOKENB/TOKENC'")
     found = octofleet(tmp_path / "data", "validate", "--repo", str(repo(tmp_path / "repo", fleet(hosts=1, channel=text)).path))

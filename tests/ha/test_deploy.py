@@ -114,6 +114,18 @@ def test_each_container_has_data_of_its_own_and_files_that_exist() -> None:
     assert all((DEPLOY / name).is_file() for name in own if name.startswith("./") and name != "./key")
 
 
+def test_the_image_gets_every_package_and_needs_neither_root_nor_a_writable_one() -> None:
+    """What can be told without building it."""
+    root = DEPLOY.parents[1]
+    packages = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    lines = (root / "Dockerfile").read_text().splitlines()
+    let_in = (root / ".dockerignore").read_text().splitlines()
+    assert all(f"COPY {name} {name}" in lines and f"!{name}" in let_in for name in packages)
+    assert lines[-1].startswith("CMD [") and "USER 10001:10001" in lines and 'ENTRYPOINT ["octofleet"]' in lines
+    ours = [service for name, service in SERVICES.items() if name.startswith(("serve", "worker"))]
+    assert all(service["read_only"] and service["tmpfs"] == ["/tmp"] for service in ours)
+
+
 def test_no_password_stands_in_a_file() -> None:
     for service in SERVICES.values():
         for key, value in service.get("environment", {}).items():
