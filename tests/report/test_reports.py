@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.plan.build import build
+from reconciler.report.as_html import plan_html
 from reconciler.report.as_json import plan_document
 from reconciler.report.markdown import plan_markdown
 from reconciler.report.markup import block, code
@@ -138,3 +139,17 @@ def test_a_part_of_a_rollout_and_its_check_are_one_line() -> None:
         "  1. canary: a; looked at again after 5 s",
         "  2. the rest, when a person promotes it: b, c",
     ]
+
+
+def test_a_plan_as_a_file_for_browsers() -> None:
+    text = plan_html(view(disks())).decode()
+    assert "d/disk/t/bigger" in text and text.index("<h2>Destructive") < text.index("<h2>Changes") and "profiles/p.yaml:7:3" in text
+    assert "vault/db#password" in text and "0" * 64 not in text and ">old<" not in text
+    assert "href=" not in text and "src=" not in text, "nothing in it needs a server"
+
+
+def test_a_file_for_browsers_escapes_what_is_in_it() -> None:
+    seen = {"zone": "<script>alert(1)</script>"}
+    plan = build(frame(), [case("d/file/t/one", desired={"zone": "UTC"}, record={"zone": "UTC"}, base={"zone": "UTC"}, seen=seen)])
+    text = plan_html(view(plan)).decode()
+    assert "alert(1)" in text and "<script" not in text

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.store.archive import move_log
+from tests.cli.command import quick
 from tests.gate.site import Site
 from tests.server.site import Web, web
 from tests.server.tenants import CALLERS, OF_BANK, OPS, change_both, two_tenants
@@ -131,3 +132,14 @@ def test_a_rollout_is_promoted(tmp_path_factory: pytest.TempPathFactory) -> None
         assert "no rollout of run" in served.form(f"/runs/{run}/promote", "github:root", said).text
     made.work()
     assert len(made.changed()) == 3
+
+
+def test_a_run_as_a_file(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run = site.rows("SELECT id FROM run ORDER BY started_at LIMIT 1")[0][0]
+    out = tmp_path_factory.mktemp("out") / "run.html"
+    env = {"OCTOFLEET_DATABASE_URL": site.installation.settings.database_url}
+    done = quick(site.installation.data_dir, "logs", run, "--out", str(out), env=env)
+    assert done.code == 0, done.text
+    text = out.read_text()
+    assert run in text and "vault-01" in text and "href=" not in text
+    assert quick(site.installation.data_dir, "logs", run, "--out", "run.pdf", env=env).code == 1
