@@ -227,9 +227,10 @@ class BitbucketClient(RestClient):
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`."""
         name = branch.replace("\\", "\\\\").replace('"', '\\"')
-        query = f'state="OPEN" AND destination.branch.name="{name}"'
+        query = 'state="OPEN"' + (f' AND destination.branch.name="{name}"' if branch else "")
         pages = self._http.pages(_repository(project) + "/pullrequests", _Pulls, _next, q=query, pagelen=50)
-        found = {one.id: one async for page in pages for one in page.values if one.destination.branch.name == branch and one.source.commit}
+        onto = (one async for page in pages for one in page.values if branch in ("", one.destination.branch.name))
+        found = {one.id: one async for one in onto if one.source.commit}
         return [await self._pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:

@@ -213,10 +213,10 @@ class BitbucketServerClient(RestClient):
 
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`."""
-        ref = f"refs/heads/{branch}"
+        onto = {"at": f"refs/heads/{branch}"} if branch else {}
         path = API + _repository(project) + "/pull-requests"
-        pages = self._http.pages(path, _Pulls, _next, state="OPEN", direction="INCOMING", at=ref, order="OLDEST", limit=100)
-        found = {one.id: one async for page in pages for one in page.values if one.to_ref.id == ref}
+        pages = self._http.pages(path, _Pulls, _next, state="OPEN", direction="INCOMING", order="OLDEST", limit=100, **onto)
+        found = {one.id: one async for page in pages for one in page.values if branch in ("", branch_of(one.to_ref.id))}
         return [_pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:

@@ -158,7 +158,7 @@ class GiteaClient(RestClient):
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`. They list those onto all branches."""
         pages = self._http.pages(_repository(project) + "/pulls", list[_Pull], _next, state="open", limit=PAGE)
-        found = {one.number: one async for page in pages for one in page if one.base.ref == branch}
+        found = {one.number: one async for page in pages for one in page if branch in ("", one.base.ref)}
         return [_pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:

@@ -196,8 +196,9 @@ class GitLabClient(RestClient):
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`. One that GitLab has not prepared yet is left for the next time."""
         path = path_of("projects", project, "merge_requests")
-        pages = self._http.pages(path, list[_MergeRequest], _next, state="opened", target_branch=branch, per_page=100)
-        found = {one.iid: one async for page in pages for one in page if one.target_branch == branch and one.sha}
+        onto = {"target_branch": branch} if branch else {}
+        pages = self._http.pages(path, list[_MergeRequest], _next, state="opened", per_page=100, **onto)
+        found = {one.iid: one async for page in pages for one in page if branch in ("", one.target_branch) and one.sha}
         return [_pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:

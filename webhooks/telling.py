@@ -141,8 +141,8 @@ def _ahead(connection: Connection, plan: Plan, now: float) -> Iterator[Ahead]:
 
 
 def _plan_command(looked: Looked) -> str:
-    """How it is planned again; whoever trusts a head names it."""
-    return "octofleet plan" if looked.trusted else f"octofleet plan {looked.pull.head[:12]}"
+    """How it is planned again; whoever trusts a head names all of it."""
+    return "octofleet plan" if looked.trusted else f"octofleet plan {looked.pull.head}"
 
 
 def _commands(looked: Looked, plan: Plan) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ from reconciler.source.signatures import Signature, signatures
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
 from reconciler.store.pull_locks import release
-from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
+from reconciler.store.pulls import NEVER, PullRow, answer, commands_of, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
 from reconciler.types.canonical import canonical, digest, unpack
@@ -127,7 +127,7 @@ class PullWork:
         try:
             return self._look(row)
         except Gone:
-            return self._closed(row, "it is not there any more")
+            return self._lost(row, "it is not there any more")
         except Unavailable:
             raise
         except (Later, Denied, Unreadable, OctofleetError) as error:
@@ -147,7 +147,7 @@ class PullWork:
         rules = self._rules.get((row.key.forge, row.key.project))
         forge = self._forges.get(row.key.forge)
         if rules is None or forge is None:
-            return self._closed(row, "its repository is not followed any more")
+            return self._lost(row, "its repository is not followed any more")
         pull = _merged_as_seen(row) or self._await(forge.client.pull(row.key.project, row.key.number))
         author = f"{forge.kind}:{pull.author}"
         seen = canonical(msgspec.to_builtins(pull) | {"identity": author})
@@ -309,19 +309,31 @@ class PullWork:
         return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S[outcome.applied])
 
     def _outcome(self, connection: Connection, location: str, pull: Pull, repository: Repository) -> Outcome:
-        """How its branch stands since: not looked at, a run that goes on or has ended, or what it waits for."""
+        """How its branch stands since: not looked at, what it waits for, or a run that goes on or has ended."""
         stands = next((found for found in followed(connection) if found.location == location), None)
-        if stands is None or not _holds(repository, stands.planned, pull.merged_as):
+        tip, merged = repository.tip(pull.base_branch).id, pull.merged_as or pull.head
+        if stands is None or not (stands.failures or stands.head == tip or _holds(repository, stands.head, merged)):
             ask(connection, location)
             return Outcome(applied=Applied.GOES_ON, text="the branch is looked at")
+        if not _holds(repository, tip, merged):
+            return Outcome(applied=Applied.WAITS, text=f"the branch has not got {merged[:10]}, which the forge says it was merged as")
+        note = stands.note + (f"; next: {stands.next}" if stands.next else "")
+        if not _holds(repository, stands.planned, merged):
+            return Outcome(applied=Applied.WAITS, text=note)
         run = load_run(connection, run_about(connection, stands))
         if run is None:
-            done = Applied.WAITS if stands.next else Applied.DONE
-            return Outcome(applied=done, text=stands.note + (f"; next: {stands.next}" if stands.next else ""))
+            return Outcome(applied=Applied.WAITS if stands.next else Applied.DONE, text=note)
         counts = ", ".join(f"{number:,} {status}" for status, number in sorted(statuses(connection, run.id).items()))
         if run.ended_at is None:
             return Outcome(applied=Applied.GOES_ON, text=f"run {run.id} goes on: {counts}")
         return Outcome(applied=Applied.DONE if run.state == "done" else Applied.FAILED, text=f"run {run.id} {run.state}: {counts}")
+
+    def _lost(self, row: PullRow, why: str) -> PullRow:
+        """Nobody can look at it any more: nor do what comments say that still waits, which would have it looked at again and again."""
+        with self._installation.store.write(alone=False) as connection:
+            for command in commands_of(connection, row.key, done=False):
+                answer(connection, command, why)
+        return self._closed(row, why)
 
     def _closed(self, row: PullRow, why: str) -> PullRow:
         with self._installation.store.write(alone=False) as connection:

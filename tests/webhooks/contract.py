@@ -293,11 +293,13 @@ class Contract(Deliveries):
         world.commit("release", "release")
         world.double.page_most = 2  # type: ignore[attr-defined]
         wanted = [world.pull(f"change-{number}").number for number in range(5)]
-        world.pull("elsewhere", base="release")
+        other = world.pull("elsewhere", base="release").number
         world.double.close(world.project, world.pull("closed"))
         found = world.ask(lambda client: client.open_pulls(PROJECT, "main"))
         assert sorted(one.number for one in found) == wanted
         assert {one.state for one in found} == {contract.PullState.OPEN}
+        found = world.ask(lambda client: client.open_pulls(PROJECT, ""))
+        assert sorted(one.number for one in found) == [*wanted, other], "without a branch they are onto any"
 
     def test_what_is_not_there_is_gone(self, world: World) -> None:
         for question in (
