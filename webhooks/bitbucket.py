@@ -6,7 +6,7 @@ UUID. Nicknames and display names are neither unique nor fixed, so they are neve
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
@@ -28,6 +28,7 @@ from webhooks.forge import (
     Unreadable,
     Verdict,
 )  # fmt: skip
+from webhooks.forges import Token
 from webhooks.http import Answer, Http, decoded, path_of
 from webhooks.reading import Commit, Id, Name, Number, delivery_id, seconds, verify_hmac
 from webhooks.rest import RestClient, Said, api_url, basic, bearer
@@ -331,7 +332,7 @@ def _next(answer: Answer, page: _Page) -> str:
     return page.next
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """Bitbucket Cloud. Raises `OctofleetError`."""
     credentials = basic(rules.user, token) if rules.user else bearer(token)
     http = Http(api_url(rules, "/2.0", "https://api.bitbucket.org"), credentials, ca_file=rules.ca_file)

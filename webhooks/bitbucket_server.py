@@ -3,7 +3,7 @@
 An identity is `bitbucket:NAME`, the name that a user signs in with.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ from webhooks.forge import (
     Unreadable,
     Verdict,
 )  # fmt: skip
+from webhooks.forges import Token
 from webhooks.http import Answer, Conflict, Http, decoded, path_of
 from webhooks.reading import Commit, Id, Name, Number, branch_of, delivery_id, known, verify_hmac
 from webhooks.rest import RestClient, Said, api_url, basic, bearer
@@ -306,7 +307,7 @@ def _pull(project: str, found: _Pull) -> Pull:
     )
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """A Bitbucket Data Center of the settings, which have its URL. Raises `OctofleetError`."""
     credentials = basic(rules.user, token) if rules.user else bearer(token)
     http = Http(api_url(rules, ""), credentials, ca_file=rules.ca_file)

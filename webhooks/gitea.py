@@ -3,7 +3,7 @@
 An identity is `gitea:LOGIN`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
@@ -25,6 +25,7 @@ from webhooks.forge import (
     Status,
     Unreadable,
 )  # fmt: skip
+from webhooks.forges import Token
 from webhooks.http import Answer, Http, decoded, path_of
 from webhooks.reading import Commit, Id, MaybeCommit, Name, Number, branch_of, delivery_id, known, seconds, verify_hmac
 from webhooks.rest import RestClient, Said, api_url
@@ -231,7 +232,7 @@ def _comment(one: _Comment) -> Said:
     return Said(id=str(one.id), author=author, body=one.body, at=seconds(one.created_at), original=original)
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """A Gitea or Forgejo of the settings, which have its URL. Raises `OctofleetError`."""
     http = Http(api_url(rules, "/api/v1"), lambda: {"Authorization": f"token {token()}"}, ca_file=rules.ca_file)
     return Forge(name=rules.name, kind="gitea", reader=GiteaReader(), client=GiteaClient(http))

@@ -222,10 +222,10 @@ class GithubClient(CommentClient):
         """The token's user, or the App's own, `SLUG[bot]`."""
         if self._key is not None:
             return _as(await self._call(self._api.getitem("/app", jwt=self._jwt())), _App).slug + "[bot]"
-        return _as(await self._call(self._api.getitem("/user", oauth_token=self._read_token())), Login).login
+        return _as(await self._call(self._api.getitem("/user", oauth_token=self._token())), Login).login
 
     def _credentials(self) -> Mapping[str, str]:
-        return {"app": self._rules.app_id} if self._key is not None else {"token": self._read_token()}
+        return {"app": self._rules.app_id} if self._key is not None else {"token": self._token()}
 
     async def _all(self, project: str, path: str, of: type[T], **variables: str) -> T:
         """A list, all pages of it; what is empty is not asked for."""
@@ -258,19 +258,13 @@ class GithubClient(CommentClient):
     async def _of(self, project: str) -> str:
         """The token for a repository: the one of the settings, or the App's, renewed before it ends."""
         if self._key is None:
-            return self._read_token()
+            return self._token()
         given = self._given.get(project)
         if given is None or given.expires_at.timestamp() - time.time() < RENEW_S:
             installed = _as(await self._call(self._api.getitem(_repository(project) + "/installation", jwt=self._jwt())), _Installation)
             made = await self._call(self._api.post(f"/app/installations/{installed.id}/access_tokens", data=b"", jwt=self._jwt()))
             given = self._given[project] = _as(made, _Given)
         return given.token
-
-    def _read_token(self) -> str:
-        try:
-            return self._token()
-        except OctofleetError as error:
-            raise Denied(error.message) from None
 
     def _jwt(self) -> str:
         assert self._key is not None  # noqa: S101 - asked before

@@ -6,7 +6,7 @@ An identity is `gitlab:USERNAME`.
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -28,6 +28,7 @@ from webhooks.forge import (
     Unverified,
     Verdict,
 )  # fmt: skip
+from webhooks.forges import Token
 from webhooks.http import Answer, Http, decoded, path_of
 from webhooks.reading import Commit, Id, Name, Number, branch_of, delivery_id, known, same, seconds
 from webhooks.rest import RestClient, Said, api_url
@@ -280,7 +281,7 @@ def _comment(note: _ApiNote) -> Said:
     return Said(id=str(note.id), author=author, body=note.body, at=seconds(note.created_at), original=original)
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """A GitLab of the settings, gitlab.com by default. Raises `OctofleetError`."""
     http = Http(api_url(rules, "/api/v4", "https://gitlab.com"), lambda: {"PRIVATE-TOKEN": token()}, ca_file=rules.ca_file)
     return Forge(name=rules.name, kind="gitlab", reader=GitLabReader(), client=GitLabClient(http))
