@@ -5,7 +5,7 @@ GETs are conditional: what has not changed costs nothing of GitHub's limit. What
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -205,12 +205,11 @@ class GithubClient(CommentClient):
         """Let go of connections; the next call makes new ones."""
         await self._api.origin.close()
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         """`GET /repos/{owner}/{repo}/issues/{number}/comments`. Its `since` means the last edit, which is never before the writing."""
         after = datetime.fromtimestamp(since // SINCE_S * SINCE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since > 0 else ""
-        found = await self._all(project, path_of("issues", number, "comments"), list[Comment], since=after)
-        said = {one.id: _comment(one) for one in found}.values()
-        return sorted((one for one in said if one.at >= since), key=lambda one: (one.at, int(one.id)))
+        for one in await self._all(project, path_of("issues", number, "comments"), list[Comment], since=after):
+            yield _comment(one)
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         await self._send("PATCH", project, path_of("issues", "comments", comment), {"body": body})

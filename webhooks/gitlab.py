@@ -6,7 +6,7 @@ An identity is `gitlab:USERNAME`.
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ from webhooks.forge import (
     Verdict,
 )  # fmt: skip
 from webhooks.forges import Token
-from webhooks.http import Answer, Http, decoded, path_of
+from webhooks.http import Http, decoded, linked, path_of
 from webhooks.reading import Commit, Id, Name, Number, branch_of, delivery_id, known, same, seconds
 from webhooks.rest import RestClient, Said, api_url
 
@@ -198,7 +198,7 @@ class GitLabClient(RestClient):
         """See `Client`. One that GitLab has not prepared yet is left for the next time."""
         path = path_of("projects", project, "merge_requests")
         onto = {"target_branch": branch} if branch else {}
-        pages = self._http.pages(path, list[_MergeRequest], _next, state="opened", per_page=100, **onto)
+        pages = self._http.pages(path, list[_MergeRequest], linked, state="opened", per_page=100, **onto)
         found = {one.iid: one async for page in pages for one in page if branch in ("", one.target_branch) and one.sha}
         return [_pull(project, one) for one in found.values()]
 
@@ -222,14 +222,14 @@ class GitLabClient(RestClient):
             if "already been taken" not in str(error):
                 raise
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
-        found: dict[int, Said] = {}
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         path = _request(project, number) + "/notes"
-        async for page in self._http.pages(path, list[_ApiNote], _next, sort="desc", order_by="created_at", per_page=100):
-            found |= {note.id: _comment(note) for note in page if not note.system}
+        async for page in self._http.pages(path, list[_ApiNote], linked, sort="desc", order_by="created_at", per_page=100):
+            for note in page:
+                if not note.system:
+                    yield _comment(note)
             if page and seconds(page[-1].created_at) < since:
-                break
-        return sorted((said for said in found.values() if said.at >= since), key=lambda said: (said.at, int(said.id)))
+                return
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         await self._http.call("PUT", _request(project, number) + path_of("notes", comment), json={"body": body})
@@ -244,11 +244,6 @@ class GitLabClient(RestClient):
 
 def _request(project: str, number: int) -> str:
     return path_of("projects", project, "merge_requests", number)
-
-
-def _next(answer: Answer, page: object) -> str:
-    del page
-    return answer.next
 
 
 def _pull(project: str, found: _MergeRequest) -> Pull:

@@ -42,7 +42,7 @@ def merge(repository: Repository, head: str, base: str) -> Merge:
             return Merge(commit=None, behind=True, conflicts=tuple(sorted(paths)))
         who = pygit2.Signature("octofleet", EMAIL, int(max(ours.time, theirs.time)), 0)
         parents = [pygit2.Oid(hex=ours.id), pygit2.Oid(hex=theirs.id)]
-        tree = repository.edit(ours.tree, partial(_write, git), _changes(git[ours.tree], index))
+        tree = repository.edit(ours.tree, partial(_write, git), _changes(git[ours.tree].peel(pygit2.Tree), index))
         made = git.create_commit(None, who, who, f"Merge {theirs.id[:12]} into {ours.id[:12]}\n", pygit2.Oid(hex=tree), parents)
     except (pygit2.GitError, ValueError, OSError) as error:
         hint = "check the space and the mode of the data directory"
