@@ -58,6 +58,14 @@ KEPT = 64
 """How many plans are kept to be shown again, when only what is said beside them changes."""
 
 
+class _Unplanned(Exception):
+    """A plan broke off, for the reason that is the cause. `row`: how the pull request stands without one."""
+
+    def __init__(self, row: PullRow) -> None:
+        super().__init__(str(row.key))
+        self.row = row
+
+
 class PullWork:
     """`followed`: the repositories whose pull requests are planned, by name of the forge and project. `tell` is called when there may be something to post.
     `moved_at`: when it last went round, in seconds of `time.monotonic()`."""
@@ -126,16 +134,21 @@ class PullWork:
         """Look; whatever goes wrong is told and tried again later."""
         try:
             return self._look(row)
+        except _Unplanned as broken:
+            return self._failed(replace(broken.row, failures=row.failures), broken.__cause__)
         except Gone:
             return self._lost(row, "it is not there any more")
         except Unavailable:
             raise
-        except (Later, Denied, Unreadable, OctofleetError) as error:
+        except Exception as error:  # noqa: BLE001 - what one pull request brings may not keep others waiting
+            return self._failed(row, error)
+
+    def _failed(self, row: PullRow, error: BaseException | None) -> PullRow:
+        if isinstance(error, Later | Denied | Unreadable | OctofleetError):
             text = error.message if isinstance(error, OctofleetError) else str(error)
             return self._again(row, text, error.after_s if isinstance(error, Later) else AGAIN_S)
-        except Exception as error:  # noqa: BLE001 - what one pull request brings may not keep others waiting
-            self._trouble.happened("round-failed", error=f"{row.key}: {type(error).__name__}: {error}")
-            return self._again(row, f"it could not be looked at: {type(error).__name__}", AGAIN_S)
+        self._trouble.happened("round-failed", error=f"{row.key}: {type(error).__name__}: {error}")
+        return self._again(row, f"it could not be looked at: {type(error).__name__}", AGAIN_S)
 
     def _again(self, row: PullRow, why: str, first_s: float) -> PullRow:
         """Tell why it could not be looked at; later each time that it fails again."""
@@ -255,6 +268,12 @@ class PullWork:
                 return nothing, replace(looked, problems=error.problems)
             except Refused as error:
                 return nothing, replace(looked, problems=[_problem(looked.rules, error.message, error.code)])
+            except Unavailable:
+                raise
+            except Exception as error:
+                failed = replace(looked, failure=f"pull-failed of {row.key} in the log says more")
+                self._say(row, told(self._installation, row, failed, None), self._forges[row.key.forge], head)
+                raise _Unplanned(nothing) from error
             self._keep(name, kept)
         planned = kept[1]
         same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id

@@ -8,6 +8,7 @@ from typing import Any
 import pygit2
 import pytest
 
+from reconciler.errors import Permanent
 from reconciler.store.engine import Unavailable, sqlite_url
 from reconciler.store.postings import open_postings
 from reconciler.store.pulls import Command, save_command
@@ -206,7 +207,7 @@ def test_the_name_of_another_fleet_gives_no_rights(tmp_path: Path) -> None:
         assert "octofleet" in site.say(pull, "mallory", "octofleet lock mine") and locks(site) == set()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a mistake"), Unavailable("gone"), RecursionError()])
+@pytest.mark.parametrize("error", [RuntimeError("a mistake"), Unavailable("gone"), RecursionError(), Permanent("no space")])
 def test_what_breaks_a_look_breaks_no_other_and_is_tried_again(site: PullSite, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     site.change("evil", 1)
     site.change("good", 2)
@@ -219,11 +220,15 @@ def test_what_breaks_a_look_breaks_no_other_and_is_tried_again(site: PullSite, m
         patch.setattr(work, "make_plan", broken)
         with suppress(Unavailable):
             site.look(evil)
+    if not isinstance(error, Unavailable):
+        assert site.status(evil).verdict is Verdict.ERROR and "could not be planned" in site.comment(evil), "it is being planned for ever"
+        assert site.row(evil).failures == 1 and site.row(evil).plan is None
     site.write("UPDATE pull SET due_at = 0")
     site.look(good)
     for _ in range(5):
         site.work.once()
     assert site.row(good).plan is not None and site.row(evil).plan is not None
+    assert site.status(evil).verdict is Verdict.SUCCESS
 
 
 def test_a_tag_is_no_branch(site: PullSite) -> None:
