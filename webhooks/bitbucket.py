@@ -6,7 +6,7 @@ UUID. Nicknames and display names are neither unique nor fixed, so they are neve
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
@@ -23,13 +23,13 @@ from webhooks.forge import (
     PullChanged,
     PullState,
     Pushed,
-    Reader,
     Status,
     Unreadable,
     Verdict,
 )  # fmt: skip
+from webhooks.forges import Token
 from webhooks.http import Answer, Http, decoded, path_of
-from webhooks.reading import Commit, Id, Name, Number, delivery_id, seconds, verify_hmac
+from webhooks.reading import Commit, Id, Name, Number, SignedReader, seconds
 from webhooks.rest import RestClient, Said, api_url, basic, bearer
 
 KEY_MOST = 40
@@ -114,21 +114,14 @@ class _PushHook(Struct):
     push: _Push
 
 
-class BitbucketReader(Reader):
-    """Deliveries are signed: HMAC-SHA256 of the body in `X-Hub-Signature`. What happened stands in `X-Event-Key` only."""
+class BitbucketReader(SignedReader):
+    """Deliveries of Bitbucket Cloud."""
 
-    def verify(self, delivery: Delivery, secrets: Sequence[str], now: float) -> None:
-        """See `Reader`. They have no time; what was sent before is known by its id."""
-        del now
-        verify_hmac(delivery, ("x-hub-signature",), secrets)
-
-    def id(self, delivery: Delivery) -> str:
-        """See `Reader`."""
-        return delivery_id(delivery, ("x-request-uuid",), delivery.headers.get("x-event-key", ""))
+    signatures, ids, kinds = ("x-hub-signature",), ("x-request-uuid",), ("x-event-key",)
 
     def events(self, delivery: Delivery) -> Sequence[Event]:
         """See `Reader`."""
-        kind = delivery.headers.get("x-event-key", "")
+        kind = self.kind(delivery)
         what = f"the delivery ({kind[:60]})"
         if kind == "pullrequest:comment_created":
             return _commented(decoded(delivery.body, _CommentHook, what))
@@ -227,9 +220,10 @@ class BitbucketClient(RestClient):
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`."""
         name = branch.replace("\\", "\\\\").replace('"', '\\"')
-        query = f'state="OPEN" AND destination.branch.name="{name}"'
+        query = 'state="OPEN"' + (f' AND destination.branch.name="{name}"' if branch else "")
         pages = self._http.pages(_repository(project) + "/pullrequests", _Pulls, _next, q=query, pagelen=50)
-        found = {one.id: one async for page in pages for one in page.values if one.destination.branch.name == branch and one.source.commit}
+        onto = (one async for page in pages for one in page.values if branch in ("", one.destination.branch.name))
+        found = {one.id: one async for one in onto if one.source.commit}
         return [await self._pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:
@@ -241,14 +235,14 @@ class BitbucketClient(RestClient):
     async def acknowledge(self, project: str, number: int, comment: str) -> None:
         """See `Client`. Nothing: there are no reactions."""
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
-        found: dict[int, Said] = {}
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         path = _request(project, number) + "/comments"
         async for page in self._http.pages(path, _Comments, _next, sort="-created_on", pagelen=100):
-            found |= {one.id: _said(one) for one in page.values if not one.deleted and not one.pending}
+            for one in page.values:
+                if not one.deleted and not one.pending:
+                    yield _said(one)
             if page.values and seconds(page.values[-1].created_on) < since:
-                break
-        return sorted((said for said in found.values() if said.at >= since), key=lambda said: (said.at, int(said.id)))
+                return
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         answer = await self._http.call("PUT", _request(project, number) + path_of("comments", comment), json={"content": {"raw": body}})
@@ -330,7 +324,7 @@ def _next(answer: Answer, page: _Page) -> str:
     return page.next
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """Bitbucket Cloud. Raises `OctofleetError`."""
     credentials = basic(rules.user, token) if rules.user else bearer(token)
     http = Http(api_url(rules, "/2.0", "https://api.bitbucket.org"), credentials, ca_file=rules.ca_file)

@@ -3,7 +3,7 @@
 An identity is `bitbucket:NAME`, the name that a user signs in with.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated
 from urllib.parse import unquote
@@ -22,13 +22,13 @@ from webhooks.forge import (
     PullChanged,
     PullState,
     Pushed,
-    Reader,
     Status,
     Unreadable,
     Verdict,
 )  # fmt: skip
+from webhooks.forges import Token
 from webhooks.http import Answer, Conflict, Http, decoded, path_of
-from webhooks.reading import Commit, Id, Name, Number, branch_of, delivery_id, known, verify_hmac
+from webhooks.reading import Commit, Id, Name, Number, SignedReader, branch_of, known
 from webhooks.rest import RestClient, Said, api_url, basic, bearer
 
 API = "/rest/api/latest"
@@ -96,17 +96,10 @@ class _PushHook(Struct):
     changes: list[_Change]
 
 
-class BitbucketServerReader(Reader):
-    """Deliveries are signed: HMAC-SHA256 of the body in `X-Hub-Signature`."""
+class BitbucketServerReader(SignedReader):
+    """Deliveries of Bitbucket Data Center. What happened stands in the body too, which is signed."""
 
-    def verify(self, delivery: Delivery, secrets: Sequence[str], now: float) -> None:
-        """See `Reader`. They have no time that all kinds share; what was sent before is known by its id."""
-        del now
-        verify_hmac(delivery, ("x-hub-signature",), secrets)
-
-    def id(self, delivery: Delivery) -> str:
-        """See `Reader`."""
-        return delivery_id(delivery, ("x-request-id",), delivery.headers.get("x-event-key", ""))
+    signatures, ids, kinds = ("x-hub-signature",), ("x-request-id",), ("x-event-key",)
 
     def events(self, delivery: Delivery) -> Sequence[Event]:
         """See `Reader`."""
@@ -213,10 +206,10 @@ class BitbucketServerClient(RestClient):
 
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`."""
-        ref = f"refs/heads/{branch}"
+        onto = {"at": f"refs/heads/{branch}"} if branch else {}
         path = API + _repository(project) + "/pull-requests"
-        pages = self._http.pages(path, _Pulls, _next, state="OPEN", direction="INCOMING", at=ref, order="OLDEST", limit=100)
-        found = {one.id: one async for page in pages for one in page.values if one.to_ref.id == ref}
+        pages = self._http.pages(path, _Pulls, _next, state="OPEN", direction="INCOMING", order="OLDEST", limit=100, **onto)
+        found = {one.id: one async for page in pages for one in page.values if branch in ("", branch_of(one.to_ref.id))}
         return [_pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:
@@ -231,14 +224,13 @@ class BitbucketServerClient(RestClient):
         with suppress(Gone):
             await self._http.call("PUT", "/rest/comment-likes/latest" + _repository(project) + there)
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         """Comments are listed among the activities only, answers within what they answer."""
-        found: dict[int, Said] = {}
         async for page in self._http.pages(_request(project, number) + "/activities", _Activities, _next, limit=100):
             for activity in page.values:
                 if activity.action == "COMMENTED" and activity.comment is not None:
-                    found |= {one.id: _one(one) for one in _with_answers(activity.comment)}
-        return sorted((said for said in found.values() if said.at >= since), key=lambda said: (said.at, int(said.id)))
+                    for one in _with_answers(activity.comment):
+                        yield _one(one)
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         """An edit names the version that it is of; of one that was edited meanwhile it is tried once more."""
@@ -306,7 +298,7 @@ def _pull(project: str, found: _Pull) -> Pull:
     )
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """A Bitbucket Data Center of the settings, which have its URL. Raises `OctofleetError`."""
     credentials = basic(rules.user, token) if rules.user else bearer(token)
     http = Http(api_url(rules, ""), credentials, ca_file=rules.ca_file)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from reconciler.types.duration import seconds_of
 
-BEGIN = re.compile(r"\s*octofleet(?:\s+(\S+))?(?:[ \t]+(.*?))?\s*(?:\n|$)", re.IGNORECASE)
 FOR = re.compile(r"--for[= ](\S+)")
+NAME = "octofleet"
 ID = re.compile(r"(?:plan\s+)?([0-9a-f]{8,64})(?:\s+|$)")
 SCOPE = re.compile(r"(fleet|(?:tenant|host)/[^\s/]+(?:/[^\s/]+)?)(?:\s+|$)")
 PAUSE_S = 3600.0
@@ -45,14 +45,20 @@ class Said:
 
 def is_command(body: str) -> bool:
     """Whether a comment speaks to Octofleet."""
-    return BEGIN.match(body) is not None
+    return _words(body)[0].lower() == NAME
+
+
+def _words(body: str) -> tuple[str, str, str]:
+    """The first two words of a comment's first line, and the rest of that line; empty where there is nothing."""
+    first, second, rest = [*body.strip().partition("\n")[0].split(maxsplit=2), "", "", ""][:3]
+    return first, second, rest.strip()
 
 
 def parse(body: str) -> Said:
     """What a comment asks for. Raises `Misunderstood`."""
-    found = BEGIN.match(body)
-    verb, rest = ((found[1] or "help").lower(), (found[2] or "").strip()) if found else ("", "")
-    if verb not in VERBS:
+    name, verb, rest = _words(body)
+    verb = (verb or "help").lower()
+    if name.lower() != NAME or verb not in VERBS:
         raise Misunderstood(f"there is no such command; there are: {', '.join(VERBS)}")
     for_s, names, scope = PAUSE_S, "", "fleet"
     if verb in ("plan", "approve", "reject") and (said := ID.match(rest)):

@@ -153,7 +153,7 @@ class Client(ABC):
 
     @abstractmethod
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
-        """All open pull requests onto a branch; cheap (conditional) where nothing has changed."""
+        """All open pull requests onto a branch, or with an empty one onto any; cheap (conditional) where nothing has changed."""
 
     @abstractmethod
     async def comments(self, project: str, number: int, since: float) -> Sequence[Commented]:

@@ -9,10 +9,10 @@ from threading import Lock
 
 from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
-from webhooks.forge import Forge
+from webhooks.forge import Denied, Forge
 
 Token = Callable[[], str]
-"""Gives the token that holds now. Raises `OctofleetError`."""
+"""Gives the token that holds now. Raises `Denied`."""
 Maker = Callable[[Rules, Token], Forge]
 
 
@@ -34,15 +34,23 @@ def make_forge(rules: Rules) -> Forge:
 
 
 def token_of(rules: Rules) -> Token:
-    """What reads the token of a forge: empty if the settings name none (an App has keys instead)."""
+    """What reads the token of a forge: empty if the settings name none (an App has keys instead). It raises `Denied` where it can read none."""
+    read: Callable[[], str] = partial(_variable, rules.token_env) if rules.token_env else str
     if rules.token_file:
-        return SecretFile(Path(rules.token_file)).text
-    return partial(_variable, rules.token_env) if rules.token_env else str
+        read = SecretFile(Path(rules.token_file)).text
+
+    def token() -> str:
+        try:
+            return read()
+        except OctofleetError as error:
+            raise Denied(error.message) from None
+
+    return token
 
 
 def secrets_of(rules: Rules) -> Callable[[], Sequence[str]]:
     """What reads the secrets of a forge's webhooks that can be read now: those of files again when they change. Raises `OctofleetError` if there are none."""
-    reads: list[Token] = [SecretFile(Path(name)).text for name in rules.secret_files]
+    reads: list[Callable[[], str]] = [SecretFile(Path(name)).text for name in rules.secret_files]
     reads += [partial(_variable, name) for name in rules.secrets_env]
 
     def read() -> list[str]:
@@ -97,7 +105,7 @@ def unreadable(rules: Rules) -> Iterator[tuple[str, str]]:
         (key, getattr(rules, key)) for key in ("token_file", "app_key_file") if getattr(rules, key)
     ]
     variables = [("secrets_env", name) for name in rules.secrets_env] + ([("token_env", rules.token_env)] if rules.token_env else [])
-    reads: list[tuple[str, Token]] = [(key, SecretFile(Path(name)).text) for key, name in files]
+    reads: list[tuple[str, Callable[[], str]]] = [(key, SecretFile(Path(name)).text) for key, name in files]
     reads += [(key, partial(_variable, name)) for key, name in variables]
     for key, read in reads:
         try:

@@ -3,7 +3,7 @@
 An identity is `gitea:LOGIN`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
@@ -21,17 +21,14 @@ from webhooks.forge import (
     PullChanged,
     PullState,
     Pushed,
-    Reader,
     Status,
     Unreadable,
 )  # fmt: skip
-from webhooks.http import Answer, Http, decoded, path_of
-from webhooks.reading import Commit, Id, MaybeCommit, Name, Number, branch_of, delivery_id, known, seconds, verify_hmac
+from webhooks.forges import Token
+from webhooks.http import Http, decoded, linked, path_of
+from webhooks.reading import Commit, Id, MaybeCommit, Name, Number, SignedReader, branch_of, known, seconds
 from webhooks.rest import RestClient, Said, api_url
 
-SIGNATURES = ("x-forgejo-signature", "x-gitea-signature", "x-hub-signature-256")
-DELIVERIES = ("x-forgejo-delivery", "x-gitea-delivery")
-KINDS = ("x-forgejo-event", "x-gitea-event")
 PAGE = 50
 """The most that they give at once, unless their settings say otherwise."""
 
@@ -78,21 +75,16 @@ class _PushHook(Struct):
     repository: _Repository
 
 
-class GiteaReader(Reader):
-    """Deliveries are signed: HMAC-SHA256 of the body."""
+class GiteaReader(SignedReader):
+    """Deliveries of Gitea and Forgejo."""
 
-    def verify(self, delivery: Delivery, secrets: Sequence[str], now: float) -> None:
-        """See `Reader`. They have no time; what was sent before is known by its id."""
-        del now
-        verify_hmac(delivery, SIGNATURES, secrets)
-
-    def id(self, delivery: Delivery) -> str:
-        """See `Reader`."""
-        return delivery_id(delivery, DELIVERIES, _kind(delivery))
+    signatures = ("x-forgejo-signature", "x-gitea-signature", "x-hub-signature-256")
+    ids = ("x-forgejo-delivery", "x-gitea-delivery")
+    kinds = ("x-forgejo-event", "x-gitea-event")
 
     def events(self, delivery: Delivery) -> Sequence[Event]:
         """See `Reader`. Every kind that begins with `pull_request` (reviews, labels, pushes) is of a pull request."""
-        kind = _kind(delivery)
+        kind = self.kind(delivery)
         if kind.startswith("pull_request"):
             hook = decoded(delivery.body, _PullHook, f"the delivery ({kind})")
             return [PullChanged(project=hook.repository.full_name, number=hook.number)]
@@ -101,10 +93,6 @@ class GiteaReader(Reader):
         if kind == "push":
             return _pushed(decoded(delivery.body, _PushHook, "the delivery (push)"))
         return []
-
-
-def _kind(delivery: Delivery) -> str:
-    return next((delivery.headers[name] for name in KINDS if name in delivery.headers), "")
 
 
 def _commented(hook: _CommentHook) -> Sequence[Event]:
@@ -157,8 +145,8 @@ class GiteaClient(RestClient):
 
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`. They list those onto all branches."""
-        pages = self._http.pages(_repository(project) + "/pulls", list[_Pull], _next, state="open", limit=PAGE)
-        found = {one.number: one async for page in pages for one in page if one.base.ref == branch}
+        pages = self._http.pages(_repository(project) + "/pulls", list[_Pull], linked, state="open", limit=PAGE)
+        found = {one.number: one async for page in pages for one in page if branch in ("", one.base.ref)}
         return [_pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:
@@ -172,13 +160,13 @@ class GiteaClient(RestClient):
         with suppress(Denied):
             await self._http.call("POST", path, json={"content": "eyes"})
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         """`since` of the API means the time of the last edit, which is never before that of writing."""
         at = datetime.fromtimestamp(int(since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = _repository(project) + path_of("issues", number, "comments")
-        pages = self._http.pages(path, list[_Comment], _next, **({"since": at} if since > 0 else {}))
-        found = {one.id: _comment(one) async for page in pages for one in page}
-        return sorted((said for said in found.values() if said.at >= int(since)), key=lambda said: (said.at, int(said.id)))
+        async for page in self._http.pages(path, list[_Comment], linked, **({"since": at} if since > 0 else {})):
+            for one in page:
+                yield _comment(one)
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         await self._http.call("PATCH", _repository(project) + path_of("issues", "comments", comment), json={"body": body})
@@ -194,11 +182,6 @@ class GiteaClient(RestClient):
 def _repository(project: str) -> str:
     owner, _, name = project.partition("/")
     return path_of("repos", owner, name)
-
-
-def _next(answer: Answer, page: object) -> str:
-    del page
-    return answer.next
 
 
 def _pull(project: str, found: _Pull) -> Pull:
@@ -231,7 +214,7 @@ def _comment(one: _Comment) -> Said:
     return Said(id=str(one.id), author=author, body=one.body, at=seconds(one.created_at), original=original)
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """A Gitea or Forgejo of the settings, which have its URL. Raises `OctofleetError`."""
     http = Http(api_url(rules, "/api/v1"), lambda: {"Authorization": f"token {token()}"}, ca_file=rules.ca_file)
     return Forge(name=rules.name, kind="gitea", reader=GiteaReader(), client=GiteaClient(http))

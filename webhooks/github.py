@@ -10,12 +10,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from reconciler.settings import Forge as Rules
-from webhooks.forge import Commented, Delivery, Event, Forge, PullChanged, Pushed, Reader, Unreadable
+from webhooks.forge import Commented, Delivery, Event, Forge, PullChanged, Pushed, Unreadable
 from webhooks.forges import Token
 from webhooks.http import decoded
-from webhooks.reading import Commit, Id, Name, Number, branch_of, delivery_id, known, verify_hmac
+from webhooks.reading import Commit, Id, Name, Number, SignedReader, branch_of, known
 
-SIGNATURE, DELIVERY, EVENT = "x-hub-signature-256", "x-github-delivery", "x-github-event"
+EVENT = "x-github-event"
 CHANGES = frozenset({"opened", "reopened", "closed", "synchronize", "edited", "ready_for_review", "converted_to_draft"})
 """Actions on a pull request after which it is to be looked at; labels and reviewers matter to nobody here."""
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -74,21 +74,14 @@ class _Push(msgspec.Struct, frozen=True):
     repository: Repository
 
 
-class GithubReader(Reader):
-    """Deliveries of GitHub."""
+class GithubReader(SignedReader):
+    """Deliveries of GitHub. The old signature by SHA-1 does not count; the id is the same when somebody has it sent again."""
 
-    def verify(self, delivery: Delivery, secrets: Sequence[str], now: float) -> None:
-        """See `Reader`. The old signature by SHA-1 does not count."""
-        del now
-        verify_hmac(delivery, (SIGNATURE,), secrets)
-
-    def id(self, delivery: Delivery) -> str:
-        """GitHub's own, which is the same when somebody has it sent again."""
-        return delivery_id(delivery, (DELIVERY,), delivery.headers.get(EVENT, ""))
+    signatures, ids, kinds = ("x-hub-signature-256",), ("x-github-delivery",), (EVENT,)
 
     def events(self, delivery: Delivery) -> Sequence[Event]:
         """Pull requests that changed, comments that were made on them, branches that moved."""
-        match delivery.headers.get(EVENT, ""):
+        match self.kind(delivery):
             case "pull_request":
                 changed = _read(delivery, _PullRequest)
                 return [PullChanged(project=changed.repository.full_name, number=changed.number)] if changed.action in CHANGES else []

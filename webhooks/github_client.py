@@ -5,7 +5,7 @@ GETs are conditional: what has not changed costs nothing of GitHub's limit. What
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -205,12 +205,11 @@ class GithubClient(CommentClient):
         """Let go of connections; the next call makes new ones."""
         await self._api.origin.close()
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         """`GET /repos/{owner}/{repo}/issues/{number}/comments`. Its `since` means the last edit, which is never before the writing."""
         after = datetime.fromtimestamp(since // SINCE_S * SINCE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since > 0 else ""
-        found = await self._all(project, path_of("issues", number, "comments"), list[Comment], since=after)
-        said = {one.id: _comment(one) for one in found}.values()
-        return sorted((one for one in said if one.at >= since), key=lambda one: (one.at, int(one.id)))
+        for one in await self._all(project, path_of("issues", number, "comments"), list[Comment], since=after):
+            yield _comment(one)
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         await self._send("PATCH", project, path_of("issues", "comments", comment), {"body": body})
@@ -222,10 +221,10 @@ class GithubClient(CommentClient):
         """The token's user, or the App's own, `SLUG[bot]`."""
         if self._key is not None:
             return _as(await self._call(self._api.getitem("/app", jwt=self._jwt())), _App).slug + "[bot]"
-        return _as(await self._call(self._api.getitem("/user", oauth_token=self._read_token())), Login).login
+        return _as(await self._call(self._api.getitem("/user", oauth_token=self._token())), Login).login
 
     def _credentials(self) -> Mapping[str, str]:
-        return {"app": self._rules.app_id} if self._key is not None else {"token": self._read_token()}
+        return {"app": self._rules.app_id} if self._key is not None else {"token": self._token()}
 
     async def _all(self, project: str, path: str, of: type[T], **variables: str) -> T:
         """A list, all pages of it; what is empty is not asked for."""
@@ -258,19 +257,13 @@ class GithubClient(CommentClient):
     async def _of(self, project: str) -> str:
         """The token for a repository: the one of the settings, or the App's, renewed before it ends."""
         if self._key is None:
-            return self._read_token()
+            return self._token()
         given = self._given.get(project)
         if given is None or given.expires_at.timestamp() - time.time() < RENEW_S:
             installed = _as(await self._call(self._api.getitem(_repository(project) + "/installation", jwt=self._jwt())), _Installation)
             made = await self._call(self._api.post(f"/app/installations/{installed.id}/access_tokens", data=b"", jwt=self._jwt()))
             given = self._given[project] = _as(made, _Given)
         return given.token
-
-    def _read_token(self) -> str:
-        try:
-            return self._token()
-        except OctofleetError as error:
-            raise Denied(error.message) from None
 
     def _jwt(self) -> str:
         assert self._key is not None  # noqa: S101 - asked before

@@ -6,7 +6,7 @@ An identity is `gitlab:USERNAME`.
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
 
@@ -28,7 +28,8 @@ from webhooks.forge import (
     Unverified,
     Verdict,
 )  # fmt: skip
-from webhooks.http import Answer, Http, decoded, path_of
+from webhooks.forges import Token
+from webhooks.http import Http, decoded, linked, path_of
 from webhooks.reading import Commit, Id, Name, Number, branch_of, delivery_id, known, same, seconds
 from webhooks.rest import RestClient, Said, api_url
 
@@ -196,8 +197,9 @@ class GitLabClient(RestClient):
     async def open_pulls(self, project: str, branch: str) -> Sequence[Pull]:
         """See `Client`. One that GitLab has not prepared yet is left for the next time."""
         path = path_of("projects", project, "merge_requests")
-        pages = self._http.pages(path, list[_MergeRequest], _next, state="opened", target_branch=branch, per_page=100)
-        found = {one.iid: one async for page in pages for one in page if one.target_branch == branch and one.sha}
+        onto = {"target_branch": branch} if branch else {}
+        pages = self._http.pages(path, list[_MergeRequest], linked, state="opened", per_page=100, **onto)
+        found = {one.iid: one async for page in pages for one in page if branch in ("", one.target_branch) and one.sha}
         return [_pull(project, one) for one in found.values()]
 
     async def put_status(self, project: str, commit: str, status: Status) -> None:
@@ -220,14 +222,14 @@ class GitLabClient(RestClient):
             if "already been taken" not in str(error):
                 raise
 
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
-        found: dict[int, Said] = {}
+    async def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
         path = _request(project, number) + "/notes"
-        async for page in self._http.pages(path, list[_ApiNote], _next, sort="desc", order_by="created_at", per_page=100):
-            found |= {note.id: _comment(note) for note in page if not note.system}
+        async for page in self._http.pages(path, list[_ApiNote], linked, sort="desc", order_by="created_at", per_page=100):
+            for note in page:
+                if not note.system:
+                    yield _comment(note)
             if page and seconds(page[-1].created_at) < since:
-                break
-        return sorted((said for said in found.values() if said.at >= since), key=lambda said: (said.at, int(said.id)))
+                return
 
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
         await self._http.call("PUT", _request(project, number) + path_of("notes", comment), json={"body": body})
@@ -242,11 +244,6 @@ class GitLabClient(RestClient):
 
 def _request(project: str, number: int) -> str:
     return path_of("projects", project, "merge_requests", number)
-
-
-def _next(answer: Answer, page: object) -> str:
-    del page
-    return answer.next
 
 
 def _pull(project: str, found: _MergeRequest) -> Pull:
@@ -279,7 +276,7 @@ def _comment(note: _ApiNote) -> Said:
     return Said(id=str(note.id), author=author, body=note.body, at=seconds(note.created_at), original=original)
 
 
-def make(rules: Rules, token: Callable[[], str]) -> Forge:
+def make(rules: Rules, token: Token) -> Forge:
     """A GitLab of the settings, gitlab.com by default. Raises `OctofleetError`."""
     http = Http(api_url(rules, "/api/v4", "https://gitlab.com"), lambda: {"PRIVATE-TOKEN": token()}, ca_file=rules.ca_file)
     return Forge(name=rules.name, kind="gitlab", reader=GitLabReader(), client=GitLabClient(http))

@@ -145,6 +145,12 @@ class Http:
         return answer
 
 
+def linked(answer: Answer, page: object) -> str:
+    """For `Http.pages`, where the header `Link` names the next page."""
+    del page
+    return answer.next
+
+
 def _next(response: aiohttp.ClientResponse) -> str:
     """The link to the next page, empty if there is none. Raises `Unreadable`: no page is left out in silence."""
     try:

@@ -34,6 +34,8 @@ WAITING_MOST, TOGETHER_MOST = 2_000, 500
 """How many deliveries may wait to be stored, and how many are committed together."""
 AGAIN_S = (0.05, 0.3)
 """After such pauses a commit that the database refused is tried again."""
+REASONS_MOST = 100
+"""Reasons of refusals that are remembered, so that each is told once a minute."""
 RETRY_AFTER = {"Retry-After": "5"}
 
 
@@ -57,9 +59,9 @@ REFUSED = frozenset({Result.UNREADABLE, Result.UNVERIFIED, Result.UNKNOWN, Resul
 
 
 class _Refused(Exception):
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, error: str = "") -> None:
         super().__init__(result.value)
-        self.result = result
+        self.result, self.error = result, error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,22 +89,28 @@ class Inbox:
         self._waiting: Queue[_Waiting] = Queue(WAITING_MOST)
         self._reading = 0
         self._nobody = random.token_hex(32)
-        self._refused: dict[str, Repeated] = {}
+        self._refused: dict[tuple[str, ...], Repeated] = {}
         self.moved_at = time.monotonic()
 
     async def handle(self, request: web.Request) -> web.Response:
         """`POST /webhooks/{forge}`. The answer says nothing but its status."""
         began = time.monotonic()
         gate = self._gates.get(request.match_info["forge"])
-        name = gate.watched.name if gate else ""
+        name, error = gate.watched.name if gate else "", ""
         try:
             result = await self._taken(request, gate)
         except _Refused as refused:
-            result = refused.result
+            result, error = refused.result, refused.error
         happened("delivery", forge=name, result=result.value[0], seconds=time.monotonic() - began)
         if result in REFUSED:
-            self._refused.setdefault(f"{name} {result}", Repeated()).happened("delivery-refused", forge=name, why=result.value[0])
+            self._tell(forge=name, why=result.value[0], error=error)
         return web.Response(status=result.value[1], headers=RETRY_AFTER if result is Result.BUSY else None)
+
+    def _tell(self, **fields: str) -> None:
+        """That one was refused, once for each reason."""
+        if len(self._refused) > REASONS_MOST:
+            self._refused.clear()
+        self._refused.setdefault(tuple(fields.values()), Repeated()).happened("delivery-refused", **fields)
 
     async def _taken(self, request: web.Request, gate: Gate | None) -> Result:
         if request.content_type != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
@@ -140,15 +148,15 @@ class Inbox:
             if gate is None:
                 raise _Refused(Result.UNKNOWN)
             events = reader.events(delivery)
-        except Unverified:
-            raise _Refused(Result.UNVERIFIED if gate else Result.UNKNOWN) from None
-        except Unreadable:
-            raise _Refused(Result.UNREADABLE) from None
+        except Unverified as error:
+            raise (_Refused(Result.UNVERIFIED, str(error)) if gate else _Refused(Result.UNKNOWN)) from None
+        except Unreadable as error:
+            raise _Refused(Result.UNREADABLE, str(error)) from None
         except OctofleetError as error:
             happened("secret-missing", forge=known.watched.name, error=error.message)
             raise _Refused(Result.BUSY) from None
         if any(isinstance(event, Commented) and event.at < now - DELIVERIES_S for event in events):
-            raise _Refused(Result.UNVERIFIED)  # its id may be forgotten: whoever sends this has kept it
+            raise _Refused(Result.UNVERIFIED, "its comment is too old: its id may be forgotten, and whoever sends it has kept it")
         wanted = effects(gate.watched, events)
         if not wanted:
             raise _Refused(Result.IGNORED)

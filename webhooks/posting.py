@@ -29,7 +29,7 @@ from reconciler.store.postings import (
     take_queue,
 )
 from reconciler.store.pulls import PullKey, PullRow, pulls
-from webhooks.forge import Denied, Gone, Later, Pull, Unreadable
+from webhooks.forge import Denied, Later, Pull
 from webhooks.rate import RATES, Bucket
 from webhooks.session import CALL_S
 from webhooks.wanted import say
@@ -42,7 +42,6 @@ AWAY_S, AWAY_MOST_S = 5.0, 300.0
 """The same for a forge that is away."""
 OVERLAP_S = 120.0
 """By how much two polls overlap: clocks differ, and a comment may become visible late."""
-TROUBLE = (Gone, Denied, Unreadable)
 T = TypeVar("T")
 
 
@@ -171,7 +170,7 @@ class _Line:
             return
         try:
             self._of.accounts[self._of.name] = await self._call(self._client.account())
-        except (Later, *TROUBLE) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the forge is not asked again at once
             after_s = error.after_s if isinstance(error, Later) else 0.0
             self._ask_at = time.monotonic() + max(after_s, backoff_s(self._asked, AWAY_S, AWAY_MOST_S))
             self._asked += 1
@@ -196,7 +195,7 @@ class _Line:
     async def _said(self, posting: Posting) -> None:
         try:
             name = await self._call(say(self._client, posting))
-        except (Later, *TROUBLE) as error:
+        except Exception as error:
             wait_s, note = backoff_s(posting.failures, FIRST_S, MOST_S), brief(f"{type(error).__name__}: {error}")
             await self._write(lambda connection: put_off(connection, posting, wait_s, note))
             happened("posting-failed", forge=self._of.name, pull=str(posting.key), what=posting.what, error=note)
@@ -231,7 +230,9 @@ class _Line:
         """What goes wrong with one thing is told, and the others are looked at."""
         try:
             yield
-        except TROUBLE as error:
+        except Later:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
             self._tell(error)
             self._trouble.happened("poll-failed", forge=self._of.name, project=project.name, error=f"{type(error).__name__}: {error}")
 

@@ -4,11 +4,11 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from webhooks.forge import Delivery, Unreadable, Unverified
+from webhooks.forge import Delivery, Reader, Unreadable, Unverified
 
 Number = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -28,6 +28,28 @@ def verify_hmac(delivery: Delivery, headers: Sequence[str], secrets: Iterable[st
     good = [same(hmac.new(secret.encode(), delivery.body, hashlib.sha256).hexdigest(), said) for secret in secrets if secret]
     if not any(good):
         raise Unverified(f"{name} is not the signature of the delivery under any of the secrets")
+
+
+class SignedReader(Reader):
+    """A forge that signs with HMAC-SHA-256 over the body, and says the delivery's id and kind in headers. They have no time; what was sent before is known
+    by its id. Of each list of headers the first that is there counts."""
+
+    signatures: ClassVar[Sequence[str]]
+    ids: ClassVar[Sequence[str]]
+    kinds: ClassVar[Sequence[str]]
+
+    def verify(self, delivery: Delivery, secrets: Sequence[str], now: float) -> None:
+        """See `Reader`."""
+        del now
+        verify_hmac(delivery, self.signatures, secrets)
+
+    def id(self, delivery: Delivery) -> str:
+        """See `Reader`."""
+        return delivery_id(delivery, self.ids, self.kind(delivery))
+
+    def kind(self, delivery: Delivery) -> str:
+        """What happened, in the forge's word; empty if it does not say."""
+        return next((delivery.headers[name] for name in self.kinds if name in delivery.headers), "")
 
 
 def same(ours: str, said: str) -> bool:

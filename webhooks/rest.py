@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -35,8 +35,8 @@ class CommentClient(Client):
         """What authenticates us now."""
 
     @abstractmethod
-    async def _said(self, project: str, number: int, since: float) -> Sequence[Said]:
-        """The comments that people and programs wrote at or after that time, the oldest first."""
+    def _said(self, project: str, number: int, since: float) -> AsyncIterator[Said]:
+        """The comments that people and programs wrote at or after that time; in any order, and others as well."""
 
     @abstractmethod
     async def _edit(self, project: str, number: int, comment: str, body: str) -> None:
@@ -52,7 +52,7 @@ class CommentClient(Client):
 
     async def comments(self, project: str, number: int, since: float) -> Sequence[Commented]:
         """See `Client`. Those of others that were edited are left out: who did it, no forge tells."""
-        found, us = await self._said(project, number, since), await self.account()
+        found, us = await self._since(project, number, since), await self.account()
         return [
             Commented(project=project, number=number, comment=said.id, author=said.author, body=said.body, at=said.at)
             for said in found
@@ -66,11 +66,16 @@ class CommentClient(Client):
                 await self._edit(project, number, known, body)
                 return known
         us = await self.account()
-        for said in await self._said(project, number, 0.0):
+        for said in await self._since(project, number, 0.0):
             if said.author == us and tag in said.body and said.id != known:
                 await self._edit(project, number, said.id, body)
                 return said.id
         return await self._add(project, number, body)
+
+    async def _since(self, project: str, number: int, since: float) -> Sequence[Said]:
+        """Those of that time on, each once, the oldest first. Some forges tell whole seconds."""
+        found = {said.id: said async for said in self._said(project, number, since)}
+        return sorted((said for said in found.values() if said.at >= int(since)), key=lambda said: (said.at, int(said.id)))
 
     async def account(self) -> str:
         """See `Client`. Asked anew when the token is another."""

@@ -17,7 +17,7 @@ from reconciler.report.text import brief
 from reconciler.report.view import counted
 from reconciler.settings import Followed
 from reconciler.store.audit import record
-from reconciler.store.engine import Connection
+from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import REPORTED, followed
 from reconciler.store.plans import load_plan
 from reconciler.store.postings import COMMENT, stands_since
@@ -56,7 +56,8 @@ class Heard:
 
 
 def heard(asked: Asked) -> Heard:
-    """Do what a command says, once: it is answered in the transaction in which it is done. Also where it is refused, its answer is stored."""
+    """Do what a command says, once: it is answered in the transaction in which it is done. Also where it is refused, its answer is stored. Raises
+    `Unavailable`: then it is not answered."""
     try:
         said = parse(asked.command.body)
         if asked.refusal and said.verb != "help":
@@ -66,6 +67,8 @@ def heard(asked: Asked) -> Heard:
         found = Heard(answer=str(error), row=asked.row)
     except Refused as error:
         found = Heard(answer=_refusal(asked, error), row=asked.row)
+    except Unavailable:
+        raise
     except OctofleetError as error:
         found = Heard(answer=brief(f"could not be done: {error.message}"), row=asked.row)
     with asked.installation.store.write() as connection:
@@ -90,11 +93,13 @@ def _plan(asked: Asked, said: Said) -> Heard:
     permit(asked.installation, asked.identity, asked.source, [(action, Resource(source=asked.source))])
     if not asked.pull.fork:
         return Heard(answer="planned again", row=asked.row, plan_again=True)
-    now = f"look at the head {asked.pull.head[:12]}, then octofleet plan {asked.pull.head[:12]}"
+    now = f"look at the head {asked.pull.head[:12]}, then octofleet plan {asked.pull.head}"
     if not said.names:
         raise Refused("whoever trusts a fork says which head", hint=now, code="no-head")
     if not asked.pull.head.startswith(said.names):
         raise Refused("it has another head now", hint=now, code="head-changed")
+    if asked.pull.head != said.names:
+        raise Refused("whoever trusts a head says all of its id: two commits are soon made that begin alike", hint=now, code="short-head")
     text = f"this fork's head {asked.pull.head[:10]} may run engines in its plan"
     with asked.installation.store.write() as connection:
         trust_head(connection, asked.row.key, asked.pull.head)

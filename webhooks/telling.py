@@ -34,7 +34,8 @@ MOST_TEXT = 140
 @dataclass(frozen=True, kw_only=True)
 class Looked:
     """A pull request that was looked at: the branch's tip, what the merge came to, signatures where they are asked for, whether the plan could run what it
-    wanted, whether it holds what it changes, and the plan, or the problems because of which there is none. `author`: the identity of who opened it."""
+    wanted, whether it holds what it changes, and the plan, or the problems or the `failure` because of which there is none. `author`: the identity of who
+    opened it."""
 
     pull: Pull
     author: str
@@ -46,6 +47,7 @@ class Looked:
     holds: bool
     planned: Planned | None = None
     problems: Sequence[Problem] = ()
+    failure: str = ""
 
 
 def check_lease(connection: Connection, row: PullRow) -> None:
@@ -68,6 +70,7 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
             base=looked.base,
             conflicts=looked.merge.conflicts,
             problems=looked.problems,
+            failure=looked.failure,
             signatures=looked.signatures,
             answers=answers,
         )
@@ -141,8 +144,8 @@ def _ahead(connection: Connection, plan: Plan, now: float) -> Iterator[Ahead]:
 
 
 def _plan_command(looked: Looked) -> str:
-    """How it is planned again; whoever trusts a head names it."""
-    return "octofleet plan" if looked.trusted else f"octofleet plan {looked.pull.head[:12]}"
+    """How it is planned again; whoever trusts a head names all of it."""
+    return "octofleet plan" if looked.trusted else f"octofleet plan {looked.pull.head}"
 
 
 def _commands(looked: Looked, plan: Plan) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ from reconciler.source.signatures import Signature, signatures
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import ask, followed, run_about
 from reconciler.store.pull_locks import release
-from reconciler.store.pulls import NEVER, PullRow, commands_of, give_back_pull, take_pull
+from reconciler.store.pulls import NEVER, PullRow, answer, commands_of, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
 from reconciler.store.runs import load_run, statuses
 from reconciler.types.canonical import canonical, digest, unpack
@@ -56,6 +56,14 @@ FOLLOW_S: Mapping[Applied, float] = {Applied.GOES_ON: 2.0, Applied.WAITS: 30.0}
 """How often a merged pull request is looked at until its run has ended, in seconds."""
 KEPT = 64
 """How many plans are kept to be shown again, when only what is said beside them changes."""
+
+
+class _Unplanned(Exception):
+    """A plan broke off, for the reason that is the cause. `row`: how the pull request stands without one."""
+
+    def __init__(self, row: PullRow) -> None:
+        super().__init__(str(row.key))
+        self.row = row
 
 
 class PullWork:
@@ -126,16 +134,21 @@ class PullWork:
         """Look; whatever goes wrong is told and tried again later."""
         try:
             return self._look(row)
+        except _Unplanned as broken:
+            return self._failed(replace(broken.row, failures=row.failures), broken.__cause__)
         except Gone:
-            return self._closed(row, "it is not there any more")
+            return self._lost(row, "it is not there any more")
         except Unavailable:
             raise
-        except (Later, Denied, Unreadable, OctofleetError) as error:
+        except Exception as error:  # noqa: BLE001 - what one pull request brings may not keep others waiting
+            return self._failed(row, error)
+
+    def _failed(self, row: PullRow, error: BaseException | None) -> PullRow:
+        if isinstance(error, Later | Denied | Unreadable | OctofleetError):
             text = error.message if isinstance(error, OctofleetError) else str(error)
             return self._again(row, text, error.after_s if isinstance(error, Later) else AGAIN_S)
-        except Exception as error:  # noqa: BLE001 - what one pull request brings may not keep others waiting
-            self._trouble.happened("round-failed", error=f"{row.key}: {type(error).__name__}: {error}")
-            return self._again(row, f"it could not be looked at: {type(error).__name__}", AGAIN_S)
+        self._trouble.happened("round-failed", error=f"{row.key}: {type(error).__name__}: {error}")
+        return self._again(row, f"it could not be looked at: {type(error).__name__}", AGAIN_S)
 
     def _again(self, row: PullRow, why: str, first_s: float) -> PullRow:
         """Tell why it could not be looked at; later each time that it fails again."""
@@ -147,7 +160,7 @@ class PullWork:
         rules = self._rules.get((row.key.forge, row.key.project))
         forge = self._forges.get(row.key.forge)
         if rules is None or forge is None:
-            return self._closed(row, "its repository is not followed any more")
+            return self._lost(row, "its repository is not followed any more")
         pull = _merged_as_seen(row) or self._await(forge.client.pull(row.key.project, row.key.number))
         author = f"{forge.kind}:{pull.author}"
         seen = canonical(msgspec.to_builtins(pull) | {"identity": author})
@@ -255,6 +268,12 @@ class PullWork:
                 return nothing, replace(looked, problems=error.problems)
             except Refused as error:
                 return nothing, replace(looked, problems=[_problem(looked.rules, error.message, error.code)])
+            except Unavailable:
+                raise
+            except Exception as error:
+                failed = replace(looked, failure=f"pull-failed of {row.key} in the log says more")
+                self._say(row, told(self._installation, row, failed, None), self._forges[row.key.forge], head)
+                raise _Unplanned(nothing) from error
             self._keep(name, kept)
         planned = kept[1]
         same = row.plan is not None and self._plan_id(row.plan) == planned.plan.id
@@ -309,19 +328,31 @@ class PullWork:
         return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S[outcome.applied])
 
     def _outcome(self, connection: Connection, location: str, pull: Pull, repository: Repository) -> Outcome:
-        """How its branch stands since: not looked at, a run that goes on or has ended, or what it waits for."""
+        """How its branch stands since: not looked at, what it waits for, or a run that goes on or has ended."""
         stands = next((found for found in followed(connection) if found.location == location), None)
-        if stands is None or not _holds(repository, stands.planned, pull.merged_as):
+        tip, merged = repository.tip(pull.base_branch).id, pull.merged_as or pull.head
+        if stands is None or not (stands.failures or stands.head == tip or _holds(repository, stands.head, merged)):
             ask(connection, location)
             return Outcome(applied=Applied.GOES_ON, text="the branch is looked at")
+        if not _holds(repository, tip, merged):
+            return Outcome(applied=Applied.WAITS, text=f"the branch has not got {merged[:10]}, which the forge says it was merged as")
+        note = stands.note + (f"; next: {stands.next}" if stands.next else "")
+        if not _holds(repository, stands.planned, merged):
+            return Outcome(applied=Applied.WAITS, text=note)
         run = load_run(connection, run_about(connection, stands))
         if run is None:
-            done = Applied.WAITS if stands.next else Applied.DONE
-            return Outcome(applied=done, text=stands.note + (f"; next: {stands.next}" if stands.next else ""))
+            return Outcome(applied=Applied.WAITS if stands.next else Applied.DONE, text=note)
         counts = ", ".join(f"{number:,} {status}" for status, number in sorted(statuses(connection, run.id).items()))
         if run.ended_at is None:
             return Outcome(applied=Applied.GOES_ON, text=f"run {run.id} goes on: {counts}")
         return Outcome(applied=Applied.DONE if run.state == "done" else Applied.FAILED, text=f"run {run.id} {run.state}: {counts}")
+
+    def _lost(self, row: PullRow, why: str) -> PullRow:
+        """Nobody can look at it any more: nor do what comments say that still waits, which would have it looked at again and again."""
+        with self._installation.store.write(alone=False) as connection:
+            for command in commands_of(connection, row.key, done=False):
+                answer(connection, command, why)
+        return self._closed(row, why)
 
     def _closed(self, row: PullRow, why: str) -> PullRow:
         with self._installation.store.write(alone=False) as connection:

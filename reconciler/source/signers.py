@@ -19,6 +19,7 @@ from reconciler.errors import Permanent
 
 LIMIT_S = 10.0
 ALLOWED, REVOKED, ANY_TIME = "allowed_signers", "revoked_keys", "at_any_time"
+KEYS = (".asc", ".gpg")
 OPENPGP, SSH = b"-----BEGIN PGP SIGNATURE-----\n", b"-----BEGIN SSH SIGNATURE-----\n"
 NAMESPACE = "git"
 OPTIONS = re.compile(rb',(?=(?:[^"]*"[^"]*")*[^"]*$)')
@@ -123,22 +124,26 @@ class Signers:
 def signers(directory: Path) -> Iterator[Signers]:
     """The keys of a directory. Raises `Permanent` if it, a key in it, or a program is not there."""
     try:
-        files = sorted(path for path in directory.iterdir() if path.is_file())
+        files = {path: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file() and _is_known(path)}
     except OSError as error:
         raise Permanent(
-            f"cannot read the signers in {directory}: {error.strerror}", hint="see the setting signers", code="signers"
+            f"cannot read the signers in {error.filename or directory}: {error.strerror}", hint="see the setting signers", code="signers"
         ) from error
     with tempfile.TemporaryDirectory(prefix="octofleet-signers-") as made:
         work, people = Path(made), dict[str, str]()
-        for path in files:
-            if path.suffix in (".asc", ".gpg"):
-                people |= dict.fromkeys(_imported(work, path), path.stem)
-            elif path.name in (ALLOWED, REVOKED):
-                _program("ssh-keygen", "openssh-client")
-                (work / path.name).write_bytes(path.read_bytes())
-                if path.name == ALLOWED:
-                    (work / ANY_TIME).write_bytes(b"\n".join(map(_timeless, path.read_bytes().splitlines())) + b"\n")
+        for path, text in files.items():
+            if path.suffix in KEYS:
+                people |= dict.fromkeys(_imported(work, path, text), path.stem)
+                continue
+            _program("ssh-keygen", "openssh-client")
+            (work / path.name).write_bytes(text)
+            if path.name == ALLOWED:
+                (work / ANY_TIME).write_bytes(b"\n".join(map(_timeless, text.splitlines())) + b"\n")
         yield Signers(work=work, people=people)
+
+
+def _is_known(path: Path) -> bool:
+    return path.suffix in KEYS or path.name in (ALLOWED, REVOKED)
 
 
 def _timeless(line: bytes) -> bytes:
@@ -151,10 +156,10 @@ def _timeless(line: bytes) -> bytes:
     return b" ".join(filter(None, (who, kept, key)))
 
 
-def _imported(work: Path, path: Path) -> list[str]:
+def _imported(work: Path, path: Path, text: bytes) -> list[str]:
     """The fingerprints of the keys of a file, which are known from now on."""
     _program("gpg", "gpg")
-    said = _run(work, ["gpg", *GPG, "--import"], path.read_bytes()).stdout.decode(errors="replace")
+    said = _run(work, ["gpg", *GPG, "--import"], text).stdout.decode(errors="replace")
     found = [line.split()[3] for line in said.splitlines() if line.startswith("[GNUPG:] IMPORT_OK ")]
     if not found:
         raise Permanent(f"{path} holds no OpenPGP key", hint="export it with gpg --armor --export", code="signers")

@@ -108,23 +108,23 @@ def take_pull(connection: Connection, worker: str) -> PullRow | None:
         "SELECT forge, project, number FROM pull WHERE (owner = ? OR owner = '' AND (asked_at IS NOT NULL OR due_at <= ?)) "
         "AND EXISTS (SELECT 1 FROM worker WHERE id = ?) ORDER BY owner DESC, COALESCE(asked_at, due_at) LIMIT 1"
     )
-    for place in list(connection.rows(query, (worker, connection.now(), worker))):
-        take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner IN ('', ?) RETURNING "
-        row = connection.row(take + COLUMNS, (worker, *place, worker))
-        return _pull(row) if row else None
-    return None
+    place = connection.row(query, (worker, connection.now(), worker))
+    if place is None:
+        return None
+    take = "UPDATE pull SET owner = ?, fence = fence + 1 WHERE forge = ? AND project = ? AND number = ? AND owner IN ('', ?) RETURNING "
+    row = connection.row(take + COLUMNS, (worker, *place, worker))
+    return _pull(row) if row else None
 
 
 def give_back_pull(connection: Connection, left: PullRow) -> bool:
-    """End the lease and leave it so; False if the lease was taken away. A request that came meanwhile stays."""
+    """End the lease and leave it so; False if the lease was taken away. A request that came meanwhile stays, and so does what was said of its head."""
     query = (
-        "UPDATE pull SET owner = '', location = ?, state = ?, head = ?, branch = ?, seen = ?, trusted = ?, let_go = ?, made_of = ?, plan = ?, planned_at = ?, "
+        "UPDATE pull SET owner = '', location = ?, state = ?, head = ?, branch = ?, seen = ?, made_of = ?, plan = ?, planned_at = ?, "
         "due_at = ?, failures = ?, note = ?, asked_at = CASE WHEN asked_at = ? THEN NULL ELSE asked_at END "
         "WHERE forge = ? AND project = ? AND number = ? AND fence = ?"
     )
     stands = (
-        left.location, left.state, left.head, left.branch, left.seen, left.trusted, left.let_go, left.made_of, left.plan, left.planned_at, left.due_at,
-        left.failures, left.note,
+        left.location, left.state, left.head, left.branch, left.seen, left.made_of, left.plan, left.planned_at, left.due_at, left.failures, left.note,
     )  # fmt: skip
     return connection.changed(query, (*stands, left.asked_at, *left.key.place, left.fence)) == 1
 

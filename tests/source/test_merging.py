@@ -1,5 +1,7 @@
 """What a branch would be with a pull request in it."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pygit2
@@ -8,6 +10,8 @@ import pytest
 from reconciler.errors import OctofleetError, Permanent
 from reconciler.source.merging import merge
 from reconciler.source.mirror import MirroredRepository, open_repository
+from reconciler.source.repository import Repository
+from reconciler.source.tree import edit
 from tests.fleets import Repo, repo
 
 
@@ -56,6 +60,45 @@ def test_a_head_that_is_behind_is_merged_and_the_same_everywhere(tmp_path: Path)
     assert here.commit(found.commit.id) == found.commit
     back = merge(here, base, head)
     assert back.commit is not None and back.commit.tree == found.commit.tree
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_only_trees_on_the_way_to_what_changes_are_made(tmp_path: Path, turn: bool) -> None:
+    """And what comes of that is what git itself makes of the whole."""
+    path = tmp_path / "repo.git"
+    git = pygit2.init_repository(str(path), bare=True, initial_head="main")
+    first: dict[bytes, tuple[str, int]] = {f"hosts/{n // 10}/{n}.yaml".encode(): (f"host: {n}\n", 0o100644) for n in range(100)}
+    first |= {
+        b"moves.yaml": ("moves: 1\n" * 20, 0o100644),
+        b"file": ("file", 0o100644),
+        b"dir/in": ("in", 0o100644),
+        b"run": ("run", 0o100644),
+    }
+    first |= {b"gone/one.yaml": ("one", 0o100644), b"link": ("link: 1\n", 0o100644), b"odd/\xff.yaml": ("odd", 0o100644)}
+    start = commit(git, first, [])
+    mine = {b"hosts/3/30.yaml": ("host: x\n", 0o100644), b"moved.yaml": first[b"moves.yaml"], b"moves.yaml": None}
+    theirs: dict[bytes, tuple[str, int] | None] = {
+        b"moves.yaml": ("moves: 1\n" * 20 + "more: 1\n", 0o100644), b"file": None, b"file/below": ("below", 0o100644), b"dir/in": None,
+        b"dir": ("dir", 0o100644), b"run": ("run", 0o100755), b"gone/one.yaml": None, b"link": ("moved.yaml", 0o120000),
+        b"odd/\xff.yaml": ("odder", 0o100644), b"new/deep/er.yaml": ("new", 0o100644),
+    }  # fmt: skip
+    sides = [commit(git, {**first, **side}, [start]) for side in (mine, theirs)]
+    base, head = (str(side) for side in (reversed(sides) if turn else sides))
+    found = merge(repository := Repository("fleet", path), head, base)
+    assert found.commit is not None and found.commit.tree == str(git.merge_commits(base, head).write_tree(git))
+    assert repository.trees_read < 12, "trees that do not change are read"
+
+
+def commit(git: pygit2.Repository, files: Mapping[bytes, tuple[str, int] | None], parents: list[pygit2.Oid]) -> pygit2.Oid:
+    """A commit of these files; None is no file."""
+    tree = edit(
+        lambda _: b"",
+        lambda data: str(git.odb.write(pygit2.enums.ObjectType.TREE, data)),
+        None,
+        {os.fsdecode(path): (file[1], str(git.create_blob(file[0].encode()))) for path, file in files.items() if file is not None},
+    )
+    who = pygit2.Signature("ada", "ada@example.net", 1_700_000_000, 0)
+    return git.create_commit(None, who, who, "a change", pygit2.Oid(hex=tree), parents)
 
 
 def test_what_is_in_the_branch_already_changes_nothing(tmp_path: Path) -> None:

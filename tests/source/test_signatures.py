@@ -302,7 +302,9 @@ def test_neither_home_nor_agent_nor_settings_of_the_user_count(
     assert {path.name for path in keys.home.iterdir()} == before
 
 
-def test_without_keys_nothing_is_known_and_without_a_directory_there_is_an_error(history: History, keys: Keys, tmp_path: Path) -> None:
+def test_without_keys_nothing_is_known_and_without_a_directory_there_is_an_error(
+    history: History, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     payload = history.payload()
@@ -311,6 +313,13 @@ def test_without_keys_nothing_is_known_and_without_a_directory_there_is_an_error
     with pytest.raises(Permanent, match="cannot read the signers"):
         signatures(history.repository(), None, history.last, tmp_path / "missing")
     (empty / "ada.asc").write_text("no key\n")
+    with monkeypatch.context() as patch, pytest.raises(Permanent, match=r"cannot read the signers in .*ada\.asc: Permission denied"):
+
+        def denied(self: Path) -> bytes:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        patch.setattr(Path, "read_bytes", denied)
+        signatures(history.repository(), None, history.last, empty)
     with pytest.raises(Permanent, match="holds no OpenPGP key"):
         signatures(history.repository(), None, history.last, empty)
 

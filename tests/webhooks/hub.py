@@ -54,6 +54,7 @@ class Served:
     secrets: list[str] = field(default_factory=lambda: [SECRET])
     woken: int = 0
     heard: list[Mapping[str, Any]] = field(default_factory=list)
+    refused: list[Mapping[str, Any]] = field(default_factory=list)
 
     def send(self, message: tuple[Mapping[str, str], bytes], path: str = "/webhooks/hub", method: str = "POST") -> int:
         return self.answer(message, path, method)[0]
@@ -91,6 +92,8 @@ def receiving(store: Store, of: Watched | None = None) -> Iterator[Served]:
     def hear(name: str, fields: Mapping[str, Any]) -> None:
         if name == "delivery":
             served.heard.append(fields)
+        elif name == "delivery-refused":
+            served.refused.append(fields)
 
     app = web.Application()
     app.router.add_post("/webhooks/{forge}", inbox.handle)

@@ -9,7 +9,8 @@ import pytest
 from reconciler.settings import Forge as Rules
 from tests.peers.forges.bitbucket import USER, Bitbucket, account_id
 from tests.peers.forges.double import BOT, TOKEN, Double, PullState
-from tests.webhooks.contract import PROJECT, TAG, Contract, World
+from tests.webhooks.contract import TAG, Contract
+from tests.webhooks.deliveries import PROJECT, World
 from webhooks.bitbucket import BitbucketReader, make
 from webhooks.forge import Commented, Delivery, Forge, Gone, Pushed, Verdict
 

@@ -9,7 +9,8 @@ import pytest
 from reconciler.settings import Forge as Rules
 from tests.peers.forges.bitbucket_server import COMMENT_MOST, BitbucketServer
 from tests.peers.forges.double import BOT, TOKEN, Double
-from tests.webhooks.contract import PROJECT, TAG, Contract, World
+from tests.webhooks.contract import TAG, Contract
+from tests.webhooks.deliveries import PROJECT, World
 from webhooks.bitbucket_server import BitbucketServerReader, make
 from webhooks.forge import Commented, Delivery, Forge, PullChanged, Pushed, Unreadable, Verdict
 

@@ -1,9 +1,13 @@
 """What comments say to Octofleet."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import ROOT
 from webhooks.commands import MOST, VERBS, Misunderstood, Said, help_text, is_command, parse
 
 
@@ -23,6 +27,8 @@ from webhooks.commands import MOST, VERBS, Misunderstood, Said, help_text, is_co
         ("octofleet pause host/shop/web-01 audit", Said(verb="pause", scope="host/shop/web-01", reason="audit")),
         ("octofleet resume host/shop/web-01", Said(verb="resume", scope="host/shop/web-01")),
         ("octofleet lock\tmigration", Said(verb="lock", reason="migration")),
+        ("octofleet\r\napprove everything", Said(verb="help")),
+        ("\r\nOctofleet unlock\r\n\r\nthank you", Said(verb="unlock")),
     ],
 )
 def test_what_is_said(body: str, said: Said) -> None:
@@ -63,6 +69,12 @@ def test_nothing_that_is_said_breaks_it(text: str) -> None:
             continue
         assert said.verb in VERBS and len(said.reason) <= MOST and "\n" not in said.reason
         assert is_command(body)
+
+
+def test_a_long_comment_is_read_in_one_go() -> None:
+    """In a process of its own, which can be ended: what tries every way to read so many spaces goes on for minutes."""
+    code = "from webhooks.commands import is_command; assert is_command('octofleet plan' + '\\t \\r' * 1_000_000 + 'x')"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)
 
 
 def test_help_names_every_command() -> None:

@@ -10,7 +10,8 @@ from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
 from tests.peers.forges.double import SECRET, TOKEN, Double
 from tests.peers.forges.gitea import Gitea
-from tests.webhooks.contract import PROJECT, Contract, Deliveries, World
+from tests.webhooks.contract import Contract
+from tests.webhooks.deliveries import PROJECT, Deliveries, World
 from webhooks.forge import Commented, Delivery, Forge, PullChanged, Unverified, Verdict
 from webhooks.gitea import GiteaReader, make
 

@@ -12,7 +12,8 @@ from reconciler.errors import OctofleetError
 from reconciler.settings import Forge as Rules
 from tests.peers.forges.double import BOT, SECRET, TOKEN, Double, Fault
 from tests.peers.forges.gitlab import SIGNING, GitLab
-from tests.webhooks.contract import PROJECT, Contract, Deliveries, World
+from tests.webhooks.contract import Contract
+from tests.webhooks.deliveries import PROJECT, Deliveries, World
 from webhooks.forge import Commented, Delivery, Denied, Forge, Later, PullState, Status, Unreadable, Unverified, Verdict
 from webhooks.gitlab import GitLabReader, make
 

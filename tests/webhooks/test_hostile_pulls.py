@@ -8,13 +8,14 @@ from typing import Any
 import pygit2
 import pytest
 
+from reconciler.errors import Permanent
 from reconciler.store.engine import Unavailable, sqlite_url
 from reconciler.store.postings import open_postings
 from reconciler.store.pulls import Command, save_command
 from tests.fleets import FLEET
 from tests.peers.forges.double import PullState
 from tests.webhooks.site import PEOPLE, PullSite
-from webhooks import work
+from webhooks import speaking, work
 from webhooks.forge import Verdict
 
 
@@ -60,7 +61,7 @@ def test_a_fork_that_nobody_trusts_holds_nothing(site: PullSite, fork: Path) -> 
     assert locks(site) == {good.number} and site.status(good).verdict is Verdict.SUCCESS
     site.say(good, "olga", "octofleet unlock")
     site.look(evil)
-    assert "may run engines" in site.say(evil, "olga", f"octofleet plan {evil.head[:12]}")
+    assert "may run engines" in site.say(evil, "olga", f"octofleet plan {evil.head}")
     assert locks(site) == {evil.number}, "who is trusted holds as everybody does"
     site.change("evil", 1, packages="tmux", git=fork)
     site.double.pushed(site.project, evil)
@@ -95,10 +96,93 @@ def test_who_trusts_a_head_has_seen_it(site: PullSite, fork: Path) -> None:
     row = site.look(pull)
     assert row.trusted == "", "a head is trusted that was pushed after the word"
     assert pull.head[:12] in answers(site)[-1]
-    assert "another head" in site.say(pull, "olga", f"octofleet plan {seen[:12]}")
+    assert "another head" in site.say(pull, "olga", f"octofleet plan {seen}")
     assert site.row(pull).trusted == ""
-    assert "may run engines" in site.say(pull, "olga", f"octofleet plan {pull.head[:12]}")
+    assert "all of its id" in site.say(pull, "olga", f"octofleet plan {pull.head[:12]}")
+    assert site.row(pull).trusted == "", "the beginning of an id is trusted, which another head may share"
+    assert "may run engines" in site.say(pull, "olga", f"octofleet plan {pull.head}")
     assert site.row(pull).trusted == pull.head
+
+
+@pytest.mark.parametrize("lost", ["the pull request", "the repository"])
+def test_what_comments_say_where_nobody_can_look_is_answered(site: PullSite, lost: str) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    if lost == "the pull request":
+        del site.project.pulls[pull.number]
+    else:
+        site.work._rules = {}
+    write_down(site, pull, "olga", "octofleet lock mine")
+    row = site.look(pull)
+    assert row.state == "closed" and answers(site) == [row.note.partition(";")[0]]
+    assert not site.work.once(), "it is looked at again and again"
+
+
+@pytest.mark.parametrize("word", ["plan", "unlock"])
+def test_a_word_outlives_what_goes_wrong_after_it(site: PullSite, fork: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    theirs = fork if word == "plan" else None
+    site.change("more", 1, git=theirs)
+    pull = site.open("more", fork=theirs)
+    site.look(pull)
+
+    def broken(*_: object, **__: object) -> Any:
+        raise RuntimeError("a mistake")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "told", broken)
+        site.say(pull, "olga", f"octofleet plan {pull.head}" if word == "plan" else "octofleet unlock")
+    row = site.row(pull)
+    assert row.failures == 1 and (row.trusted if word == "plan" else row.let_go) == pull.head
+    site.look(pull)
+    assert site.status(pull).verdict is Verdict.SUCCESS and locks(site) == ({pull.number} if word == "plan" else set())
+
+
+def test_a_command_that_met_a_database_that_is_away_waits(site: PullSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+
+    def away(*_: object, **__: object) -> Any:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patch, pytest.raises(Unavailable):
+        patch.setattr(speaking, "take_locks", away)
+        site.say(pull, "olga", "octofleet lock mine")
+    assert answers(site) == [], "it counts as done"
+    assert site.work.once() and "locked" in answers(site)[-1]
+
+
+def test_what_was_merged_has_the_branch_looked_at_once(tmp_path: Path) -> None:
+    """Not again and again, where it cannot be planned to its end."""
+    with PullSite(tmp_path, sqlite_url(tmp_path)) as site:
+        site.apply_branch()
+        asked = "SELECT 1 FROM repository WHERE asked_at IS NOT NULL"
+        site.commit("broken", {"fleet.yaml": None})
+        broken = site.open("broken")
+        site.look(broken)
+        site.double.merge(site.project, broken)
+        site.look(broken)
+        assert site.rows(asked)
+        site.apply_branch()
+        assert not site.rows(asked) and site.rows("SELECT code FROM repository") == [("failing",)]
+        site.look(broken)
+        assert not site.rows(asked), "a branch that cannot be planned is planned all the time"
+        assert "not applied yet" in site.comment(broken) and "Fleet" in site.comment(broken)
+
+
+def test_what_never_came_to_the_branch_is_told(site: PullSite) -> None:
+    tip = pygit2.Repository(str(site.git)).references["refs/heads/main"].target
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    site.double.merge(site.project, pull)
+    pygit2.Repository(str(site.git)).references.create("refs/heads/main", tip, force=True)
+    site.look(pull)
+    site.apply_branch()
+    row = site.look(pull)
+    assert not site.rows("SELECT 1 FROM repository WHERE asked_at IS NOT NULL"), "the branch is looked at all the time"
+    assert "the branch has not got" in site.comment(pull) and row.due_at < 1e11
 
 
 def test_the_name_of_another_fleet_gives_no_rights(tmp_path: Path) -> None:
@@ -118,12 +202,12 @@ def test_the_name_of_another_fleet_gives_no_rights(tmp_path: Path) -> None:
         pull = site.open("evil", author="mallory", fork=fork)
         site.look(pull)
         assert "another repository" in site.comment(pull) and site.status(pull).verdict is not Verdict.SUCCESS
-        assert "may not plan-untrusted" in site.say(pull, "mallory", f"octofleet plan {pull.head[:12]}")
+        assert "may not plan-untrusted" in site.say(pull, "mallory", f"octofleet plan {pull.head}")
         assert site.row(pull).trusted == "" and site.row(pull).plan is None
         assert "octofleet" in site.say(pull, "mallory", "octofleet lock mine") and locks(site) == set()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a mistake"), Unavailable("gone"), RecursionError()])
+@pytest.mark.parametrize("error", [RuntimeError("a mistake"), Unavailable("gone"), RecursionError(), Permanent("no space")])
 def test_what_breaks_a_look_breaks_no_other_and_is_tried_again(site: PullSite, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     site.change("evil", 1)
     site.change("good", 2)
@@ -136,11 +220,15 @@ def test_what_breaks_a_look_breaks_no_other_and_is_tried_again(site: PullSite, m
         patch.setattr(work, "make_plan", broken)
         with suppress(Unavailable):
             site.look(evil)
+    if not isinstance(error, Unavailable):
+        assert site.status(evil).verdict is Verdict.ERROR and "could not be planned" in site.comment(evil), "it is being planned for ever"
+        assert site.row(evil).failures == 1 and site.row(evil).plan is None
     site.write("UPDATE pull SET due_at = 0")
     site.look(good)
     for _ in range(5):
         site.work.once()
     assert site.row(good).plan is not None and site.row(evil).plan is not None
+    assert site.status(evil).verdict is Verdict.SUCCESS
 
 
 def test_a_tag_is_no_branch(site: PullSite) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from reconciler.events import EVENTS
 from reconciler.store.engine import Store, Unavailable, sqlite_url
 from reconciler.store.pulls import NEVER, PullKey, ask_pull, forget_deliveries
 from tests.peers.forges.double import BOT, SECRET
@@ -120,6 +119,14 @@ def test_what_is_refused_says_nothing(sqlite: Store) -> None:
         assert {fields["forge"] for fields in served.heard if fields["result"] == "unknown"} == {""}, (
             "no name of a stranger's becomes a label"
         )
+        told = {fields["error"] for fields in served.refused if fields["why"] == "unverified"}
+        assert {text.partition(":")[0] for text in told} == {
+            "the delivery is not signed",
+            "x-hub-signature-256 is not the signature of the delivery under any of the secrets",
+            "its comment is too old",
+        }
+        assert any("missing required field" in fields["error"] for fields in served.refused if fields["why"] == "unreadable")
+        assert SECRET not in str(served.refused)
         assert served.send(changed(1)) == 202
 
 
@@ -281,4 +288,3 @@ def test_what_is_forgotten_may_come_again(sqlite: Store) -> None:
         with sqlite.write() as connection:
             forget_deliveries(connection, connection.now() + 1)
         assert served.send(message) == 202, "it only has the pull request looked at"
-    assert {"delivery", "delivery-refused"} <= EVENTS.keys()

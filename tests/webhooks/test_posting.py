@@ -16,13 +16,13 @@ from reconciler.settings import Forge as Rules
 from reconciler.store.engine import Connection, Store
 from reconciler.store.followed import follow
 from reconciler.store.leases import WorkerRow, beat
-from reconciler.store.postings import open_postings, postings_of
+from reconciler.store.postings import open_postings, postings_of, want
 from reconciler.store.pulls import NEVER, PullKey, commands_of, give_back_pull, load_pull, take_pull
 from tests.peers.forges.double import BOT, TOKEN, Fault, Project
 from tests.peers.forges.github import GithubDouble
 from tests.webhooks.hub import hub
 from tests.webhooks.repositories import bare, commit
-from webhooks.forge import Status, Verdict
+from webhooks.forge import Pull, Status, Verdict
 from webhooks.posting import Poster, backoff_s
 from webhooks.rate import RATES, Bucket, Rate
 from webhooks.wanted import TAG, want_comment, want_heard, want_status
@@ -174,6 +174,26 @@ def test_what_is_refused_is_told_once_and_holds_up_nothing_else(store: Store, do
             connection.run("UPDATE posting SET id = ? WHERE number = 1 AND what = 'comment'", (other.id,))
         until(lambda: sum(1 for name, fields in heard if name == "posting-failed" and "Denied" in fields["error"]) >= 2)
         assert heard.names("forge-denied") == 1
+
+
+def test_what_nobody_foresaw_holds_up_nothing_else(
+    store: Store, double: GithubDouble, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants(store, lambda connection: want(connection, ONE, "status octofleet abc", b"no status"))
+    wants(store, want_comment, ONE, f"{TAG}\ntext")
+    watched = of(double, poll_s=600.0)
+    asked = []
+
+    async def broken(name: str, branch: str) -> Sequence[Pull]:
+        asked.append(name)
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(watched.forge.client, "open_pulls", broken)
+    with posting(store, watched) as (_, heard):
+        until(lambda: double.ours(project.pulls[1]))
+        until(lambda: heard.names("posting-failed") >= 3)
+        assert asked == ["acme/fleet"], "what cannot be polled is polled without a pause"
+    assert next(fields["what"] for name, fields in heard if name == "posting-failed") == "status octofleet abc"
 
 
 def test_a_forge_that_hangs_holds_up_no_other(store: Store, double: GithubDouble, project: Project) -> None:

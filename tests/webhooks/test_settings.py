@@ -1,5 +1,6 @@
 """Forges in the settings: what is wrong is told with its line; without a secret or a token `octofleet serve` does not start."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from reconciler.settings import Forge as Rules
 from reconciler.wiring import open_installation
 from tests.peers.forges.double import BOT, TOKEN, Fault
 from tests.peers.forges.github import GithubDouble
-from webhooks.forges import secrets_of
+from webhooks.forge import Denied
+from webhooks.forges import MODULES, make_forge, secrets_of
 from webhooks.plugin import octofleet_serves
 
 REPOSITORY = '[[repositories]]\nlocation = "file:///r"\nforge = "hub"\nproject = "acme/fleet"\n'
@@ -105,6 +107,15 @@ def test_secrets_are_read_anew_and_one_that_is_enough(tmp_path: Path, monkeypatc
     monkeypatch.delenv("HUB_SECRET")
     with pytest.raises(OctofleetError, match="is empty"):
         read()
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_a_token_that_cannot_be_read_any_more_is_denied(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "token").write_text("")
+    client = make_forge(Rules(name="hub", type=kind, url="http://127.0.0.1:9", token_file=str(tmp_path / "token"))).client  # type: ignore[arg-type]
+    for question in (client.pull("acme/fleet", 1), client.account()):
+        with pytest.raises(Denied, match="token is empty"):
+            asyncio.run(question)  # type: ignore[arg-type]
 
 
 def test_a_forge_that_only_polls_has_no_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def test_a_fork_runs_nothing_until_somebody_may_who_says_so(site: PullSite, tmp_
     assert site.status(pull).verdict is Verdict.PENDING and "fork" in site.status(pull).text
     assert "may not plan-untrusted" in site.say(pull, "victor", "octofleet plan")
     assert "says which head" in site.say(pull, "olga", "octofleet plan") and site.row(pull).trusted == ""
-    assert "may run engines" in site.say(pull, "olga", f"octofleet plan {pull.head[:12]}")
+    assert "may run engines" in site.say(pull, "olga", f"octofleet plan {pull.head}")
     assert site.status(pull).verdict is Verdict.SUCCESS and site.row(pull).trusted == pull.head
     site.change("evil", 2, git=fork)
     site.double.pushed(site.project, pull)
@@ -206,7 +206,7 @@ def test_a_fork_that_nobody_trusts_has_nothing_looked_at(site: PullSite, tmp_pat
     with observing() as seen:
         site.look(pull)
         assert seen == [] and "user-data/shop/web-01" in site.comment(pull) and "+  - htop" not in site.comment(pull)
-        site.say(pull, "olga", f"octofleet plan {pull.head[:12]}")
+        site.say(pull, "olga", f"octofleet plan {pull.head}")
         assert seen and "+  - htop" in site.comment(pull)
 
 
@@ -296,7 +296,7 @@ def test_who_dies_after_a_word_has_still_heard_it(site: PullSite, monkeypatch: p
     site.look(other)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(work, "want_heard", interrupted)
-        site.say(other, "olga", f"octofleet plan {other.head[:12]}")
+        site.say(other, "olga", f"octofleet plan {other.head}")
     site.look(other)
     assert site.row(other).trusted == other.head and site.status(other).verdict is Verdict.SUCCESS
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from reconciler.store.metadata import where
+from reconciler.store.tables import where
 
 revision = "0008"
 down_revision = "0007"

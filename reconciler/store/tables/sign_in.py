@@ -1,8 +1,8 @@
-"""The tables of accounts, sessions, invitations and API tokens; see `store.tables`. Nothing in them is a secret: secrets are kept as hashes."""
+"""The tables of accounts, sessions, invitations and API tokens; see `tables`. Nothing in them is a secret: secrets are kept as hashes."""
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, String, Table
 
-from reconciler.store.metadata import metadata
+from reconciler.store.tables.base import metadata
 
 account = Table(
     "account",

@@ -1,4 +1,4 @@
-"""What all tables are declared in, and how an index covers only some rows."""
+"""What all tables share."""
 
 from typing import Any
 
