@@ -35,7 +35,8 @@ def header(said: Said) -> Part:
         lines += [f"{_hosts(said.view)}.", ""]
     lines.append(" · ".join(_about(said)))
     if said.outcome is not None:
-        lines += ["", prose(said.outcome.text)]
+        then = f"; next: {code(said.outcome.next)}" if said.outcome.next else ""
+        lines += ["", f"{prose(said.outcome.text)}{then}"]
     return Part(head="\n".join(lines))
 
 

@@ -47,9 +47,8 @@ class Requirement:
         """What an approval rule still wants."""
         rule, number = missing.rule, f"{missing.number:,} change{'s' if missing.number != 1 else ''}"
         if missing.rejected:
-            return cls(
-                name=rule.name, met=False, message=f"somebody rejected {number}, the first is {missing.first}", have=(missing.rejected,)
-            )
+            message, who = f"somebody rejected {number}, the first is {missing.first}", "whoever did, by approving it"
+            return cls(name=rule.name, met=False, message=message, who=who, have=(missing.rejected,))
         people = f"{rule.count} people" if rule.count > 1 else "1 person"
         author = " who did not write the commits" if rule.not_author else ""
         return cls(
@@ -102,10 +101,11 @@ class Applied(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a pull request that was merged: how far it is, and in words."""
+    """What became of a pull request that was merged: how far it is, in words without people's names, and the command of a terminal that comes next."""
 
     applied: Applied
     text: str
+    next: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

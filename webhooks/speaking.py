@@ -19,7 +19,7 @@ from reconciler.settings import Followed
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.followed import REPORTED, followed
-from reconciler.store.plans import load_plan
+from reconciler.store.plans import load_plan, newest_plan
 from reconciler.store.postings import COMMENT, stands_since
 from reconciler.store.pull_locks import locks_of, release, take_locks
 from reconciler.store.pulls import NEVER, Command, PullRow, answer, let_go_of, trust_head
@@ -111,8 +111,7 @@ def _apply(asked: Asked, said: Said) -> Heard:
         raise Refused("what is merged here is applied without a word", hint="octofleet status --why tells how it stands", code="applied")
     with asked.installation.store.read() as connection:
         stands = next((found for found in followed(connection) if found.location == asked.row.location), None)
-        query = 'SELECT "row" FROM plan WHERE id = ? AND location = ? ORDER BY "row" DESC LIMIT 1'
-        row = connection.scalar(query, (stands.about, stands.location)) if stands is not None and stands.code == REPORTED else None
+        row = newest_plan(connection, stands.about, stands.location) if stands is not None and stands.code == REPORTED else None
     if stands is None or row is None:
         note = stands.note if stands is not None else "the branch was not looked at yet"
         raise Refused(

@@ -1,6 +1,7 @@
 """Pull requests of every kind, as `Said`: what the golden files are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -198,8 +199,11 @@ def fork() -> Said:
 
 
 def merged(applied: Applied) -> Said:
-    text = {Applied.WAITS: "plan 9f waits; next: octofleet apply"}.get(applied, "run 20261126-145422-652c22 done: 10 done")
-    return Said(pull=pull(state=PullState.MERGED), base=BASE, outcome=Outcome(applied=applied, text=text))
+    made = Said(pull=pull(state=PullState.MERGED), base=BASE)
+    if applied is Applied.WAITS:
+        outcome = Outcome(applied=applied, text="plan 9f waits for approval", next="octofleet apply 9f --approve")
+        return replace(made, outcome=outcome, requirements=approvals().requirements[:1])
+    return replace(made, outcome=Outcome(applied=applied, text="run 20261126-145422-652c22 done: 10 done"))
 
 
 def conflict() -> Said:

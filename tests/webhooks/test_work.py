@@ -177,7 +177,32 @@ def test_applying_on_a_word(tmp_path: Path) -> None:
         site.look(pull)
         site.apply_branch()
         assert site.rows("SELECT id FROM run") == [] and site.rows("SELECT code FROM repository") == [("reported",)]
+        site.look(pull)
+        assert "waits for octofleet apply in its pull request" in site.comment(pull)
+        assert "```text\noctofleet apply\n```" in site.comment(pull) and "next:" not in site.comment(pull)
         assert "no RoleMapping" in site.say(pull, "mallory", "octofleet apply")
+
+
+def test_what_was_merged_and_waits_for_approval_says_who_can_and_names_nobody(site: PullSite) -> None:
+    site.apply_branch()
+    site.commit("less", {"host-3.yaml": None})
+    pull = site.open("less")
+    row = site.look(pull)
+    assert "rejected" in site.say(pull, "petra", "octofleet reject not now")
+    site.double.merge(site.project, pull)
+    site.look(pull)
+    site.apply_branch()
+    site.look(pull)
+    text = site.comment(pull)
+    assert "merged, and not applied yet" in text and "waits for approval" in text
+    assert "rejected" in text and "petra" not in text and "not now" not in text.partition("### Answers")[0]
+    with site.store.read() as connection:
+        plan = connection.scalar('SELECT id FROM plan WHERE "row" = ?', (row.plan,))
+    assert f"octofleet approve {plan[:12]}" in text
+    assert "approved" in site.say(pull, "petra", "octofleet approve")
+    site.apply_branch()
+    site.look(pull)
+    assert "merged and applied" in site.comment(pull)
 
 
 def test_what_is_onto_another_branch_is_left_alone(site: PullSite) -> None:
