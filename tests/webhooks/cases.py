@@ -162,7 +162,7 @@ def approvals(shows: Shows = CLOSED) -> Said:
     wanted = [
         Requirement.of(missing),
         Requirement(name="signed commits", met=True, message="every commit is signed"),
-        Requirement(name="up to date", met=False, message="main has 2 commits that this has not", who="whoever may push"),
+        Requirement(name="up to date", met=False, message="main has 2 commits that this has not", who="whoever may push", firm=True),
     ]
     unsigned = (
         Signature(commit="d" * 40, trust=Trust.GOOD, signer="ada@example.net"),
@@ -195,7 +195,11 @@ def gated(shows: Shows = CLOSED) -> Said:
 
 
 def fork() -> Said:
-    return Said(pull=pull(fork=True), base=BASE, merged=MERGED, untrusted=Untrusted(left_out=("ansible", "user templates")))
+    return said(
+        [zone("web-01")],
+        pull=pull(fork=True),
+        untrusted=Untrusted(left_out=("engines", "templates"), command="octofleet plan aaaaaaaaaaaa"),
+    )
 
 
 def merged(applied: Applied) -> Said:

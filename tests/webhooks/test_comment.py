@@ -9,7 +9,9 @@ import pytest
 from tests.webhooks.cases import CASES, beside, boot_files, distinct, lost, many_hosts, said, secret, unknown, zone
 from webhooks.comment import LIMIT, comment
 from webhooks.fit import units
+from webhooks.forge import Verdict
 from webhooks.said import TAG, Shows
+from webhooks.telling import status_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,6 +25,14 @@ def test_a_comment_reads_as_in_the_golden_file(name: str) -> None:
     assert text == comment(CASES[name]())
     assert text.startswith(TAG)
     assert units(text) <= LIMIT
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]().outcome is None])
+def test_the_heading_says_what_the_commit_status_says(name: str) -> None:
+    made = CASES[name]()
+    signs = {Verdict.SUCCESS: "🟢🟡", Verdict.PENDING: "🟡", Verdict.FAILURE: "🔴", Verdict.ERROR: "🔴"}
+    heading = next(line for line in comment(made).splitlines() if line.startswith("## "))
+    assert heading.split()[1] in signs[status_of(made).verdict]
 
 
 def test_there_is_no_golden_file_without_a_case() -> None:

@@ -90,19 +90,24 @@ def test_who_may_say_what(site: PullSite) -> None:
     pull = site.open("more")
     site.look(pull)
     assert "may not lock" in site.say(pull, "victor", "octofleet lock mine")
-    assert "may not plan" in site.say(pull, "mallory", "octofleet plan")
+    denied = site.say(pull, "mallory", "octofleet plan")
+    assert "may not plan" in denied and "RoleMapping, to github:LOGIN" in denied and "mallory" not in denied
     assert "may not approve" in site.say(pull, "olga", "octofleet approve")
     assert "planned again" in site.say(pull, "victor", "octofleet plan")
     assert "locked" in site.say(pull, "olga", "octofleet lock mine")
     assert "no such command" in site.say(pull, "mallory", "octofleet explode")
     assert "octofleet approve" in site.say(pull, "mallory", "octofleet help")
     assert "paused" not in site.say(pull, "victor", "octofleet pause too hot")
-    assert "nothing begins in tenant/shop" in site.say(pull, "olga", "octofleet pause tenant/shop --for 2h too hot")
+    assert "nothing begins in tenant/shop (3 hosts) until 20" in site.say(pull, "olga", "octofleet pause tenant/shop --for 2h too hot")
     assert site.rows("SELECT scope, identity, reason FROM pause") == [("tenant/shop", "github:olga", "too hot")]
     assert "1 pause" in site.say(pull, "olga", "octofleet resume tenant/shop")
+    assert site.say(pull, "olga", "octofleet pause --for 10m host/shop/no-such hot").startswith(
+        "nothing begins in host/shop/no-such (0 hosts)"
+    )
+    assert "1 pause" in site.say(pull, "olga", "octofleet resume host/shop/no-such")
     assert "not merged" in site.say(pull, "olga", "octofleet apply")
     said = site.rows("SELECT identity, action FROM audit WHERE action IN ('lock', 'pause', 'resume') ORDER BY seq")
-    assert said == [("github:olga", "lock"), ("github:olga", "pause"), ("github:olga", "resume")]
+    assert said == [("github:olga", what) for what in ("lock", "pause", "resume", "pause", "resume")]
 
 
 def test_an_approval_is_of_the_plan_that_was_seen(site: PullSite) -> None:
