@@ -53,7 +53,10 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "alert-failed": ("warning", "A receiver of an AlertChannel did not take a message; it is sent again later."),
     "alerts-failed": ("warning", "Alerts could not be looked after; it goes on. Once, and then once a minute."),
     "delivery": ("debug", "A forge's delivery was answered; `result` says how, after `seconds`."),
-    "delivery-refused": ("warning", "A delivery was refused, `why` says for what; once, and then once a minute."),
+    "delivery-refused": (
+        "warning",
+        "A delivery was refused, `why` says for what, `error` what a signed one lacks; once, and then once a minute.",
+    ),
     "delivery-failed": ("warning", "A delivery could not be stored for a reason of its own; it was answered with 500."),
     "secret-missing": ("warning", "No secret of a forge's webhooks can be read now; its deliveries are answered with 503."),
     "forge-away": ("warning", "A forge does not answer or wants fewer calls; its queue waits. Once, and then once a minute."),

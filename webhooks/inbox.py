@@ -18,6 +18,7 @@ from aiohttp import web
 
 from reconciler.errors import OctofleetError
 from reconciler.events import Repeated, happened
+from reconciler.report.text import brief
 from reconciler.store.engine import Connection, Store, Unavailable
 from reconciler.store.pulls import received
 from reconciler.store.retention import DELIVERIES_S
@@ -57,9 +58,9 @@ REFUSED = frozenset({Result.UNREADABLE, Result.UNVERIFIED, Result.UNKNOWN, Resul
 
 
 class _Refused(Exception):
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, error: str = "") -> None:
         super().__init__(result.value)
-        self.result = result
+        self.result, self.error = result, error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +95,16 @@ class Inbox:
         """`POST /webhooks/{forge}`. The answer says nothing but its status."""
         began = time.monotonic()
         gate = self._gates.get(request.match_info["forge"])
-        name = gate.watched.name if gate else ""
+        name, error = gate.watched.name if gate else "", ""
         try:
             result = await self._taken(request, gate)
         except _Refused as refused:
-            result = refused.result
+            result, error = refused.result, refused.error
         happened("delivery", forge=name, result=result.value[0], seconds=time.monotonic() - began)
         if result in REFUSED:
-            self._refused.setdefault(f"{name} {result}", Repeated()).happened("delivery-refused", forge=name, why=result.value[0])
+            self._refused.setdefault(f"{name} {result}", Repeated()).happened(
+                "delivery-refused", forge=name, why=result.value[0], error=error
+            )
         return web.Response(status=result.value[1], headers=RETRY_AFTER if result is Result.BUSY else None)
 
     async def _taken(self, request: web.Request, gate: Gate | None) -> Result:
@@ -142,8 +145,8 @@ class Inbox:
             events = reader.events(delivery)
         except Unverified:
             raise _Refused(Result.UNVERIFIED if gate else Result.UNKNOWN) from None
-        except Unreadable:
-            raise _Refused(Result.UNREADABLE) from None
+        except Unreadable as unreadable:
+            raise _Refused(Result.UNREADABLE, brief(str(unreadable))) from None
         except OctofleetError as error:
             happened("secret-missing", forge=known.watched.name, error=error.message)
             raise _Refused(Result.BUSY) from None
