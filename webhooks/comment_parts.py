@@ -71,7 +71,8 @@ def _verdict(said: Said) -> tuple[str, str]:
 def _hosts(view: View) -> str:
     found = view.numbers
     reached = f"{found.reached:,} reached by this pull request, **{found.changed:,} change**"
-    return f"{counted(found.all, 'host')}: {reached}, {found.unchanged:,} stay as they are, {found.unknown:,} unknown"
+    those_that_go_too = counted(found.changed + found.unchanged + found.unknown, "host")
+    return f"{those_that_go_too}: {reached}, {found.unchanged:,} stay as they are, {found.unknown:,} unknown"
 
 
 def _about(said: Said) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The comment on a pull request: golden files (`UPDATE_GOLDEN=1` renews them), what it never says, and how it is made to fit."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,3 +112,10 @@ def test_a_comment_without_a_link_says_where_the_plan_is() -> None:
     made = said([zone("web-01")], full="", full_file="octofleet plan --rev cccccccccc")
     assert "the full plan (`octofleet plan --rev cccccccccc`)" in comment(made)
     assert "](" not in comment(replace(made, full="javascript:alert(1)"))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]().view is not None])
+def test_the_hosts_of_the_first_line_add_up(name: str) -> None:
+    line = next(line for line in comment(CASES[name]()).splitlines() if " reached by this pull request" in line)
+    everyone, _, *parts = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", line))
+    assert everyone == sum(parts)
