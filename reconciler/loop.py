@@ -212,9 +212,8 @@ class Loop:
             return _standing(SETTLED, "", f"nothing to do{rest}"), True
         if not rules.apply or rules.apply_on == "comment":
             then = f"octofleet apply {plan.id[:12]}{'' if self._may_be_applied(planned) else ' --approve'}"
-            return _standing(
-                REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and is only reported{rest}", then
-            ), True
+            why = "waits for octofleet apply in its pull request" if rules.apply_on == "comment" else "is only reported"
+            return _standing(REPORTED, plan.id, f"{name} has {counted(len(plan.changes), 'change')}, and {why}{rest}", then), True
         with self._installation.store.read() as connection:
             waited = unpromoted(connection, plan_head(connection, planned.row).location, commit.id)
         if waited:

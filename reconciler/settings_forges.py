@@ -59,7 +59,10 @@ def _wrong_projects(settings: Settings, names: list[str]) -> Iterator[Problem]:
         if followed.signers and not Path(followed.signers).is_absolute():
             yield (*place, "signers"), f"is {followed.signers}, and must be an absolute path"
         if followed.forge and "://" not in followed.location and ":" not in followed.location:
-            yield (*place, "location"), "must be a URL for a repository with a forge: what pull requests merge to is made in its mirror"
+            yield (
+                (*place, "location"),
+                "must be a URL for a repository with a forge, such as https://... or git@HOST:PATH: it is mirrored",
+            )
         if followed.forge and followed.forge not in names:
             yield (*place, "forge"), f"is {followed.forge}, and none of [[forges]] has that name"
         if bool(followed.forge) != bool(followed.project):

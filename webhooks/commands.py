@@ -7,23 +7,24 @@ from reconciler.types.duration import seconds_of
 
 FOR = re.compile(r"--for[= ](\S+)")
 NAME = "octofleet"
-ID = re.compile(r"(?:plan\s+)?([0-9a-f]{8,64})(?:\s+|$)")
-SCOPE = re.compile(r"(fleet|(?:tenant|host)/[^\s/]+(?:/[^\s/]+)?)(?:\s+|$)")
+ID = re.compile(r"(?:plan\s+)?((?=[a-f]*\d)[0-9a-f]{6,64}|[0-9a-f]{8,64})(?:\s+|$)")
+"""The beginning of a plan's id or a commit's; a short one has a digit, so that it is no word."""
+SCOPE = re.compile(r"(fleet|tenant/[^\s/]+|host/[^\s/]+/[^\s/]+)(?:\s+|$)")
 PAUSE_S = 3600.0
 MOST = 300
 
 VERBS = {
-    "plan": "[HEAD]: plan again; for a fork, which names its head, let that head's plan run engines",
-    "apply": "apply what this pull request brought, once it is merged, where the server waits for that",
-    "approve": "[PLAN] [REASON]: answer for the changes of a plan, as it is shown",
-    "reject": "[PLAN] REASON: nobody applies these changes until you approve them",
-    "lock": "REASON: keep other pull requests from these resources until this one is closed or unlocked",
-    "unlock": "let others have what this pull request holds",
-    "pause": "[fleet | tenant/NAME | host/TENANT/NAME] [--for 2h] REASON: begin nothing there for a while",
-    "resume": "[fleet | tenant/NAME | host/TENANT/NAME]: end that pause",
-    "help": "say this",
+    "plan": ("[HEAD]", "look at the world, and plan again; of a fork, trust this very head"),
+    "approve": ("[PLAN] [REASON]", "answer for all changes of the plan"),
+    "reject": ("[PLAN] REASON", "have nobody apply these changes, until you approve them"),
+    "lock": ("REASON", "keep other pull requests from these resources"),
+    "unlock": ("", "let others have them, until something is pushed"),
+    "pause": ("[SCOPE] [--for 2h] REASON", "begin nothing there for a while, or for an hour"),
+    "resume": ("[SCOPE]", "end that pause"),
+    "apply": ("", "once it is merged: apply it, where the server waits for that"),
+    "help": ("", "say this"),
 }
-"""What can be said, and what it does."""
+"""What can be said, what follows it, and what it does."""
 NEED_REASON = frozenset({"reject", "lock", "pause"})
 
 
@@ -63,19 +64,23 @@ def parse(body: str) -> Said:
     for_s, names, scope = PAUSE_S, "", "fleet"
     if verb in ("plan", "approve", "reject") and (said := ID.match(rest)):
         names, rest = said[1], rest[said.end() :]
-    if verb in ("pause", "resume") and (said := SCOPE.match(rest)):
-        scope, rest = said[1], rest[said.end() :]
     if verb == "pause" and (said := FOR.search(rest)):
         try:
             for_s = seconds_of(said[1])
         except (ValueError, KeyError) as error:
             raise Misunderstood("--for takes a time such as 30m, 2h or 1d") from error
         rest = (rest[: said.start()] + rest[said.end() :]).strip()
+    if verb in ("pause", "resume") and (said := SCOPE.match(rest)):
+        scope, rest = said[1], rest[said.end() :]
+    elif verb in ("pause", "resume") and rest.startswith(("tenant/", "host/")):
+        raise Misunderstood("a scope is fleet, tenant/NAME or host/TENANT/NAME")
     if verb in NEED_REASON and not rest:
         raise Misunderstood(f"say why: octofleet {verb} REASON")
     return Said(verb=verb, reason=" ".join(rest.split())[:MOST], names=names, scope=scope, for_s=for_s)
 
 
 def help_text() -> str:
-    """All commands, one in a line."""
-    return "\n".join(f"octofleet {verb:<8}{means}" for verb, means in VERBS.items())
+    """All commands, one in a line; what stands in brackets may be left out."""
+    said = {f"octofleet {verb} {follows}": means for verb, (follows, means) in VERBS.items()}
+    lines = [f"{words:<{max(map(len, said))}}  {means}" for words, means in said.items()]
+    return "\n".join([*lines, "", "SCOPE: fleet (if left out), tenant/NAME or host/TENANT/NAME"])

@@ -35,7 +35,8 @@ def header(said: Said) -> Part:
         lines += [f"{_hosts(said.view)}.", ""]
     lines.append(" · ".join(_about(said)))
     if said.outcome is not None:
-        lines += ["", prose(said.outcome.text)]
+        then = f"; next: {code(said.outcome.next)}" if said.outcome.next else ""
+        lines += ["", f"{prose(said.outcome.text)}{then}"]
     return Part(head="\n".join(lines))
 
 
@@ -45,6 +46,7 @@ def _verdict(said: Said) -> tuple[str, str]:
         return OUTCOMES[said.outcome.applied]
     branch, view = code(said.pull.base_branch, 80), said.view
     unmet = sum(not item.met for item in said.requirements)
+    firm = next((item for item in said.requirements if item.firm and not item.met), None)
     refused = view is not None and any(item.refuses for item in view.plan.guards)
     changes = bool(view and view.plan.changes)
     found = (
@@ -52,9 +54,11 @@ def _verdict(said: Said) -> tuple[str, str]:
         (bool(said.conflicts), BAD, f"this does not merge with {branch}"),
         (view is None and bool(said.problems), BAD, f"{counted(len(said.problems), 'problem')} in the repository"),
         (said.pending, WAITS, "being planned"),
-        (view is None, WAITS, "not planned: it comes from a fork" if said.untrusted else "not planned"),
+        (view is None, WAITS, "not planned"),
         (refused, BAD, "refused, nothing will be applied"),
         (bool(said.locks), BAD, "others hold what this changes"),
+        (firm is not None, BAD, prose(firm.message) if firm else ""),
+        (said.untrusted is not None, WAITS, "a fork, whose head somebody has to trust"),
         (changes and unmet > 0, WAITS, f"waits for {counted(unmet, 'requirement')}"),
         (bool(view) and changes and not (view and view.plan.complete), WAITS, "can be applied in part"),
         (bool(view and view.destructive), WAITS, "can be applied, and destroys"),
@@ -67,7 +71,8 @@ def _verdict(said: Said) -> tuple[str, str]:
 def _hosts(view: View) -> str:
     found = view.numbers
     reached = f"{found.reached:,} reached by this pull request, **{found.changed:,} change**"
-    return f"{counted(found.all, 'host')}: {reached}, {found.unchanged:,} stay as they are, {found.unknown:,} unknown"
+    those_that_go_too = counted(found.changed + found.unchanged + found.unknown, "host")
+    return f"{those_that_go_too}: {reached}, {found.unchanged:,} stay as they are, {found.unknown:,} unknown"
 
 
 def _about(said: Said) -> Iterator[str]:
@@ -106,10 +111,10 @@ def no_plan(said: Said) -> Part:
     if said.conflicts:
         lines.append(f"Merge {code(said.pull.base_branch, 80)} into it, or rebase it; both change:")
     if said.untrusted is not None:
-        left, what = said.untrusted.left_out, "Nothing of it was run"
+        left, what, who = said.untrusted.left_out, "Nothing of it was run", prose(said.untrusted.who)
         lines.append(f"This pull request comes from a fork. {what}{f'; left out: {names(left, 20)}' if left else ''}.")
         lines.append(
-            f"{prose(said.untrusted.who)} can have this very head planned as a whole, with the comment {code(said.untrusted.command)}."
+            f"{who[:1].upper()}{who[1:]} can have this very head planned as a whole, with the comment {code(said.untrusted.command)}."
         )
     problems = said.problems or (said.view.plan.problems if said.view is not None else ())
     if problems:
@@ -180,7 +185,8 @@ def held(said: Said) -> Part:
         since = at(min(lock.at for lock in found))
         what = names([lock.address for lock in found])
         rows.append(f"- {code(str(by[0]))} holds {counted(len(found), 'resource')} since {since}{who}{why}: {what}")
-    return _listed("### 🔒 Locks\n" if rows else "", rows)
+    freed = "They are free when that one is closed or applied, or with `octofleet unlock` there.\n"
+    return _listed(f"### 🔒 Locks\n\n{freed}" if rows else "", rows)
 
 
 def ahead(said: Said) -> Part:

@@ -1,6 +1,7 @@
 """The forges of the settings, made: which types there are, and the tokens and secrets that they use, read anew when they change."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -37,7 +38,7 @@ def token_of(rules: Rules) -> Token:
     """What reads the token of a forge: empty if the settings name none (an App has keys instead). It raises `Denied` where it can read none."""
     read: Callable[[], str] = partial(_variable, rules.token_env) if rules.token_env else str
     if rules.token_file:
-        read = SecretFile(Path(rules.token_file)).text
+        read = SecretFile(Path(rules.token_file)).line
 
     def token() -> str:
         try:
@@ -50,7 +51,7 @@ def token_of(rules: Rules) -> Token:
 
 def secrets_of(rules: Rules) -> Callable[[], Sequence[str]]:
     """What reads the secrets of a forge's webhooks that can be read now: those of files again when they change. Raises `OctofleetError` if there are none."""
-    reads: list[Callable[[], str]] = [SecretFile(Path(name)).text for name in rules.secret_files]
+    reads: list[Token] = [SecretFile(Path(name)).line for name in rules.secret_files]
     reads += [partial(_variable, name) for name in rules.secrets_env]
 
     def read() -> list[str]:
@@ -91,6 +92,15 @@ class SecretFile:
                 raise OctofleetError(f"{self._path} is empty", hint="write the secret there", code="secret-missing")
             return self._text
 
+    def line(self) -> str:
+        """The same of a file that holds one line. Raises `OctofleetError` also if it holds more."""
+        found = self.text()
+        if not found.isprintable():
+            raise OctofleetError(
+                f"{self._path} holds more than one line of text", hint="write one secret into each file", code="secret-missing"
+            )
+        return found
+
 
 def _variable(name: str) -> str:
     """The secret in a variable of the environment."""
@@ -101,14 +111,19 @@ def _variable(name: str) -> str:
 
 def unreadable(rules: Rules) -> Iterator[tuple[str, str]]:
     """The settings of a forge (`secret_files`, ...) whose secrets cannot be read now, and why."""
-    files = [("secret_files", name) for name in rules.secret_files] + [
-        (key, getattr(rules, key)) for key in ("token_file", "app_key_file") if getattr(rules, key)
-    ]
+    lines = [("secret_files", name) for name in rules.secret_files] + ([("token_file", rules.token_file)] if rules.token_file else [])
     variables = [("secrets_env", name) for name in rules.secrets_env] + ([("token_env", rules.token_env)] if rules.token_env else [])
-    reads: list[tuple[str, Callable[[], str]]] = [(key, SecretFile(Path(name)).text) for key, name in files]
+    reads: list[tuple[str, Token]] = [(key, SecretFile(Path(name)).line) for key, name in lines]
+    reads += [("app_key_file", SecretFile(Path(rules.app_key_file)).text)] if rules.app_key_file else []
     reads += [(key, partial(_variable, name)) for key, name in variables]
     for key, read in reads:
         try:
             read()
         except OctofleetError as error:
             yield key, error.message
+
+
+def exposed(rules: Rules) -> Iterator[str]:
+    """The files of a forge that everybody on this machine can read."""
+    files = filter(None, (rules.token_file, rules.app_key_file, *rules.secret_files))
+    return (name for name in files if Path(name).stat().st_mode & stat.S_IROTH)

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from reconciler.errors import OctofleetError
 from reconciler.events import Repeated, happened
+from reconciler.report.text import brief
 from reconciler.store.engine import Connection, Store, Unavailable
 from reconciler.store.pulls import received
 from reconciler.store.retention import DELIVERIES_S
@@ -151,7 +152,7 @@ class Inbox:
         except Unverified as error:
             raise (_Refused(Result.UNVERIFIED, str(error)) if gate else _Refused(Result.UNKNOWN)) from None
         except Unreadable as error:
-            raise _Refused(Result.UNREADABLE, str(error)) from None
+            raise _Refused(Result.UNREADABLE, brief(str(error))) from None
         except OctofleetError as error:
             happened("secret-missing", forge=known.watched.name, error=error.message)
             raise _Refused(Result.BUSY) from None

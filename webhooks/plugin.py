@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import OctofleetError
 from reconciler.plugins import Check, Part, Serves, hookimpl
+from reconciler.settings import Followed
 from reconciler.settings import Forge as Rules
+
+if TYPE_CHECKING:
+    from webhooks.forge import Client
 
 POSTING_S = 60.0
 """How long a call of a forge may take, which is all that the thread of the queues waits for."""
@@ -66,24 +70,30 @@ def _check(installation: Any, number: int, rules: Rules) -> None:
 
 @hookimpl
 def octofleet_checks(installation: Any) -> Iterable[Check]:
-    """For each forge whether it can be reached, takes the token, and how many calls it still takes."""
-    return [Check(name=f"forge {one.name}", look=partial(_look, one)) for one in installation.settings.forges]
+    """For each forge whether its settings are whole, whether it can be reached and takes the token, whether the token reads the pull requests of each
+    project, and how many calls it still takes."""
+    forges = enumerate(installation.settings.forges)
+    return [Check(name=f"forge {one.name}", look=partial(_look, installation, number, one)) for number, one in forges]
 
 
-def _look(rules: Rules) -> str:
+def _look(installation: Any, number: int, rules: Rules) -> str:
     """In a word how a forge takes us. Raises `OctofleetError`."""
     import asyncio  # noqa: PLC0415
 
     from webhooks.forge import Denied, Gone, Later, Unreadable  # noqa: PLC0415
-    from webhooks.forges import make_forge, unreadable  # noqa: PLC0415
+    from webhooks.forges import exposed, make_forge  # noqa: PLC0415
 
-    for key, why in unreadable(rules):
-        raise OctofleetError(f"{key}: {why}", hint="docs/pull-requests.md tells what a forge needs")
+    _check(installation, number, rules)
+    for name in exposed(rules):
+        raise OctofleetError(f"everybody on this machine can read {name}", hint=f"chmod o-rwx {name} (in Kubernetes: defaultMode: 0440)")
     client = make_forge(rules).client
 
     async def ask() -> str:
         try:
             found = f"{rules.type} as {await client.account()}"
+            for followed in installation.settings.repositories:
+                if followed.forge == rules.name:
+                    await _reads(client, followed)
             left = client.calls_left()
             return found if left is None else f"{found}, {left:,} calls left"
         finally:
@@ -97,3 +107,14 @@ def _look(rules: Rules) -> str:
         ) from error
     except (Later, Unreadable) as error:
         raise OctofleetError(str(error), hint="check url, ca_file and the network between") from error
+
+
+async def _reads(client: "Client", followed: Followed) -> None:
+    """Raises `OctofleetError` if the pull requests of a project cannot be read."""
+    from webhooks.forge import Denied, Gone  # noqa: PLC0415
+
+    try:
+        await client.open_pulls(followed.project, followed.branch)
+    except (Denied, Gone) as error:
+        hint = "write project as the forge's URLs have it, and give the token's account access to it"
+        raise OctofleetError(f"the pull requests of {followed.project} cannot be read: {error}", hint=hint) from error

@@ -175,6 +175,8 @@ class _Line:
             self._ask_at = time.monotonic() + max(after_s, backoff_s(self._asked, AWAY_S, AWAY_MOST_S))
             self._asked += 1
             self._tell(error)
+            if not isinstance(error, Denied):
+                self._away.happened("forge-away", forge=self._of.name, error=str(error), failures=self._asked)
 
     async def _stand_back(self, queue: Queue, wait_s: float, note: str) -> None:
         """Leave the forge alone for so long, whoever has its queue next."""

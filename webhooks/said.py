@@ -34,22 +34,22 @@ class Shows:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
     """Something that has to be before the plan may be applied. `message` has no people's names; `who` can meet it, as the repository or a role says;
-    `have` are the identities that did their part."""
+    `have` are the identities that did their part; `firm`: its author has to mend it, nobody's word can."""
 
     name: str
     met: bool
     message: str
     who: str = ""
     have: Sequence[str] = ()
+    firm: bool = False
 
     @classmethod
     def of(cls, missing: Missing) -> "Requirement":
         """What an approval rule still wants."""
         rule, number = missing.rule, f"{missing.number:,} change{'s' if missing.number != 1 else ''}"
         if missing.rejected:
-            return cls(
-                name=rule.name, met=False, message=f"somebody rejected {number}, the first is {missing.first}", have=(missing.rejected,)
-            )
+            message, who = f"somebody rejected {number}, the first is {missing.first}", "whoever did, by approving it"
+            return cls(name=rule.name, met=False, message=message, who=who, have=(missing.rejected,))
         people = f"{rule.count} people" if rule.count > 1 else "1 person"
         author = " who did not write the commits" if rule.not_author else ""
         return cls(
@@ -102,10 +102,11 @@ class Applied(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a pull request that was merged: how far it is, and in words."""
+    """What became of a pull request that was merged: how far it is, in words without people's names, and the command of a terminal that comes next."""
 
     applied: Applied
     text: str
+    next: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +114,8 @@ class Said:
     """A pull request as Octofleet sees it. Commits are full ids, times seconds since the epoch.
 
     `pull.head` is its head and `base` the tip of its branch; `merged` the commit that was planned, which may be the head itself. `view` is the view of the
-    plan; None where there is none, and then one of `conflicts` (paths that do not merge), `problems`, `untrusted` or `failure` (one line for everybody; what
-    to look for in the log) says why, or it is being planned (`pending`). A plan may stand beside `untrusted`: what is left out is not in it.
+    plan; None where there is none, and then one of `conflicts` (paths that do not merge), `problems` or `failure` (one line for everybody; what to look for
+    in the log) says why, or it is being planned (`pending`). `untrusted`: what the plan of a fork leaves out.
 
     `shares`: what would be removed, against the cap (`plan.guard.shares`). `locks`: resources of the plan that other pull requests hold. `ahead`: windows,
     freezes and pauses. `commands`: what to write in a comment now, each with what it does. `full`: the URL of the full plan, else `full_file` is the command

@@ -15,16 +15,19 @@ from reconciler.identity.access import Action, Identity, Resource
 from reconciler.permitting import permit, to_apply_stored, to_pause, to_steer
 from reconciler.report.text import brief
 from reconciler.report.view import counted
+from reconciler.scope import in_scope
 from reconciler.settings import Followed
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection, Unavailable
 from reconciler.store.followed import REPORTED, followed
-from reconciler.store.plans import load_plan
+from reconciler.store.plans import load_plan, newest_plan
 from reconciler.store.postings import COMMENT, stands_since
 from reconciler.store.pull_locks import locks_of, release, take_locks
 from reconciler.store.pulls import NEVER, Command, PullRow, answer, let_go_of, trust_head
+from reconciler.store.records import recorded_groups
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause, Change
+from reconciler.types.duration import utc
 from reconciler.types.plan import Plan
 from reconciler.wiring import Installation
 from webhooks.commands import Misunderstood, Said, help_text, parse
@@ -79,7 +82,8 @@ def heard(asked: Asked) -> Heard:
 def _refusal(asked: Asked, error: Refused) -> str:
     """For everybody who reads the repository: without the names of who may, or of who asked."""
     if error.code == "forbidden":
-        return brief(error.message.replace(asked.identity.name, "its author"))
+        kind = asked.identity.name.partition(":")[0]
+        return brief(f"{error.message.replace(asked.identity.name, 'its author')} (roles are given by a RoleMapping, to {kind}:LOGIN)")
     return brief(f"{error.message}{f' ({error.hint})' if error.hint else ''}")
 
 
@@ -116,8 +120,7 @@ def _apply(asked: Asked, said: Said) -> Heard:
         raise Refused("what is merged here is applied without a word", hint="octofleet status --why tells how it stands", code="applied")
     with asked.installation.store.read() as connection:
         stands = next((found for found in followed(connection) if found.location == asked.row.location), None)
-        query = 'SELECT "row" FROM plan WHERE id = ? AND location = ? ORDER BY "row" DESC LIMIT 1'
-        row = connection.scalar(query, (stands.about, stands.location)) if stands is not None and stands.code == REPORTED else None
+        row = newest_plan(connection, stands.about, stands.location) if stands is not None and stands.code == REPORTED else None
     if stands is None or row is None:
         note = stands.note if stands is not None else "the branch was not looked at yet"
         raise Refused(
@@ -153,10 +156,8 @@ def _word(asked: Asked, said: Said, *, yes: bool) -> Heard:
 
 def shown_plan(asked: Asked, said: Said) -> Plan:
     """The plan that the author of a command has seen: the one that he names, or the one that the comment showed when he wrote. Raises `Refused`."""
-    if asked.row.plan is None:
-        raise Refused("there is no plan yet", hint="octofleet plan", code="no-plan")
     with asked.installation.store.read() as connection:
-        plan = load_plan(connection, asked.row.plan)
+        plan = _plan_of(connection, asked)
         shown_at = stands_since(connection, asked.row.key, COMMENT)
     now = f"now it is {plan.id[:12]}: look at it, then octofleet {said.verb} {plan.id[:12]}"
     if said.names and not plan.id.startswith(said.names):
@@ -166,17 +167,22 @@ def shown_plan(asked: Asked, said: Said) -> Plan:
     return plan
 
 
+def _plan_of(connection: Connection, asked: Asked) -> Plan:
+    """The plan that the comment shows. Raises `Refused` if there is none."""
+    if asked.row.plan is None:
+        raise Refused("there is no plan", hint="above stands why", code="no-plan")
+    return load_plan(connection, asked.row.plan)
+
+
 def brought(changes: tuple[Change, ...]) -> list[Change]:
     """The changes that a pull request causes, apart from drift and what was pending."""
     return [change for change in changes if Cause.COMMIT in change.causes]
 
 
 def _lock(asked: Asked, said: Said) -> Heard:
-    if asked.row.plan is None:
-        raise Refused("there is no plan yet", hint="octofleet plan", code="no-plan")
     with asked.installation.store.read() as connection:
-        plan = load_plan(connection, asked.row.plan)
-    permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, Action.LOCK, asked.row.plan))
+        plan = _plan_of(connection, asked)
+    permit(asked.installation, asked.identity, plan.source, to_steer(asked.installation, Action.LOCK, asked.row.plan or 0))
     addresses = [change.address for change in brought(plan.changes)]
     with asked.installation.store.write() as connection:
         others = take_locks(connection, asked.row.key, plan.source, addresses, identity=asked.identity.name, reason=said.reason)
@@ -206,10 +212,16 @@ def _unlock(asked: Asked, said: Said) -> Heard:
 
 def _pause(asked: Asked, said: Said) -> Heard:
     permit(asked.installation, asked.identity, asked.source, _here(asked, to_pause(Action.PAUSE, said.scope)))
-    text = f"nothing begins in {said.scope} for {said.for_s / 3600:g} h"
-    also = _answering(asked, lambda made: text)
-    gating.pause(asked.installation, said.scope, said.for_s, said.reason, asked.source, identity=asked.identity.name, also=also)
-    return Heard(answer=text, row=asked.row)
+    with asked.installation.store.read() as connection:
+        groups = [group for group in recorded_groups(connection, asked.source) if group.startswith("host/")]
+    hosts = counted(sum(said.scope == "fleet" or in_scope(group, said.scope) for group in groups), "host")
+
+    def text(made: Pause) -> str:
+        return f"nothing begins in {said.scope} ({hosts}) until {utc(made.until)}"
+
+    also = _answering(asked, text)
+    made = gating.pause(asked.installation, said.scope, said.for_s, said.reason, asked.source, identity=asked.identity.name, also=also)
+    return Heard(answer=text(made), row=asked.row)
 
 
 def _resume(asked: Asked, said: Said) -> Heard:

@@ -84,6 +84,7 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
     with installation.store.read() as connection:
         locks = [held for held in holders(connection, plan.source, addresses) if held.by != row.key]
         fleet, now = fleet_in_force(connection, plan.source), connection.now()
+        missing = waits(connection, plan, authors, now).missing
         return Said(
             pull=pull,
             base=looked.base,
@@ -93,10 +94,10 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
             signatures=looked.signatures,
             shares=shares(GuardRules.of(fleet), plan.changes, Counts(connection, plan.source), installation.kinds),
             locks=locks,
-            requirements=[*_requirements(looked, plan), *(Requirement.of(item) for item in waits(connection, plan, authors, now).missing)],
+            requirements=[*_requirements(looked, plan), *map(Requirement.of, missing)],
             ahead=list(_ahead(connection, plan, now)),
             answers=answers_of(commands_of(connection, row.key, done=True, most=ANSWERS)),
-            commands=_commands(looked, plan),
+            commands=_commands(looked, plan, asks=bool(missing)),
             problems=plan.problems,
             untrusted=None if looked.trusted else Untrusted(left_out=("engines", "templates"), command=_plan_command(looked)),
             full_file=f"octofleet plan --repo {looked.rules.location} --rev {pull.head[:12]} --out plan.md",
@@ -117,13 +118,14 @@ def _requirements(looked: Looked, plan: Plan) -> Iterator[Requirement]:
         found = looked.signatures or ()
         wrong = [item for item in found if item.trust is not Trust.GOOD]
         text = f"{counted(len(wrong), 'commit')} not signed by a known key" if wrong else "every commit is signed by a known key"
-        yield Requirement(name="signed commits", met=bool(found) and not wrong, message=text, who="the author of the commits")
+        yield Requirement(name="signed commits", met=bool(found) and not wrong, message=text, who="the author of the commits", firm=True)
     if looked.rules.up_to_date:
         text = "the branch has commits that this pull request has not" if looked.merge.behind else "it holds all of its branch"
-        yield Requirement(name="up to date", met=not looked.merge.behind, message=text, who="the author of the pull request")
+        yield Requirement(name="up to date", met=not looked.merge.behind, message=text, who="the author of the pull request", firm=True)
     errors = [problem for problem in plan.problems if problem.severity is Severity.ERROR]
     if errors:
-        yield Requirement(name="valid", met=False, message=f"{counted(len(errors), 'problem')} in the repository", who="the author")
+        text = f"{counted(len(errors), 'problem')} in the repository"
+        yield Requirement(name="valid", met=False, message=text, who="the author", firm=True)
 
 
 def _ahead(connection: Connection, plan: Plan, now: float) -> Iterator[Ahead]:
@@ -148,12 +150,13 @@ def _plan_command(looked: Looked) -> str:
     return "octofleet plan" if looked.trusted else f"octofleet plan {looked.pull.head}"
 
 
-def _commands(looked: Looked, plan: Plan) -> list[tuple[str, str]]:
-    """What can be written now."""
+def _commands(looked: Looked, plan: Plan, *, asks: bool) -> list[tuple[str, str]]:
+    """What can be written now; `asks`: somebody has to answer for the plan."""
     rows = [(_plan_command(looked), "plan again" if looked.trusted else "let this head's plan run engines and templates")]
-    if plan.changes:
+    if asks:
         rows.append((f"octofleet {Action.APPROVE} {plan.id[:12]}", "answer for these changes"))
-        rows.append((f"octofleet {Action.REJECT} {plan.id[:12]} REASON", "nobody applies them then"))
+    if plan.changes:
+        rows.append((f"octofleet {Action.REJECT} {plan.id[:12]} REASON", "have nobody apply these changes"))
         rows.append(("octofleet lock REASON", "keep other pull requests from these resources"))
     rows.append(("octofleet help", "all commands"))
     return rows
@@ -180,7 +183,7 @@ def _verdict(said: Said) -> tuple[Verdict, str]:
         return Verdict.FAILURE, f"refused by the guard {refusing[0]}"
     if said.locks:
         return Verdict.FAILURE, f"{counted(len(said.locks), 'resource')} held by {said.locks[0].by.project}#{said.locks[0].by.number}"
-    firm = [item for item in said.requirements if not item.met and item.name in FIRM]
+    firm = [item for item in said.requirements if not item.met and item.firm]
     if firm:
         return Verdict.FAILURE, firm[0].message
     if said.untrusted is not None:
@@ -189,10 +192,6 @@ def _verdict(said: Said) -> tuple[Verdict, str]:
     if unmet:
         return Verdict.PENDING, f"{unmet[0].name}: {unmet[0].message}"
     return Verdict.SUCCESS, _counts(plan)
-
-
-FIRM = frozenset({"signed commits", "up to date", "valid"})
-"""Requirements that the author has to meet: an approval cannot."""
 
 
 def _counts(plan: Plan) -> str:

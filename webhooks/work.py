@@ -30,7 +30,7 @@ from reconciler.source.mirror import MirroredRepository
 from reconciler.source.repository import Repository
 from reconciler.source.signatures import Signature, signatures
 from reconciler.store.engine import Connection, Unavailable
-from reconciler.store.followed import ask, followed, run_about
+from reconciler.store.followed import APPROVAL, ask, followed, run_about
 from reconciler.store.pull_locks import release
 from reconciler.store.pulls import NEVER, PullRow, answer, commands_of, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
@@ -44,6 +44,7 @@ from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place, where
 from webhooks.comment import comment
 from webhooks.forge import Denied, Forge, Gone, Later, Pull, PullState, Unreadable
+from webhooks.merged import waits_for
 from webhooks.said import Applied, Outcome, Said
 from webhooks.speaking import Asked, heard
 from webhooks.telling import ANSWERS, Looked, answers_of, check_lease, status_of, told
@@ -315,6 +316,7 @@ class PullWork:
     def _merged(self, row: PullRow, rules: Followed, pull: Pull, repository: Repository) -> PullRow:
         """Tell how what it brought is applied, until that has ended."""
         location = where(rules.location)
+        needs, says = waits_for(self._installation, rules, row.plan, repository)
         with self._installation.store.write(alone=False) as connection:
             check_lease(connection, row)
             outcome = self._outcome(connection, location, pull, repository)
@@ -323,6 +325,8 @@ class PullWork:
                 release(connection, row.key)
             answers = answers_of(commands_of(connection, row.key, done=True, most=ANSWERS))
             said = Said(pull=pull, base=pull.merged_as, outcome=outcome, answers=answers, folding=self._forges[row.key.forge].html)
+            if outcome.applied is Applied.WAITS:
+                said = replace(said, requirements=needs, commands=says, outcome=replace(outcome, next="" if says else outcome.next))
             want_comment(connection, row.key, comment(said))
         self._kept.pop(str(row.key), None)
         return replace(row, head=pull.head, due_at=NEVER if over else self._now() + FOLLOW_S[outcome.applied])
@@ -336,12 +340,12 @@ class PullWork:
             return Outcome(applied=Applied.GOES_ON, text="the branch is looked at")
         if not _holds(repository, tip, merged):
             return Outcome(applied=Applied.WAITS, text=f"the branch has not got {merged[:10]}, which the forge says it was merged as")
-        note = stands.note + (f"; next: {stands.next}" if stands.next else "")
+        note = stands.note.partition(": ")[0] if stands.code == APPROVAL else stands.note  # the rest may name people
         if not _holds(repository, stands.planned, merged):
-            return Outcome(applied=Applied.WAITS, text=note)
+            return Outcome(applied=Applied.WAITS, text=note, next=stands.next)
         run = load_run(connection, run_about(connection, stands))
         if run is None:
-            return Outcome(applied=Applied.WAITS if stands.next else Applied.DONE, text=note)
+            return Outcome(applied=Applied.WAITS if stands.next else Applied.DONE, text=note, next=stands.next)
         counts = ", ".join(f"{number:,} {status}" for status, number in sorted(statuses(connection, run.id).items()))
         if run.ended_at is None:
             return Outcome(applied=Applied.GOES_ON, text=f"run {run.id} goes on: {counts}")

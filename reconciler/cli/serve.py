@@ -110,15 +110,19 @@ def _check_listen(text: str) -> None:
 
 def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: bool) -> None:
     row = parts.worker.row
+    heard = [forge for forge in parts.installation.settings.forges if parts.loop and (forge.secret_files or forge.secrets_env)]
+    webhooks = {forge.name: f"{forge.public_url.rstrip('/') or address}/webhooks/{forge.name}" for forge in heard}
     if as_json:
-        said = {"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules], "address": address}
-        click.echo(json.dumps(said))
+        said = {"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules]}
+        click.echo(json.dumps(said | {"address": address, "webhooks": webhooks}))
         sys.stdout.flush()
         return
     for rule in rules:
         click.echo(f"following {rule.location}{f' ({rule.branch})' if rule.branch else ''}", err=True)
     if address:
         click.echo(f"answering {'people, programs, ' if rules else ''}/healthz, /readyz and /metrics at {address}", err=True)
+    for name, url in webhooks.items():
+        click.echo(f"webhooks of {name}: {url}", err=True)
     if address and rules and (secret := first_link(parts.installation)):
         click.echo(f"nobody has an account yet: open {address}{LINK}{secret} once, within a day, to make the first one", err=True)
     click.echo(f"{row.role} {row.name} is ready; Ctrl-C or SIGTERM stops it in order", err=True)

@@ -45,6 +45,13 @@ def find_plan(connection: Connection, prefix: str) -> list[tuple[int, str]]:
     return [(row, found) for row, found in rows]
 
 
+def newest_plan(connection: Connection, plan_id: str, location: str) -> int | None:
+    """The row of the newest plan with this id that was made from a repository."""
+    query = 'SELECT "row" FROM plan WHERE id = ? AND location = ? ORDER BY "row" DESC LIMIT 1'
+    found: int | None = connection.scalar(query, (plan_id, location))
+    return found
+
+
 def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[Deferred, ...]:
     """What the newest plan of a commit puts off, scoped plans left aside."""
     query = 'SELECT body FROM plan WHERE source = ? AND "commit" = ? ORDER BY "row" DESC'

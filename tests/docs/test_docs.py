@@ -126,7 +126,7 @@ def _wrong(line: str) -> str:
 def test_quoted_commands_exist(page: Path) -> None:
     if page.parts[:2] == ("docs", "decisions"):
         pytest.skip("records tell of their time")
-    said_in_comments = page.name in COMMENTED
+    said_in_comments = page.name in COMMENTED or "tests/webhooks/golden/" in page.as_posix()
     assert [wrong for line in _commands(_text(page)) if (wrong := _wrong(line)) and not (said_in_comments and _is_comment(line))] == []
 
 

@@ -1,6 +1,7 @@
 """Pull requests of every kind, as `Said`: what the golden files are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -161,7 +162,7 @@ def approvals(shows: Shows = CLOSED) -> Said:
     wanted = [
         Requirement.of(missing),
         Requirement(name="signed commits", met=True, message="every commit is signed"),
-        Requirement(name="up to date", met=False, message="main has 2 commits that this has not", who="whoever may push"),
+        Requirement(name="up to date", met=False, message="main has 2 commits that this has not", who="whoever may push", firm=True),
     ]
     unsigned = (
         Signature(commit="d" * 40, trust=Trust.GOOD, signer="ada@example.net"),
@@ -194,12 +195,19 @@ def gated(shows: Shows = CLOSED) -> Said:
 
 
 def fork() -> Said:
-    return Said(pull=pull(fork=True), base=BASE, merged=MERGED, untrusted=Untrusted(left_out=("ansible", "user templates")))
+    return said(
+        [zone("web-01")],
+        pull=pull(fork=True),
+        untrusted=Untrusted(left_out=("engines", "templates"), command="octofleet plan aaaaaaaaaaaa"),
+    )
 
 
 def merged(applied: Applied) -> Said:
-    text = {Applied.WAITS: "plan 9f waits; next: octofleet apply"}.get(applied, "run 20261126-145422-652c22 done: 10 done")
-    return Said(pull=pull(state=PullState.MERGED), base=BASE, outcome=Outcome(applied=applied, text=text))
+    made = Said(pull=pull(state=PullState.MERGED), base=BASE)
+    if applied is Applied.WAITS:
+        outcome = Outcome(applied=applied, text="plan 9f waits for approval", next="octofleet apply 9f --approve")
+        return replace(made, outcome=outcome, requirements=approvals().requirements[:1])
+    return replace(made, outcome=Outcome(applied=applied, text="run 20261126-145422-652c22 done: 10 done"))
 
 
 def conflict() -> Said:

@@ -1,6 +1,7 @@
 """The comment on a pull request: golden files (`UPDATE_GOLDEN=1` renews them), what it never says, and how it is made to fit."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from tests.webhooks.cases import CASES, beside, boot_files, distinct, lost, many_hosts, said, secret, unknown, zone
 from webhooks.comment import LIMIT, comment
 from webhooks.fit import units
+from webhooks.forge import Verdict
 from webhooks.said import TAG, Shows
+from webhooks.telling import status_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,6 +26,14 @@ def test_a_comment_reads_as_in_the_golden_file(name: str) -> None:
     assert text == comment(CASES[name]())
     assert text.startswith(TAG)
     assert units(text) <= LIMIT
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]().outcome is None])
+def test_the_heading_says_what_the_commit_status_says(name: str) -> None:
+    made = CASES[name]()
+    signs = {Verdict.SUCCESS: "🟢🟡", Verdict.PENDING: "🟡", Verdict.FAILURE: "🔴", Verdict.ERROR: "🔴"}
+    heading = next(line for line in comment(made).splitlines() if line.startswith("## "))
+    assert heading.split()[1] in signs[status_of(made).verdict]
 
 
 def test_there_is_no_golden_file_without_a_case() -> None:
@@ -101,3 +112,10 @@ def test_a_comment_without_a_link_says_where_the_plan_is() -> None:
     made = said([zone("web-01")], full="", full_file="octofleet plan --rev cccccccccc")
     assert "the full plan (`octofleet plan --rev cccccccccc`)" in comment(made)
     assert "](" not in comment(replace(made, full="javascript:alert(1)"))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name]().view is not None])
+def test_the_hosts_of_the_first_line_add_up(name: str) -> None:
+    line = next(line for line in comment(CASES[name]()).splitlines() if " reached by this pull request" in line)
+    everyone, _, *parts = (int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", line))
+    assert everyone == sum(parts)

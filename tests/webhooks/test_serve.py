@@ -63,7 +63,9 @@ class Site:
         assert made.stdout is not None
         line = made.stdout.readline()
         assert line, (self.here / "log").read_text()
-        return made, int(json.loads(line)["address"].rpartition(":")[2])
+        said = json.loads(line)
+        assert said["webhooks"] == {"hub": f"{said['address']}/webhooks/hub"}
+        return made, int(said["address"].rpartition(":")[2])
 
 
 @contextmanager

@@ -55,6 +55,10 @@ def said(tmp_path: Path, text: str) -> str:
         (GOOD.replace('token_env = "HUB_TOKEN"', 'app_id = "1"'), "octofleet.toml:5: forges 1 needs both app_id and app_key_file"),
         (GOOD + 'url = "https://me:secret@hub"\n', "octofleet.toml:10: forges 1: url must be the URL of its API"),
         (GOOD + 'url = "ftp://hub"\n', "octofleet.toml:10: forges 1: url must be the URL of its API"),
+        (
+            GOOD.replace("file:///r", "/r"),
+            "octofleet.toml:2: repositories 1: location must be a URL for a repository with a forge, such as https",
+        ),
         (GOOD.replace(REPOSITORY, ""), "octofleet.toml:1: forges 1 is named by none of [[repositories]]"),
     ],
 )
@@ -84,6 +88,9 @@ def test_no_secret_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert told in caught.value.message
     file.write_text("\n")
     with pytest.raises(OctofleetError, match="is empty"):
+        parts(tmp_path, with_file)
+    file.write_text("one\ntwo\n")
+    with pytest.raises(OctofleetError, match="holds more than one line"):
         parts(tmp_path, with_file)
     file.write_text("s3cret\n")
     with pytest.raises(OctofleetError, match="the setting listen names no address"):
@@ -136,10 +143,12 @@ def test_what_the_variable_says_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_doctor_looks_at_each_forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_TOKEN", TOKEN)
     double = GithubDouble()
+    double.project("acme/fleet", tmp_path)
     with double.running():
-        (tmp_path / "octofleet.toml").write_text(GOOD + f'url = "{double.url}"\n')
+        text = GOOD + f'url = "{double.url}"\n'
+        (tmp_path / "octofleet.toml").write_text(text)
         (check,) = load_checks(open_installation(tmp_path))
-        assert (check.name, check.look()) == ("forge hub", f"github as {BOT}, 4,999 calls left")
+        assert (check.name, check.look()) == ("forge hub", f"github as {BOT}, 4,998 calls left")
         double.faults.append(Fault(502))
         with pytest.raises(OctofleetError, match="502"):
             check.look()
@@ -150,4 +159,18 @@ def test_doctor_looks_at_each_forge(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv("HUB_TOKEN")
         with pytest.raises(OctofleetError, match="HUB_TOKEN is not set"):
             check.look()
+        monkeypatch.setenv("HUB_TOKEN", TOKEN)
+        secret = tmp_path / "secret"
+        secret.write_text("s3cret")
+        heard = f'listen = "127.0.0.1:0"\n{text}secret_files = ["{secret}"]\n'
+        for changed, mode, told in (
+            (heard.replace("acme/fleet", "acme/flet"), 0o600, "the pull requests of acme/flet cannot be read"),
+            (heard, 0o644, f"everybody on this machine can read {secret}"),
+            (heard.partition("\n")[2], 0o600, "listen names no address"),
+        ):
+            secret.chmod(mode)
+            (tmp_path / "octofleet.toml").write_text(changed)
+            (check,) = load_checks(open_installation(tmp_path))
+            with pytest.raises(OctofleetError, match=told):
+                check.look()
     assert load_checks(SimpleNamespace(settings=SimpleNamespace(forges=[]))) == []

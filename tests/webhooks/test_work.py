@@ -90,19 +90,24 @@ def test_who_may_say_what(site: PullSite) -> None:
     pull = site.open("more")
     site.look(pull)
     assert "may not lock" in site.say(pull, "victor", "octofleet lock mine")
-    assert "may not plan" in site.say(pull, "mallory", "octofleet plan")
+    denied = site.say(pull, "mallory", "octofleet plan")
+    assert "may not plan" in denied and "RoleMapping, to github:LOGIN" in denied and "mallory" not in denied
     assert "may not approve" in site.say(pull, "olga", "octofleet approve")
     assert "planned again" in site.say(pull, "victor", "octofleet plan")
     assert "locked" in site.say(pull, "olga", "octofleet lock mine")
     assert "no such command" in site.say(pull, "mallory", "octofleet explode")
     assert "octofleet approve" in site.say(pull, "mallory", "octofleet help")
     assert "paused" not in site.say(pull, "victor", "octofleet pause too hot")
-    assert "nothing begins in tenant/shop" in site.say(pull, "olga", "octofleet pause tenant/shop --for 2h too hot")
+    assert "nothing begins in tenant/shop (3 hosts) until 20" in site.say(pull, "olga", "octofleet pause tenant/shop --for 2h too hot")
     assert site.rows("SELECT scope, identity, reason FROM pause") == [("tenant/shop", "github:olga", "too hot")]
     assert "1 pause" in site.say(pull, "olga", "octofleet resume tenant/shop")
+    assert site.say(pull, "olga", "octofleet pause --for 10m host/shop/no-such hot").startswith(
+        "nothing begins in host/shop/no-such (0 hosts)"
+    )
+    assert "1 pause" in site.say(pull, "olga", "octofleet resume host/shop/no-such")
     assert "not merged" in site.say(pull, "olga", "octofleet apply")
     said = site.rows("SELECT identity, action FROM audit WHERE action IN ('lock', 'pause', 'resume') ORDER BY seq")
-    assert said == [("github:olga", "lock"), ("github:olga", "pause"), ("github:olga", "resume")]
+    assert said == [("github:olga", what) for what in ("lock", "pause", "resume", "pause", "resume")]
 
 
 def test_an_approval_is_of_the_plan_that_was_seen(site: PullSite) -> None:
@@ -177,7 +182,32 @@ def test_applying_on_a_word(tmp_path: Path) -> None:
         site.look(pull)
         site.apply_branch()
         assert site.rows("SELECT id FROM run") == [] and site.rows("SELECT code FROM repository") == [("reported",)]
+        site.look(pull)
+        assert "waits for octofleet apply in its pull request" in site.comment(pull)
+        assert "```text\noctofleet apply\n```" in site.comment(pull) and "next:" not in site.comment(pull)
         assert "no RoleMapping" in site.say(pull, "mallory", "octofleet apply")
+
+
+def test_what_was_merged_and_waits_for_approval_says_who_can_and_names_nobody(site: PullSite) -> None:
+    site.apply_branch()
+    site.commit("less", {"host-3.yaml": None})
+    pull = site.open("less")
+    row = site.look(pull)
+    assert "rejected" in site.say(pull, "petra", "octofleet reject not now")
+    site.double.merge(site.project, pull)
+    site.look(pull)
+    site.apply_branch()
+    site.look(pull)
+    text = site.comment(pull)
+    assert "merged, and not applied yet" in text and "waits for approval" in text
+    assert "rejected" in text and "petra" not in text and "not now" not in text.partition("### Answers")[0]
+    with site.store.read() as connection:
+        plan = connection.scalar('SELECT id FROM plan WHERE "row" = ?', (row.plan,))
+    assert f"octofleet approve {plan[:12]}" in text
+    assert "approved" in site.say(pull, "petra", "octofleet approve")
+    site.apply_branch()
+    site.look(pull)
+    assert "merged and applied" in site.comment(pull)
 
 
 def test_what_is_onto_another_branch_is_left_alone(site: PullSite) -> None:
