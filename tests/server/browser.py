@@ -123,19 +123,6 @@ def sideways(page: Any) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-def cut_off(page: Any) -> list[str]:
-    """What sticks out of the window and is in nothing that scrolls or hides it on purpose."""
-    found: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll("body *")].filter(one => {
-            if (one.getBoundingClientRect().right <= innerWidth + 1) return false;
-            for (let outer = one.parentElement; outer && outer !== document.body; outer = outer.parentElement)
-                if (getComputedStyle(outer).overflowX !== "visible") return false;
-            return true;
-        }).map(one => one.outerHTML.slice(0, 120))"""
-    )
-    return found
-
-
 def path_of(page: Any) -> str:
     """Where it is, without the server."""
     parts = urlsplit(page.url)
