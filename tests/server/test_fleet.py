@@ -18,6 +18,9 @@ from tests.fleets import host
 from tests.gate.site import Site
 from tests.server.site import Answered, Web, web
 from tests.server.tenants import CALLERS, OF_BANK, change_both, two_tenants
+from tests.store.databases import database_url, kind
+
+__all__ = ["database_url", "kind"]
 
 HOST = "/hosts/shop/web-01"
 API_PATHS = [
@@ -72,8 +75,8 @@ def served(site: Site) -> Iterator[Web]:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[tuple[Site, Web]]:
-    made = two_tenants(tmp_path, f"sqlite:///{tmp_path / 'q.db'}")
+def fresh(tmp_path: Path, database_url: str) -> Iterator[tuple[Site, Web]]:
+    made = two_tenants(tmp_path, database_url)
     with web(made.installation, *CALLERS) as found:
         yield made, found
 
