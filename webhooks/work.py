@@ -34,7 +34,7 @@ from reconciler.store.followed import APPROVAL, ask, followed, run_about
 from reconciler.store.pull_locks import release
 from reconciler.store.pulls import NEVER, PullRow, answer, commands_of, give_back_pull, take_pull
 from reconciler.store.records import locations, mark
-from reconciler.store.runs import load_run, statuses
+from reconciler.store.runs import JournalRun, load_run, statuses
 from reconciler.types.canonical import canonical, digest, unpack
 from reconciler.types.change import Change
 from reconciler.types.origin import Origin
@@ -342,14 +342,23 @@ class PullWork:
             return Outcome(applied=Applied.WAITS, text=f"the branch has not got {merged[:10]}, which the forge says it was merged as")
         note = stands.note.partition(": ")[0] if stands.code == APPROVAL else stands.note  # the rest may name people
         if not _holds(repository, stands.planned, merged):
-            return Outcome(applied=Applied.WAITS, text=note, next=stands.next)
-        run = load_run(connection, run_about(connection, stands))
+            waits = bool(stands.failures or stands.next)  # else it is being planned
+            return Outcome(applied=Applied.WAITS if waits else Applied.GOES_ON, text=note, next=stands.next)
+        run = load_run(connection, run_about(connection, stands)) or (
+            None if stands.next else self._applied(connection, location, repository, merged)
+        )
         if run is None:
             return Outcome(applied=Applied.WAITS if stands.next else Applied.DONE, text=note, next=stands.next)
         counts = ", ".join(f"{number:,} {status}" for status, number in sorted(statuses(connection, run.id).items()))
         if run.ended_at is None:
             return Outcome(applied=Applied.GOES_ON, text=f"run {run.id} goes on: {counts}")
         return Outcome(applied=Applied.DONE if run.state == "done" else Applied.FAILED, text=f"run {run.id} {run.state}: {counts}")
+
+    def _applied(self, connection: Connection, location: str, repository: Repository, merged: str) -> JournalRun | None:
+        """The newest run of the repository, if it is of a commit that holds what was merged: the branch was looked at again since it ended."""
+        query = 'SELECT run.id, plan."commit" FROM run JOIN plan ON plan."row" = run.plan WHERE plan.location = ? ORDER BY run.started_at DESC LIMIT 1'
+        run, commit = connection.row(query, (location,)) or ("", "")
+        return load_run(connection, run) if run and _holds(repository, commit, merged) else None
 
     def _lost(self, row: PullRow, why: str) -> PullRow:
         """Nobody can look at it any more: nor do what comments say that still waits, which would have it looked at again and again."""

@@ -45,6 +45,19 @@ def test_what_a_pull_request_brings_is_planned_and_applied_when_it_is_merged(sit
     assert site.look(site.open("again")).plan is not None
 
 
+def test_a_run_that_was_over_before_anybody_looked_is_named_all_the_same(site: PullSite) -> None:
+    site.change("more", 1)
+    pull = site.open("more")
+    site.look(pull)
+    site.double.merge(site.project, pull)
+    site.apply_branch()
+    site.apply_branch()
+    with site.store.write() as connection:
+        connection.run("UPDATE repository SET code = 'settled', about = '', note = 'nothing to do', next = ''")
+    site.look(pull)
+    assert "run " in site.comment(pull) and "done" in site.comment(pull) and "nothing to do" not in site.comment(pull)
+
+
 def test_a_push_plans_again_and_a_closed_one_lets_go(site: PullSite) -> None:
     site.change("more", 1)
     pull = site.open("more")
