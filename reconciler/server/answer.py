@@ -101,7 +101,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
     if route.stream:
         return Answer(status=200, follows=document)
     if isinstance(document, Raw):
-        return Answer(status=200, kind=document.kind, body=document.body, headers={"Content-Security-Policy": document.policy})
+        return Answer(status=200, kind=route.kind, body=document.body, headers={"Content-Security-Policy": document.policy})
     if not asked.people:
         return _document(asked, document)
     if route.method != "GET":

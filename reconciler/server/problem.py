@@ -16,6 +16,7 @@ STATUS = {
     "sign-in": 401,
     "unauthenticated": 401,
     "forbidden": 403,
+    "unknown-revision": 404,
     "csrf": 403,
     "invalid-input": 422,
     "method": 405,
