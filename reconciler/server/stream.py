@@ -281,7 +281,7 @@ class _Reader:
         for one in due:
             key = one.asked.bearer, one.asked.cookie
             if key not in callers:
-                callers[key] = self._doors.caller(own, one.asked)
+                callers[key] = self._doors.caller(own, one.asked, use=False)
             one.checked_at = now
             if not _still(callers[key], access, one):
                 _give([([one], b"")], last=True)

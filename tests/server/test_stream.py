@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from reconciler.identity.caller import Caller
 from reconciler.reading.live import News, View, Watch
 from reconciler.server.answer import Asked
 from reconciler.server.route import API
@@ -20,6 +21,7 @@ from reconciler.server.stream import QUEUE_MOST, Stream, _Reader
 from reconciler.store.engine import Store
 from reconciler.store.live import Line, Settled, lines_between
 from reconciler.store.runs import write_log
+from reconciler.wiring import Installation
 from tests.gate.site import Site
 from tests.server.site import COOKIE, Web, doors, web
 from tests.server.tenants import CALLERS, OF_BANK, VERA, change_both, two_tenants
@@ -164,11 +166,18 @@ def test_with_the_session_the_stream_ends(site: Site) -> None:
     run = site.begin()
     open_to = doors(*CALLERS)
     sessions = {VERA.session: VERA}
-    changed = type(open_to)(by_session=lambda _, cookie: sessions.get(cookie), by_token=open_to.by_token)
+    uses: list[bool] = []
+
+    def by_session(_: Installation, cookie: str, use: bool) -> Caller | None:
+        uses.append(use)
+        return sessions.get(cookie)
+
+    changed = type(open_to)(by_session=by_session, by_token=open_to.by_token)
     with web(site.installation, routes=ROUTES, by=changed) as served:
         one = Following(served, run, {"Cookie": f"{COOKIE}={VERA.session}"})
         sessions.clear()
         assert [item.event for item in one.end()].count("run") >= 1 and site.ended(run) == "running"
+    assert uses[0] and uses[1:] and not any(uses[1:]), "to be looked at again keeps no session from being idle"
 
 
 def test_with_the_role_the_stream_ends(site: Site, served: Web) -> None:
