@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -30,7 +31,7 @@ from reconciler.why_repository import RepositoryWhy, repository_why, unserved
 from reconciler.why_source import in_words
 
 MOST = 1000
-"""So many resources of a source are named over HTTP."""
+"""So many resources of a source are named over HTTP as unsettled, and as put off."""
 
 
 class OfSource(Document, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ def standing(connection: Connection, workers: Sequence[WorkerRow], most: int | N
 
 
 def status(call: Call, ask: Ask) -> Status:
-    """As far as the caller sees it: all is as `octofleet status --json` has it, up to a thousand unsettled resources of each source."""
+    """As far as the caller sees it: all is as `octofleet status --json` has it, up to a thousand unsettled resources of each source and as many put off."""
     del ask
     workers, sight = living(call.installation), call.sight
     with call.installation.store.read() as connection:
@@ -142,7 +143,7 @@ def status(call: Call, ask: Ask) -> Status:
     return msgspec.structs.replace(
         found,
         sources=[
-            one
+            msgspec.structs.replace(one, deferred=dict(islice(one.deferred.items(), MOST)))
             if one.name in wholes
             else msgspec.structs.replace(one, resources=numbers[one.name], unsettled=words[one.name], deferred=_part(call, one))
             for one in found.sources
@@ -167,7 +168,7 @@ def _numbers(connection: Connection, call: Call, names: Mapping[str, object]) ->
 
 def _part(call: Call, one: OfSource) -> dict[str, str]:
     """What is put off of what is seen: why may be told in words that name others."""
-    return dict.fromkeys((a for a in one.deferred if call.sight.address(one.name, a)), "put off")
+    return dict.fromkeys(islice((a for a in one.deferred if call.sight.address(one.name, a)), MOST), "put off")
 
 
 def _repositories(found: Status, names: Mapping[str, str], wholes: set[str], some: Mapping[str, object]) -> Iterator[OfRepository]:
