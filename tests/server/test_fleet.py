@@ -10,6 +10,7 @@ import pytest
 from reconciler import stages
 from reconciler.drivers.memory import Fault
 from reconciler.planning import make_plan
+from reconciler.reading import drift
 from reconciler.reading.watch import watch
 from reconciler.sampling import Sampling
 from reconciler.types.change import Cause
@@ -190,6 +191,21 @@ def test_drift_is_told_with_its_fields(served: Web) -> None:
     assert (found["ref"], config["address"], config["seen"]) == ("host/shop/web-01", "memory/config/shop/web-01", "differs")
     assert [row["sides"] for row in config["fields"]] == [{"recorded": "UTC", "observed": "Europe/Paris"}]
     assert served.api("/drift?driver=boot", "token:shop").json["items"] == []
+
+
+def test_drift_is_looked_for_in_parts(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = served.page("/api/v1/drift", "github:root").json["items"]
+    for bound in ("MOST_LOOKED_AT", "MOST_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(drift, bound, 1)
+            found, cursor = list[Any](), ""
+            for _ in range(20):
+                part = served.page(f"/api/v1/drift?cursor={cursor}", "github:root").json
+                assert len(part["items"]) <= 1
+                found, cursor = found + part["items"], part["next"]
+                if not cursor:
+                    break
+        assert found == whole and len(whole) == 2
 
 
 def test_the_search_finds_each_kind(served: Web, site: Site) -> None:
