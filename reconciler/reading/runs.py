@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from reconciler.errors import Refused
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Kept
 from reconciler.reading.paging import Document, Paged, after, cursor_of
 from reconciler.store.engine import Connection
 from reconciler.store.plans import plan_row
-from reconciler.store.runs import JournalRun, find_runs, runs_before, statuses_by_tenant
+from reconciler.store.runs import JournalRun, find_runs, runs_before, statuses, statuses_of, tenants_of_run
 
 
 class RunsAsk(Paged, frozen=True, kw_only=True):
@@ -68,14 +67,9 @@ def found(call: Call) -> tuple[JournalRun, RunDocument]:
 
 def _seen(connection: Connection, sight: Sight, one: JournalRun) -> RunDocument | None:
     """What of a run there is to see; None for nothing."""
-    known = _numbers(connection, one)
-    whole = sight.whole(one.source) or (bool(known) and all(sight.of_tenant(one.source, tenant) for tenant in known))
-    changes = Counter[str]()
-    for tenant, numbers in known.items():
-        if whole or sight.of_tenant(one.source, tenant):
-            changes.update(numbers)
-        elif sight.some_of(one.source, tenant):
-            changes.update(_of_scopes(connection, sight, one, tenant))
+    tenants = tenants_of_run(connection, one.id)
+    whole = sight.whole(one.source) or (bool(tenants) and all(sight.of_tenant(one.source, tenant) for tenant in tenants))
+    changes = statuses(connection, one.id) if whole else _changes(connection, sight, one, tenants)
     if not whole and not changes:
         return None
     plan = plan_row(connection, one.plan)
@@ -93,16 +87,15 @@ def _seen(connection: Connection, sight: Sight, one: JournalRun) -> RunDocument 
     )
 
 
-Numbers = Mapping[str, Mapping[str, int]]
-_ended: Kept[Numbers] = Kept(5_000)
-"""Of runs that have ended: they stay as they are, and to count many changes takes long."""
-
-
-def _numbers(connection: Connection, one: JournalRun) -> Numbers:
-    """How many changes of each tenant ended how."""
-    if one.ended_at is None:
-        return statuses_by_tenant(connection, one.id)
-    return _ended.get((one.id, one.plan, one.started_at, one.ended_at), lambda: statuses_by_tenant(connection, one.id))
+def _changes(connection: Connection, sight: Sight, one: JournalRun, tenants: set[str]) -> Mapping[str, int]:
+    """The changes of a run that are seen, by how they ended."""
+    found = Counter[str]()
+    for tenant in tenants:
+        if sight.of_tenant(one.source, tenant):
+            found.update(dict(statuses_of(connection, one.id, tenant)))
+        elif sight.some_of(one.source, tenant):
+            found.update(_of_scopes(connection, sight, one, tenant))
+    return found
 
 
 def _of_scopes(connection: Connection, sight: Sight, one: JournalRun, tenant: str) -> Iterator[str]:

@@ -246,16 +246,13 @@ def statuses(connection: Connection, run_id: str) -> dict[str, int]:
     return {status or "open": number for status, number in connection.rows(query, (run_id,))}
 
 
-def statuses_by_tenant(connection: Connection, run_id: str) -> dict[str, dict[str, int]]:
-    """The same of each tenant's changes."""
+def statuses_of(connection: Connection, run_id: str, tenant: str) -> Iterator[tuple[str, int]]:
+    """The same of one tenant's changes."""
     query = (
-        "SELECT step.tenant, item.status, count(*) FROM step JOIN item ON item.run = step.run AND item.step = step.seq "
-        "WHERE step.run = ? GROUP BY step.tenant, item.status ORDER BY step.tenant, item.status"
+        "SELECT item.status, count(*) FROM step JOIN item ON item.run = step.run AND item.step = step.seq "
+        "WHERE step.run = ? AND step.tenant = ? GROUP BY item.status"
     )
-    found: dict[str, dict[str, int]] = {}
-    for tenant, status, number in connection.rows(query, (run_id,)):
-        found.setdefault(tenant, {})[status or "open"] = number
-    return found
+    return ((status or "open", number) for status, number in connection.rows(query, (run_id, tenant)))
 
 
 def tenants_of_run(connection: Connection, run_id: str) -> set[str]:
