@@ -106,8 +106,8 @@ def end_sessions(installation: Installation, account: str, *, by: str = "") -> i
     return ended
 
 
-def caller_of_session(installation: Installation, cookie: str) -> Caller | None:
-    """Who a cookie belongs to; None for one that is not, or not any more, of a session."""
+def caller_of_session(installation: Installation, cookie: str, use: bool = True) -> Caller | None:
+    """Who a cookie belongs to; None for one that is not, or not any more, of a session. Without `use` it is as idle as before."""
     if not COOKIE.fullmatch(cookie):
         return None
     of = digest_bytes(cookie.encode())
@@ -117,15 +117,15 @@ def caller_of_session(installation: Installation, cookie: str) -> Caller | None:
     if found is None:
         return None
     session, name, owner = found
-    if now - session.seen_at >= MOVED_S:
+    if use and now - session.seen_at >= MOVED_S:
         with installation.store.write(alone=False) as connection:
             seen(connection, of, now)
     identity = Identity(name=KIND + session.account, owner=owner)
     return Caller(identity=identity, name=name, session=of, csrf=_keyed(installation, "csrf", of))
 
 
-def caller_of_token(installation: Installation, token: str) -> Caller | None:
-    """Who an API token acts as, and how far; None for one that is not, or not any more, good for anything."""
+def caller_of_token(installation: Installation, token: str, use: bool = True) -> Caller | None:
+    """Who an API token acts as, and how far; None for one that is not, or not any more, good for anything. Without `use` it was used when it was before."""
     parts = TOKEN.fullmatch(token)
     if parts is None:
         return None
@@ -138,7 +138,7 @@ def caller_of_token(installation: Installation, token: str) -> Caller | None:
         return None
     if of_account and (account is None or account.disabled_at is not None):
         return None
-    if found.last_used_at is None or now - found.last_used_at >= MOVED_S:
+    if use and (found.last_used_at is None or now - found.last_used_at >= MOVED_S):
         with installation.store.write(alone=False) as connection:
             used(connection, found.id, now)
     known = {action.value for action in Action}  # one that a later version took away is good for nothing

@@ -14,9 +14,10 @@ from reconciler.reading.call import Call
 from reconciler.reading.fields import Row, rows
 from reconciler.reading.hosts import HostsAsk, matching
 from reconciler.reading.paging import Ask, Document, Paged, Reason, cursor_of
-from reconciler.reading.picture import State
+from reconciler.reading.picture import WORST, State
 from reconciler.reading.seen import Seen, seen
 from reconciler.reading.wanted import Ref, Shown, ref_of
+from reconciler.report.parts import size
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations
 from reconciler.store.records import applied_commit, load_records, load_specs, records_of
@@ -25,7 +26,8 @@ from reconciler.types.change import MISSING, Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
 from reconciler.types.request import Request
 
-MOST_FIELDS = 50
+MOST_FIELDS, MOST_LOOKED_AT, MOST_BYTES = 50, 500, 100_000
+"""Of a resource; and of an answer: hosts that may have drifted, and JSON."""
 Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
@@ -58,7 +60,7 @@ class DriftedHost(Document, frozen=True, kw_only=True):
 
 
 class Drift(Document, frozen=True, kw_only=True):
-    """By tenant and host. `at`: of when this is."""
+    """By tenant and host. `at`: of when this is. With `next` there may be more, also where there are fewer than were asked for."""
 
     items: list[DriftedHost]
     at: float
@@ -86,22 +88,23 @@ def drift(call: Call, ask: DriftAsk) -> Drift:
     """A page of the hosts of which something has drifted."""
     found = seen(call)
     named = _hosts(found, ask)
-    items: list[DriftedHost] = []
+    items, looked, used, last = list[DriftedHost](), 0, 0, ""
     with call.installation.store.read() as connection:
         for source, tenant, name in named:
-            if len(items) == ask.limit:
-                last = items[-1]
-                key = cursor_of(last.tenant, last.source, last.name)
-                return Drift(items=items, at=found.picture.at, asked=ask, next=key)
+            if len(items) == ask.limit or looked == MOST_LOOKED_AT or used > MOST_BYTES:
+                return Drift(items=items, at=found.picture.at, asked=ask, next=last)
+            looked, last = looked + 1, cursor_of(tenant, source, name)
             if resources := _drifted(connection, call, Ref(source=source, group=f"host/{tenant}/{name}"), ask.driver):
                 items.append(DriftedHost(ref=f"host/{tenant}/{name}", source=source, tenant=tenant, name=name, resources=resources))
+                used += size(items[-1])
     return Drift(items=items, at=found.picture.at, asked=ask)
 
 
 def _hosts(found: Seen, ask: DriftAsk) -> Iterator[tuple[str, str, str]]:
+    """Those of which something may have drifted: what failed or is not known says nothing of that."""
     asked = HostsAsk(text=ask.text, tenant=ask.tenant, cursor=ask.cursor)
     for source, tenant, name, stand in matching(found, asked):
-        if any(state is not State.CONVERGED and ask.driver in ("", driver) for driver, state in stand.drivers):
+        if any(WORST[state] >= WORST[State.DRIFTED] and ask.driver in ("", driver) for driver, state in stand.drivers):
             yield source, tenant, name
 
 

@@ -90,7 +90,7 @@ def boot_file(call: Call, ask: Ask) -> Raw:
         raise Refused(
             f"{ref.group} has no boot file {call.path['file']}", hint="the page of the host has those that it has", code="no-file"
         )
-    return Raw(body=files[call.path["file"]], kind="text/plain; charset=utf-8")
+    return Raw(body=files[call.path["file"]])
 
 
 def _asked(call: Call, text: str, rev: str) -> tuple[Ref, Wanted]:

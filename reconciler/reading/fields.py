@@ -11,7 +11,6 @@ from reconciler.types.values import holds_secret
 
 MOST = 300
 """So many rows of one resource are shown; those that differ come first."""
-SIDES = ("desired", "recorded", "observed")
 
 
 class Row(Document, frozen=True, kw_only=True):

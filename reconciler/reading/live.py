@@ -13,8 +13,9 @@ from reconciler.reading import runs
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Ask, Document
 from reconciler.scope import in_scope
+from reconciler.store.archive import Line, log_after
 from reconciler.store.engine import Connection
-from reconciler.store.live import Line, ended_in, last_line, lines_of_run, states_of, tenants_of_steps
+from reconciler.store.live import addresses_of_steps, ended_in, last_line, states_of
 from reconciler.store.phases import PhaseRow, load_phases
 from reconciler.store.runs import tenants_of_run
 from reconciler.types.resource import tenant_of
@@ -87,6 +88,16 @@ class View:
         tenant = tenant_of(address)
         return self.sees_tenant(tenant) or any(tenant == of and in_scope(address, scope) for of, scope in self.scopes)
 
+    def sees_line(self, line: Line, addresses: Collection[str]) -> bool:
+        """A line of the log, by all addresses of its step. A line about all of a run has the number 0, as the first step does: one of these is seen if it
+        begins with a change that is."""
+        if self.whole:
+            return True
+        if line.step:
+            return bool(addresses) and all(map(self.sees, addresses))
+        _, _, rest = line.text.partition(" ")
+        return any(rest.startswith(f"{address}:") and self.sees(address) for address in addresses)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
@@ -128,20 +139,20 @@ def view_of(sight: Sight, source: str, tenants: Collection[str]) -> View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What is new of one run, for whoever sees all of it. `owners`: whose the steps of the lines are."""
+    """What is new of one run, for whoever sees all of it. `addresses`: what the steps of the lines change."""
 
     lines: tuple[Line, ...] = ()
-    owners: Mapping[int, str] = field(default_factory=dict)
+    addresses: Mapping[int, Collection[str]] = field(default_factory=dict)
     changes: tuple[tuple[str, ChangeEvent], ...] = ()
     phases: tuple[PhaseRow, ...] = ()
     state: RunEvent | None = None
 
     def seen(self, view: View) -> Iterator[tuple[int, Event]]:
-        """Number (0 for none) and event of each that somebody sees. Lines of step 0 may be of the whole run, in a person's words: for who sees all of it."""
+        """Number (0 for none) and event of each that somebody sees."""
         yield from ((0, change) for tenant, change in self.changes if view.sees_tenant(tenant) or view.sees(change.address))
         yield from ((0, _phase(row)) for row in self.phases if view.sees_tenant(row.tenant))
         for line in self.lines:
-            if view.whole or (line.step and view.sees_tenant(self.owners.get(line.step, ""))):
+            if view.sees_line(line, self.addresses.get(line.step, ())):
                 yield line.id, LogEvent(step=line.step, at=line.at, text=line.text)
         if self.state is not None:
             yield 0, self.state
@@ -157,7 +168,7 @@ def news(connection: Connection, run: str, lines: Iterable[Line], state: RunEven
     ]  # fmt: skip
     return News(
         lines=lines,
-        owners=tenants_of_steps(connection, run, steps) if steps else {},
+        addresses=addresses_of_steps(connection, run, steps) if steps else {},
         changes=tuple(changes),
         phases=tuple(row for row in load_phases(connection, run) if row.track) if phases else (),
         state=state,
@@ -166,7 +177,7 @@ def news(connection: Connection, run: str, lines: Iterable[Line], state: RunEven
 
 def before(connection: Connection, watch: Watch, after: int, until: int) -> tuple[News, int]:
     """The next part of what happened before somebody came, and where the one after it begins; with the last part how the run stands."""
-    lines = lines_of_run(connection, watch.run, after, until, PART)
+    lines = log_after(connection, watch.run, after, PART, until=until)
     last = len(lines) < PART
     state = _state(*states_of(connection, [watch.run]).get(watch.run, ("", None))) if last else None
     return news(connection, watch.run, lines, state, phases=last), until if last else lines[-1].id

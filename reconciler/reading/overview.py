@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 
+from reconciler.reading import plan_seen
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Ask, Document
 from reconciler.reading.picture import WORST, State
 from reconciler.reading.seen import Numbers, Part, Seen, by_driver, by_state, numbers, seen
-from reconciler.reading.whose import sees_plan, sees_run
+from reconciler.reading.whose import sees_run
 from reconciler.store.conditions import halted
 from reconciler.store.engine import Connection
 from reconciler.store.followed import APPROVAL, followed
-from reconciler.store.plans import find_plan
+from reconciler.store.plans import plan_rows
 from reconciler.store.records import locations
 from reconciler.store.runs import open_runs
 from reconciler.store.samples import EVERY_S, summed
@@ -125,9 +127,9 @@ def overview(call: Call, ask: OverviewAsk) -> Overview:
             drivers=[OfDriver(driver=name, hosts=numbers(of)) for name, of in sorted(by_driver(stands, tallies).items())],
             period=ask.period,
             history=history(connection, found, parts, ask.period),
-            repositories=list(_repositories(connection, found))[:MOST],
-            runs=list(_runs(connection, found))[:MOST],
-            waiting=list(_waiting(connection, found))[:MOST],
+            repositories=list(islice(_repositories(connection, found), MOST)),
+            runs=list(islice(_runs(connection, found), MOST)),
+            waiting=list(islice(_waiting(connection, call), MOST)),
         )
 
 
@@ -185,14 +187,13 @@ def _runs(connection: Connection, found: Seen) -> Iterator[OpenRun]:
             yield OpenRun(run=run.id, source=run.source, state=run.state, started_at=run.started_at)
 
 
-def _waiting(connection: Connection, found: Seen) -> Iterator[Waiting]:
-    names = {location: name for name, location in locations(connection).items()}
+def _waiting(connection: Connection, call: Call) -> Iterator[Waiting]:
     for one in followed(connection):
-        source, rows = names.get(one.location, ""), find_plan(connection, one.about) if one.code == APPROVAL and one.about else []
-        if rows and sees_plan(connection, found.sight, rows[0][0], source):
-            yield Waiting(source=source, plan=one.about, text="a plan waits for approval")
+        plans = plan_rows(connection, one.about) if one.code == APPROVAL and one.about else []
+        if plans and plan_seen.summed(connection, call, plans[0]) is not None:
+            yield Waiting(source=plans[0].source, plan=one.about, text="a plan waits for approval")
     for part in halted(connection):
-        if found.sight.of_tenant(part.source, part.tenant):
+        if call.sight.of_tenant(part.source, part.tenant):
             yield Waiting(
                 source=part.source, run=part.run, text=f"{part.title} of the rollout {part.track} of {part.tenant} is {part.state}"
             )

@@ -52,8 +52,8 @@ def after(cursor: str, *kinds: type) -> Sequence[Any] | None:
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True):
-    """What is answered as it is, and not as JSON: an image, a file. `policy`: its own Content-Security-Policy, in place of that of pages."""
+    """What is answered as it is, and not as JSON: an image, a file, of the route's content type. `policy`: its own Content-Security-Policy, in place of
+    that of pages."""
 
     body: bytes
-    kind: str
     policy: str = "default-src 'none'; sandbox"

@@ -1,6 +1,6 @@
 """What people say of plans: whose word there is and whose is missing; and plans that are made, approved, rejected and applied over HTTP."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reconciler import gating
 from reconciler.approving import authors, missing_of
@@ -88,7 +88,7 @@ class LookDocument(Document, frozen=True, kw_only=True):
 
 def make(call: Call, ask: PlanAsk) -> PlanDocument:
     """Plan a revision of a followed repository, and store the plan."""
-    location, source = _repository(call, ask.repository)
+    location, source = _one_of(_known(call), ask.repository)
     if ask.scope and not is_scope(ask.scope):
         hint = "host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?"
         raise Refused(f"{ask.scope} is no scope", hint=hint, code="scope")
@@ -110,25 +110,25 @@ def make(call: Call, ask: PlanAsk) -> PlanDocument:
     return seen
 
 
-def _repository(call: Call, asked: str) -> tuple[str, str]:
-    """Place and Fleet of a repository that is followed and of which the caller sees something. Raises `Refused`."""
-    known = _known(call)
+def _one_of(known: Sequence[tuple[str, str]], asked: str) -> tuple[str, str]:
+    """Place and Fleet of the repository that was asked for, or of the only one. Raises `Refused`."""
     if not asked and len(known) == 1:
         return known[0]
     wanted = where(asked) if asked else ""
     seen = next((item for item in known if item[0] == wanted), None)
     if seen is None:
-        text = f"nobody follows {asked}" if asked else "name the repository"
-        raise Refused(text, hint="octofleet serve --repo follows one", code="not-followed")
+        text = f"nobody follows {asked}" if asked else "name the repository" if known else "no repository is followed"
+        raise Refused(text, hint="octofleet serve --repo follows one", code="no-repository")
     return seen
 
 
 def _known(call: Call) -> list[tuple[str, str]]:
     """The repositories that are followed, as far as the caller sees anything of their Fleets."""
+    sight = call.sight
     with call.installation.store.read() as connection:
         names = {location: name for name, location in locations(connection).items()}
         rows = [(one.location, names.get(one.location, "")) for one in followed(connection)]
-    return [(location, source) for location, source in rows if (call.sight.some(source) if source else call.sight.whole(source))]
+    return [(location, source) for location, source in rows if (sight.some(source) if source else sight.whole(source))]
 
 
 def _to_plan(action: Action, source: str, scope: str) -> Iterable[Asked]:
@@ -170,14 +170,14 @@ def apply(call: Call, ask: ApplyAsk) -> BegunDocument:
 
 def look(call: Call, ask: LookAsk) -> LookDocument:
     """Have the server look at a repository now."""
-    wanted = [_repository(call, ask.repository)] if ask.repository else _known(call)
+    known = _known(call)
+    wanted = known if known and not ask.repository else [_one_of(known, ask.repository)]
     for _, source in wanted:
         call.permit(source, [(Action.RECONCILE, Resource(source=source))])
     with call.installation.store.write() as connection:
         for location, _ in wanted:
             ask_to_look(connection, location)
-        if wanted:
-            record(connection, Entry(identity=call.identity, action="reconcile", subjects=tuple(location for location, _ in wanted)))
+        record(connection, Entry(identity=call.identity, action="reconcile", subjects=tuple(location for location, _ in wanted)))
     return LookDocument(asked=[location for location, _ in wanted])
 
 

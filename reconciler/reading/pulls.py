@@ -1,20 +1,22 @@
 """Pull requests of followed repositories: where each stands, its plan, what was said to Octofleet, and what it holds."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Literal
 
 from reconciler.errors import Refused
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Ask, Document, Paged, after, cursor_of
-from reconciler.store.engine import Connection, Store
-from reconciler.store.plans import plan_head
+from reconciler.reading.plan_seen import summed
+from reconciler.store.engine import Connection
+from reconciler.store.plans import plan_row
 from reconciler.store.pull_locks import locks_of
 from reconciler.store.pulls import Command, PullKey, PullRow, commands_of, load_pull, pulls_in
 from reconciler.store.records import locations
 from reconciler.types.canonical import unpack
-from reconciler.types.resource import tenant_of
+
+MOST_LOCKS, MOST_CHARS = 500, 1_000
+"""Of a page: resources that a pull request holds, and what is shown of a comment."""
 
 
 class PullsAsk(Paged, frozen=True, kw_only=True):
@@ -70,11 +72,12 @@ class LockDocument(Document, frozen=True, kw_only=True):
 
 
 class PullDetails(Document, frozen=True, kw_only=True):
-    """One pull request. `commands`: the newest, for who sees all of it."""
+    """One pull request. `commands`: the newest, for who sees all of it. `locks`: the first of what it holds, by address; `more`: how many are left out."""
 
     pull: PullDocument
     commands: list[CommandDocument]
     locks: list[LockDocument]
+    more: int
 
 
 def pulls(call: Call, ask: PullsAsk) -> Pulls:
@@ -82,12 +85,12 @@ def pulls(call: Call, ask: PullsAsk) -> Pulls:
     key, sight = after(ask.cursor, str, str, int), call.sight
     found: list[PullDocument] = []
     with call.installation.store.read() as connection:
-        sources = _sources(connection)
+        sources = _sources(connection, sight)
         for row in pulls_in(connection, ask.state, key):
             if len(found) == ask.limit:
                 last = found[-1]
                 return Pulls(items=found, next=cursor_of(last.forge, last.project, last.number))
-            if (seen := _seen(call.installation.store, connection, sight, sources, row)) is not None:
+            if (seen := _seen(connection, call, sources, row)) is not None:
                 found.append(seen)
     return Pulls(items=found)
 
@@ -101,7 +104,7 @@ def pull(call: Call, ask: Ask) -> PullDetails:
     )
     with call.installation.store.read() as connection:
         row = load_pull(connection, key)
-        seen = _seen(call.installation.store, connection, sight, _sources(connection), row) if row is not None else None
+        seen = _seen(connection, call, _sources(connection, sight), row) if row is not None else None
         if seen is None:
             raise Refused(
                 f"there is no pull request {key.forge}/{key.project}#{number}", hint="the list of pull requests names them", code="no-pull"
@@ -113,23 +116,23 @@ def pull(call: Call, ask: Ask) -> PullDetails:
         commands=[_command(one) for one in sorted(said, key=lambda one: -one.at)],
         locks=[
             LockDocument(address=lock.address, at=lock.at, by=lock.identity if seen.whole else "", reason=lock.reason if seen.whole else "")
-            for lock in held
+            for lock in held[:MOST_LOCKS]
         ],
+        more=len(held[MOST_LOCKS:]),
     )
 
 
-def _sources(connection: Connection) -> Mapping[str, str]:
-    """The Fleet that was applied from each location."""
-    return {location: name for name, location in locations(connection).items()}
+def _sources(connection: Connection, sight: Sight) -> Mapping[str, str]:
+    """The Fleet that was applied from each location, of those of which anything is seen."""
+    return {location: name for name, location in locations(connection).items() if sight.some(name)}
 
 
-def _seen(store: Store, connection: Connection, sight: Sight, sources: Mapping[str, str], row: PullRow) -> PullDocument | None:
+def _seen(connection: Connection, call: Call, sources: Mapping[str, str], row: PullRow) -> PullDocument | None:
     """What of one there is to see; None for nothing. One without a plan may be about anything."""
-    head = plan_head(connection, row.plan) if row.plan is not None else None
-    source = head.source if head is not None else sources.get(row.location, "")
-    addresses = _addresses(store, row.plan) if row.plan is not None else ()
-    whole = sight.whole(source) or (bool(addresses) and all(_of_tenant(sight, source, one) for one in _tenants(addresses)))
-    if not whole and not any(_sees_some(sight, source, tenant, addresses) for tenant in _tenants(addresses)):
+    plan = summed(connection, call, plan_row(connection, row.plan)) if row.plan is not None else None
+    source = plan.source if plan is not None else sources.get(row.location, "")
+    whole = plan.whole if plan is not None else row.plan is None and call.sight.whole(source)
+    if plan is None and not whole:
         return None
     said: Mapping[str, Any] = unpack(row.seen) if whole else {}
     return PullDocument(
@@ -139,7 +142,7 @@ def _seen(store: Store, connection: Connection, sight: Sight, sources: Mapping[s
         source=source,
         state=row.state,
         head=row.head,
-        plan=head.id if head is not None else "",
+        plan=plan.plan if plan is not None else "",
         planned_at=row.planned_at,
         title=said.get("title", ""),
         author=said.get("identity", ""),
@@ -150,27 +153,5 @@ def _seen(store: Store, connection: Connection, sight: Sight, sources: Mapping[s
     )
 
 
-def _of_tenant(sight: Sight, source: str, tenant: str) -> bool:
-    return bool(tenant) and sight.of_tenant(source, tenant)
-
-
-def _sees_some(sight: Sight, source: str, tenant: str, addresses: tuple[str, ...]) -> bool:
-    if not tenant or not sight.some_of(source, tenant):
-        return False
-    return sight.of_tenant(source, tenant) or any(sight.address(source, one) for one in addresses if tenant_of(one) == tenant)
-
-
-@lru_cache(maxsize=256)
-def _addresses(store: Store, plan: int) -> tuple[str, ...]:
-    """What a plan changes, of those that were asked about lately: a stored plan stays as it is."""
-    with store.read() as connection:
-        return tuple(address for (address,) in connection.rows("SELECT address FROM change WHERE plan = ? ORDER BY seq", (plan,)))
-
-
-@lru_cache(maxsize=256)
-def _tenants(addresses: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(tenant_of, addresses))
-
-
 def _command(one: Command) -> CommandDocument:
-    return CommandDocument(author=one.author, body=one.body, at=one.at, done_at=one.done_at, answer=one.answer)
+    return CommandDocument(author=one.author, body=one.body[:MOST_CHARS], at=one.at, done_at=one.done_at, answer=one.answer[:MOST_CHARS])

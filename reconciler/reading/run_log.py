@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from reconciler.reading.call import Call
+from reconciler.reading.live import View, view_of
 from reconciler.reading.outline import Kept
 from reconciler.reading.paging import Ask, Document, Limit
 from reconciler.reading.runs import RunDocument, found
@@ -13,6 +14,7 @@ from reconciler.report.parts import LinePart
 from reconciler.report.text import printable
 from reconciler.store.archive import Line, archive_of, load_archive, log_after, newest_lines
 from reconciler.store.engine import Connection
+from reconciler.store.live import addresses_of_steps
 from reconciler.store.runs import JournalRun, tenants_of_run
 from reconciler.store.sql import within
 
@@ -51,12 +53,12 @@ def log(call: Call, ask: LogAsk) -> Log:
     number, last, used = 0, ask.after, 0
     with call.installation.store.read() as connection:
         lines = _Lines(call, connection, run)
-        wanted = _wanted(connection, call, run, ask, whole=document.whole)
-        for line in lines.after(ask.after):
+        view, wanted = _view(connection, call, run), _wanted(connection, run, ask)
+        for line, seen in lines.after(ask.after, view):
             if len(kept) == ask.limit or number == MOST_READ or used > MOST_BYTES:
                 return Log(run=document, lines=kept, after=last, more=True, missing=lines.missing, asked=_asked(ask))
             number, last = number + 1, line.id
-            if wanted(line):
+            if seen and wanted(line):
                 kept.append(line_part(line))
                 used += len(line.text)
     return Log(run=document, lines=kept, after=last, more=False, missing=lines.missing, asked=_asked(ask))
@@ -64,9 +66,18 @@ def log(call: Call, ask: LogAsk) -> Log:
 
 def newest(connection: Connection, call: Call, run: JournalRun, *, whole: bool) -> list[LinePart]:
     """The newest lines of those that the caller sees."""
-    lines = _Lines(call, connection, run)
-    wanted = _wanted(connection, call, run, LogAsk(), whole=whole)
-    return [line_part(line) for line in lines.newest(TAIL if whole else AT_ONCE) if wanted(line)][-TAIL:]
+    lines = _Lines(call, connection, run).newest(TAIL if whole else AT_ONCE)
+    return [line_part(line) for line, seen in _told(connection, run, _view(connection, call, run), lines) if seen][-TAIL:]
+
+
+def _view(connection: Connection, call: Call, run: JournalRun) -> View:
+    return view_of(call.sight, run.source, tenants_of_run(connection, run.id))
+
+
+def _told(connection: Connection, run: JournalRun, view: View, lines: Sequence[Line]) -> Iterator[tuple[Line, bool]]:
+    """Each line, and whether it is seen."""
+    addresses = {} if view.whole else addresses_of_steps(connection, run.id, {line.step for line in lines})
+    return ((line, view.sees_line(line, addresses.get(line.step, ()))) for line in lines)
 
 
 def line_part(line: Line) -> LinePart:
@@ -103,13 +114,19 @@ class _Lines:
             raise LookupError(self._name)
         return found
 
-    def after(self, number: int) -> Iterator[Line]:
+    def after(self, number: int, view: View) -> Iterator[tuple[Line, bool]]:
+        """Those after one with a number, and whether each is seen."""
+        for part in self._parts(number):
+            yield from _told(self._connection, self._run, view, part)
+
+    def _parts(self, number: int) -> Iterator[Sequence[Line]]:
         if archived := self._archived():  # the run has ended: what is left in the table are a few lines
             lines = {*archived, *log_after(self._connection, self._run.id, 0, MOST_READ)}
-            yield from sorted(line for line in lines if line.id > number)
+            left = sorted(line for line in lines if line.id > number)
+            yield from (left[start : start + AT_ONCE] for start in range(0, len(left), AT_ONCE))
             return
         while part := log_after(self._connection, self._run.id, number, AT_ONCE):
-            yield from part
+            yield part
             number = part[-1].id
 
     def newest(self, most: int) -> Sequence[Line]:
@@ -117,19 +134,15 @@ class _Lines:
         return found if found or not self._name else list(self._archived())[-most:]
 
 
-def _wanted(connection: Connection, call: Call, run: JournalRun, ask: LogAsk, *, whole: bool) -> Callable[[Line], bool]:
-    """Which lines are shown: those of the step and host that were asked for, of what the caller sees. A line about all of a run has the number 0, as the first
-    step does: who does not see all of the run is shown it if it begins with a change that he sees."""
-    seen = None if whole else _Seen(connection, call, run)
+def _wanted(connection: Connection, run: JournalRun, ask: LogAsk) -> Callable[[Line], bool]:
+    """Which lines are of the step and host that were asked for."""
     of_host = _of_host(connection, run, ask.host) if ask.host else None
     host = ask.host.lower()
 
     def wanted(line: Line) -> bool:
         if ask.step >= 0 and line.step != ask.step:
             return False
-        if of_host is not None and host not in line.text.lower() and line.step not in of_host:
-            return False
-        return seen is None or seen.line(line)
+        return of_host is None or host in line.text.lower() or line.step in of_host
 
     return wanted
 
@@ -138,26 +151,3 @@ def _of_host(connection: Connection, run: JournalRun, host: str) -> frozenset[in
     """The steps of which every change is of addresses with this text."""
     query = "SELECT step FROM item WHERE run = ? GROUP BY step HAVING sum(CASE WHEN lower(address) LIKE ? ESCAPE '/' THEN 0 ELSE 1 END) = 0"
     return frozenset(step for (step,) in connection.rows(query, (run.id, within(host))))
-
-
-class _Seen:
-    """The lines that somebody sees who does not see all of a run."""
-
-    def __init__(self, connection: Connection, call: Call, run: JournalRun) -> None:
-        sight = call.sight
-        self._steps: set[int] = set()
-        self._first: set[str] = set()
-        for tenant in tenants_of_run(connection, run.id):
-            if not sight.some_of(run.source, tenant):
-                continue
-            query = "SELECT item.step, item.address FROM step JOIN item ON item.run = step.run AND item.step = step.seq WHERE step.run = ? AND step.tenant = ?"
-            rows = list(connection.rows(query, (run.id, tenant)))
-            unseen = {step for step, address in rows if not sight.address(run.source, address)}
-            self._steps |= {step for step, _ in rows} - unseen
-            self._first |= {address for step, address in rows if step == 0 and sight.address(run.source, address)}
-
-    def line(self, line: Line) -> bool:
-        if line.step != 0:
-            return line.step in self._steps
-        _, _, rest = line.text.partition(" ")
-        return any(rest.startswith(f"{address}:") for address in self._first)

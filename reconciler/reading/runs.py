@@ -8,7 +8,7 @@ from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Document, Paged, after, cursor_of
 from reconciler.store.engine import Connection
-from reconciler.store.plans import plan_head
+from reconciler.store.plans import plan_row
 from reconciler.store.runs import JournalRun, find_runs, runs_before, statuses, statuses_of, tenants_of_run
 
 
@@ -72,13 +72,13 @@ def _seen(connection: Connection, sight: Sight, one: JournalRun) -> RunDocument 
     changes = statuses(connection, one.id) if whole else _changes(connection, sight, one, tenants)
     if not whole and not changes:
         return None
-    head = plan_head(connection, one.plan)
+    plan = plan_row(connection, one.plan)
     return RunDocument(
         run=one.id,
         source=one.source,
         state=one.state,
-        plan=head.id,
-        commit=head.commit,
+        plan=plan.id,
+        commit=plan.commit,
         started_at=one.started_at,
         ended_at=one.ended_at,
         reason=one.reason if whole else "",

@@ -7,15 +7,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
 from reconciler.reading.hosts import HostsAsk, matching
 from reconciler.reading.paging import Ask, Document
+from reconciler.reading.plan_seen import summed
 from reconciler.reading.seen import Seen, seen
-from reconciler.reading.whose import sees_plan, sees_run
+from reconciler.reading.whose import sees_run
 from reconciler.store.engine import Connection
 from reconciler.store.found import commits, plans_begin, pulls_like, resources_begin
+from reconciler.store.plans import plan_row
 from reconciler.store.runs import find_runs
+from reconciler.types.resource import tenant_of
 
 MOST = 10
 MOST_LOOKED_AT = 50
@@ -54,7 +56,7 @@ def search(call: Call, ask: SearchAsk) -> Hits:
         return Hits(q=ask.q, items=[], more=[])
     hits, more = list[Hit](), list[str]()
     with call.installation.store.read() as connection:
-        for kind in (_hosts(found, text), *_stored(connection, found.sight, text)):
+        for kind in (_hosts(found, text), *_stored(connection, call, text)):
             some = list(islice(kind, MOST + 1))
             hits += some[:MOST]
             more += [one.kind for one in some[MOST:]]
@@ -66,38 +68,43 @@ def _hosts(found: Seen, text: str) -> Iterator[Hit]:
         yield Hit(kind="host", title=f"{tenant}/{name}", detail=f"{stand.state}, of {source}", href=_path("hosts", tenant, name))
 
 
-def _stored(connection: Connection, sight: Sight, text: str) -> Iterator[Iterator[Hit]]:
-    yield _runs(connection, sight, text)
-    yield _plans(connection, sight, text)
-    yield _pulls(connection, sight, text)
-    yield _resources(connection, sight, text)
-    yield _commits(connection, sight, text)
+def _stored(connection: Connection, call: Call, text: str) -> Iterator[Iterator[Hit]]:
+    yield _runs(connection, call, text)
+    yield _plans(connection, call, text)
+    yield _pulls(connection, call, text)
+    yield _resources(connection, call, text)
+    yield _commits(connection, call, text)
 
 
-def _runs(connection: Connection, sight: Sight, text: str) -> Iterator[Hit]:
+def _sees(connection: Connection, call: Call, plan: int) -> bool:
+    """Whether the caller sees anything of the plan in this row."""
+    return summed(connection, call, plan_row(connection, plan)) is not None
+
+
+def _runs(connection: Connection, call: Call, text: str) -> Iterator[Hit]:
     for run in find_runs(connection, text)[:MOST_LOOKED_AT]:
-        if sees_run(connection, sight, run):
+        if sees_run(connection, call.sight, run):
             yield Hit(kind="run", title=run.id, detail=f"{run.state}, of {run.source}", href=_path("runs", run.id))
 
 
-def _plans(connection: Connection, sight: Sight, text: str) -> Iterator[Hit]:
+def _plans(connection: Connection, call: Call, text: str) -> Iterator[Hit]:
     known = set[str]()
     for row, plan, source, commit in plans_begin(connection, text, MOST_LOOKED_AT):
-        if plan not in known and sees_plan(connection, sight, row, source):
+        if plan not in known and _sees(connection, call, row):
             known.add(plan)
             yield Hit(kind="plan", title=plan[:12], detail=f"of {source} at {commit[:12]}", href=_path("plans", plan))
 
 
-def _pulls(connection: Connection, sight: Sight, text: str) -> Iterator[Hit]:
+def _pulls(connection: Connection, call: Call, text: str) -> Iterator[Hit]:
     for forge, project, number, source, row in pulls_like(connection, text, MOST_LOOKED_AT):
-        if sight.whole(source) or (row is not None and source and sees_plan(connection, sight, row, source)):
-            yield Hit(kind="pull", title=f"{project}#{number}", detail=f"at {forge}", href=f"/pulls?{_query(forge, project, number)}")
+        if call.sight.whole(source) or (row is not None and _sees(connection, call, row)):
+            yield Hit(kind="pull", title=f"{project}#{number}", detail=f"at {forge}", href=_path("pulls", forge, project, str(number)))
 
 
-def _resources(connection: Connection, sight: Sight, text: str) -> Iterator[Hit]:
+def _resources(connection: Connection, call: Call, text: str) -> Iterator[Hit]:
     known = set[str]()
     for source, group, address, external_id in resources_begin(connection, text, MOST_LOOKED_AT):
-        if address not in known and sight.sees(source, _tenant(address), group):
+        if address not in known and call.sight.sees(source, tenant_of(address), group):
             known.add(address)
             kind, _, rest = group.partition("/")
             tenant, _, name = rest.partition("/")
@@ -105,23 +112,14 @@ def _resources(connection: Connection, sight: Sight, text: str) -> Iterator[Hit]
             yield Hit(kind="resource", title=address, detail=external_id, href=href)
 
 
-def _commits(connection: Connection, sight: Sight, text: str) -> Iterator[Hit]:
+def _commits(connection: Connection, call: Call, text: str) -> Iterator[Hit]:
     known = set[str]()
     for commit, source, plan, row in commits(connection, text, MOST_LOOKED_AT):
-        if commit not in known and (sight.some(source) if row is None else sees_plan(connection, sight, row, source)):
+        if commit not in known and (call.sight.some(source) if row is None else _sees(connection, call, row)):
             known.add(commit)
             said = f"applied last by {source}" if row is None else f"planned for {source}"
             yield Hit(kind="commit", title=commit[:12], detail=said, href=_path("plans", plan) if plan else "")
 
 
-def _tenant(address: str) -> str:
-    tenant = address.split("/")[2]
-    return "" if tenant == "-" else tenant
-
-
 def _path(*parts: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _query(forge: str, project: str, number: int) -> str:
-    return f"forge={quote(forge, safe='')}&project={quote(project, safe='')}&number={number}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +22,7 @@ from reconciler.store.followed import APPROVAL, REFUSED, REPORTED, followed
 from reconciler.store.leases import WorkerRow
 from reconciler.store.observations import load_observations, open_addresses
 from reconciler.store.plans import newest_deferred
-from reconciler.store.records import locations, sources
+from reconciler.store.records import locations, recorded_of_tenant, records_of, sources
 from reconciler.store.runs import JournalRun, open_runs
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred
@@ -30,7 +31,7 @@ from reconciler.why_repository import RepositoryWhy, repository_why, unserved
 from reconciler.why_source import in_words
 
 MOST = 1000
-"""So many resources of a source are named over HTTP."""
+"""So many resources of a source are named over HTTP as unsettled, and as put off."""
 
 
 class OfSource(Document, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ def standing(connection: Connection, workers: Sequence[WorkerRow], most: int | N
 
 
 def status(call: Call, ask: Ask) -> Status:
-    """As far as the caller sees it: all is as `octofleet status --json` has it, up to a thousand unsettled resources of each source."""
+    """As far as the caller sees it: all is as `octofleet status --json` has it, up to a thousand unsettled resources of each source and as many put off."""
     del ask
     workers, sight = living(call.installation), call.sight
     with call.installation.store.read() as connection:
@@ -138,11 +139,11 @@ def status(call: Call, ask: Ask) -> Status:
         unsettled = {name: open_addresses(connection, name) for name in names if name not in wholes and sight.some(name)}
         mine = {name: [a for a in addresses if sight.address(name, a)][:MOST] for name, addresses in unsettled.items()}
         words = {name: {a: in_words(o) for a, o in load_observations(connection, some).items()} for name, some in mine.items()}
-        numbers = dict(_numbers(connection, call, mine))
+        numbers = _numbers(connection, call, mine)
     return msgspec.structs.replace(
         found,
         sources=[
-            one
+            msgspec.structs.replace(one, deferred=dict(islice(one.deferred.items(), MOST)))
             if one.name in wholes
             else msgspec.structs.replace(one, resources=numbers[one.name], unsettled=words[one.name], deferred=_part(call, one))
             for one in found.sources
@@ -154,20 +155,24 @@ def status(call: Call, ask: Ask) -> Status:
     )
 
 
-def _numbers(connection: Connection, call: Call, names: Mapping[str, object]) -> Iterator[tuple[str, int]]:
+def _numbers(connection: Connection, call: Call, names: Mapping[str, object]) -> Mapping[str, int]:
     """How many resources of a source are seen, where that is not all: those of the hosts that are."""
-    groups: dict[str, list[str]] = {name: [] for name in names}
+    found = dict.fromkeys(names, 0)
     for part in seen(call).parts():
-        if part.key[0] in groups:
-            groups[part.key[0]] += [f"host/{part.key[1]}/{name}" for name, _ in part.each()]
-    query = 'SELECT count(*) FROM record WHERE source = ? AND "group" IN (...)'
-    for name, of in groups.items():
-        yield name, sum(number for (number,) in connection.rows_in(query, of, (name,)))
+        source, tenant = part.key
+        if source not in found:
+            continue
+        if part.places is None:
+            found[source] += recorded_of_tenant(connection, source, tenant)
+        else:
+            groups = [f"host/{tenant}/{name}" for name, _ in part.each()]
+            found[source] += sum(map(len, records_of(connection, source, groups).values()))
+    return found
 
 
 def _part(call: Call, one: OfSource) -> dict[str, str]:
     """What is put off of what is seen: why may be told in words that name others."""
-    return dict.fromkeys((a for a in one.deferred if call.sight.address(one.name, a)), "put off")
+    return dict.fromkeys(islice((a for a in one.deferred if call.sight.address(one.name, a)), MOST), "put off")
 
 
 def _repositories(found: Status, names: Mapping[str, str], wholes: set[str], some: Mapping[str, object]) -> Iterator[OfRepository]:

@@ -1,9 +1,8 @@
-"""Whether somebody sees anything of a run or a plan: of what it changes."""
+"""Whether somebody sees anything of a run: of what it changes."""
 
 from reconciler.identity.sight import Sight
 from reconciler.store.engine import Connection
 from reconciler.store.runs import JournalRun, tenants_of_run
-from reconciler.types.resource import tenant_of
 
 
 def sees_run(connection: Connection, sight: Sight, run: JournalRun) -> bool:
@@ -18,17 +17,3 @@ def sees_run(connection: Connection, sight: Sight, run: JournalRun) -> bool:
             partly.add(tenant)
     query = "SELECT item.address FROM step JOIN item ON item.run = step.run AND item.step = step.seq WHERE step.run = ? AND step.tenant = ?"
     return any(sight.address(run.source, where) for tenant in sorted(partly) for (where,) in connection.rows(query, (run.id, tenant)))
-
-
-def sees_plan(connection: Connection, sight: Sight, row: int, source: str) -> bool:
-    """Of the plan in a row."""
-    if sight.whole(source):
-        return True
-    partly: dict[str, bool] = {}
-    for (where,) in connection.rows("SELECT address FROM change WHERE plan = ?", (row,)):
-        tenant = tenant_of(where)
-        if tenant not in partly:
-            partly[tenant] = sight.some_of(source, tenant)
-        if partly[tenant] and sight.address(source, where):
-            return True
-    return False

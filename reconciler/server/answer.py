@@ -50,18 +50,22 @@ class Answer:
     follows: Any = None
 
 
+Door = Callable[[Installation, str, bool], Caller | None]
+"""Whose a secret is, None for nobody's; and whether he uses it now, which keeps a session from being idle."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Doors:
-    """Who comes in: by the cookie of a session, or by an API token; None for nobody."""
+    """Who comes in: by the cookie of a session, or by an API token."""
 
-    by_session: Callable[[Installation, str], Caller | None]
-    by_token: Callable[[Installation, str], Caller | None]
+    by_session: Door
+    by_token: Door
 
-    def caller(self, installation: Installation, asked: Asked) -> Caller | None:
-        """Whoever shows a token is who that says, whatever cookie comes with it."""
+    def caller(self, installation: Installation, asked: Asked, *, use: bool = True) -> Caller | None:
+        """Whoever shows a token is who that says, whatever cookie comes with it. `use`: he asks for something now, and is not only looked at again."""
         if asked.bearer:
-            return self.by_token(installation, asked.bearer)
-        return self.by_session(installation, asked.cookie) if asked.cookie else None
+            return self.by_token(installation, asked.bearer, use)
+        return self.by_session(installation, asked.cookie, use) if asked.cookie else None
 
 
 def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
@@ -101,7 +105,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
     if route.stream:
         return Answer(status=200, follows=document)
     if isinstance(document, Raw):
-        return Answer(status=200, kind=document.kind, body=document.body, headers={"Content-Security-Policy": document.policy})
+        return Answer(status=200, kind=route.kind, body=document.body, headers={"Content-Security-Policy": document.policy})
     if not asked.people:
         return _document(asked, document)
     if route.method != "GET":

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.reading.paging import Raw
 from reconciler.server.problem import Problem
 from reconciler.server.route import API, Nothing, Route, plain_path
 from reconciler.wiring import VERSION
@@ -23,22 +24,37 @@ ERRORS = {"4XX": "What is wrong with what was asked.", "5XX": "The server could 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The whole document, as JSON values."""
-    kinds = list(dict.fromkeys([Problem, *(kind for route in routes for kind in (route.asks, route.answers))]))
+    kinds = list(dict.fromkeys([Problem, *(kind for route in routes for kind in (route.asks, route.answers) if kind is not Raw)]))
     found, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(kinds, found, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(plain_path(API + route.path), {})[route.method.lower()] = _operation(route, schemas, components)
-    inlined = {_name(schemas[route.asks]) for route in routes if route.method == "GET"} | {_name(schemas[Nothing])}
-    kept = {name: schema for name, schema in sorted(components.items()) if name not in inlined}
+    used = _used(paths, components)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Octofleet", "version": VERSION, "description": " ".join(TEXT.split()), "license": {"name": "Apache-2.0"}},
         "servers": [{"url": "/"}],
         "security": [{BEARER: []}, {SESSION: []}],
         "paths": paths,
-        "components": {"schemas": kept, "securitySchemes": SCHEMES},
+        "components": {"schemas": {name: components[name] for name in sorted(used)}, "securitySchemes": SCHEMES},
     }
+
+
+def _used(tree: object, components: Mapping[str, Any]) -> set[str]:
+    """The components that a part of the document leads to: queries stand in the paths themselves."""
+    found: set[str] = set()
+    left = [tree]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            left += item.values()
+            if (name := _name(item)) in components and name not in found:
+                found.add(name)
+                left.append(components[name])
+        elif isinstance(item, list):
+            left += item
+    return found
 
 
 def _operation(route: Route, schemas: Mapping[Any, Any], components: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,16 +79,18 @@ def _operation(route: Route, schemas: Mapping[Any, Any], components: Mapping[str
 
 
 def _responses(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    schema = schemas[route.answers]
-    if route.stream:
+    if route.answers is Raw:
+        found: dict[str, Any] = {"200": {"description": route.summary, "content": {route.kind: {"schema": {"type": "string"}}}}}
+    elif route.stream:
+        schema = schemas[route.answers]
         data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
         event = {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
-        found: dict[str, Any] = {
+        found = {
             "200": {"description": "Server-sent events, each as the schema says.", "content": {"text/event-stream": {"schema": event}}},
             "204": {"description": "There is nothing more to tell: do not come back."},
         }
     else:
-        found = {str(route.status): {"description": route.summary, "content": {"application/json": {"schema": schema}}}}
+        found = {str(route.status): {"description": route.summary, "content": {"application/json": {"schema": schemas[route.answers]}}}}
         if route.method == "GET":
             found["200"]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "Names what is answered.", "required": True}}
             found["304"] = {"description": "It is as `If-None-Match` names it."}
@@ -101,5 +119,5 @@ def _if_none_match() -> dict[str, Any]:
 
 
 def _name(schema: Mapping[str, Any]) -> str:
-    """The component that a reference names."""
-    return str(schema["$ref"]).rpartition("/")[2]
+    """The component that a reference names; empty if it is none."""
+    return str(schema.get("$ref", "")).rpartition("/")[2]

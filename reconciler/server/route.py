@@ -21,7 +21,8 @@ class Route:
     """`path` is below `/api/v1`, and the same without it for people. `do` answers with a document (`answers`) in a thread of its own: of what the caller
     may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page, which stands at
     `page` where that is not the same path. `then`: where a form goes on, with the names of the path and the document's fields in it, and `said`: what the
-    page says there. `stream`: what `do` gives is followed, and answered with server-sent events, each an `answers`."""
+    page says there. `kind`: the content type of what is answered as it is (`Raw`). `stream`: what `do` gives is followed, and answered with server-sent
+    events, each an `answers`."""
 
     method: str
     path: str
@@ -36,6 +37,7 @@ class Route:
     then: str = ""
     said: str = ""
     status: int = 200
+    kind: str = ""
     stream: bool = False
 
 

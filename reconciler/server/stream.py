@@ -27,7 +27,8 @@ from reconciler.reading.live import Event as Told
 from reconciler.reading.live import News, RunEvent, View, Watch, before, news, view_of
 from reconciler.server.answer import Asked, Doors
 from reconciler.server.threads import Threads
-from reconciler.store.live import Line, Settled, lines_between, states_of
+from reconciler.store.archive import Line
+from reconciler.store.live import Settled, lines_between, states_of
 from reconciler.wiring import Installation
 
 EVERY_S = 0.5
@@ -229,13 +230,13 @@ class _Reader:
         with own.store.read() as connection:
             lines = lines_between(connection, self._position, self._settled.number, LINES_MOST)
             by_run: dict[str, list[Line]] = {}
-            for line in lines:
-                if line.run in self._streams:
-                    by_run.setdefault(line.run, []).append(line)
+            for run, line in lines:
+                if run in self._streams:
+                    by_run.setdefault(run, []).append(line)
             more = len(lines) == LINES_MOST
             changed = {} if more else self._changed(states_of(connection, sorted(self._streams)))
             found = {run: news(connection, run, by_run.get(run, ()), changed.get(run)) for run in sorted({*by_run, *changed})}
-        self._position = lines[-1].id if more else self._settled.number
+        self._position = lines[-1][1].id if more else self._settled.number
         for run, new in found.items():
             ended = new.state is not None and new.state.ended_at is not None
             _give(list(self._parts(run, new)), last=ended)
@@ -281,7 +282,7 @@ class _Reader:
         for one in due:
             key = one.asked.bearer, one.asked.cookie
             if key not in callers:
-                callers[key] = self._doors.caller(own, one.asked)
+                callers[key] = self._doors.caller(own, one.asked, use=False)
             one.checked_at = now
             if not _still(callers[key], access, one):
                 _give([([one], b"")], last=True)

@@ -43,10 +43,10 @@ def load_log(store: Store, blobs: BlobStore, run_id: str) -> Log:
     return Log(_joined(archived or [], rows), missing=name if name and archived is None else "")
 
 
-def log_after(connection: Connection, run_id: str, after: int, most: int) -> list[Line]:
-    """Lines of a run that are in the table, after the one with this number."""
-    query = "SELECT id, step, at, text FROM log WHERE run = ? AND id > ? ORDER BY id LIMIT ?"
-    return [Line(*row) for row in connection.rows(query, (run_id, after, most))]
+def log_after(connection: Connection, run_id: str, after: int, most: int, *, until: int = 2**53) -> list[Line]:
+    """Lines of a run that are in the table, after the one with this number, up to one."""
+    query = "SELECT id, step, at, text FROM log WHERE run = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
+    return [Line(*row) for row in connection.rows(query, (run_id, after, until, most))]
 
 
 def newest_lines(connection: Connection, run_id: str, most: int) -> list[Line]:

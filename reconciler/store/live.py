@@ -6,23 +6,13 @@ Numbers of lines are given out in order, but with PostgreSQL not committed in or
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from reconciler.store.archive import Line
 from reconciler.store.engine import Connection
 
 WRITERS = (
     "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = 'log'::regclass "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a run's log with its number; `step` is 0 for lines of the whole run, too."""
-
-    id: int
-    run: str
-    step: int
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +52,10 @@ class Settled:
         return began or self.fresh(connection)
 
 
-def lines_between(connection: Connection, after: int, until: int, most: int) -> list[Line]:
-    """The lines of all runs with greater numbers, up to one."""
-    query = "SELECT id, run, step, at, text FROM log WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-    return [Line(*row) for row in connection.rows(query, (after, until, most))]
-
-
-def lines_of_run(connection: Connection, run: str, after: int, until: int, most: int) -> list[Line]:
-    """The same of one run."""
-    query = "SELECT id, run, step, at, text FROM log WHERE run = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
-    return [Line(*row) for row in connection.rows(query, (run, after, until, most))]
+def lines_between(connection: Connection, after: int, until: int, most: int) -> list[tuple[str, Line]]:
+    """The lines of all runs with greater numbers, up to one, each with its run."""
+    query = "SELECT run, id, step, at, text FROM log WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    return [(run, Line(*row)) for run, *row in connection.rows(query, (after, until, most))]
 
 
 def last_line(connection: Connection, run: str) -> int:
@@ -88,10 +72,12 @@ def ended_in(connection: Connection, run: str, steps: Collection[int]) -> Iterat
     return (EndedItem(*row) for row in connection.rows_in(query, sorted(steps), (run,)))
 
 
-def tenants_of_steps(connection: Connection, run: str, steps: Collection[int]) -> dict[int, str]:
-    """Whose these steps are."""
-    query = "SELECT seq, tenant FROM step WHERE run = ? AND seq IN (...)"
-    return dict(connection.rows_in(query, sorted(steps), (run,)))
+def addresses_of_steps(connection: Connection, run: str, steps: Collection[int]) -> dict[int, list[str]]:
+    """What these steps change."""
+    found: dict[int, list[str]] = {}
+    for step, address in connection.rows_in("SELECT step, address FROM item WHERE run = ? AND step IN (...)", sorted(steps), (run,)):
+        found.setdefault(step, []).append(address)
+    return found
 
 
 def states_of(connection: Connection, runs: Sequence[str]) -> dict[str, tuple[str, float | None]]:

@@ -174,6 +174,12 @@ def records_of(connection: Connection, source: str, groups: Sequence[str]) -> di
     return found
 
 
+def recorded_of_tenant(connection: Connection, source: str, tenant: str) -> int:
+    """How many resources a source has recorded of the hosts of a tenant."""
+    query = 'SELECT count(*) FROM record WHERE source = ? AND "group" > ? AND "group" < ?'
+    return int(connection.scalar(query, (source, f"host/{tenant}/", f"host/{tenant}0")))  # 0 comes after /
+
+
 def recorded_groups(connection: Connection, source: str) -> Iterator[str]:
     """Every group that a source has records of, in order, read as it is asked for."""
     return (group for (group,) in connection.rows('SELECT DISTINCT "group" FROM record WHERE source = ? ORDER BY "group"', (source,)))

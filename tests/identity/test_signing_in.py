@@ -107,6 +107,7 @@ def test_use_keeps_a_session_from_being_idle_and_is_written_once_a_minute(instal
     first = seen()
     assert caller_of_session(installation, cookie) and seen() == first
     run(installation, "UPDATE session SET seen_at = seen_at - 61")
+    assert caller_of_session(installation, cookie, use=False) and seen() < first
     assert caller_of_session(installation, cookie) and seen() >= first
     moved = seen()
     assert caller_of_session(installation, cookie) and seen() == moved

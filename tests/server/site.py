@@ -81,7 +81,7 @@ def doors(*callers: Caller) -> Doors:
     """Where these come in, and nobody else."""
     people = {one.session: one for one in callers if one.session}
     tokens = {one.name: one for one in callers if not one.session}
-    return Doors(by_session=lambda _, cookie: people.get(cookie), by_token=lambda _, secret: tokens.get(secret))
+    return Doors(by_session=lambda _, cookie, use: people.get(cookie), by_token=lambda _, secret, use: tokens.get(secret))
 
 
 @contextmanager

@@ -63,10 +63,11 @@ def served(site: Site) -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def names(served: Web, site: Site) -> dict[str, str]:
-    """What stands for the names of paths, where it is there."""
-    there = pull_of(site, "shop", 7)
+    """What stands for the names of paths, and for a host that is asked about, where it is there."""
+    there, ran = pull_of(site, "shop", 7), served.api("/runs", "token:shop").json["items"][-1]
     pull = {"forge": there.forge, "project": there.project, "number": str(there.number)}
-    return pull | {"run": served.api("/runs", "token:shop").json["items"][-1]["run"]}
+    host = {"tenant": "shop", "name": "web-01", "file": "cloud-init/meta-data", "ref": "host/shop/web-01"}
+    return pull | host | {"run": ran["run"], "plan": ran["plan"]}
 
 
 def test_the_document_is_openapi() -> None:
@@ -93,7 +94,8 @@ def test_what_is_answered_is_as_described(served: Web, names: dict[str, str], la
     @given(case=operation.as_strategy(), real=st.booleans())
     def conforms(case: Case, real: bool) -> None:
         if real:
-            case.path_parameters.update({name: text for name, text in names.items() if name in case.path_parameters})
+            for given in (case.path_parameters, case.query):
+                given.update({name: text for name, text in names.items() if name in given})
         case.call_and_validate(base_url=f"http://127.0.0.1:{served.port}", headers=headers, checks=checks)
 
     conforms()

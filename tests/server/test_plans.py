@@ -122,7 +122,7 @@ def test_a_plan_is_made_of_what_is_on_a_branch(served: Web, site: Site) -> None:
         again = maker.form("/plans", "github:sam", {"scope": "tenant/shop", "rev": "", "repository": ""})
         assert (again.status, again.headers["Location"]) == (303, f"/plans/{made.json['plan']}?said=makePlan")
         assert maker.api("/plans", "token:shop", body={"scope": "tenant/bank"}).status == 403
-        assert maker.api("/plans", "token:shop", body={"repository": "/nowhere"}).json["code"] == "not-followed"
+        assert maker.api("/plans", "token:shop", body={"repository": "/nowhere"}).json["code"] == "no-repository"
         assert maker.form("/plans", "github:vera", {"rev": loose(site), "scope": "tenant/shop"}).status == 403, "it takes plan-untrusted"
         assert maker.form("/plans", "github:sam", {"rev": loose(site), "scope": "tenant/shop"}).status == 303
 

@@ -134,6 +134,13 @@ def test_pulls(served: Web) -> None:
     assert f"/pulls?limit=2&amp;cursor={first['next']}" in served.page("/pulls?limit=2", "github:root").text
 
 
+def test_the_search_leads_to_pulls(served: Web) -> None:
+    (hit,) = served.page("/api/v1/search?q=acme", "github:vera").json["items"]
+    assert (hit["kind"], hit["title"]) == ("pull", "acme/fleet#1")
+    assert served.page("/api/v1" + hit["href"], "github:vera").json["pull"]["number"] == 1
+    assert len(served.page("/api/v1/search?q=acme", "github:root").json["items"]) == 3
+
+
 def test_a_pull(served: Web) -> None:
     found = served.page("/api/v1/pulls/hub/acme/fleet/1", "github:vera").json
     assert [(one["author"], one["answer"]) for one in found["commands"]] == [("shop", "planned")]

@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from reconciler.identity.caller import Caller
 from reconciler.reading.live import News, View, Watch
 from reconciler.server.answer import Asked
 from reconciler.server.route import API
 from reconciler.server.routes import ROUTES
 from reconciler.server.stream import QUEUE_MOST, Stream, _Reader
+from reconciler.store.archive import Line
 from reconciler.store.engine import Store
-from reconciler.store.live import Line, Settled, lines_between
+from reconciler.store.live import Settled, lines_between
 from reconciler.store.runs import write_log
+from reconciler.wiring import Installation
 from tests.gate.site import Site
 from tests.server.site import COOKIE, Web, doors, web
 from tests.server.tenants import CALLERS, OF_BANK, VERA, change_both, two_tenants
@@ -123,7 +126,8 @@ def test_nothing_of_another_tenant(site: Site, served: Web) -> None:
     run = site.begin()
     shop, narrow = Following(served, run, SHOP), Following(served, run, NARROW)
     work(site, run)
-    told = json.dumps(shop.end())
+    told, log = json.dumps(shop.end()), served.api(f"/runs/{run}/log?limit=500", "token:shop").json["lines"]
+    assert [item.data["text"] for item in shop.end() if item.event == "log"] == [line["text"] for line in log] != []
     assert "shop/web-01" in told and not [word for word in OF_BANK if word in told]
     seen = {item.data["address"] for item in narrow.end() if item.event == "change"}
     assert seen and all("vault-01" in address for address in seen) and "web-" not in json.dumps(narrow.end())
@@ -164,11 +168,18 @@ def test_with_the_session_the_stream_ends(site: Site) -> None:
     run = site.begin()
     open_to = doors(*CALLERS)
     sessions = {VERA.session: VERA}
-    changed = type(open_to)(by_session=lambda _, cookie: sessions.get(cookie), by_token=open_to.by_token)
+    uses: list[bool] = []
+
+    def by_session(_: Installation, cookie: str, use: bool) -> Caller | None:
+        uses.append(use)
+        return sessions.get(cookie)
+
+    changed = type(open_to)(by_session=by_session, by_token=open_to.by_token)
     with web(site.installation, routes=ROUTES, by=changed) as served:
         one = Following(served, run, {"Cookie": f"{COOKIE}={VERA.session}"})
         sessions.clear()
         assert [item.event for item in one.end()].count("run") >= 1 and site.ended(run) == "running"
+    assert uses[0] and uses[1:] and not any(uses[1:]), "to be looked at again keeps no session from being idle"
 
 
 def test_with_the_role_the_stream_ends(site: Site, served: Web) -> None:
@@ -198,8 +209,8 @@ def test_what_many_see_is_encoded_once(site: Site) -> None:
         streams = [stream_of(View(whole=False, tenants=frozenset("ab"[n % 2])), loop) for n in range(20)]
         reader = _Reader(site.installation, doors(), SimpleQueue(), Event())
         reader._streams["r"] = streams
-        lines = (Line(1, "r", 1, 0.0, "of a"), Line(2, "r", 2, 0.0, "of b"), Line(3, "r", 0, 0.0, "of all"))
-        parts = list(reader._parts("r", News(lines=lines, owners={1: "a", 2: "b"})))
+        lines = (Line(1, 1, 0.0, "of a"), Line(2, 2, 0.0, "of b"), Line(3, 0, 0.0, "of all"))
+        parts = list(reader._parts("r", News(lines=lines, addresses={1: ["m/k/a/x"], 2: ["m/k/b/x"]})))
     assert sorted((len(of), b"of a" in data, b"of b" in data, b"of all" in data) for of, data in parts) == [
         (10, False, True, False),
         (10, True, False, False),
@@ -220,5 +231,5 @@ def test_a_line_that_is_committed_late_is_not_missed(database_url: str, kind: st
     with store.read() as connection:
         assert settled.fresh(connection)
     with store.read() as connection:
-        assert [line.text for line in lines_between(connection, 0, settled.number, 10)] == ["first", "second"]
+        assert [line.text for _, line in lines_between(connection, 0, settled.number, 10)] == ["first", "second"]
     store.close()

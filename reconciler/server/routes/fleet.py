@@ -9,7 +9,7 @@ from reconciler.server.route import Route
 
 
 def _chart(call: Call, ask: overview.OverviewAsk) -> Raw:
-    return Raw(body=chart(overview.over_time(call, ask)), kind="image/svg+xml", policy=CSP)
+    return Raw(body=chart(overview.over_time(call, ask)), policy=CSP)
 
 
 ROUTES = (
@@ -34,6 +34,7 @@ ROUTES = (
         do=_chart,
         asks=overview.OverviewAsk,
         answers=Raw,
+        kind="image/svg+xml",
     ),
     Route(
         method="GET",
@@ -76,6 +77,7 @@ ROUTES = (
         summary="A boot file of a host as it is rendered; one that holds a secret is not told.",
         do=explain.boot_file,
         answers=Raw,
+        kind="text/plain; charset=utf-8",
     ),
     Route(
         method="GET",

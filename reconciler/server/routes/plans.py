@@ -1,7 +1,7 @@
 """Routes of plans."""
 
 from reconciler.identity.access import Action
-from reconciler.reading import plan_words, plans
+from reconciler.reading import plan_page, plan_words, plans
 from reconciler.reading.plan_seen import PlanDocument
 from reconciler.server.route import Route
 
@@ -36,9 +36,9 @@ ROUTES = (
         name="getPlan",
         action=Action.VIEW,
         summary="One plan, its changes folded over hosts with the same ones.",
-        do=plans.plan,
+        do=plan_page.plan,
         asks=plans.ChangesAsk,
-        answers=plans.PlanPage,
+        answers=plan_page.PlanPage,
         template="plan.html",
     ),
     Route(
