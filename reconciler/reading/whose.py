@@ -1,5 +1,9 @@
-"""Whether somebody sees anything of a run or a plan: of what it changes."""
+"""Whether somebody sees anything of a run or a plan: of what it changes; and what he is told when a repository cannot be read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reconciler.errors import OctofleetError, Refused
 from reconciler.identity.sight import Sight
 from reconciler.store.engine import Connection
 from reconciler.store.runs import JournalRun, tenants_of_run
@@ -32,3 +36,16 @@ def sees_plan(connection: Connection, sight: Sight, row: int, source: str) -> bo
         if partly[tenant] and sight.address(source, where):
             return True
     return False
+
+
+@contextmanager
+def told_in_sight(sight: Sight, source: str, what: str) -> Iterator[None]:
+    """What goes wrong with a repository meanwhile is told in full to who sees all of its Fleet: the words may name branches, files and hosts of others. `what`
+    says to them what cannot be done."""
+    try:
+        yield
+    except OctofleetError as error:
+        if error.code == "forbidden" or sight.whole(source):
+            raise
+        text = f"{what}, for a reason that tells of more than you may see"
+        raise Refused(text, hint="ask somebody who sees all of the Fleet", code=error.code) from error

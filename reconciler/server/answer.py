@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -123,14 +123,23 @@ def _read(asked: Asked) -> Any:
         if asked.route.method == "GET" or asked.people:
             named = set(_names(asks))
             given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
-            return msgspec.convert(given, asks, strict=False)
-        return msgspec.json.decode(asked.body or b"{}", type=asks)
+            read = msgspec.convert(given, asks, strict=False)
+        else:
+            read = msgspec.json.decode(asked.body or b"{}", type=asks)
     except msgspec.ValidationError as error:
         raise Refused(
             f"what is asked is not as it must be: {error}", hint="docs/api.md tells what each route takes", code="usage"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
+    _check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
+    return read
+
+
+def _check_texts(found: Iterable[object]) -> None:
+    """No database takes a NUL in a text. Raises `Refused`."""
+    if any(isinstance(text, str) and "\0" in text for text in found):
+        raise Refused("there is a character in it that no text has", hint="send text without NUL", code="usage")
 
 
 def _names(asks: type) -> list[str]:
