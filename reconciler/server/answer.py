@@ -41,13 +41,14 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What goes back. `follows`: what is followed, where events are answered."""
+    """What goes back. `follows`: what is followed, where events are answered. `by`: the identity of whoever asked, if he is known."""
 
     status: int
     body: bytes = b""
     kind: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     follows: Any = None
+    by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +70,13 @@ def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
     caller: Caller | None = None
     try:
         caller = doors.caller(installation, asked)
-        if caller is None:
-            return _nobody(asked)
-        return _answer(installation, asked, caller)
+        found = _answer(installation, asked, caller) if caller is not None else _nobody(asked)
     except OctofleetError as error:
-        return refusal(error, people=asked.people, caller=caller, here=asked.route.path)
+        found = refusal(error, people=asked.people, caller=caller, here=asked.route.path)
     except Exception as error:  # noqa: BLE001 - told to the log, not to whoever asked
         happened("request-failed", route=asked.route.name, error=f"{type(error).__name__}: {error}")
-        return refusal(error, people=asked.people, caller=caller, here=asked.route.path)
+        found = refusal(error, people=asked.people, caller=caller, here=asked.route.path)
+    return replace(found, by=caller.identity.name if caller is not None else "")
 
 
 def _nobody(asked: Asked) -> Answer:

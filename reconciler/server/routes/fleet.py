@@ -76,6 +76,7 @@ ROUTES = (
         summary="A boot file of a host as it is rendered; one that holds a secret is not told.",
         do=explain.boot_file,
         answers=Raw,
+        long=True,
     ),
     Route(
         method="GET",
@@ -99,6 +100,7 @@ ROUTES = (
         answers=drift.Healing,
         then="/drift?text={host}",
         said="The host was looked at again, and what has drifted is being brought back.",
+        long=True,
     ),
     Route(
         method="GET",
@@ -121,6 +123,7 @@ ROUTES = (
         asks=explain.ExplainAsk,
         answers=explain.Explained,
         template="explain.html",
+        long=True,
     ),
     Route(
         method="GET",
@@ -131,6 +134,7 @@ ROUTES = (
         do=explain.render,
         asks=explain.ExplainAsk,
         answers=explain.Files,
+        long=True,
     ),
     Route(
         method="GET",
@@ -152,5 +156,6 @@ ROUTES = (
         asks=status.ValidateAsk,
         answers=status.Valid,
         template="validate.html",
+        long=True,
     ),
 )
