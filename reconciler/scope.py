@@ -3,6 +3,7 @@
 import re
 from fnmatch import fnmatchcase
 
+_WILD = re.compile(r"[*?\[]")
 _TEXT = re.compile(r"[A-Za-z0-9_.*?/\[\]!-]{1,300}")
 
 
@@ -29,6 +30,14 @@ def in_scope(where: str, scope: str) -> bool:
     if wanted[0] == "tenant" and len(wanted) == 2:
         return fnmatchcase(name if found[1] == "tenant" else tenant, wanted[1])
     return False
+
+
+def includes(scope: str, wanted: str) -> bool:
+    """Whether all that a pattern takes in is in a scope. `host/shop/web-?` does not include `host/shop/web-*`: of the wildcards of scopes only `*` takes in
+    whatever another one may stand for."""
+    if not _WILD.search(wanted) or wanted == scope:
+        return in_scope(wanted, scope)
+    return not _WILD.search(scope.replace("*", "")) and in_scope(wanted, scope)
 
 
 def is_of_a_host(where: str) -> bool:

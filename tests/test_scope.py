@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.scope import in_scope
+from reconciler.scope import in_scope, includes
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,17 @@ def test_a_host_is_its_manifest_and_every_resource_of_it(where: str) -> None:
 )
 def test_a_rule_is_of_its_tenant_and_no_host(where: str) -> None:
     assert in_scope(where, "tenant/shop") and not in_scope(where, "host/*/*")
+
+
+@pytest.mark.parametrize(
+    ("scope", "inside", "outside"),
+    [
+        ("host/shop/web-?", ["host/shop/web-1", "host/shop/web-?"], ["host/shop/web-*", "host/shop/web-[0-9]", "host/shop/*"]),
+        ("host/shop/[!d]*", ["host/shop/web-1", "host/shop/[!d]*"], ["host/shop/*", "host/shop/?b-1"]),
+        ("host/shop/web-*", ["host/shop/web-1", "host/shop/web-?", "host/shop/web-*-db"], ["host/shop/we*", "host/shop/*", "host/*/web-1"]),
+        ("host/shop/web-1", ["host/shop/web-1"], ["host/shop/web-?", "host/shop/web-*"]),
+    ],
+)
+def test_a_scope_includes_a_pattern_if_it_takes_in_all_that_this_does(scope: str, inside: list[str], outside: list[str]) -> None:
+    assert all(includes(scope, wanted) for wanted in inside)
+    assert not any(includes(scope, wanted) for wanted in outside)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from reconciler.scope import in_scope
+from reconciler.scope import includes
 from reconciler.types.origin import Origin
 from reconciler.types.resource import parts, tenant_of
 from reconciler.types.values import Spec
@@ -190,7 +190,7 @@ class Binding:
 
     def covers(self, resource: Resource) -> bool:
         """Whether it holds for all of a resource."""
-        within = not self.scopes or (bool(resource.group) and any(in_scope(resource.group, scope) for scope in self.scopes))
+        within = not self.scopes or (bool(resource.group) and any(includes(scope, resource.group) for scope in self.scopes))
         return self.reaches(resource.tenant) and within
 
     @property

@@ -17,6 +17,7 @@ from reconciler.reading.paging import Ask, Document, Paged, Reason, cursor_of
 from reconciler.reading.picture import WORST, State
 from reconciler.reading.seen import Seen, seen
 from reconciler.reading.wanted import Ref, Shown, ref_of
+from reconciler.reading.whose import told_in_sight
 from reconciler.report.parts import size
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations
@@ -146,7 +147,8 @@ def heal(call: Call, ask: HealAsk) -> Healing:
         raise Refused("nothing has been applied yet", hint="octofleet apply first", code="no-source")
     repository = call.installation.repository(applied[1], fetch=False)
     request = Request(rev=applied[0], scope=ref.group, refresh=True, causes=frozenset({Cause.DRIFT}))
-    planned = make_plan(call.installation, repository, request)
+    with told_in_sight(call.sight, ref.source, f"what has drifted of {ref.group} cannot be planned"):
+        planned = make_plan(call.installation, repository, request)
     named = ref.group.removeprefix("host/")
     if not planned.plan.changes:
         return Healing(ref=ref.group, host=named, plan=planned.plan.id, run="")

@@ -17,8 +17,8 @@ from reconciler.types.pointer import escape
 from renderers.contract import RenderError
 
 Word = Annotated[str, msgspec.Meta(max_length=400)]
-Rev = Annotated[str, msgspec.Meta(max_length=400, pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$|^$")]
-"""A branch, a tag or a commit; nothing that has Git search for one."""
+Rev = Annotated[str, msgspec.Meta(max_length=400, pattern=r"^[^-\x00-\x20\x7f:^~{}?*\[\\][^\x00-\x20\x7f:^~{}?*\[\\]*$|^$")]
+"""A branch, a tag or a commit, in all characters that `git check-ref-format` lets names have; nothing that has Git search for one."""
 
 
 class ExplainAsk(Ask, frozen=True, kw_only=True):

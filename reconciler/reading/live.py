@@ -11,7 +11,7 @@ from reconciler.identity.access import Action
 from reconciler.identity.sight import Sight
 from reconciler.reading import runs
 from reconciler.reading.call import Call
-from reconciler.reading.paging import Ask, Document
+from reconciler.reading.paging import MOST_NUMBER, Ask, Document
 from reconciler.scope import in_scope
 from reconciler.store.archive import Line, log_after
 from reconciler.store.engine import Connection
@@ -27,7 +27,7 @@ PART = 500
 class WatchAsk(Ask, frozen=True, kw_only=True):
     """`after`: only what comes after this event; the header `Last-Event-ID` goes before it."""
 
-    after: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    after: Annotated[int, msgspec.Meta(ge=0, le=MOST_NUMBER)] = 0
 
 
 class LogEvent(Document, frozen=True, kw_only=True, tag="log", tag_field="event"):

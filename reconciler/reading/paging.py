@@ -9,7 +9,10 @@ import msgspec
 from reconciler.errors import Refused
 from reconciler.types.canonical import pack
 
+MOST_NUMBER = 2**53
+"""Of a row: every database has room for it, and every reader of JSON."""
 Limit = Annotated[int, msgspec.Meta(ge=1, le=500, description="How many at most.")]
+Step = Annotated[int, msgspec.Meta(ge=-1, le=MOST_NUMBER, description="The number of a step of a run; -1 for all.")]
 Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next` of the page before; empty for the first one.")]
 
 Reason = Annotated[
@@ -46,8 +49,10 @@ def after(cursor: str, *kinds: type) -> Sequence[Any] | None:
         return None
     try:
         found = msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any])
+        if any(isinstance(part, int) and abs(part) > MOST_NUMBER for part in found):
+            raise ValueError("no number of a row")
         return [msgspec.convert(part, kind) for part, kind in zip(found, kinds, strict=True)]
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, RecursionError, msgspec.DecodeError):
         raise Refused("the cursor is none that a list gave", hint="leave it out to begin with the first page", code="usage") from None
 
 

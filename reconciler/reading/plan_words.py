@@ -1,19 +1,24 @@
 """What people say of plans: whose word there is and whose is missing; and plans that are made, approved, rejected and applied over HTTP."""
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import msgspec
 
 from reconciler import gating
 from reconciler.approving import authors, missing_of
 from reconciler.beginning import begin
-from reconciler.errors import InputError, OctofleetError, Refused
+from reconciler.errors import Refused
 from reconciler.gate.approvals import Approval, Missing, rules_of
 from reconciler.identity.access import Action, Resource
 from reconciler.permitting import Asked, to_apply_stored, to_pause, to_steer
 from reconciler.planning import make_plan
 from reconciler.reading.call import Call
+from reconciler.reading.explain import Rev, Word
 from reconciler.reading.outline import Kept, Row
 from reconciler.reading.paging import Ask, Document, Note, Reason
 from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
+from reconciler.reading.whose import told_in_sight
 from reconciler.report.parts import MissingPart
 from reconciler.report.text import printable
 from reconciler.scope import is_scope
@@ -28,9 +33,9 @@ from reconciler.store.records import applied_commit, fleet_in_force, locations, 
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
 from reconciler.types.request import Request
-from reconciler.wiring import where
 
 MOST_NAMED = 20
+Place = Annotated[str, msgspec.Meta(max_length=2000, description="A repository, as the server follows it.")]
 
 
 class ApprovalDocument(Document, frozen=True, kw_only=True):
@@ -48,10 +53,10 @@ class PlanAsk(Ask, frozen=True, kw_only=True):
     """What to plan: a followed repository (may be left out where there is one), a revision of it, by default its default branch, against a base, by default the
     commit applied last. `scope`: only these: `host/TENANT/NAME`, `tenant/NAME` or `driver/kind/tenant/name`, with * and ?."""
 
-    repository: str = ""
-    rev: str = ""
-    base: str = ""
-    scope: str = ""
+    repository: Place = ""
+    rev: Rev = ""
+    base: Rev = ""
+    scope: Word = ""
 
 
 class ApplyAsk(Ask, frozen=True, kw_only=True):
@@ -77,7 +82,7 @@ class BegunDocument(Document, frozen=True, kw_only=True):
 class LookAsk(Ask, frozen=True, kw_only=True):
     """Which repository to look at; all that the caller may have looked at if it is left out."""
 
-    repository: str = ""
+    repository: Place = ""
 
 
 class LookDocument(Document, frozen=True, kw_only=True):
@@ -93,16 +98,11 @@ def make(call: Call, ask: PlanAsk) -> PlanDocument:
         hint = "host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?"
         raise Refused(f"{ask.scope} is no scope", hint=hint, code="scope")
     call.permit(source, _to_plan(Action.PLAN, source, ask.scope))
-    try:
+    with told_in_sight(call.sight, source, "the revision cannot be planned"):
         repository = call.installation.repository(location)
         if not _trusted(repository, ask):
             call.permit(source, _to_plan(Action.PLAN_UNTRUSTED, source, ask.scope))
         made = make_plan(call.installation, repository, Request(rev=ask.rev or None, base=ask.base or None, scope=ask.scope))
-    except (InputError, OctofleetError) as error:
-        if (isinstance(error, Refused) and error.code == "forbidden") or call.sight.whole(source):
-            raise
-        text = "the revision cannot be planned, for a reason that tells of more than you may see"
-        raise Refused(text, hint="ask somebody who sees all of the Fleet", code=error.code) from error
     with call.installation.store.read() as connection:
         seen = summed(connection, call, plan_row(connection, made.row))
     if seen is None:
@@ -114,8 +114,7 @@ def _one_of(known: Sequence[tuple[str, str]], asked: str) -> tuple[str, str]:
     """Place and Fleet of the repository that was asked for, or of the only one. Raises `Refused`."""
     if not asked and len(known) == 1:
         return known[0]
-    wanted = where(asked) if asked else ""
-    seen = next((item for item in known if item[0] == wanted), None)
+    seen = next((item for item in known if item[0] == asked), None)
     if seen is None:
         text = f"nobody follows {asked}" if asked else "name the repository" if known else "no repository is followed"
         raise Refused(text, hint="octofleet serve --repo follows one", code="no-repository")

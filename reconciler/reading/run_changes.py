@@ -5,7 +5,7 @@ from typing import Any
 
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
-from reconciler.reading.paging import Document, Paged, after, cursor_of
+from reconciler.reading.paging import Document, Paged, Step, after, cursor_of
 from reconciler.reading.runs import RunDocument, found
 from reconciler.report.parts import ItemPart, size
 from reconciler.report.text import brief
@@ -24,7 +24,7 @@ class RunChangesAsk(Paged, frozen=True, kw_only=True):
     are not done."""
 
     host: str = ""
-    step: int = -1
+    step: Step = -1
     outcome: str = ""
 
 

@@ -8,7 +8,7 @@ import msgspec
 from reconciler.reading.call import Call
 from reconciler.reading.live import View, view_of
 from reconciler.reading.outline import Kept
-from reconciler.reading.paging import Ask, Document, Limit
+from reconciler.reading.paging import MOST_NUMBER, Ask, Document, Limit, Step
 from reconciler.reading.runs import RunDocument, found
 from reconciler.report.parts import LinePart
 from reconciler.report.text import printable
@@ -23,7 +23,7 @@ MOST_READ, AT_ONCE = 20_000, 2_000
 MOST_CHARS, MOST_BYTES = 2_000, 150_000
 """Of a line, and of the texts of an answer."""
 TAIL = 20
-Number = Annotated[int, msgspec.Meta(ge=0, description="The number of a line: only those after it.")]
+Number = Annotated[int, msgspec.Meta(ge=0, le=MOST_NUMBER, description="The number of a line: only those after it.")]
 
 
 class LogAsk(Ask, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class LogAsk(Ask, frozen=True, kw_only=True):
 
     after: Number = 0
     limit: Limit = 200
-    step: int = -1
+    step: Step = -1
     host: str = ""
 
 

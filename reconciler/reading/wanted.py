@@ -12,6 +12,7 @@ from reconciler.identity.access import Action
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
 from reconciler.reading.seen import seen
+from reconciler.reading.whose import told_in_sight
 from reconciler.source.repository import Commit, Repository
 from reconciler.store.records import applied_commit, locations
 from reconciler.tracking import CommitTree
@@ -89,8 +90,9 @@ def wanted(call: Call, ref: Ref, rev: str = "") -> Wanted:
     if applied is None:
         raise no_host(ref.group)
     repository = call.installation.repository(applied[1], fetch=False)
-    commit = repository.commit(rev or applied[0])
-    desired = compiled(call.installation, repository, commit)
+    with told_in_sight(call.sight, ref.source, "the revision cannot be read"):
+        commit = repository.commit(rev or applied[0])
+        desired = compiled(call.installation, repository, commit)
     fleet = desired.fleet
     if fleet is not None and fleet.name != ref.source:
         raise Refused(f"{commit.id[:12]} is not of the Fleet {ref.source}", hint="name a commit of its repository", code="no-ref")

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -41,13 +41,14 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What goes back. `follows`: what is followed, where events are answered."""
+    """What goes back. `follows`: what is followed, where events are answered. `by`: the identity of whoever asked, if he is known."""
 
     status: int
     body: bytes = b""
     kind: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     follows: Any = None
+    by: str = ""
 
 
 Door = Callable[[Installation, str, bool], Caller | None]
@@ -73,14 +74,13 @@ def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
     caller: Caller | None = None
     try:
         caller = doors.caller(installation, asked)
-        if caller is None:
-            return _nobody(asked)
-        return _answer(installation, asked, caller)
+        found = _answer(installation, asked, caller) if caller is not None else _nobody(asked)
     except OctofleetError as error:
-        return refusal(error, people=asked.people, caller=caller, here=asked.route.path)
+        found = refusal(error, people=asked.people, caller=caller, here=asked.route.path)
     except Exception as error:  # noqa: BLE001 - told to the log, not to whoever asked
         happened("request-failed", route=asked.route.name, error=f"{type(error).__name__}: {error}")
-        return refusal(error, people=asked.people, caller=caller, here=asked.route.path)
+        found = refusal(error, people=asked.people, caller=caller, here=asked.route.path)
+    return replace(found, by=caller.identity.name if caller is not None else "")
 
 
 def _nobody(asked: Asked) -> Answer:
@@ -127,14 +127,23 @@ def _read(asked: Asked) -> Any:
         if asked.route.method == "GET" or asked.people:
             named = set(_names(asks))
             given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
-            return msgspec.convert(given, asks, strict=False)
-        return msgspec.json.decode(asked.body or b"{}", type=asks)
+            read = msgspec.convert(given, asks, strict=False)
+        else:
+            read = msgspec.json.decode(asked.body or b"{}", type=asks)
     except msgspec.ValidationError as error:
         raise Refused(
             f"what is asked is not as it must be: {error}", hint="docs/api.md tells what each route takes", code="usage"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
+    _check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
+    return read
+
+
+def _check_texts(found: Iterable[object]) -> None:
+    """No database takes a NUL in a text. Raises `Refused`."""
+    if any(isinstance(text, str) and "\0" in text for text in found):
+        raise Refused("there is a character in it that no text has", hint="send text without NUL", code="usage")
 
 
 def _names(asks: type) -> list[str]:

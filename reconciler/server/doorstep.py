@@ -23,7 +23,7 @@ from reconciler.server.problem import problem
 from reconciler.server.proxies import client_address, is_https
 from reconciler.server.render import page
 from reconciler.server.site import COOKIE, form_of, safely, written
-from reconciler.server.threads import Threads
+from reconciler.server.threads import PASSWORD, Threads
 from reconciler.store.sessions import sessions_of
 from reconciler.store.tokens import Token, tokens
 from reconciler.wiring import Installation
@@ -145,7 +145,7 @@ class Doorstep:
             return signing_in.sign_in(installation, asked.name, asked.password, source=source, agent=agent, cookie=cookie)
 
         try:
-            value = await self._threads.run(work)
+            value = await self._threads.run(work, of=source, lane=PASSWORD)
         except OctofleetError as error:
             return written(_page("sign-in.html", SignIn(name=asked.name, next=local(asked.next), wrong=_wrong(error)), error=error))
         answer = _to(local(asked.next))
@@ -155,24 +155,24 @@ class Doorstep:
     async def _sign_out(self, request: web.Request) -> web.StreamResponse:
         cookie = request.cookies.get(COOKIE, "")
         if await self._form(request) is not None:
-            await self._threads.run(lambda installation: signing_in.sign_out(installation, cookie))
+            await self._threads.run(lambda installation: signing_in.sign_out(installation, cookie), of=client_address(request))
         return _gone()
 
     async def _welcome_page(self, request: web.Request) -> web.StreamResponse:
         secret = request.match_info["secret"]
-        return written(_page("welcome.html", await self._threads.run(partial(_welcome, secret=secret))))
+        return written(_page("welcome.html", await self._threads.run(partial(_welcome, secret=secret), of=client_address(request))))
 
     async def _welcome(self, request: web.Request) -> web.StreamResponse:
-        secret, asked = request.match_info["secret"], _read(WelcomeAsk, await form_of(request))
+        secret, asked, source = request.match_info["secret"], _read(WelcomeAsk, await form_of(request)), client_address(request)
 
         def work(installation: Installation) -> None:
             _check_same(asked.password, asked.again)
             signing_in.accept(installation, secret, asked.display, asked.password, asked.name)
 
         try:
-            await self._threads.run(work)
+            await self._threads.run(work, of=source, lane=PASSWORD)
         except OctofleetError as error:
-            found = await self._threads.run(partial(_welcome, secret=secret))
+            found = await self._threads.run(partial(_welcome, secret=secret), of=source)
             said = msgspec.structs.replace(found, typed=asked.name or FIRST, display=asked.display, wrong=_wrong(error))
             return written(_page("welcome.html", said, error=error))
         return _to("/sign-in")
@@ -192,7 +192,7 @@ class Doorstep:
             signing_in.change_password(installation, _name(caller), asked.password, asked.chosen, source=source)
 
         try:
-            await self._threads.run(work)
+            await self._threads.run(work, of=source, lane=PASSWORD)
         except OctofleetError as error:
             said = msgspec.structs.replace(await self._own(caller), wrong=_wrong(error))
             return written(_page("account.html", said, caller=caller, error=error))
@@ -200,7 +200,7 @@ class Doorstep:
 
     async def _end_sessions(self, request: web.Request) -> web.StreamResponse:
         if (found := await self._form(request)) is not None:
-            await self._threads.run(lambda installation: signing_in.end_sessions(installation, _name(found[0])))
+            await self._threads.run(lambda installation: signing_in.end_sessions(installation, _name(found[0])), of=found[0].identity.name)
         return _gone()
 
     async def _make_token(self, request: web.Request) -> web.StreamResponse:
@@ -214,7 +214,7 @@ class Doorstep:
             _, text = create_token(installation, asked.label, identity=me.name, actions=actions, expires_s=asked.days * DAY_S, by=me)
             return text
 
-        secret = await self._threads.run(work)
+        secret = await self._threads.run(work, of=me.name)
         return written(_page("account.html", msgspec.structs.replace(await self._own(caller), secret=secret), caller=caller))
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
@@ -223,15 +223,17 @@ class Doorstep:
         caller, of = found[0], request.match_info["token"]
         if of not in {token.id for token in (await self._own(caller)).tokens}:
             raise Refused("you have no such token", hint="your account's page lists them", code="no-token")
-        await self._threads.run(lambda installation: revoke_token(installation, of, by=caller.identity))
+        await self._threads.run(lambda installation: revoke_token(installation, of, by=caller.identity), of=caller.identity.name)
         return _to("/account")
 
     async def _own(self, caller: Caller) -> Own:
-        return await self._threads.run(partial(_own, caller=caller))
+        return await self._threads.run(partial(_own, caller=caller), of=caller.identity.name)
 
     async def _caller(self, request: web.Request) -> Caller | None:
         cookie = request.cookies.get(COOKIE, "")
-        return await self._threads.run(lambda installation: signing_in.caller_of_session(installation, cookie)) if cookie else None
+        if not cookie:
+            return None
+        return await self._threads.run(lambda installation: signing_in.caller_of_session(installation, cookie), of=client_address(request))
 
     async def _form(self, request: web.Request) -> tuple[Caller, dict[str, str]] | None:
         """Who sends a form of his session, and its fields; None for nobody. Raises `Refused`."""

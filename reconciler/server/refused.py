@@ -1,6 +1,8 @@
 """What is refused before any route has a say, or where none is: as problem details or as a page, like everything else that is refused; and the headers
 that every answer has."""
 
+import re
+
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
@@ -23,6 +25,7 @@ SAID = {
     417: ("expectation", "the header Expect asks for what is not there", "leave it out"),
     431: ("large-headers", "the headers are too large, or too many", "send less, or fewer cookies"),
 }
+_SECRET = re.compile(r"[A-Za-z0-9_-]{40,}")
 _trouble = Repeated()
 
 
@@ -70,9 +73,9 @@ def unreadable(error: BaseException | None, line: int) -> OctofleetError:
     return problem_of(400)
 
 
-def unforeseen(where: str, error: BaseException) -> None:
-    """Told to the log, and to nobody else."""
-    _trouble.happened("request-failed", route=where, error=f"{type(error).__name__}: {error}")
+def unforeseen(path: str, error: BaseException) -> None:
+    """Told to the log, and to nobody else; of the path no part that is as long as the secret of a one-time link."""
+    _trouble.happened("request-failed", route=_SECRET.sub("***", path), error=f"{type(error).__name__}: {error}")
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:

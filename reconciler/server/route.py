@@ -22,7 +22,7 @@ class Route:
     may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page, which stands at
     `page` where that is not the same path. `then`: where a form goes on, with the names of the path and the document's fields in it, and `said`: what the
     page says there. `kind`: the content type of what is answered as it is (`Raw`). `stream`: what `do` gives is followed, and answered with server-sent
-    events, each an `answers`."""
+    events, each an `answers`. `long`: it may take long, as what reads all of a commit does; few such are answered at once."""
 
     method: str
     path: str
@@ -39,6 +39,7 @@ class Route:
     status: int = 200
     kind: str = ""
     stream: bool = False
+    long: bool = False
 
 
 def plain_path(path: str) -> str:

@@ -11,9 +11,10 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.reading.paging import Raw
 from reconciler.server import openapi, render
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
+from reconciler.server.proxies import client_address
 from reconciler.server.route import API, Route
 from reconciler.server.stream import Streams
-from reconciler.server.threads import Threads
+from reconciler.server.threads import LONG, QUICK, Threads
 from reconciler.wiring import Installation
 
 COOKIE = "__Host-octofleet"
@@ -32,6 +33,8 @@ HEADERS = {
     "Cache-Control": "private, no-store",
 }
 """On every answer; RFC 9110 and the Fetch, CSP and Permissions Policy specifications."""
+KNOWN_MOST = 4096
+"""Of so many cookies and tokens it is remembered whose they are, those that came last."""
 STATIC = Path(__file__).parent / "static"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,6 +52,7 @@ class Site:
     def __init__(self, installation: Installation, routes: Sequence[Route], doors: Doors, threads: Threads, *more: Adds) -> None:
         self._routes, self._doors, self._threads, self._more = routes, doors, threads, more
         self._streams = Streams(installation, doors, threads)
+        self._known: dict[str, str] = {}
         render.SAID.update({route.name: route.said for route in routes if route.said})
 
     def add_to(self, app: web.Application) -> None:
@@ -75,12 +79,23 @@ class Site:
     def _handler(self, route: Route, *, people: bool) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             asked = await read(request, route, people=people)
-            found = await self._threads.run(lambda installation: answered(installation, self._doors, asked))
+            key = asked.bearer or asked.cookie
+            of, lane = self._known.get(key, client_address(request)), LONG if route.long else QUICK
+            found = await self._threads.run(lambda installation: answered(installation, self._doors, asked), of=of, lane=lane)
+            self._know(key, found.by)
             if found.follows is not None:
-                return await self._streams.serve(request, asked, found.follows, HEADERS)
+                return await self._streams.serve(request, asked, found, HEADERS)
             return written(found)
 
         return safely(handle, people=people)
+
+    def _know(self, key: str, by: str) -> None:
+        """Who came with a cookie or token, so that what he asks next is his, however many he has and wherever he is."""
+        self._known.pop(key, None)
+        if by:
+            self._known[key] = by
+        if len(self._known) > KNOWN_MOST:
+            del self._known[next(iter(self._known))]
 
     def close(self) -> None:
         """Answer nothing more."""

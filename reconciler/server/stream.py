@@ -7,6 +7,7 @@ him: his stream ends, and he comes back.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from reconciler.identity.sight import Sight
 from reconciler.permitting import access_in_force
 from reconciler.reading.live import Event as Told
 from reconciler.reading.live import News, RunEvent, View, Watch, before, news, view_of
-from reconciler.server.answer import Asked, Doors
+from reconciler.server.answer import Answer, Asked, Doors
 from reconciler.server.threads import Threads
 from reconciler.store.archive import Line
 from reconciler.store.live import Settled, lines_between, states_of
@@ -41,7 +42,7 @@ WRITE_S = 20.0
 """How long one write may take."""
 QUEUE_MOST = 256 * 1024
 """Bytes that wait for one reader."""
-STREAMS_MOST = 2_000
+STREAMS_MOST, STREAMS_OF_ONE = 2_000, 100
 LINES_MOST = 2_000
 """Lines that are read at once; what is left is read next, without a pause."""
 KIND = "text/event-stream"
@@ -53,6 +54,7 @@ class Stream:
 
     watch: Watch
     asked: Asked
+    by: str
     loop: asyncio.AbstractEventLoop
     began: "asyncio.Future[int]"
     view: View
@@ -87,22 +89,28 @@ class Stream:
 class Streams:
     """All streams of a process. `close` ends them."""
 
-    def __init__(self, installation: Installation, doors: Doors, threads: Threads, *, most: int = STREAMS_MOST) -> None:
-        self._threads, self._most, self._open = threads, most, 0
+    def __init__(
+        self, installation: Installation, doors: Doors, threads: Threads, *, most: int = STREAMS_MOST, of_one: int = STREAMS_OF_ONE
+    ) -> None:
+        self._threads, self._most, self._of_one, self._open = threads, most, of_one, Counter[str]()
         self._coming: SimpleQueue[Stream] = SimpleQueue()
         self._wake = Event()
         self._reader = _Reader(installation, doors, self._coming, self._wake)
         self._thread: Thread | None = None
 
-    async def serve(self, request: web.Request, asked: Asked, watch: Watch, headers: Mapping[str, str]) -> web.StreamResponse:
-        """Answer with a stream until it ends. Raises `RetryLater` if there are too many."""
+    async def serve(self, request: web.Request, asked: Asked, found: Answer, headers: Mapping[str, str]) -> web.StreamResponse:
+        """Answer with a stream of what it follows until it ends. Raises `RetryLater` if there are too many."""
+        from reconciler.server.connection import stay_open  # noqa: PLC0415 - its answers have the headers of the site, which has this
+
+        watch: Watch = found.follows
         if watch.over:
             return web.Response(status=204, headers=headers)
-        if self._open >= self._most:
-            raise RetryLater(f"{self._open} streams are open", after_s=5, hint="try again in a moment", code="busy")
-        self._open += 1
+        if self._open.total() >= self._most or self._open[found.by] >= self._of_one:
+            raise RetryLater("too many streams are open, in all or of yours", after_s=5, hint="try again in a moment", code="busy")
+        self._open[found.by] += 1
+        stay_open(request)
         loop = asyncio.get_running_loop()
-        stream = Stream(watch=watch, asked=asked, loop=loop, began=loop.create_future(), view=watch.view)
+        stream = Stream(watch=watch, asked=asked, by=found.by, loop=loop, began=loop.create_future(), view=watch.view)
         try:
             start = await self._begin(stream)
             response = web.StreamResponse(
@@ -117,7 +125,9 @@ class Streams:
             return response
         finally:
             stream.gone = True
-            self._open -= 1
+            self._open[found.by] -= 1
+            if not self._open[found.by]:
+                del self._open[found.by]
 
     async def _begin(self, stream: Stream) -> int:
         """Up to which event it has to catch up; the reader tells the later ones."""
@@ -137,7 +147,7 @@ class Streams:
     async def _send(self, response: web.StreamResponse, stream: Stream, start: int) -> None:
         after, watch = stream.watch.after, stream.watch
         while after < start:
-            data, after = await self._threads.run(partial(_before, watch=watch, after=after, until=start))
+            data, after = await self._threads.run(partial(_before, watch=watch, after=after, until=start), of=stream.by)
             await _write(response, data or BEAT)
         while not stream.over or stream.parts:
             with suppress(TimeoutError):

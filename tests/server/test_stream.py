@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,15 +16,21 @@ import pytest
 from reconciler.identity.caller import Caller
 from reconciler.reading.live import News, View, Watch
 from reconciler.server.answer import Asked
+from reconciler.server.app import Terms, listening
 from reconciler.server.route import API
 from reconciler.server.routes import ROUTES
-from reconciler.server.stream import QUEUE_MOST, Stream, _Reader
+from reconciler.server.site import Site as Pages
+from reconciler.server.stream import QUEUE_MOST, STREAMS_OF_ONE, Stream, _Reader
+from reconciler.server.terms import Limits
+from reconciler.server.threads import Threads
 from reconciler.store.archive import Line
 from reconciler.store.engine import Store
 from reconciler.store.live import Settled, lines_between
 from reconciler.store.runs import write_log
 from reconciler.wiring import Installation
 from tests.gate.site import Site
+from tests.server.process import Process
+from tests.server.process import app as app_of
 from tests.server.site import COOKIE, Web, doors, web
 from tests.server.tenants import CALLERS, OF_BANK, VERA, change_both, two_tenants
 from tests.store.databases import database_url, kind
@@ -192,7 +199,7 @@ def test_with_the_role_the_stream_ends(site: Site, served: Web) -> None:
 
 def stream_of(view: View, loop: asyncio.AbstractEventLoop) -> Stream:
     watch = Watch(run="r", source="f", tenants=frozenset("ab"), view=view, after=0, ended=False, over=False)
-    return Stream(watch=watch, asked=Asked(route=ROUTES[0], path={}), loop=loop, began=loop.create_future(), view=view)
+    return Stream(watch=watch, asked=Asked(route=ROUTES[0], path={}), by="github:sam", loop=loop, began=loop.create_future(), view=view)
 
 
 def test_a_slow_reader_is_let_go_without_a_gap() -> None:
@@ -233,3 +240,27 @@ def test_a_line_that_is_committed_late_is_not_missed(database_url: str, kind: st
     with store.read() as connection:
         assert [line.text for _, line in lines_between(connection, 0, settled.number, 10)] == ["first", "second"]
     store.close()
+
+
+def test_a_stream_outlasts_what_other_answers_may_take(site: Site) -> None:
+    run, pages = site.begin(), Pages(site.installation, ROUTES, doors(*CALLERS), Threads(site.installation))
+    terms = Terms(limits=Limits(answer_s=0.5))
+    with app_of(Process(store=site.store), site=pages) as app, listening(app, "127.0.0.1", 0, terms) as port:
+        one = Following(Web(port), run, ROOT)
+        time.sleep(1.5)
+        work(site, run)
+        assert one.end()[-1].data["state"] == "done" and one.ids == log_of(site, run)
+    pages.close()
+
+
+def test_one_identity_has_so_many_streams_and_others_have_theirs(site: Site) -> None:
+    run = site.begin()
+    with web(site.installation, *CALLERS) as served:
+        many = [Following(served, run, ROOT) for _ in range(STREAMS_OF_ONE)]
+        assert {one.answer.status for one in many} == {200}
+        refused = served.page(f"{API}/runs/{run}/events", "github:root")
+        assert (refused.status, refused.json["code"]) == (503, "busy")
+        assert Following(served, run, SHOP).answer.status == 200
+        work(site, run)
+        assert all(one.end() for one in many)
+        assert served.page(f"{API}/runs/{run}/events", "github:root").status == 200

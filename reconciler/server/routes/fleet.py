@@ -78,6 +78,7 @@ ROUTES = (
         do=explain.boot_file,
         answers=Raw,
         kind="text/plain; charset=utf-8",
+        long=True,
     ),
     Route(
         method="GET",
@@ -101,6 +102,7 @@ ROUTES = (
         answers=drift.Healing,
         then="/drift?text={host}",
         said="The host was looked at again, and what has drifted is being brought back.",
+        long=True,
     ),
     Route(
         method="GET",
@@ -123,6 +125,7 @@ ROUTES = (
         asks=explain.ExplainAsk,
         answers=explain.Explained,
         template="explain.html",
+        long=True,
     ),
     Route(
         method="GET",
@@ -133,6 +136,7 @@ ROUTES = (
         do=explain.render,
         asks=explain.ExplainAsk,
         answers=explain.Files,
+        long=True,
     ),
     Route(
         method="GET",
@@ -154,5 +158,6 @@ ROUTES = (
         asks=status.ValidateAsk,
         answers=status.Valid,
         template="validate.html",
+        long=True,
     ),
 )

@@ -29,6 +29,7 @@ ROUTES = (
         then="/plans/{plan}",
         said="The plan is made.",
         status=201,
+        long=True,
     ),
     Route(
         method="GET",
@@ -64,6 +65,7 @@ ROUTES = (
         then="/runs/{run}",
         said="The run has begun.",
         status=201,
+        long=True,
     ),
     Route(
         method="POST",

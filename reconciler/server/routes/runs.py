@@ -109,5 +109,6 @@ ROUTES = (
         then="/runs/{run}",
         said="The repository has a branch now that takes it back: open a pull request from it.",
         status=201,
+        long=True,
     ),
 )
