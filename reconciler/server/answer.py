@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -121,7 +122,7 @@ def _read(asked: Asked) -> Any:
     asks = asked.route.asks
     try:
         if asked.route.method == "GET" or asked.people:
-            named = set(_names(asks))
+            named = _names(asks)
             given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
             return msgspec.convert(given, asks, strict=False)
         return msgspec.json.decode(asked.body or b"{}", type=asks)
@@ -133,8 +134,9 @@ def _read(asked: Asked) -> Any:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
 
 
-def _names(asks: type) -> list[str]:
-    return [found.encode_name for found in msgspec.structs.fields(asks)]
+@cache
+def _names(asks: type) -> frozenset[str]:
+    return frozenset(found.encode_name for found in msgspec.structs.fields(asks))
 
 
 def _document(asked: Asked, document: object) -> Answer:
