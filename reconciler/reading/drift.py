@@ -17,6 +17,7 @@ from reconciler.reading.paging import Ask, Document, Paged, Reason, cursor_of
 from reconciler.reading.picture import State
 from reconciler.reading.seen import Seen, seen
 from reconciler.reading.wanted import Ref, Shown, ref_of
+from reconciler.report.parts import size
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations
 from reconciler.store.records import applied_commit, load_records, load_specs, records_of
@@ -25,12 +26,14 @@ from reconciler.types.change import MISSING, Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
 from reconciler.types.request import Request
 
-MOST_FIELDS = 50
+MOST_FIELDS, MOST_BYTES = 50, 80_000
+"""Of a resource; and what the hosts of a page may take as JSON, so that the page stays small."""
 Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
 class DriftAsk(Paged, frozen=True, kw_only=True):
-    """`text`: as of hosts; `driver`: of what drifted. `limit` counts hosts."""
+    """`text`: as of hosts; `driver`: of what drifted. `limit` counts hosts; a list of much ends
+    earlier."""
 
     text: Text = ""
     tenant: Text = ""
@@ -87,14 +90,16 @@ def drift(call: Call, ask: DriftAsk) -> Drift:
     found = seen(call)
     named = _hosts(found, ask)
     items: list[DriftedHost] = []
+    used = 0
     with call.installation.store.read() as connection:
         for source, tenant, name in named:
-            if len(items) == ask.limit:
+            if len(items) == ask.limit or used > MOST_BYTES:
                 last = items[-1]
                 key = cursor_of(last.tenant, last.source, last.name)
                 return Drift(items=items, at=found.picture.at, asked=ask, next=key)
             if resources := _drifted(connection, call, Ref(source=source, group=f"host/{tenant}/{name}"), ask.driver):
                 items.append(DriftedHost(ref=f"host/{tenant}/{name}", source=source, tenant=tenant, name=name, resources=resources))
+                used += size(items[-1])
     return Drift(items=items, at=found.picture.at, asked=ask)
 
 

@@ -10,6 +10,7 @@ import pytest
 from reconciler import stages
 from reconciler.drivers.memory import Fault
 from reconciler.planning import make_plan
+from reconciler.reading import drift
 from reconciler.reading.watch import watch
 from reconciler.sampling import Sampling
 from reconciler.types.change import Cause
@@ -182,6 +183,13 @@ def test_a_host_shows_its_three_sides_and_who_set_what(served: Web) -> None:
     assert {one["status"] for one in document["runs"]["items"]} == {"done"}
     page = served.page(HOST, "github:vera").text
     assert "Europe/Paris" in page and "fleet.yaml:6:5" in page
+
+
+def test_much_drift_is_told_in_parts(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "MOST_BYTES", 10)
+    first = served.page("/api/v1/drift", "github:root").json
+    second = served.page(f"/api/v1/drift?cursor={first['next']}", "github:root").json
+    assert [len(part["items"]) for part in (first, second)] == [1, 1] and first["items"] != second["items"]
 
 
 def test_drift_is_told_with_its_fields(served: Web) -> None:
