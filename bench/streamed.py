@@ -24,9 +24,11 @@ from reconciler.drivers.driver import Context, Results, Step
 from reconciler.identity.access import Identity
 from reconciler.identity.caller import Caller
 from reconciler.server.answer import Doors
-from reconciler.server.app import listening
+from reconciler.server.app import Terms, listening
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import Site
+from reconciler.server.terms import Limits
+from reconciler.server.threads import Threads
 from reconciler.settings import Settings
 from reconciler.store.engine import Store
 from reconciler.wiring import Installation
@@ -34,6 +36,8 @@ from reconciler.wiring import Installation
 SLOTS, STEP_S = 50, 0.4
 """A hundred and twenty steps a second, so that 2,000 take some seventeen."""
 READER = Caller(identity=Identity(name="local:bench", here=True), name="local:bench", actions=None)
+TERMS = Terms(limits=Limits(of_client=4096))
+"""All readers have one address."""
 AT = b'"at":'
 
 
@@ -48,7 +52,7 @@ class Paced(Noop):
 def serve(app: web.Application, store: Store, steps: int) -> None:
     driver = Paced()
     begin(store, driver, steps)
-    with listening(app, "127.0.0.1", 0) as port, tempfile.TemporaryDirectory() as here:
+    with listening(app, "127.0.0.1", 0, TERMS) as port, tempfile.TemporaryDirectory() as here:
         print(port, flush=True)
         sys.stdin.readline()
         before, one = time.process_time(), worker(store, driver, here, SLOTS)
@@ -60,7 +64,8 @@ def serve(app: web.Application, store: Store, steps: int) -> None:
 
 def octofleet(directory: str, steps: int) -> None:
     installation = Installation(data_dir=Path(directory), settings=Settings())
-    site = Site(installation, ROUTES, Doors(by_session=lambda *_: None, by_token=lambda *_: READER))
+    doors = Doors(by_session=lambda *_: None, by_token=lambda *_: READER)
+    site = Site(installation, ROUTES, doors, Threads(installation))
     app = web.Application()
     site.add_to(app)
     serve(app, installation.store, steps)

@@ -27,13 +27,14 @@ from reconciler.types.change import MISSING, Cause
 from reconciler.types.observation import Absent, Observation, Present, Proposed
 from reconciler.types.request import Request
 
-MOST_FIELDS, MOST_LOOKED_AT, MOST_BYTES = 50, 500, 100_000
-"""Of a resource; and of an answer: hosts that may have drifted, and JSON."""
+MOST_FIELDS, MOST_LOOKED_AT, MOST_BYTES = 50, 500, 80_000
+"""Of a resource; and of an answer: hosts that may have drifted, and JSON, so that the page stays small."""
 Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
 class DriftAsk(Paged, frozen=True, kw_only=True):
-    """`text`: as of hosts; `driver`: of what drifted. `limit` counts hosts."""
+    """`text`: as of hosts; `driver`: of what drifted. `limit` counts hosts; a list of much ends
+    earlier."""
 
     text: Text = ""
     tenant: Text = ""

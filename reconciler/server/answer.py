@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -125,7 +126,7 @@ def _read(asked: Asked) -> Any:
     asks = asked.route.asks
     try:
         if asked.route.method == "GET" or asked.people:
-            named = set(_names(asks))
+            named = _names(asks)
             given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
             read = msgspec.convert(given, asks, strict=False)
         else:
@@ -146,8 +147,9 @@ def _check_texts(found: Iterable[object]) -> None:
         raise Refused("there is a character in it that no text has", hint="send text without NUL", code="usage")
 
 
-def _names(asks: type) -> list[str]:
-    return [found.encode_name for found in msgspec.structs.fields(asks)]
+@cache
+def _names(asks: type) -> frozenset[str]:
+    return frozenset(found.encode_name for found in msgspec.structs.fields(asks))
 
 
 def _document(asked: Asked, document: object) -> Answer:

@@ -22,8 +22,9 @@ from reconciler.server.answer import HTML, Answer, check_form, refusal
 from reconciler.server.problem import problem
 from reconciler.server.proxies import client_address, is_https
 from reconciler.server.render import page
-from reconciler.server.site import COOKIE, form_of, safely, written
+from reconciler.server.site import COOKIE, form_of, safely
 from reconciler.server.threads import PASSWORD, Threads
+from reconciler.server.written import written
 from reconciler.store.sessions import sessions_of
 from reconciler.store.tokens import Token, tokens
 from reconciler.wiring import Installation

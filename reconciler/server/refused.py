@@ -10,7 +10,7 @@ from reconciler.errors import OctofleetError, Refused, RetryLater
 from reconciler.events import Repeated
 from reconciler.server.answer import Answer, refusal
 from reconciler.server.proxies import is_https
-from reconciler.server.site import HEADERS, written
+from reconciler.server.written import HEADERS, written
 
 HSTS = "max-age=31536000"
 """A year, as RFC 6797 has it."""

@@ -15,24 +15,12 @@ from reconciler.server.proxies import client_address
 from reconciler.server.route import API, Route
 from reconciler.server.stream import Streams
 from reconciler.server.threads import LONG, QUICK, Threads
+from reconciler.server.written import HEADERS, written
 from reconciler.wiring import Installation
 
 COOKIE = "__Host-octofleet"
 BODY_MOST = 1 << 20
 """Bytes of a body."""
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cache-Control": "private, no-store",
-}
-"""On every answer; RFC 9110 and the Fetch, CSP and Permissions Policy specifications."""
 KNOWN_MOST = 4096
 """Of so many cookies and tokens it is remembered whose they are, those that came last."""
 STATIC = Path(__file__).parent / "static"
@@ -113,14 +101,6 @@ def safely(handler: Handler, *, people: bool = True) -> Handler:
             return written(refusal(error, people=people))
 
     return handle
-
-
-def written(answer: Answer) -> web.Response:
-    """An answer on its way."""
-    headers = HEADERS | dict(answer.headers) | ({"Content-Type": answer.kind} if answer.body else {})
-    if "ETag" in headers:
-        headers["Cache-Control"] = "private, no-cache"
-    return web.Response(status=answer.status, body=answer.body or None, headers=headers)
 
 
 async def read(request: web.Request, route: Route, *, people: bool) -> Asked:

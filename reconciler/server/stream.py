@@ -27,6 +27,7 @@ from reconciler.permitting import access_in_force
 from reconciler.reading.live import Event as Told
 from reconciler.reading.live import News, RunEvent, View, Watch, before, news, view_of
 from reconciler.server.answer import Answer, Asked, Doors
+from reconciler.server.connection import stay_open
 from reconciler.server.threads import Threads
 from reconciler.store.archive import Line
 from reconciler.store.live import Settled, lines_between, states_of
@@ -38,8 +39,6 @@ CHECK_S, CHECKED_MOST = 3.0, 250
 """How often it is asked again whether somebody may still see what he is sent, and of how many at once."""
 SOON_S = 0.05
 BEAT_S, BEAT = 15.0, b":\n\n"
-WRITE_S = 20.0
-"""How long one write may take."""
 QUEUE_MOST = 256 * 1024
 """Bytes that wait for one reader."""
 STREAMS_MOST, STREAMS_OF_ONE = 2_000, 100
@@ -100,8 +99,6 @@ class Streams:
 
     async def serve(self, request: web.Request, asked: Asked, found: Answer, headers: Mapping[str, str]) -> web.StreamResponse:
         """Answer with a stream of what it follows until it ends. Raises `RetryLater` if there are too many."""
-        from reconciler.server.connection import stay_open  # noqa: PLC0415 - its answers have the headers of the site, which has this
-
         watch: Watch = found.follows
         if watch.over:
             return web.Response(status=204, headers=headers)
@@ -119,7 +116,7 @@ class Streams:
             await response.prepare(request)
             try:
                 await self._send(response, stream, start)
-            except (TimeoutError, ConnectionError, OctofleetError):
+            except (ConnectionError, OctofleetError):
                 if request.transport is not None:
                     request.transport.abort()
             return response
@@ -148,22 +145,17 @@ class Streams:
         after, watch = stream.watch.after, stream.watch
         while after < start:
             data, after = await self._threads.run(partial(_before, watch=watch, after=after, until=start), of=stream.by)
-            await _write(response, data or BEAT)
+            await response.write(data or BEAT)
         while not stream.over or stream.parts:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await stream.ready.wait()
-            await _write(response, stream.take() or BEAT)
+            await response.write(stream.take() or BEAT)
 
     def close(self) -> None:
         """End every stream, soon."""
         self._reader.stopped = True
         self._wake.set()
-
-
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    async with asyncio.timeout(WRITE_S):
-        await response.write(data)
 
 
 def _before(installation: Installation, *, watch: Watch, after: int, until: int) -> tuple[bytes, int]:
@@ -288,21 +280,21 @@ class _Reader:
             return
         with own.store.read() as connection:
             access = access_in_force(connection)
-        callers: dict[tuple[str, str], Caller | None] = {}
+        views: dict[tuple[str, str, str], View | None] = {}
         for one in due:
-            key = one.asked.bearer, one.asked.cookie
-            if key not in callers:
-                callers[key] = self._doors.caller(own, one.asked, use=False)
+            key = one.asked.bearer, one.asked.cookie, one.watch.run
+            if key not in views:
+                views[key] = _view(self._doors.caller(own, one.asked, use=False), access, one.watch)
             one.checked_at = now
-            if not _still(callers[key], access, one):
+            if views[key] != one.view:
                 _give([([one], b"")], last=True)
 
 
-def _still(caller: Caller | None, access: Access, stream: Stream) -> bool:
-    """Whether somebody sees as much as when he came."""
+def _view(caller: Caller | None, access: Access, watch: Watch) -> View | None:
+    """What somebody sees now of what he follows; None if he has signed out, or his token is good for nothing."""
     if caller is None or not caller.may_use(Action.VIEW):
-        return False
-    return view_of(Sight(access, caller.identity), stream.watch.source, stream.watch.tenants) == stream.view
+        return None
+    return view_of(Sight(access, caller.identity), watch.source, watch.tenants)
 
 
 def _begun(began: "asyncio.Future[int]", position: int) -> None:

@@ -12,7 +12,7 @@ from reconciler.identity.access import Action, Identity
 from reconciler.identity.caller import Caller
 from reconciler.plugins import Part
 from reconciler.server.answer import Doors
-from reconciler.server.app import listening
+from reconciler.server.app import Terms, listening
 from reconciler.server.route import API, Route
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import COOKIE, Site
@@ -22,6 +22,7 @@ from tests.server.process import Process
 from tests.server.process import app as app_of
 
 CSRF = "csrf-of-this-session"
+TERMS = Terms()
 
 
 def person(name: str, *, here: bool = False) -> Caller:
@@ -86,12 +87,17 @@ def doors(*callers: Caller) -> Doors:
 
 @contextmanager
 def web(
-    installation: Installation, *callers: Caller, routes: Sequence[Route] = ROUTES, by: Doors | None = None, parts: Sequence[Part] = ()
+    installation: Installation,
+    *callers: Caller,
+    routes: Sequence[Route] = ROUTES,
+    by: Doors | None = None,
+    parts: Sequence[Part] = (),
+    terms: Terms = TERMS,
 ) -> Iterator[Web]:
     """The site of an installation for these callers, or with other doors; and the routes of plugins."""
     site = Site(installation, routes, by or doors(*callers), Threads(installation))
     try:
-        with app_of(Process(store=installation.store), parts=parts, site=site) as app, listening(app, "127.0.0.1", 0) as port:
+        with app_of(Process(store=installation.store), parts=parts, site=site) as app, listening(app, "127.0.0.1", 0, terms) as port:
             yield Web(port)
     finally:
         site.close()

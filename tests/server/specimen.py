@@ -15,7 +15,8 @@ from reconciler.identity.caller import Caller
 from reconciler.plugins import Part
 from reconciler.server import render
 from reconciler.server.answer import HTML, Answer
-from reconciler.server.site import COOKIE, HEADERS, written
+from reconciler.server.site import COOKIE
+from reconciler.server.written import HEADERS, written
 from tests.server.site import person
 
 PAGES = Path(__file__).parent / "pages"

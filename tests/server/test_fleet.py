@@ -188,6 +188,13 @@ def test_a_host_shows_its_three_sides_and_who_set_what(served: Web) -> None:
     assert "Europe/Paris" in page and "fleet.yaml:6:5" in page
 
 
+def test_much_drift_is_told_in_parts(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "MOST_BYTES", 10)
+    first = served.page("/api/v1/drift", "github:root").json
+    second = served.page(f"/api/v1/drift?cursor={first['next']}", "github:root").json
+    assert [len(part["items"]) for part in (first, second)] == [1, 1] and first["items"] != second["items"]
+
+
 def test_drift_is_told_with_its_fields(served: Web) -> None:
     (found,) = served.api("/drift", "token:shop").json["items"]
     (config,) = found["resources"]

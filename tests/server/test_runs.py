@@ -1,9 +1,13 @@
 """Runs over HTTP: for programs and for people, and nothing of another tenant."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from reconciler.reading import runs
+from reconciler.reading.outline import Kept
+from reconciler.store.engine import Connection
 from tests.gate.site import Site
 from tests.server.site import Web, web
 from tests.server.tenants import CALLERS, OF_BANK, change_both, two_tenants
@@ -33,6 +37,31 @@ def test_a_list_in_parts(served: Web) -> None:
 def test_numbers_are_of_what_one_sees(served: Web) -> None:
     (run, _) = served.api("/runs", "token:shop").json["items"]
     assert run["changes"] == {"open": sum(run["changes"].values())} and not run["whole"] and run["reason"] == ""
+
+
+def test_what_has_ended_is_counted_once(served: Web, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, real = list[str](), runs.statuses
+
+    def statuses(connection: Connection, run: str) -> dict[str, int]:
+        counted.append(run)
+        return real(connection, run)
+
+    monkeypatch.setattr(runs, "statuses", statuses)
+    monkeypatch.setattr(runs, "_counted", Kept(10))
+    open_run, ended = (run["run"] for run in served.page("/api/v1/runs", "github:root").json["items"])
+    for _ in range(5):
+        shown = served.page("/api/v1/runs", "github:root").json["items"]
+        assert [sum(run["changes"].values()) for run in shown] == [
+            len(site.rows("SELECT 1 FROM item WHERE run = ?", r)) for r in (open_run, ended)
+        ]
+    assert counted.count(ended) == 1 and counted.count(open_run) >= 6
+    monkeypatch.setattr(runs, "LARGE", 1)
+    monkeypatch.setattr(runs, "_counted", Kept(10))
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: 1.0))
+    counted.clear()
+    for _ in range(5):
+        served.page("/api/v1/runs", "github:root")
+    assert counted.count(open_run) == 1
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/{run}"])

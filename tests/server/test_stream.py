@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from reconciler.identity.access import Identity
 from reconciler.identity.caller import Caller
-from reconciler.reading.live import News, View, Watch
+from reconciler.identity.sight import Sight
+from reconciler.reading.live import News, View, Watch, view_of
+from reconciler.server import stream
 from reconciler.server.answer import Asked
 from reconciler.server.app import Terms, listening
 from reconciler.server.route import API
@@ -117,6 +120,15 @@ def test_all_of_a_run_as_it_goes_on(site: Site, served: Web) -> None:
         assert (heard[-1].event, heard[-1].data["state"]) == ("run", "done") and heard[-1].data["endedAt"]
 
 
+def test_it_may_take_longer_than_any_answer(site: Site) -> None:
+    with web(site.installation, *CALLERS, terms=Terms(limits=Limits(answer_s=0.2))) as served:
+        run = site.begin()
+        one = Following(served, run, ROOT)
+        time.sleep(1)
+        work(site, run)
+        assert one.ids == log_of(site, run)
+
+
 def test_a_change_is_told_before_the_line_that_says_so(site: Site, served: Web) -> None:
     run = site.begin()
     one = Following(served, run, ROOT)
@@ -198,17 +210,17 @@ def test_with_the_role_the_stream_ends(site: Site, served: Web) -> None:
 
 
 def stream_of(view: View, loop: asyncio.AbstractEventLoop) -> Stream:
-    watch = Watch(run="r", source="f", tenants=frozenset("ab"), view=view, after=0, ended=False, over=False)
+    watch = Watch(run="r", source="test", tenants=frozenset("ab"), view=view, after=0, ended=False, over=False)
     return Stream(watch=watch, asked=Asked(route=ROUTES[0], path={}), by="github:sam", loop=loop, began=loop.create_future(), view=view)
 
 
 def test_a_slow_reader_is_let_go_without_a_gap() -> None:
     with closing(asyncio.new_event_loop()) as loop:
-        stream = stream_of(View(whole=True), loop)
-        stream.add(b"a" * QUEUE_MOST, last=False)
-        stream.add(b"b", last=False)
-        stream.add(b"c", last=False)
-        assert stream.over and stream.take() == b"a" * QUEUE_MOST, "nothing after what was left out"
+        one = stream_of(View(whole=True), loop)
+        one.add(b"a" * QUEUE_MOST, last=False)
+        one.add(b"b", last=False)
+        one.add(b"c", last=False)
+        assert one.over and one.take() == b"a" * QUEUE_MOST, "nothing after what was left out"
 
 
 def test_what_many_see_is_encoded_once(site: Site) -> None:
@@ -222,6 +234,27 @@ def test_what_many_see_is_encoded_once(site: Site) -> None:
         (10, False, True, False),
         (10, True, False, False),
     ]
+
+
+def test_of_many_streams_of_somebody_it_is_asked_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Identity] = []
+
+    def view(sight: Sight, source: str, tenants: Collection[str]) -> View:
+        asked.append(sight.identity)
+        return view_of(sight, source, tenants)
+
+    monkeypatch.setattr(stream, "view_of", view)
+    with closing(asyncio.new_event_loop()) as loop:
+        streams = [stream_of(View(whole=True, tenants=frozenset("ab")), loop) for _ in range(20)]
+        for number, one in enumerate(streams):
+            one.asked, one.checked_at = Asked(route=ROUTES[0], path={}, cookie=("github:root", "nobody")[number % 2]), float("-inf")
+        reader = _Reader(site.installation, doors(*CALLERS), SimpleQueue(), Event())
+        reader._streams["r"] = streams
+        reader._check(site.installation)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    assert len(asked) == 1
+    assert [one.over for one in streams] == [False, True] * 10
 
 
 def test_a_line_that_is_committed_late_is_not_missed(database_url: str, kind: str) -> None:
