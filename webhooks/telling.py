@@ -100,8 +100,15 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
             commands=_commands(looked, plan, asks=bool(missing)),
             problems=plan.problems,
             untrusted=None if looked.trusted else Untrusted(left_out=("engines", "templates"), command=_plan_command(looked)),
+            full=_page(installation, looked.rules, plan),
             full_file=f"octofleet plan --repo {looked.rules.location} --rev {pull.head[:12]} --out plan.md",
         )
+
+
+def _page(installation: Installation, rules: Followed, plan: Plan) -> str:
+    """The address of a plan's page, where it is known at which address people reach this server."""
+    known = {forge.name: forge.public_url.rstrip("/") for forge in installation.settings.forges}
+    return f"{known[rules.forge]}/plans/{plan.id}" if known.get(rules.forge) else ""
 
 
 def answers_of(commands: Sequence[Command]) -> list[Answer]:
@@ -162,10 +169,11 @@ def _commands(looked: Looked, plan: Plan, *, asks: bool) -> list[tuple[str, str]
     return rows
 
 
-def status_of(said: Said, url: str = "") -> Status:
-    """The commit status: a failure for what would not be applied, pending for what waits for people, a success for what merging applies."""
+def status_of(said: Said) -> Status:
+    """The commit status: a failure for what would not be applied, pending for what waits for people, a success for what merging applies. It leads
+    to the plan's page."""
     verdict, text = _verdict(said)
-    return Status(context=CONTEXT, verdict=verdict, text=brief(text, MOST_TEXT), url=url)
+    return Status(context=CONTEXT, verdict=verdict, text=brief(text, MOST_TEXT), url=said.full)
 
 
 def _verdict(said: Said) -> tuple[Verdict, str]:

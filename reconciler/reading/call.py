@@ -53,6 +53,15 @@ class Call:
         decision = self.access.decide(self.caller.identity, action, Resource(source=source, tenant=tenant))
         return self.caller.may_use(action) and decision.allowed
 
+    def may_somewhere(self, action: Action) -> bool:
+        """Whether there is any part of any Fleet in which the caller may do something: for forms that ask for the part."""
+        self.looked.add("permit")
+        access, identity = self.access, self.caller.identity
+        places = {(source, binding.tenant) for source in access.fleets for binding in access.bindings(source)}
+        return self.caller.may_use(action) and (
+            self.may(action, "") or any(access.held(identity, action, source, tenant) for source, tenant in places)
+        )
+
     def permit(self, source: str, asked: Iterable[Asked]) -> None:
         """Return if the caller may do all of it. Raises `Refused` (`forbidden`), which names nothing that he does not see."""
         self.looked.add("permit")

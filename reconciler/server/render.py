@@ -4,7 +4,7 @@ import json
 import time
 from datetime import UTC, datetime
 from functools import cache
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -32,11 +32,20 @@ SECTIONS = (
     ("/audit", "Audit"),
 )
 """Where one may go from every page, by path."""
+MORE = (
+    ("/status", "Status"),
+    ("/alerts", "Alerts"),
+    ("/workers", "Workers"),
+    ("/access", "Who may do what"),
+    ("/explain", "Where values come from"),
+    ("/api/v1/openapi.json", "The API"),
+)
+"""The same, at the end of a page."""
 
 
 def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", here: str = "", again: str = "") -> bytes:
     """A whole page of a document, for whoever asks; `said` names the form that was sent before, `here` is the path of its route, `again` the page's own
-    address on its first part."""
+    address on its first part, whose query is `typed`."""
     caller = call.caller if isinstance(call, Call) else call
     text = (
         environment()
@@ -49,6 +58,7 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
             said=SAID.get(said, ""),
             here=here,
             again=again,
+            typed=dict(parse_qsl(urlsplit(again).query)),
             version=VERSION,
         )
     )
@@ -66,7 +76,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= FILTERS | {"ago": ago, "iso": iso, "pretty": pretty, "value": value, "query": query}
-    made.globals["SECTIONS"] = SECTIONS
+    made.globals |= {"SECTIONS": SECTIONS, "MORE": MORE}
     return made
 
 

@@ -1,12 +1,23 @@
 """A fleet of two tenants, and the people of each: what one of them may see is never to show for another."""
 
 from pathlib import Path
+from typing import Any
 
+from reconciler import gating
+from reconciler.alert.condition import Condition, Event
 from reconciler.identity.access import Action
 from reconciler.planning import make_plan
+from reconciler.reading.watch import watch
+from reconciler.store.alerts import save_conditions
+from reconciler.store.audit import record
+from reconciler.store.backoff import back_off
+from reconciler.store.leases import WorkerRow, beat
 from reconciler.store.pull_locks import take_locks
 from reconciler.store.pulls import Command, PullKey, ask_pull, save_command
+from reconciler.types.audit import Entry
 from reconciler.types.canonical import pack
+from reconciler.types.change import Cause
+from reconciler.types.outcome import Status
 from reconciler.types.request import Request
 from tests.fleets import FLEET, TENANT, host
 from tests.gate.site import Site
@@ -93,3 +104,40 @@ def pull_of(site: Site, tenant: str, number: int) -> PullKey:
         save_command(connection, Command(forge=key.forge, comment=f"c{number}", project=key.project, number=number, **said))  # type: ignore[arg-type]
         take_locks(connection, key, "test", [change.address for change in made.plan.changes])
     return key
+
+
+def look_again(site: Site) -> None:
+    """Observe everything, as `octofleet drift` does; what process looks at the picture next sees it."""
+    repository = site.installation.repository(str(site.repo.path))
+    request = Request(rev=site.rows("SELECT applied_commit FROM source")[0][0], refresh=True, causes=frozenset({Cause.DRIFT}))
+    make_plan(site.installation, repository, request)
+    watch(site.store).look()
+
+
+def spoil(site: Site, where: str, **values: Any) -> None:
+    """Change a thing by hand."""
+    spec, _ = site.world.things()[where]
+    site.world.put(where, {**spec, "values": {**spec["values"], **values}})
+
+
+def fill(site: Site) -> None:
+    """Something of each kind for each tenant, and something that is across them."""
+    for number, tenant in ((1, "shop"), (2, "bank")):
+        pull_of(site, tenant, number)
+        gating.pause(site.installation, f"tenant/{tenant}", 3600, f"{tenant} counts", identity=f"github:{tenant}")
+    gating.pause(site.installation, "fleet", 3600, "bank is audited", identity="github:root")
+    conditions = [
+        Condition(event=Event.DRIFT_FOUND, source="test", tenant=tenant, subject=f"{tenant} hosts", text="drift", next="", since=1.0)
+        for tenant in ("shop", "bank", "")
+    ]
+    with site.store.write() as connection:
+        ask_pull(connection, PullKey(forge="hub", project="acme/fleet", number=3), str(site.repo.path))
+        save_conditions(connection, {}, {one.key: one for one in conditions})
+        failed = {f"memory/config/{tenant}/{name}": (Status.FAILED, name) for tenant, name in (("shop", "web-01"), ("bank", "vault-01"))}
+        back_off(connection, failed, connection.now())
+        beat(connection, WorkerRow(id="w", name="vault-machine:1", role="serve", version="1", started_at=1.0, until=connection.now() + 600))
+        for tenants in (("shop",), ("bank",), ("bank", "shop"), ()):
+            record(
+                connection,
+                Entry(identity=f"github:{'-'.join(tenants) or 'root'}", action="look", tenants=tenants, source="test", reason=f"{tenants}"),
+            )

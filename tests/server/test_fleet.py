@@ -2,23 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from reconciler import stages
 from reconciler.drivers.memory import Fault
-from reconciler.planning import make_plan
 from reconciler.reading import drift
 from reconciler.reading.watch import watch
 from reconciler.sampling import Sampling
-from reconciler.types.change import Cause
-from reconciler.types.request import Request
 from tests.fleets import host
 from tests.gate.site import Site
 from tests.server.site import Answered, Web, web
-from tests.server.tenants import CALLERS, OF_BANK, change_both, two_tenants
+from tests.server.tenants import CALLERS, OF_BANK, change_both, look_again, spoil, two_tenants
 from tests.store.databases import database_url, kind
 
 __all__ = ["database_url", "kind"]
@@ -41,20 +37,6 @@ API_PATHS = [
     "/status",
 ]
 PAGES = ["/" if path == "/overview" else path for path in API_PATHS if not path.startswith("/render")]
-
-
-def look_again(site: Site) -> None:
-    """Observe everything, as `octofleet drift` does; what process looks at the picture next sees it."""
-    repository = site.installation.repository(str(site.repo.path))
-    request = Request(rev=site.rows("SELECT applied_commit FROM source")[0][0], refresh=True, causes=frozenset({Cause.DRIFT}))
-    make_plan(site.installation, repository, request)
-    watch(site.store).look()
-
-
-def spoil(site: Site, where: str, **values: Any) -> None:
-    """Change a thing by hand."""
-    spec, _ = site.world.things()[where]
-    site.world.put(where, {**spec, "values": {**spec["values"], **values}})
 
 
 @pytest.fixture(scope="module")

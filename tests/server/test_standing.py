@@ -4,19 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler import gating
-from reconciler.alert.condition import Condition, Event
 from reconciler.drivers.breaker import State
-from reconciler.store.alerts import save_conditions
-from reconciler.store.audit import record
-from reconciler.store.backoff import back_off
-from reconciler.store.leases import WorkerRow, beat
-from reconciler.store.pulls import PullKey, ask_pull
-from reconciler.types.audit import Entry
-from reconciler.types.outcome import Status
 from tests.gate.site import Site
 from tests.server.site import Web, web
-from tests.server.tenants import CALLERS, OF_BANK, change_both, pull_of, two_tenants
+from tests.server.tenants import CALLERS, OF_BANK, change_both, fill, two_tenants
 from tests.store.databases import KINDS, database
 
 PEOPLE = {"token:shop": "shop", "github:ben": "bank"}
@@ -33,29 +24,6 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         fill(made)
         yield made
         made.store.close()
-
-
-def fill(site: Site) -> None:
-    """Something of each kind for each tenant, and something that is across them."""
-    for number, tenant in ((1, "shop"), (2, "bank")):
-        pull_of(site, tenant, number)
-        gating.pause(site.installation, f"tenant/{tenant}", 3600, f"{tenant} counts", identity=f"github:{tenant}")
-    gating.pause(site.installation, "fleet", 3600, "bank is audited", identity="github:root")
-    conditions = [
-        Condition(event=Event.DRIFT_FOUND, source="test", tenant=tenant, subject=f"{tenant} hosts", text="drift", next="", since=1.0)
-        for tenant in ("shop", "bank", "")
-    ]
-    with site.store.write() as connection:
-        ask_pull(connection, PullKey(forge="hub", project="acme/fleet", number=3), str(site.repo.path))
-        save_conditions(connection, {}, {one.key: one for one in conditions})
-        failed = {f"memory/config/{tenant}/{name}": (Status.FAILED, name) for tenant, name in (("shop", "web-01"), ("bank", "vault-01"))}
-        back_off(connection, failed, connection.now())
-        beat(connection, WorkerRow(id="w", name="vault-machine:1", role="serve", version="1", started_at=1.0, until=connection.now() + 600))
-        for tenants in (("shop",), ("bank",), ("bank", "shop"), ()):
-            record(
-                connection,
-                Entry(identity=f"github:{'-'.join(tenants) or 'root'}", action="look", tenants=tenants, source="test", reason=f"{tenants}"),
-            )
 
 
 @pytest.fixture(scope="module")

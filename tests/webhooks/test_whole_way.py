@@ -1,78 +1,14 @@
 """A pull request from open to converged through a real `octofleet serve`: webhooks in, comment, status and reactions out, over HTTP."""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.peers.forges.double import SECRET, TOKEN, Fault
 from tests.store.databases import database_url, kind  # noqa: F401 - fixtures
+from tests.webhooks.serving import serving, until
 from tests.webhooks.site import PullSite
-
-PATIENCE_S = 90.0
-
-
-@contextmanager
-def serving(site: PullSite, **settings: str) -> Iterator[subprocess.Popen[str]]:
-    """`octofleet serve` on the site's repository and database; the double delivers to it."""
-    (site.path / "secret").write_text(SECRET)
-    said = {"apply_on": "merge", **settings}
-    (site.path / "octofleet.toml").write_text(
-        f"""database_url = "{site.installation.settings.database_url}"
-listen = "127.0.0.1:0"
-[memory]
-enabled = true
-path = "{site.path / "world.db"}"
-[boot]
-directory = "{site.path / "boot"}"
-[[forges]]
-name = "hub"
-type = "github"
-url = "{site.double.url}"
-token_file = "{site.path / "token"}"
-secret_files = ["{site.path / "secret"}"]
-[[repositories]]
-location = "{site.location}"
-forge = "hub"
-project = "acme/fleet"
-poll_s = 1
-apply_on = "{said["apply_on"]}"
-"""
-    )
-    known = {name: value for name, value in os.environ.items() if not name.startswith("OCTOFLEET_")}
-    env = known | {
-        "OCTOFLEET_DATA_DIR": str(site.path / "serve"),
-        "OCTOFLEET_CONFIG": str(site.path / "octofleet.toml"),
-        "PYTHONPATH": str(ROOT),
-    }
-    with (site.path / "serve.log").open("a") as log:
-        command = [sys.executable, "-m", "reconciler.cli", "serve", "--json"]
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, cwd=site.path)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, (site.path / "serve.log").read_text()
-        site.double.hook = json.loads(line)["address"].replace("//127.0.0.1:0", "//127.0.0.1") + "/webhooks/hub"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(site: PullSite, done: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE_S
-    while not (found := done()):
-        assert time.monotonic() < end, f"{what} did not happen\n{(site.path / 'serve.log').read_text()[-3000:]}"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture
@@ -109,13 +45,13 @@ def test_a_pull_request_from_open_to_converged(site: PullSite) -> None:
 
 
 def test_what_was_delivered_is_worked_on_after_a_kill(site: PullSite) -> None:
-    with serving(site) as process:
+    with serving(site) as served:
         until(site, lambda: site.rows("SELECT 1 FROM run WHERE state = 'done'"), "the first apply")
         site.change("more", 1)
         pull = site.open("more")
         site.double.say(site.project, pull, "olga", "octofleet lock mine")
-        process.kill()
-        process.wait()
+        served.process.kill()
+        served.process.wait()
         assert [sent.status for sent in site.double.sent] == [202, 202] or {sent.status for sent in site.double.sent} == {200}
     site.write("DELETE FROM worker WHERE id <> ?", "pulls")
     site.write("UPDATE pull SET owner = ''")

@@ -92,7 +92,9 @@ function follow(root) {
   on("phase", (phase) => badge(`phase/${phase.tenant}/${phase.track}/${phase.number}`, phase.state));
   on("run", (run) => {
     badge("run", run.state);
-    if (run.endedAt) source.close();
+    if (!run.endedAt) return;
+    source.close();
+    for (const one of root.querySelectorAll("[data-ended]")) one.hidden = false;
   });
 }
 
