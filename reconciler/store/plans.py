@@ -75,6 +75,11 @@ class PlanRow(NamedTuple):
     location: str
 
 
+def _plan_row(*columns: Any) -> PlanRow:
+    found = PlanRow(*columns)
+    return found._replace(applyable=bool(found.applyable))
+
+
 PLANS = 'SELECT "row", id, source, "commit", created_at, expires_at, applyable, location FROM plan'
 PART = 200
 """Plans that are read at once."""
@@ -82,7 +87,7 @@ PART = 200
 
 def plan_rows(connection: Connection, prefix: str) -> list[PlanRow]:
     """The plans whose id begins so, newest first."""
-    return [PlanRow(*row) for row in connection.rows(f'{PLANS} WHERE id {BEGINS} ORDER BY "row" DESC', (beginning(prefix),))]
+    return [_plan_row(*row) for row in connection.rows(f'{PLANS} WHERE id {BEGINS} ORDER BY "row" DESC', (beginning(prefix),))]
 
 
 def plan_row(connection: Connection, row: int) -> PlanRow:
@@ -90,14 +95,14 @@ def plan_row(connection: Connection, row: int) -> PlanRow:
     found = connection.row(f'{PLANS} WHERE "row" = ?', (row,))
     if found is None:
         raise _damaged(row)
-    return PlanRow(*found)
+    return _plan_row(*found)
 
 
 def plans_before(connection: Connection, row: int | None) -> Iterator[PlanRow]:
     """Plans, newest first, some at a time; with the row of one, those before it."""
     while True:
         before, params = ('WHERE "row" < ? ', (row,)) if row is not None else ("", ())
-        found = [PlanRow(*one) for one in connection.rows(f'{PLANS} {before}ORDER BY "row" DESC LIMIT ?', (*params, PART))]
+        found = [_plan_row(*one) for one in connection.rows(f'{PLANS} {before}ORDER BY "row" DESC LIMIT ?', (*params, PART))]
         yield from found
         if len(found) < PART:
             return
