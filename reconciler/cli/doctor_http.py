@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
@@ -11,6 +10,7 @@ from reconciler.server.tls import Pair, days_left
 from reconciler.settings import Http, Settings
 from reconciler.store.accounts import accounts
 from reconciler.store.engine import Store
+from reconciler.webhook import is_loopback
 
 RENEW_DAYS = 14
 
@@ -34,14 +34,6 @@ def listens(where: str, http: Http) -> Finding:
     text = f"{where} is reached from other machines without encryption: passwords and tokens can be read on their way"
     hint = "set http.tls_certificate and http.tls_key; or listen on 127.0.0.1, or name your proxy in http.trusted_proxies"
     return Finding("listen", WARNING, text, hint)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def accounts_found(store: Store) -> str | Finding:

@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from reconciler.errors import OctofleetError, Refused
+from reconciler.webhook import is_loopback
 
 API = "/api/v1"
 WITHIN_S = 120.0
@@ -91,17 +91,10 @@ def remote(url: str, environment: Mapping[str, str] = os.environ) -> Remote:
     if not right or not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
         hint = "for example https://octofleet.example.com"
         raise OctofleetError("--server is no URL of a server, without credentials", hint=hint, code="usage")
-    if parts.scheme == "http" and not _is_here(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         hint = "give the server a certificate (docs/operations.md), and say https"
         raise OctofleetError(f"{parts.hostname} is not asked without encryption: others could read the token", hint=hint, code="usage")
     return Remote(url=url.rstrip("/"), token=_token(environment), ca_file=environment.get("OCTOFLEET_CA_FILE", ""))
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _token(environment: Mapping[str, str]) -> str:
