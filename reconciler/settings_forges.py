@@ -14,8 +14,9 @@ def wrong_forges(settings: Settings) -> Iterator[Problem]:
     for number, forge in enumerate(settings.forges):
         if names.index(forge.name) < number:
             yield ("forges", number, "name"), f"is the name of forges {names.index(forge.name) + 1} too"
-        if forge.url and not (forge.url.startswith(("https://", "http://")) and strip_credentials(forge.url) == forge.url):
-            yield ("forges", number, "url"), "must be the URL of its API, https://..., without a user, a password or a query"
+        for name, text, means in (("url", forge.url, "its API"), ("public_url", forge.public_url, "this server")):
+            if text and not (text.startswith(("https://", "http://")) and strip_credentials(text) == text):
+                yield ("forges", number, name), f"must be the URL of {means}, https://..., without a user, a password or a query"
         alike = next((one for one in settings.forges[:number] if _kind(one) == _kind(forge) and one.url != forge.url), None)
         if alike is not None:
             yield (

@@ -10,7 +10,7 @@ from reconciler.plan.guard import GuardRules, shares
 from reconciler.planning import Planned
 from reconciler.report.text import brief
 from reconciler.report.view import View, counted
-from reconciler.settings import Followed
+from reconciler.settings import Followed, Settings
 from reconciler.source.merging import Merge
 from reconciler.source.signatures import Signature, Trust
 from reconciler.store.engine import Connection
@@ -100,15 +100,15 @@ def told(installation: Installation, row: PullRow, looked: Looked, view: View | 
             commands=_commands(looked, plan, asks=bool(missing)),
             problems=plan.problems,
             untrusted=None if looked.trusted else Untrusted(left_out=("engines", "templates"), command=_plan_command(looked)),
-            full=_page(installation, looked.rules, plan),
+            full=page_of(installation.settings, looked.rules.forge, plan.id),
             full_file=f"octofleet plan --repo {looked.rules.location} --rev {pull.head[:12]} --out plan.md",
         )
 
 
-def _page(installation: Installation, rules: Followed, plan: Plan) -> str:
-    """The address of a plan's page, where it is known at which address people reach this server."""
-    known = {forge.name: forge.public_url.rstrip("/") for forge in installation.settings.forges}
-    return f"{known[rules.forge]}/plans/{plan.id}" if known.get(rules.forge) else ""
+def page_of(settings: Settings, forge: str, plan: str) -> str:
+    """The URL of a plan's page; empty where the forge's settings do not say where people reach this server."""
+    public = next((one.public_url for one in settings.forges if one.name == forge), "")
+    return f"{public.rstrip('/')}/plans/{plan}" if public else ""
 
 
 def answers_of(commands: Sequence[Command]) -> list[Answer]:
@@ -170,8 +170,8 @@ def _commands(looked: Looked, plan: Plan, *, asks: bool) -> list[tuple[str, str]
 
 
 def status_of(said: Said) -> Status:
-    """The commit status: a failure for what would not be applied, pending for what waits for people, a success for what merging applies. It leads
-    to the plan's page."""
+    """The commit status: a failure for what would not be applied, pending for what waits for people, a success for what merging applies. It leads to the
+    page of the plan, as the comment does."""
     verdict, text = _verdict(said)
     return Status(context=CONTEXT, verdict=verdict, text=brief(text, MOST_TEXT), url=said.full)
 

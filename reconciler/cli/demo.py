@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ PROFILES = "profiles/linux.yaml"
 ACCESS = "access/fleet.yaml"
 DATABASE = "hosts/shop/db-01.yaml"
 CHAPTERS = 7
+LISTEN = "127.0.0.1:8080"
 PATIENCE_S = 180.0
 MOST_LINES = 36
 TAG = "[//]: # (octofleet)"
@@ -48,21 +50,44 @@ class Demo:
         """The Git repository."""
         return self.root / "fleet"
 
-    def octofleet(self, *arguments: str, expect: int) -> None:
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "OCTOFLEET_DATA_DIR": str(self.root / "data"), "OCTOFLEET_CONFIG": str(self.root / "octofleet.toml")}
+
+    def octofleet(self, *arguments: str, expect: int, **environment: str) -> None:
         """Run the command as a user would and show it; ends the demo if its exit code is not the one expected."""
         said = shlex.join(arguments)
         click.echo(click.style(f"\n$ octofleet {said}", fg="cyan", bold=True))
-        environment = {**os.environ, "OCTOFLEET_DATA_DIR": str(self.root / "data"), "OCTOFLEET_CONFIG": str(self.root / "octofleet.toml")}
         command = [sys.executable, "-m", "reconciler.cli", *arguments]
-        code = subprocess.run(command, cwd=self.fleet, env=environment, check=False).returncode  # noqa: S603 - our own program
+        code = subprocess.run(command, cwd=self.fleet, env=self._environment | environment, check=False).returncode  # noqa: S603 - our own program
         if code != expect:
             raise OctofleetError(
                 f"octofleet {said} ended with {code}, not with {expect}", hint=f"look into {self.root}; --debug shows more", code="demo"
             )
 
+    def token(self) -> str:
+        """A token that may look, as the pipeline of the example's RoleMapping."""
+        command = [sys.executable, "-m", "reconciler.cli", "token", "create", "pipeline", "--allow", "view", "--json"]
+        made = subprocess.run(command, env=self._environment, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own program
+        return str(json.loads(made.stdout)["token"])
+
+    @property
+    def server(self) -> list[str]:
+        """The arguments of `octofleet` that start the server on this fleet."""
+        return ["serve", "--data-dir", str(self.root / "data"), "--config", str(self.root / "octofleet.toml"), "--repo", str(self.fleet)]
+
+    def serve(self) -> None:
+        """Start it in the foreground, until Ctrl-C, which it hears itself."""
+        process = subprocess.Popen([sys.executable, "-m", "reconciler.cli", *self.server])  # noqa: S603 - our own program
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
     @contextmanager
-    def serving(self, forge: "DemoForge") -> Iterator[None]:
-        """`octofleet serve` with a forge whose webhooks it takes, until the block ends."""
+    def serving(self, forge: "DemoForge") -> Iterator[str]:
+        """`octofleet serve` with a forge whose webhooks it takes, until the block ends; gives its URL."""
         from reconciler.server.demo_forge import PROJECT, SECRET, TOKEN  # noqa: PLC0415 - slow to import
 
         for name, text in (("token", TOKEN), ("secret", SECRET)):
@@ -70,9 +95,7 @@ class Demo:
         settings = (self.root / "octofleet.toml").read_text()
         config = self.root / "serve.toml"
         config.write_text(
-            f"""listen = "127.0.0.1:0"
-
-{settings}
+            f"""{settings}
 [[forges]]
 name = "demo"
 type = "github"
@@ -86,7 +109,7 @@ forge = "demo"
 project = "{PROJECT}"
 """
         )
-        environment = {**os.environ, "OCTOFLEET_DATA_DIR": str(self.root / "data"), "OCTOFLEET_CONFIG": str(config)}
+        environment = self._environment | {"OCTOFLEET_CONFIG": str(config), "OCTOFLEET_LISTEN": "127.0.0.1:0"}
         command = [sys.executable, "-m", "reconciler.cli", "serve", "--json"]
         with (self.root / "serve.log").open("w") as log:
             process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603
@@ -94,8 +117,9 @@ project = "{PROJECT}"
             line = process.stdout.readline() if process.stdout else ""
             if not line.endswith("}\n"):
                 raise OctofleetError("octofleet serve did not start", hint=f"look into {self.root / 'serve.log'}", code="demo")
-            forge.hook = f"{json.loads(line)['address']}/webhooks/demo"
-            yield
+            address = str(json.loads(line)["address"])
+            forge.hook = f"{address}/webhooks/demo"
+            yield address
         finally:
             process.terminate()
             try:
@@ -131,6 +155,8 @@ project = "{PROJECT}"
         (secrets / "app_token").chmod(0o600)
         (self.root / "octofleet.toml").write_text(
             f"""# The settings of this demo's installation. They are the server's, never the repository's.
+listen = "{LISTEN}"
+
 [secrets.stores.shop-secrets]
 type = "directory"
 path = "{secrets}"
@@ -164,8 +190,8 @@ def edit(path: Path, change: Any) -> None:
 
 
 def _lead(document: Any) -> None:
-    """Whoever runs the demo is a super-admin of its fleet, here and at its forge."""
-    document["spec"]["bindings"][0]["subjects"] += [whoami(), f"github:{user()}"]
+    """Whoever runs the demo is a super-admin of its fleet, here, at its forge, and in the pages of its server."""
+    document["spec"]["bindings"][0]["subjects"] += [whoami(), f"github:{user()}", f"account:{user().lower()}"]
 
 
 @click.command()
@@ -183,8 +209,15 @@ def demo(directory: Path | None, local: bool, debug: bool) -> int:
         made = Demo(root=root, machines=running)
         for chapter in (_first, _second, _third, _fourth, _fifth, _sixth):
             chapter(made)
-    _summary(made, time.monotonic() - began)
+        _summary(made, time.monotonic() - began)
+        if _is_asked() and click.confirm("\nStart the server on this fleet now? Ctrl-C stops it", default=False):
+            made.serve()
     return 0
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there who can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and "CI" not in os.environ
 
 
 def _root(directory: Path | None) -> Path:
@@ -281,7 +314,7 @@ def _fifth(made: Demo) -> None:
     git.checkout(git.branches.local["main"])
     pygit2.clone_repository(str(made.fleet), str(forge.git), bare=True)
     pygit2.Repository(str(forge.git)).references.create(f"refs/heads/{BRANCH}", git.branches.local[BRANCH].target, force=True)
-    with forge.running(), made.serving(forge):
+    with forge.running(), made.serving(forge) as server:
         _step("The branch is pushed, and the pull request opened.")
         forge.open()
         made.until(lambda: forge.statuses and forge.statuses[-1]["state"] == "success", "the status of the pull request")
@@ -297,6 +330,8 @@ def _fifth(made: Demo) -> None:
         forge.merge()
         made.until(lambda: ": " in forge.comment and " done" in forge.comment, "what became of it")
         _quoted(forge.comment)
+        _step("Pages and an API show the same to whom the roles let see it. The command asks the API, with a token:")
+        made.octofleet("--server", server, "runs", "--limit", "1", expect=0, OCTOFLEET_TOKEN=made.token())
     _step(f"What the forge sent (->) and was told (<-):\n   {chr(10).join(f'   {call}' for call in forge.calls).strip()}")
     git.branches.local["main"].set_target(git.branches.local[BRANCH].target)
     git.reset(git.branches.local["main"].target, pygit2.enums.ResetMode.HARD)
@@ -341,6 +376,9 @@ def _summary(made: Demo, took_s: float) -> None:
         f"Look around:     {made.fleet}   the repository",
         f"                 {made.root / 'data' / 'boot'}   the published boot files",
         f"                 {command} runs --data-dir {made.root / 'data'}",
+        "The server:      open the link that it prints, once; your account has to be called "
+        f"{user().lower()}, as the fleet says who may see it",
+        f"                 {command} {shlex.join(made.server)}",
         f"Start your own:  {command} init my-fleet   (README.md has the tour)",
         f"Clean up:        rm -r {made.root}",
     ):

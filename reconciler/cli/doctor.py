@@ -20,6 +20,7 @@ from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.cli.doctor_database import NAME, database_findings
+from reconciler.cli.doctor_http import accounts_found, http_findings
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError
@@ -27,8 +28,7 @@ from reconciler.files import private_directory, remove_file, replace_file
 from reconciler.plugins import load_checks
 from reconciler.report.text import printable
 from reconciler.sending import check, place_of
-from reconciler.server.tls import Pair, days_left
-from reconciler.settings import Followed, Http
+from reconciler.settings import Followed
 from reconciler.store.alerts import channels_in_force, failing
 from reconciler.store.audit import head_at, newest, verify
 from reconciler.types.values import SecretRef
@@ -39,7 +39,6 @@ COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red"}
 PROGRAM_S, HOUR_S = 30, 3600.0
 KEY_BYTES = 32
 NEWEST_ROWS = 1000
-RENEW_DAYS = 14
 
 
 @click.command()
@@ -67,6 +66,8 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield from database_findings(installation.store) if opened.status == OK else [opened]
     if opened.status == OK:
         yield from _audit(installation)
+        if installation.settings.listen:
+            yield tried("accounts", lambda: accounts_found(installation.store))
     yield tried("blob store", lambda: _blobs(installation.blobs))
     yield tried("boot directory", lambda: _writable(installation.boot_dir))
     yield tried("plugins and drivers", lambda: ", ".join(sorted(installation.drivers)))
@@ -78,8 +79,7 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     for name in ("private_key_file", "known_hosts_file"):
         if path := getattr(installation.settings.ansible, name):
             yield tried(f"ansible.{name}", lambda path=path: _readable(Path(path)))  # type: ignore[misc]
-    if installation.settings.http.tls_certificate:
-        yield tried("TLS certificate", lambda: _certificate(installation.settings.http))
+    yield from http_findings(installation.settings)
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
     if opened.status == OK:
         yield from _channels(installation)
@@ -198,19 +198,6 @@ def _readable(path: Path) -> str:
             f"cannot read {path}: {error.strerror}", hint="correct the path in octofleet.toml or the file's mode"
         ) from error
     return str(path)
-
-
-def _certificate(http: Http) -> str | Finding:
-    """The server's own: whether its files are a pair, and how long it is valid."""
-    pair = Pair(certificate=Path(http.tls_certificate), key=Path(http.tls_key))
-    pair.context()
-    left, renew = days_left(pair), "renew it; a server that runs takes the new files by itself"
-    if left <= 0:
-        return Finding("TLS certificate", FAILED, f"{pair.certificate} is not valid since {pair.ends():%Y-%m-%d}", renew)
-    if pair.key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        return Finding("TLS certificate", WARNING, f"{pair.key} can be read by everybody", f"chmod o= {pair.key}")
-    text = f"{pair.certificate}, {int(left)} days left"
-    return Finding("TLS certificate", WARNING, text, renew) if left < RENEW_DAYS else text
 
 
 def _program(name: str, hint: str) -> Finding:

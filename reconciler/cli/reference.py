@@ -13,7 +13,8 @@ from typing import Any, get_args, get_origin
 import click
 import msgspec
 
-from reconciler.cli.main import cli
+from reconciler.cli import remote
+from reconciler.cli.main import COMMANDS, REMOTE, cli
 from reconciler.cli.permission import ACTIONS
 from reconciler.files import replace_file
 from reconciler.identity.access import HAS, NEEDS, Role
@@ -184,6 +185,21 @@ def _command_lines() -> Iterator[str]:
         if command is None:
             continue
         yield from _command(command, click.Context(command, parent=group, info_name=name))
+    yield from _remote_lines()
+
+
+def _remote_lines() -> Iterator[str]:
+    """What can be asked of a server."""
+    yield from ("", "# With a server", "")
+    yield "`octofleet --server URL COMMAND`, or `OCTOFLEET_SERVER` in the environment, asks `octofleet serve` over [its API](../api.md) instead of working"
+    yield "here: as the token in `OCTOFLEET_TOKEN`, or in the file that `OCTOFLEET_TOKEN_FILE` names (`octofleet token create` makes one), over HTTPS, or"
+    yield "without encryption on the loopback. `OCTOFLEET_CA_FILE` names the certificate authority where the system does not know it. No redirect is followed."
+    yield "Exit codes are the same; `--json` prints the API's documents. Every other command, and every other option, is refused by name."
+    group = click.Context(cli, info_name="octofleet --server URL")
+    for name in COMMANDS:
+        if name in REMOTE:
+            command = getattr(remote, name)
+            yield from _command(command, click.Context(command, parent=group, info_name=name))
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:

@@ -1,26 +1,61 @@
 """`octofleet --server URL plan|apply|status|logs|...`: what these commands do on the installation's machine, asked of a server over its API.
 
-Exit codes as theirs. What is printed comes from the documents that pages show, so nothing of another tenant is in it.
+Exit codes as theirs; `--json` prints the API's documents. These are what pages show, so nothing of another tenant is in them.
 """
 
 import functools
-import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 import click
+import msgspec
 
-from reconciler.cli.options import Reason, interruptible, reason_option, show
+from reconciler.cli.main import COMMANDS
+from reconciler.cli.options import reason_option
 from reconciler.cli.remote_client import Remote, remote
+from reconciler.cli.remote_showing import follow, show_line, show_lines, show_plan, show_run, show_runs, show_status
 from reconciler.errors import Refused
-from reconciler.report.text import Line
+from reconciler.reading.gates import GatesDocument, PauseDocument
+from reconciler.reading.plan_page import PlanPage
+from reconciler.reading.plan_seen import PlanDocument
+from reconciler.reading.plan_words import ApprovalDocument, BegunDocument
+from reconciler.reading.run_log import Log
+from reconciler.reading.run_page import RunPage
+from reconciler.reading.runs import RunDocument, Runs
+from reconciler.reading.status import Status
+from reconciler.report.parts import LinePart
+from reconciler.report.text import printable
 from reconciler.report.view import counted
+from reconciler.store.followed import APPROVAL, BEHIND, FAILING, REFUSED, REPORTED
+from reconciler.types.duration import utc
 
-AGAIN_S = 1.0
-"""How often a run is asked about."""
-ENDED = frozenset({"done", "failed", "cancelled"})
-LOSSES, FOLDS = 20, 50
+MOST_LINES = 500
+"""Of a log, for one question."""
+
+
+class RemoteCommand(click.Command):
+    """Says of an option that only the command without a server has that this is so."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does. Raises `Refused` for such an option."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = str(self.name)
+            here = getattr(import_module(f"reconciler.cli.{COMMANDS[name][0]}"), name)
+            if any(error.option_name in option.opts for option in here.params):
+                raise here_only(f"{name} {error.option_name}") from None
+            raise
+
+
+def here_only(what: str) -> Refused:
+    """What is answered for a command or an option that no server has."""
+    hint = "leave out --server (and OCTOFLEET_SERVER) on that machine; a server's pages show more"
+    return Refused(f"octofleet {what} works on the installation's machine alone", hint=hint, code="usage")
+
+
+remote_command = click.command(cls=RemoteCommand)
 
 
 def over_the_api(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,207 +71,217 @@ def over_the_api(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-@click.command()
+def _print(document: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+@remote_command
 @click.option("--repo", default="", help="The repository, as the server follows it; it need not be said if there is one.")
 @click.option("--rev", default="", help="Branch, tag or commit; default: the followed branch.")
-@click.option("--base", default="", help="Tell causes against this commit.")
+@click.option("--base", default="", help="Tell causes against this commit; default: the one applied last.")
 @click.option("--scope", default="", help="Only these: host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?.")
 @over_the_api
 def plan(server: Remote, as_json: bool, repo: str, rev: str, base: str, scope: str) -> int:
     """Show what would change, and why; the server plans."""
-    made = server.post("plans", repository=repo, rev=rev, base=base, scope=scope)
-    return _planned(server, made["plan"], as_json=as_json)
+    try:
+        made = server.post(PlanDocument, "plans", repository=repo, rev=rev, base=base, scope=scope)
+    except Refused as error:
+        if error.code != "nothing-seen":
+            raise
+        _told({"changes": {}}, "nothing changes of what you may see", as_json=as_json)
+        return 0
+    found = server.get(PlanPage, "plans", made.plan)
+    if as_json:
+        _print(found)
+    else:
+        show_plan(found, server.url)
+    if any(problem.severity == "error" for problem in found.problems):
+        return 1
+    waits = found.deferred or found.missing or any(guard.refuses for guard in found.guards)
+    return 3 if waits else 2 if found.changes else 0
 
 
-@click.command()
+@remote_command
 @click.argument("plan_id", metavar="PLAN")
-@click.option("--approve", is_flag=True, help="Answer for what is lost, too: you have seen the plan.")
+@click.option("--approve", is_flag=True, help="Apply destructive changes too: you have seen the plan.")
 @click.option("--detach", is_flag=True, help="Begin it, and leave it to the server.")
 @reason_option("Why; recorded with the run.", required=False)
 @over_the_api
 def apply(server: Remote, as_json: bool, plan_id: str, approve: bool, detach: bool, reason: str) -> int:
-    """Apply a stored plan; the server's workers do it."""
-    begun = server.post("plans", plan_id, "apply", approve=approve, reason=reason)
+    """Apply a stored plan; the server's workers do it, whatever becomes of this command."""
+    begun = server.post(BegunDocument, "plans", plan_id, "apply", approve=approve, reason=reason)
+    if detach and as_json:
+        _print(begun)
+    else:
+        click.echo(f"run {begun.run} has begun", err=not detach)
     if detach:
-        click.echo(json.dumps(begun) if as_json else f"run {begun['run']} has begun")
         return 0
-    with interruptible() as cancelled:
-        return _followed(server, begun["run"], cancelled, as_json=as_json)
+    ended = _followed(server, begun.run, quiet=as_json)
+    complete = ended is not None and server.get(PlanPage, "plans", begun.plan).complete
+    return _ended(server, begun.run, ended, complete=complete, as_json=as_json)
 
 
-@click.command()
+@remote_command
 @over_the_api
 def status(server: Remote, as_json: bool) -> int:
     """How the fleets stand that you may see."""
-    found = server.get("status")
+    found = server.get(Status, "status")
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        _print(found)
     else:
-        show(_status_lines(found))
-    failing = any(one["code"] == "failing" for one in found["repositories"])
-    waits = found["runs"] or any(one["deferred"] for one in found["sources"])
-    return 1 if failing else 3 if waits else 2 if any(one["unsettled"] for one in found["sources"]) else 0
+        show_status(found)
+    codes = {FAILING: 1, APPROVAL: 3, REFUSED: 3, BEHIND: 3, REPORTED: 2}
+    followed = {codes.get(one.code, 0) for one in found.repositories if one.next}
+    if 1 in followed:
+        return 1
+    if 3 in followed or found.runs or any(one.deferred for one in found.sources):
+        return 3
+    return 2 if 2 in followed or any(one.unsettled for one in found.sources) else 0
 
 
-@click.command()
+@remote_command
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="How many.")
 @over_the_api
 def runs(server: Remote, as_json: bool, limit: int) -> int:
     """List runs, newest first."""
-    found = server.get("runs", limit=limit)["items"]
+    found = server.get(Runs, "runs", limit=limit).items
     if as_json:
-        click.echo(json.dumps({"runs": found}, indent=2))
-    for run in () if as_json else found:
-        click.echo(f"{run['run']}  {run['state']:<10}  {_stamp(run['startedAt'])}  {run['source']}  {run['reason']}".rstrip())
-    if not found and not as_json:
-        click.echo("no runs yet")
+        _print({"runs": found})
+    else:
+        show_runs(found)
     return 0
 
 
-@click.command()
+@remote_command
 @click.argument("run")
-@click.option("--follow", is_flag=True, help="Go on until it has ended.")
+@click.option("--follow", "on", is_flag=True, help="Go on until it has ended.")
 @over_the_api
-def logs(server: Remote, as_json: bool, run: str, follow: bool) -> int:
+def logs(server: Remote, as_json: bool, run: str, on: bool) -> int:
     """Show what a run did."""
-    if follow and as_json:
+    if on and as_json:
         raise click.UsageError("--follow prints lines as they come; leave out --json")
-    if follow:
-        with interruptible() as cancelled:
-            return _followed(server, run, cancelled, as_json=False)
-    found, lines = server.get("runs", run), list(_lines_after(server, run, 0))
+    if on:
+        return _ended(server, run, _followed(server, run, quiet=False), complete=True, as_json=False)
+    found, lines = server.get(RunPage, "runs", run), list(_lines(server, run, 0))
     if as_json:
-        click.echo(json.dumps(found | {"log": lines}, indent=2))
-        return 0
-    _show_lines(lines)
-    click.echo(f"run {found['run']}: {found['state']}")
+        _print(msgspec.to_builtins(found) | {"log": lines})
+    else:
+        show_lines(lines)
+        show_run(found)
     return 0
 
 
-def _word(name: str, means: str, *what: str) -> click.Command:
-    """A word about a run or a plan (`what`: the list that it is in) which has a reason."""
+@remote_command
+@click.argument("plan_id", metavar="PLAN")
+@reason_option()
+@over_the_api
+def approve(server: Remote, as_json: bool, plan_id: str, reason: str) -> int:
+    """Say yes to the changes of a plan, for one run. It holds for the same changes in later plans too."""
+    return _word(server, plan_id, "approve", reason, as_json=as_json)
 
-    @click.command(name, help=means)
-    @click.argument("which", metavar=what[0].upper())
-    @click.option("--reason", type=Reason(), required=name != "resume", default="" if name == "resume" else None, help="Why; recorded.")
-    @over_the_api
-    def word(server: Remote, as_json: bool, which: str, reason: str) -> int:
-        said = server.post(what[1], which, name, **({"reason": reason} if reason else {}))
-        click.echo(json.dumps(said) if as_json else f"{which}: {name}, as you say")
+
+@remote_command
+@click.argument("plan_id", metavar="PLAN")
+@reason_option()
+@over_the_api
+def reject(server: Remote, as_json: bool, plan_id: str, reason: str) -> int:
+    """Say no to the changes of a plan. Nobody applies them until you approve them, or the word has expired."""
+    return _word(server, plan_id, "reject", reason, as_json=as_json)
+
+
+def _word(server: Remote, plan_id: str, word: str, reason: str, *, as_json: bool) -> int:
+    made = server.post(ApprovalDocument, "plans", plan_id, word, reason=reason)
+    what = "approved" if made.approved else "rejected"
+    said = f"{counted(made.changes, 'change')} {what} by {printable(made.by)}; this stands until {utc(made.expires_at)}"
+    _told(made, said, as_json=as_json)
+    return 0
+
+
+@remote_command
+@click.argument("what")
+@click.option("--for", "duration", default="", metavar="DURATION", help="With a scope: for how long, such as 90m or 7d.  [default: 1d]")
+@reason_option()
+@over_the_api
+def pause(server: Remote, as_json: bool, what: str, duration: str, reason: str) -> int:
+    """Begin nothing more of a run until it is resumed; or nothing in a scope for a while. WHAT is a run, `fleet`, tenant/NAME, host/TENANT/NAME or
+    driver/kind/tenant/name, with * and ?."""
+    if what == "fleet" or "/" in what:
+        more = {"duration": duration} if duration else {}
+        made = server.post(PauseDocument, "pauses", scope=what, reason=reason, **more)
+        _told(made, f"{what} is paused until {utc(made.until)}; octofleet resume {made.id} goes on", as_json=as_json)
         return 0
-
-    return word
-
-
-approve = _word("approve", "Say yes to the changes of a plan.", "plan", "plans")
-reject = _word("reject", "Say no to the changes of a plan.", "plan", "plans")
-pause = _word("pause", "Begin nothing more of a run.", "run", "runs")
-resume = _word("resume", "Go on with a run that was paused.", "run", "runs")
-cancel = _word("cancel", "Begin nothing more of a run, and end it.", "run", "runs")
+    if duration:
+        raise click.UsageError("a run is paused until it is resumed: --for is for scopes")
+    run = server.post(RunDocument, "runs", what, "pause", reason=reason)
+    _told(run, f"run {run.run} is {run.state}; octofleet resume {run.run} goes on", as_json=as_json)
+    return 0
 
 
-def _planned(server: Remote, which: str, *, as_json: bool) -> int:
-    found = server.get("plans", which)
+@remote_command
+@click.argument("what", metavar="RUN")
+@click.option("--detach", is_flag=True, help="Leave it to the server.")
+@over_the_api
+def resume(server: Remote, as_json: bool, what: str, detach: bool) -> int:
+    """Have the server's workers take a paused run to its end; or end a pause, by its id or its scope. RUN is one of these."""
+    pauses = [one.id for one in server.get(GatesDocument, "gates").pauses if what in (one.id, one.scope)]
+    if pauses:
+        ended = [server.post(PauseDocument, "pauses", one, "end") for one in pauses]
+        _told({"resumed": pauses}, f"{', '.join(one.scope for one in ended)} goes on", as_json=as_json)
+        return 0
+    run = server.post(RunDocument, "runs", what, "resume")
+    if detach:
+        _told(run, f"run {run.run} goes on", as_json=as_json)
+        return 0
+    return _ended(server, run.run, _followed(server, run.run, quiet=as_json), complete=True, as_json=as_json)
+
+
+@remote_command
+@click.argument("run")
+@reason_option()
+@click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
+@over_the_api
+def cancel(server: Remote, as_json: bool, run: str, reason: str, give_up: bool) -> int:
+    """Begin nothing more of a run. What it left undone shows in the next plan."""
+    found = server.post(RunDocument, "runs", run, "cancel", reason=reason, giveUp=give_up)
+    going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
+    _told(found, f"run {found.run} {'is cancelled' if found.state == 'cancelled' else going_on}", as_json=as_json)
+    return 0
+
+
+def _told(document: object, text: str, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        _print(document)
     else:
-        show(_plan_lines(found, server.url))
-    refuses = any(guard["refuses"] for guard in found["guards"])
-    if any(problem["severity"] == "error" for problem in found["problems"]):
-        return 1
-    return 3 if refuses or found["putOff"] or found["missing"] else 2 if found["changes"] else 0
+        show_line(text)
 
 
-def _plan_lines(found: Mapping[str, Any], url: str) -> Iterator[Line]:
-    """A plan in lines: what is lost first, then what changes, the same for many said once."""
-    yield Line(f"Plan {found['plan'][:12]} of {found['source']}, commit {found['commit'][:10]}: {found['verdict']}", "title")
-    for problem in found["problems"]:
-        yield Line(f"  {problem['place']}: {problem['message']}", "bad")
-    for guard in found["guards"]:
-        yield Line(f"  guard {guard['guard']}: {guard['message']}", "bad" if guard["refuses"] else "warn")
-    for item in found["destructive"][:LOSSES]:
-        yield Line(f"  ! {item['action']} {item['address']} ({', '.join(item['risk'])})", "remove")
-    if found["losses"] > LOSSES:
-        yield Line(f"  ! and {found['losses'] - LOSSES:,} more that are lost, reinstalled or reboot", "remove")
-    yield from (Line(f"  access: {line}", "warn") for line in found["access"])
-    for fold in found["items"][:FOLDS]:
-        more = f" and {fold['number'] - 1:,} more" if fold["number"] > 1 else ""
-        yield Line(f"  {fold['groups'][0]}{more}", "title")
-        for change in fold["changes"]:
-            yield Line(f"    {change['sign']} {change['action']} {change['address']} ({', '.join(change['causes'])})", "change")
-            for item in change["fields"]:
-                yield Line(
-                    f"        {item['path']}: {item['before']} -> {item['after']}" + (f"  {item['origin']}" if item["origin"] else "")
-                )
-    if found["next"] or len(found["items"]) > FOLDS:
-        yield Line("  and more: the plan's page shows all of it", "dim")
-    for item in found["putOff"]:
-        yield Line(f"  put off ({item['number']:,}): {item['reason']}", "warn")
-    for item in found["missing"]:
-        yield Line(f"  waits for a word: {item['message']}", "warn")
-    yield Line(f"{url}/plans/{found['plan'][:12]}", "dim")
-    if found["applyable"] and found["changes"]:
-        yield Line(f"Apply exactly this: octofleet --server {url} apply {found['plan'][:12]}")
+def _followed(server: Remote, run: str, *, quiet: bool) -> RunDocument | None:
+    """Show a run's log until it has ended; None if whoever looks does not wait for that."""
+    ask = functools.partial(server.get, RunPage, "runs", run)
+    try:
+        return follow(ask, functools.partial(_lines, server, run), show=not quiet)
+    except KeyboardInterrupt:
+        return None
 
 
-def _status_lines(found: Mapping[str, Any]) -> Iterator[Line]:
-    for one in found["sources"]:
-        yield Line(f"Fleet {one['name']}: {one['resources']} resources, commit {one['commit'][:10]}", "title")
-        if one["unsettled"]:
-            yield Line(f"  {counted(len(one['unsettled']), 'resource')} last seen otherwise than recorded", "warn")
-        if one["deferred"]:
-            yield Line(f"  the newest plan puts off {counted(len(one['deferred']), 'resource')}", "warn")
-    for run in found["runs"]:
-        yield Line(f"run {run['run']} of {run['source']}: {run['state']}")
-    for one in found["repositories"]:
-        yield Line(f"repository {one['location']}: {one['note']}", "warn" if one["next"] else "plain")
-        if one["next"]:
-            yield Line(f"  next: {one['next']}", "change")
-    if not found["sources"] and not found["runs"] and not found["repositories"]:
-        yield Line("there is nothing that you may see")
-
-
-def _followed(server: Remote, run: str, cancelled: Callable[[], bool], *, as_json: bool) -> int:
-    """Show a run's log until it has ended."""
-    after = 0
-    while True:
-        found = server.get("runs", run)
-        for line in _lines_after(server, run, after):
-            after = line["id"]
-            if not as_json:
-                _show_lines([line])
-        if found["state"] in ENDED or cancelled():
-            break
-        time.sleep(AGAIN_S)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        said = ", ".join(f"{number:,} {status}" for status, number in found["changes"].items())
-        click.echo(f"run {found['run']}: {found['state']}; {said}")
-    if found["state"] not in ENDED:
+def _ended(server: Remote, which: str, run: RunDocument | None, *, complete: bool, as_json: bool) -> int:
+    """What became of a run. `complete`: nothing was put off."""
+    if run is None:
+        click.echo(f"\nthe run goes on at the server; octofleet --server {server.url} logs {which} --follow", err=True)
         return 3
-    return 0 if found["state"] == "done" else 1
+    if as_json:
+        _print(run)
+    else:
+        show_run(run)
+    if run.state != "done":
+        return 1
+    return 0 if complete else 3
 
 
-def _lines_after(server: Remote, run: str, after: int) -> Iterator[dict[str, Any]]:
-    while True:
-        found = server.get("runs", run, "log", after=after, limit=500)
-        yield from found["lines"]
-        after = found["after"]
-        if not found["more"]:
-            return
-
-
-def _show_lines(lines: list[dict[str, Any]]) -> None:
-    for line in lines:
-        click.echo(f"{_stamp(line['at'])}  step {line['step']:<4} {line['text']}")
-
-
-def _stamp(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def here_only(name: str) -> Refused:
-    """What a command is answered with that no server does."""
-    hint = "leave out --server (and OCTOFLEET_SERVER) on that machine"
-    return Refused(f"octofleet {name} works on the installation's machine alone", hint=hint, code="usage")
+def _lines(server: Remote, run: str, after: int) -> Iterable[LinePart]:
+    """The lines of a run's log after one."""
+    more = True
+    while more:
+        found = server.get(Log, "runs", run, "log", after=after, limit=MOST_LINES)
+        yield from found.lines
+        after, more = found.after, found.more

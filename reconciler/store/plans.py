@@ -75,6 +75,11 @@ class PlanRow(NamedTuple):
     location: str
 
 
+def _plan_row(*columns: Any) -> PlanRow:
+    found = PlanRow(*columns)
+    return found._replace(applyable=bool(found.applyable))
+
+
 PLANS = 'SELECT "row", id, source, "commit", created_at, expires_at, applyable, location FROM plan'
 PART = 200
 """Plans that are read at once."""

@@ -1,8 +1,11 @@
 """The demo, as a stranger runs it: by sshd where there is one, and by Ansible's local connection."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ CHAPTERS = (
     "Octofleet: can be applied",
     "10 resources locked",
     "issue_comment  202",
+    "runs --limit 1",
     "done: 10 done",
     "7/7  Done",
 )
@@ -45,3 +49,21 @@ def test_the_demo_tells_its_story_to_the_end(tmp_path: Path, way: str) -> None:
         "the secret is nowhere but in its store and on its machine"
     )
     assert not list((tmp_path / "demo" / "data" / "scratch").iterdir())
+    assert "Start the server on this fleet now?" not in done.stdout, "nobody is there to answer"
+    (told,) = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("octofleet serve ")]
+    _serves(told.removeprefix("octofleet "), environment)
+
+
+def _serves(told: str, environment: dict[str, str]) -> None:
+    """The command that the demo names last starts a server, whose one-time link opens."""
+    command = [sys.executable, "-m", "reconciler.cli", *shlex.split(told)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment | {"OCTOFLEET_LISTEN": "127.0.0.1:0"}) as server:
+        try:
+            assert server.stderr is not None
+            link = next((found[0] for line in server.stderr if (found := re.search(r"http://\S+/\S+", line)) and "once" in line), "")
+            with urllib.request.urlopen(link, timeout=60) as page:
+                assert page.status == 200 and 'type="password"' in page.read().decode()
+        finally:
+            server.terminate()
+            server.communicate()
+    assert server.returncode == 0

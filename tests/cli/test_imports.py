@@ -55,3 +55,17 @@ def test_what_a_plan_imports_before_it_reads_anything() -> None:
     assert "reconciler.drivers.ansible" in imported
     excused = OF_SQLALCHEMY if "sqlalchemy" in imported else set()
     assert imported & (NEVER.keys() - excused) == set()
+
+
+def test_what_help_imports() -> None:
+    """Neither a command, nor what asks a server: who has just installed it sees the list at once."""
+    program = "import sys\nfrom reconciler.cli.main import run\nrun(['--help'])\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    imported = set(done.stderr.split())
+    assert "--server URL" in done.stdout and "reconciler.cli.main" in imported
+    assert {name for name in imported if name.startswith("reconciler.")} == {
+        "reconciler.cli",
+        "reconciler.cli.main",
+        "reconciler.errors",
+    } | {name for name in imported if name in ("reconciler.types", "reconciler.types.problem", "reconciler.types.origin")}
+    assert not imported & {"sqlalchemy", "msgspec", "pygit2", *NEVER}

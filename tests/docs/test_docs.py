@@ -10,7 +10,7 @@ import click
 import pytest
 
 from reconciler.cli import reference
-from reconciler.cli.main import cli
+from reconciler.cli.main import REMOTE, cli
 from reconciler.drivers.driver import Step, Target, Work
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope, ResolvedHost
@@ -96,6 +96,14 @@ def _wrong(line: str) -> str:
     """What is wrong with a quoted command, or nothing. Upper-case words stand for arguments."""
     words = shlex.split(line)[1:]
     group = click.Context(cli, info_name="octofleet")
+    if words[:1] == ["--server"]:
+        group.params["server"], words = "URL", words[2:]
+        if not words or words == ["COMMAND"]:
+            return ""
+        if "|" in words[0]:
+            return next((found for word in words[0].split("|") if word not in REMOTE and (found := f"{line}: no server does {word}")), "")
+        if words[0] not in REMOTE:
+            return f"{line}: no server does {words[0]}"
     if not words or words[0].startswith("-"):
         return "" if words in ([], ["--help"], ["--version"]) else f"{line}: no such option of octofleet"
     command = cli.get_command(group, words[0])
@@ -144,7 +152,16 @@ def _is_comment(line: str) -> bool:
 
 @pytest.mark.parametrize(
     "line",
-    ["octofleet frobnicate", "octofleet plan --nope", "octofleet plan --rev", "octofleet audit nope", "octofleet audit verify --limit 1"],
+    [
+        "octofleet frobnicate",
+        "octofleet --server URL validate",
+        "octofleet --server URL plan|drift",
+        "octofleet --server URL plan --out x",
+        "octofleet plan --nope",
+        "octofleet plan --rev",
+        "octofleet audit nope",
+        "octofleet audit verify --limit 1",
+    ],
 )
 def test_a_wrong_command_is_found(line: str) -> None:
     assert _wrong(line)

@@ -9,10 +9,12 @@ import click
 import pytest
 
 from reconciler.beginning import begin, find
-from reconciler.cli.main import COMMANDS, cli
+from reconciler.cli import remote
+from reconciler.cli.main import COMMANDS, REMOTE, cli
 from reconciler.cli.permission import ACTIONS
 from reconciler.identity.access import NEEDS, Role
 from reconciler.identity.local import whoami
+from reconciler.server.routes import ROUTES
 from reconciler.wiring import open_installation
 from tests.cli.command import quick
 from tests.fleets import Repo, Result, fleet, host, repo
@@ -20,6 +22,11 @@ from tests.fleets import Repo, Result, fleet, host, repo
 LAB = "apiVersion: octofleet/v1\nkind: Tenant\nmetadata: {name: lab}\nspec: {}\n"
 WORDS = {"approve", "reject"}
 """A broken glass stands for no approval."""
+ROUTE = {
+    "plan": "makePlan", "apply": "applyPlan", "status": "getStatus", "runs": "listRuns", "logs": "getRunLog", "approve": "approvePlan",
+    "reject": "rejectPlan", "pause": "pauseRun", "resume": "resumeRun", "cancel": "cancelRun",
+}  # fmt: skip
+"""What `octofleet --server` asks for at last."""
 ASKING = sorted(name for name, action in ACTIONS.items() if NEEDS[action].role not in (None, Role.VIEWER))
 
 
@@ -90,6 +97,13 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 def test_every_command_is_an_action() -> None:
     assert {name.split()[0] for name, _ in commands(cli)} == set(ACTIONS) == set(COMMANDS)
+
+
+def test_what_a_server_is_asked_for_is_the_same_action() -> None:
+    """The server asks the rules, not the command: tests/cli/test_remote.py has each, tests/server/test_guard.py every route. So none of them breaks a glass."""
+    actions = {route.name: route.action for route in ROUTES}
+    assert set(ROUTE) == REMOTE and {name: actions[route] for name, route in ROUTE.items()} == {name: ACTIONS[name] for name in REMOTE}
+    assert not [name for name in REMOTE for option in getattr(remote, name).params if option.name == "break_glass"]
 
 
 def test_just_the_commands_that_need_more_than_looking_have_a_glass_to_break() -> None:

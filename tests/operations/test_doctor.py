@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from reconciler import accounts
 from reconciler.blobs.directory import DirectoryBlobs
 from reconciler.cli.doctor import _blobs, _program, _repositories
 from reconciler.cli.doctor_database import CLOCK_S, clock, database_findings, replication
+from reconciler.cli.doctor_http import listens
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding
-from reconciler.settings import Followed, Settings
+from reconciler.identity.access import Identity
+from reconciler.settings import Followed, Http, Settings
 from reconciler.source.repository import Repository
 from reconciler.store.engine import HEAD, Store, sqlite_url
 from reconciler.wiring import open_installation
@@ -257,3 +260,36 @@ def test_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert _program(name, "install it").status == status
+
+
+@pytest.mark.parametrize(
+    ("listen", "http", "status"),
+    [
+        ("127.0.0.1:8080", Http(), OK),
+        ("localhost:8080", Http(), OK),
+        ("[::1]:8080", Http(), OK),
+        ("0.0.0.0:8080", Http(), WARNING),
+        ("[::]:8080", Http(), WARNING),
+        ("octofleet.example.net:8080", Http(), WARNING),
+        ("0.0.0.0:8080", Http(trusted_proxies=["10.0.0.5"]), OK),
+        ("0.0.0.0:8443", Http(tls_certificate="/a", tls_key="/b"), OK),
+    ],
+)
+def test_a_server_that_others_could_listen_to(listen: str, http: Http, status: str) -> None:
+    found = listens(listen, http)
+    assert (found.name, found.status) == ("listen", status) and listen in found.found
+
+
+def test_whether_anybody_can_sign_in(data: Path) -> None:
+    assert not {"accounts", "listen"} & findings(data).keys(), "nothing is served"
+    served = {"OCTOFLEET_LISTEN": "127.0.0.1:8080"}
+    found = findings(data, **served)["accounts"]
+    assert found["status"] == WARNING and "one-time link" in found["hint"]
+    installation = open_installation(data)
+    try:
+        accounts.accept(installation, accounts.first_link(installation) or "", "Ada", "a long enough password", "ada")
+        assert findings(data, **served)["accounts"]["found"] == "1 account may sign in"
+        accounts.set_enabled(installation, "ada", False, by=Identity(name="local:root", here=True))
+    finally:
+        installation.close()
+    assert findings(data, **served)["accounts"]["status"] == WARNING

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from reconciler import events
-from reconciler.cli.doctor import _certificate
+from reconciler.cli.doctor_http import certificate as looked_at
 from reconciler.cli.finding import Finding
 from reconciler.errors import OctofleetError
 from reconciler.server import tls
@@ -113,9 +113,9 @@ def test_files_that_are_no_pair_are_told_without_what_is_in_them(tmp_path: Path)
 @pytest.mark.parametrize(("days", "status"), [(30, "ok"), (3, "warning"), (-1, "failed")])
 def test_doctor_looks_at_the_certificate(tmp_path: Path, days: float, status: str) -> None:
     files = write_pair(tmp_path, days=days)
-    found = _certificate(Http(tls_certificate=str(files[0]), tls_key=str(files[1])))
+    found = looked_at(Http(tls_certificate=str(files[0]), tls_key=str(files[1])))
     assert (found.status if isinstance(found, Finding) else "ok") == status
     assert "days left" in str(found) or "not valid since" in str(found)
     files[1].chmod(0o644)
-    opened = _certificate(Http(tls_certificate=str(files[0]), tls_key=str(files[1])))
+    opened = looked_at(Http(tls_certificate=str(files[0]), tls_key=str(files[1])))
     assert isinstance(opened, Finding) and (days < 0 or "everybody" in opened.found)

@@ -78,7 +78,7 @@ def said(
     where: Callable[[Change, FieldChange], Origin | None] = lambda change, item: Origin(path="profiles/base.yaml", line=7, column=3)  # noqa: E731
     made = View(plan=plan(changes, **(of or {})), now=AT, **({"where": where} | dict(view or {})))
     found: dict[str, Any] = {
-        "pull": pull(), "base": BASE, "merged": MERGED, "view": made, "commands": COMMANDS, "full": "https://octofleet.example.net/plans/41",
+        "pull": pull(), "base": BASE, "merged": MERGED, "view": made, "commands": COMMANDS, "full": f"https://octofleet.example.net/plans/{made.plan.id}",
         "signatures": (Signature(commit=HEAD, trust=Trust.GOOD, signer="ada@example.net"),),
     }  # fmt: skip
     return Said(**(found | more))

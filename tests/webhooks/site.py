@@ -44,7 +44,15 @@ class PullSite:
     """`fleet` is the text of the Fleet's manifest; more `files` of the repository; `rules` of the followed repository."""
 
     def __init__(
-        self, path: Path, url: str, *, hosts: int = 3, fleet_text: str = FLEET, files: Mapping[str, str] | None = None, **rules: Any
+        self,
+        path: Path,
+        url: str,
+        *,
+        hosts: int = 3,
+        fleet_text: str = FLEET,
+        files: Mapping[str, str] | None = None,
+        public_url: str = "",
+        **rules: Any,
     ) -> None:
         self.path, self._stack = path, ExitStack()
         self.git = path / "fleet.git"
@@ -53,7 +61,7 @@ class PullSite:
         self._stack.enter_context(self.double.running())
         self.project = self.double.project("acme/fleet", self.git)
         (path / "token").write_text(TOKEN)
-        forge = Rules(name="hub", type="github", url=self.double.url, token_file=str(path / "token"))
+        forge = Rules(name="hub", type="github", url=self.double.url, token_file=str(path / "token"), public_url=public_url)
         self.location = f"file://{self.git}"
         self.rules = Followed(location=self.location, forge="hub", project="acme/fleet", **rules)
         self.world = World(str(path / "world.db"))

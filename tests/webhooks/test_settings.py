@@ -54,6 +54,7 @@ def said(tmp_path: Path, text: str) -> str:
         (GOOD + 'app_id = "1"\napp_key_file = "/k"\n', "octofleet.toml:5: forges 1 needs one way to authenticate"),
         (GOOD.replace('token_env = "HUB_TOKEN"', 'app_id = "1"'), "octofleet.toml:5: forges 1 needs both app_id and app_key_file"),
         (GOOD + 'url = "https://me:secret@hub"\n', "octofleet.toml:10: forges 1: url must be the URL of its API"),
+        (GOOD + 'public_url = "octofleet"\n', "octofleet.toml:10: forges 1: public_url must be the URL of this server"),
         (GOOD + 'url = "ftp://hub"\n', "octofleet.toml:10: forges 1: url must be the URL of its API"),
         (
             GOOD.replace("file:///r", "/r"),

@@ -58,6 +58,23 @@ def test_a_run_that_was_over_before_anybody_looked_is_named_all_the_same(site: P
     assert "run " in site.comment(pull) and "done" in site.comment(pull) and "nothing to do" not in site.comment(pull)
 
 
+def test_comment_and_status_lead_to_the_page_of_the_plan(tmp_path: Path, site: PullSite) -> None:
+    site.change("more", 1)
+    alone = site.open("more")
+    site.look(alone)
+    assert "the full plan (`octofleet plan " in site.comment(alone) and site.status(alone).url == "", "nobody said where the page is"
+    (tmp_path / "other").mkdir()
+    with PullSite(tmp_path / "other", sqlite_url(tmp_path / "other"), public_url="https://octofleet.example.net/") as made:
+        made.apply_branch()
+        made.change("more", 1)
+        pull = made.open("more")
+        row = made.look(pull)
+        with made.store.read() as connection:
+            plan = connection.scalar('SELECT id FROM plan WHERE "row" = ?', (row.plan,))
+        page = f"https://octofleet.example.net/plans/{plan}"
+        assert f"See [the full plan]({page})." in made.comment(pull) and made.status(pull).url == page
+
+
 def test_a_push_plans_again_and_a_closed_one_lets_go(site: PullSite) -> None:
     site.change("more", 1)
     pull = site.open("more")

@@ -1,0 +1,283 @@
+"""`octofleet --server URL`: the real command against a real server, with tokens that the installation made."""
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from reconciler import accounts
+from reconciler.cli.main import COMMANDS, REMOTE
+from reconciler.identity.access import Action, Identity
+from reconciler.server.opening import DOORS
+from reconciler.store.followed import follow
+from tests.fleets import Result, host, octofleet
+from tests.gate.site import Site
+from tests.server.site import web
+from tests.server.tenants import OF_BANK, change_both, two_tenants
+
+HERE = Identity(name="local:root", here=True)
+LEAD = """apiVersion: octofleet/v1
+kind: RoleMapping
+metadata: {name: lead, tenant: shop}
+spec: {bindings: [{role: approver, subjects: ["token:lead"]}]}
+"""
+
+
+class Asking:
+    """The command with a server, as somebody with a token."""
+
+    def __init__(self, path: Path, url: str, token: str) -> None:
+        self.path, self.url, self.token = path, url, token
+
+    def __call__(self, *args: str, url: str = "", token: str = "", **env: str) -> Result:
+        said = {"OCTOFLEET_TOKEN": token or self.token} | env
+        found = octofleet(self.path / "nothing", "--server", url or self.url, *args, env=said)
+        assert "Traceback" not in found.text and not (self.path / "nothing").exists(), "nothing is kept where the command runs"
+        return found
+
+    def error(self, *args: str, **env: str) -> tuple[str, str]:
+        found = self(*args, "--json", **env)
+        assert found.code == 1, found.text
+        return found.json["error"]["code"], found.json["error"]["message"]
+
+
+def token(site: Site, identity: str, *actions: Action, expires_s: float = 3600.0) -> str:
+    made = accounts.create_token(site.installation, "ci", identity=identity, actions=actions or [*Action], expires_s=expires_s, by=HERE)
+    return made[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    path = tmp_path_factory.mktemp("remote")
+    made = two_tenants(path, f"sqlite:///{path / 'q.db'}")
+    made.repo.commit({"lead.yaml": LEAD})
+    made.settle()
+    with made.store.write() as connection:
+        follow(connection, str(made.repo.path))
+    return made
+
+
+@pytest.fixture(scope="module")
+def asked(site: Site) -> Iterator[Asking]:
+    """An operator of the tenant `shop`."""
+    with web(site.installation, by=DOORS) as served:
+        yield Asking(site.path, f"http://127.0.0.1:{served.port}", token(site, "token:shop"))
+
+
+@pytest.fixture
+def plan(site: Site, asked: Asking) -> str:
+    """A plan that changes a host of each tenant."""
+    spec = "  packages: [strace]\n"
+    site.repo.commit({"host-1.yaml": host("web-01", 1, spec=spec), "vault-1.yaml": host("vault-01", 101, tenant="bank", spec=spec)})
+    made = site.plan()
+    assert {change.group for change in made.plan.changes} == {"host/shop/web-01", "host/bank/vault-01"}
+    return made.plan.id
+
+
+@contextmanager
+def working(site: Site) -> Iterator[None]:
+    """Workers, as a server has them, while the block lasts."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            site.work()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_part_of_the_fleet_is_planned_approved_and_applied(asked: Asking, site: Site) -> None:
+    change_both(site)
+    shown = asked("plan", "--scope", "tenant/shop")
+    assert shown.code == 2 and "host/shop/web-01" in shown.out and "htop" in shown.out, shown.text
+    made = asked("plan", "--scope", "tenant/shop", "--repo", str(site.repo.path), "--json")
+    assert made.code == 2 and made.json["tenants"] == ["shop"] and f"apply {made.json['plan'][:12]}" in shown.out
+    which = made.json["plan"][:12]
+    lead = token(site, "token:lead")
+    assert asked.error("reject", which, "--reason", "why")[0] == "forbidden"
+    said = asked("reject", which, "--reason", "not today", token=lead)
+    assert said.code == 0 and "rejected by token:lead" in said.out
+    refused = asked("apply", which, "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (3, "approval")
+    assert asked("approve", which, "--reason", "now", "--json", token=lead).json["approved"] is True
+    with working(site):
+        done = asked("apply", which, "--reason", "why not", "--json")
+    assert done.code == 0 and done.json["state"] == "done" and done.json["reason"] == "why not"
+    assert site.changed() == {"web-01"}
+    again = asked("plan", "--scope", "tenant/shop", "--json")
+    assert (again.code, again.json) == (0, {"changes": {}})
+    listed = asked("runs", "--limit", "1")
+    assert done.json["run"] in listed.out and "why not" in listed.out
+    log = asked("logs", done.json["run"])
+    assert log.code == 0 and "web-01" in log.out and f"run {done.json['run']}: done" in log.out
+    assert asked("logs", done.json["run"], "--json").json["log"]
+    followed = asked("logs", done.json["run"], "--follow")
+    assert (followed.code, followed.out.splitlines()[:-1]) == (0, log.out.splitlines()[:-1])
+
+
+def test_a_run_is_paused_resumed_and_cancelled(asked: Asking, site: Site) -> None:
+    site.change(2, 3)
+    which = asked("plan", "--scope", "tenant/shop", "--json").json["plan"]
+    begun = asked("apply", which, "--detach", "--json")
+    assert begun.code == 0 and begun.json["plan"] == which
+    run = begun.json["run"]
+    assert asked("status").code == 3 and run in asked("status", "--json").out
+    assert "is paused" in asked("pause", run, "--reason", "lunch").out
+    assert asked("resume", run, "--detach", "--json").json["state"] == "running"
+    assert asked("pause", run, "--reason", "lunch", "--json").json["state"] == "paused"
+    assert "is cancelled" in asked("cancel", run, "--reason", "no more").out
+    assert asked("logs", run, "--follow").code == 1, "it did not come to its end"
+    assert asked.error("cancel", run, "--reason", "again")[0] == "no-run"
+
+
+def test_a_run_that_is_followed_ends_with_it(asked: Asking, site: Site) -> None:
+    site.change(2, 3, spec="  packages: [strace]\n")
+    which = asked("plan", "--scope", "tenant/shop", "--json").json["plan"]
+    run = asked("apply", which, "--detach", "--json").json["run"]
+    assert asked("pause", run, "--reason", "lunch").code == 0
+    with working(site):
+        followed = asked("resume", run)
+    assert followed.code == 0 and "web-02" in followed.out and f"run {run}: done" in followed.out
+
+
+def test_a_scope_is_paused_and_goes_on(asked: Asking) -> None:
+    made = asked("pause", "tenant/shop", "--for", "2h", "--reason", "moving", "--json")
+    assert made.code == 0 and made.json["until"] - made.json["at"] == 7200
+    assert asked("resume", "tenant/shop", "--json").json == {"resumed": [made.json["id"]]}
+    assert asked.error("pause", "tenant/shop", "--for", "long", "--reason", "moving")[0] == "usage"
+    assert asked.error("pause", "tenant/bank", "--reason", "moving")[0] == "forbidden"
+
+
+def test_nothing_of_another_tenant_is_printed(asked: Asking, site: Site, plan: str) -> None:
+    shown = [asked(*args) for args in (("status",), ("runs",), ("logs", site.rows("SELECT id FROM run")[0][0]), ("status", "--json"))]
+    assert all(found.out and not any(word in found.text for word in OF_BANK) for found in shown)
+    code, message = asked.error("apply", plan)
+    assert code == "forbidden" and not any(word in message for word in OF_BANK), message
+    assert asked.error("plan")[0] == "forbidden", "all of the Fleet"
+    nobody = token(site, "token:nobody")
+    assert "nothing that you may see" in asked("status", token=nobody).out
+    assert asked.error("logs", site.rows("SELECT id FROM run")[0][0], token=nobody)[0] == "no-run"
+
+
+def test_a_token_that_is_not_good_for_it(asked: Asking, site: Site, plan: str) -> None:
+    assert asked.error("status", token="oft_0000000000000000_" + "a" * 43)[0] == "unauthenticated"
+    expired = token(site, "token:shop", expires_s=0.5)
+    time.sleep(0.6)
+    assert asked.error("status", token=expired)[0] == "unauthenticated"
+    reads = token(site, "token:shop", Action.VIEW)
+    assert asked("status", token=reads).code in (0, 2, 3)
+    code, message = asked.error("apply", plan, token=reads)
+    assert code == "forbidden" and "apply" in message
+    assert asked.error("status", token=" ")[0] == "token" == asked.error("status", token="a b")[0]
+    kept = site.path / "token"
+    kept.write_text(f"{asked.token}\n")
+    assert asked("status", OCTOFLEET_TOKEN="", OCTOFLEET_TOKEN_FILE=str(kept)).code in (0, 2, 3)
+    assert asked.error("status", OCTOFLEET_TOKEN="", OCTOFLEET_TOKEN_FILE=str(site.path / "none"))[0] == "token"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("octofleet.example.com", "no URL"),
+        ("ftp://octofleet.example.com", "no URL"),
+        ("https://ada:pw@octofleet.example.com", "no URL"),
+        ("https://octofleet.example.com:port", "no URL"),
+        ("http://[::1", "no URL"),
+        ("http://octofleet.example.com", "not asked without encryption"),
+        ("http://127.0.0.1.example.com", "not asked without encryption"),
+    ],
+)
+def test_a_url_that_is_not_asked(url: str, says: str, asked: Asking) -> None:
+    code, message = asked.error("status", url=url)
+    assert code == "usage" and says in message and "pw" not in message
+
+
+class Odd(http.server.BaseHTTPRequestHandler):
+    """Answers, and is no server of Octofleet. `came`: the tokens that came."""
+
+    came: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.came.append((self.path, self.headers["Authorization"]))
+        body = {"/list": b"[]", "/text": b"hello", "/bytes": b"\xff\xfe", "/error": b"{}"}.get(
+            self.path.removesuffix("/api/v1/status"), b"{}"
+        )
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+        else:
+            self.send_response(502 if self.path.startswith("/error") else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def odd() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("path", ["", "/list", "/text", "/bytes", "/error", "/moved"])
+def test_what_answers_is_no_server(path: str, odd: str, asked: Asking) -> None:
+    Odd.came.clear()
+    code, message = asked.error("status", url=odd + path)
+    assert code == "server" and odd in message
+    assert [where for where, _ in Odd.came] == [f"{path}/api/v1/status"], "a redirect is not followed"
+
+
+def test_no_proxy_reads_the_token(odd: str, asked: Asking) -> None:
+    Odd.came.clear()
+    assert asked("status", http_proxy=odd, HTTP_PROXY=odd).code in (0, 2, 3)
+    assert not Odd.came
+
+
+def test_a_server_that_is_away(asked: Asking) -> None:
+    assert asked.error("status", url="http://127.0.0.1:1")[0] == "server-away"
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - REMOTE))
+def test_what_no_server_does_says_so(command: str, asked: Asking) -> None:
+    code, message = asked.error(command)
+    assert code == "usage" and message == f"octofleet {command} works on the installation's machine alone"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("plan", "--refresh"),
+        ("plan", "--out", "plan.html"),
+        ("plan", "--data-dir", "x"),
+        ("apply", "--break-glass", "why"),
+        ("status", "--why"),
+        ("logs", "abcd", "--out", "run.html"),
+    ],
+)
+def test_an_option_that_no_server_has_is_refused_by_name(args: tuple[str, ...], asked: Asking) -> None:
+    option = next(one for one in args if one.startswith("--"))
+    assert asked.error(*args) == ("usage", f"octofleet {args[0]} {option} works on the installation's machine alone")
+    assert asked.error(args[0], "--nonsense")[1].startswith("No such option"), "and what nobody has is unknown"
+
+
+def test_each_has_help_without_a_token(asked: Asking) -> None:
+    for name in sorted(REMOTE):
+        shown = asked(name, "--help", OCTOFLEET_TOKEN="")
+        assert shown.code == 0 and "--json" in shown.out
+    assert json.loads(asked("runs", "--json").out)["runs"]
