@@ -87,31 +87,26 @@ PART = 200
 
 def plan_rows(connection: Connection, prefix: str) -> list[PlanRow]:
     """The plans whose id begins so, newest first."""
-    return _plan_rows(connection, f'WHERE id {BEGINS} ORDER BY "row" DESC', (beginning(prefix),))
+    return [_plan_row(*row) for row in connection.rows(f'{PLANS} WHERE id {BEGINS} ORDER BY "row" DESC', (beginning(prefix),))]
 
 
 def plan_row(connection: Connection, row: int) -> PlanRow:
     """The plan in this row. Raises `OctofleetError` if it is not there."""
-    found = _plan_rows(connection, 'WHERE "row" = ?', (row,))
-    if not found:
+    found = connection.row(f'{PLANS} WHERE "row" = ?', (row,))
+    if found is None:
         raise _damaged(row)
-    return found[0]
+    return _plan_row(*found)
 
 
 def plans_before(connection: Connection, row: int | None) -> Iterator[PlanRow]:
     """Plans, newest first, some at a time; with the row of one, those before it."""
     while True:
         before, params = ('WHERE "row" < ? ', (row,)) if row is not None else ("", ())
-        found = _plan_rows(connection, f'{before}ORDER BY "row" DESC LIMIT ?', (*params, PART))
+        found = [_plan_row(*one) for one in connection.rows(f'{PLANS} {before}ORDER BY "row" DESC LIMIT ?', (*params, PART))]
         yield from found
         if len(found) < PART:
             return
         row = found[-1].row
-
-
-def _plan_rows(connection: Connection, which: str, params: Sequence[Any]) -> list[PlanRow]:
-    found = (PlanRow(*row) for row in connection.rows(f"{PLANS} {which}", params))
-    return [row._replace(applyable=bool(row.applyable)) for row in found]  # SQLite has numbers for them
 
 
 def plan_body(connection: Connection, row: int) -> bytes:
