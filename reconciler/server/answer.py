@@ -137,11 +137,11 @@ def _read(asked: Asked) -> Any:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
-    _check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
+    check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
     return read
 
 
-def _check_texts(found: Iterable[object]) -> None:
+def check_texts(found: Iterable[object]) -> None:
     """No database takes a NUL in a text. Raises `Refused`."""
     if any(isinstance(text, str) and "\0" in text for text in found):
         raise Refused("there is a character in it that no text has", hint="send text without NUL", code="usage")

@@ -5,6 +5,7 @@ Browsers say from which site a form comes (`Sec-Fetch-Site`, `Origin`): one of a
 
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from reconciler.identity.access import NEEDS, Action
 from reconciler.identity.caller import Caller
 from reconciler.identity.local_accounts import KIND
 from reconciler.reading.paging import Ask, Document
-from reconciler.server.answer import HTML, Answer, check_form, refusal
+from reconciler.server.answer import HTML, Answer, check_form, check_texts, refusal
 from reconciler.server.problem import problem
 from reconciler.server.proxies import client_address, is_https
 from reconciler.server.render import page
@@ -139,6 +140,7 @@ class Doorstep:
         return written(_page("sign-in.html", SignIn(next=local(request.query.get("next", "/")))))
 
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
+        _check_encrypted(request)
         asked = _read(SignInAsk, await form_of(request))
         source, agent, cookie = client_address(request), request.headers.get("User-Agent", ""), request.cookies.get(COOKIE, "")
 
@@ -160,10 +162,12 @@ class Doorstep:
         return _gone()
 
     async def _welcome_page(self, request: web.Request) -> web.StreamResponse:
+        _check_encrypted(request)
         secret = request.match_info["secret"]
         return written(_page("welcome.html", await self._threads.run(partial(_welcome, secret=secret), of=client_address(request))))
 
     async def _welcome(self, request: web.Request) -> web.StreamResponse:
+        _check_encrypted(request)
         secret, asked, source = request.match_info["secret"], _read(WelcomeAsk, await form_of(request)), client_address(request)
 
         def work(installation: Installation) -> None:
@@ -247,10 +251,16 @@ class Doorstep:
 
 def _check_encrypted(request: web.Request) -> None:
     """Browsers keep our cookie only where nobody between can read it: over HTTPS, or on this machine. Raises `Refused`."""
-    host = request.url.host or ""
-    if not is_https(request) and host != "localhost" and not host.startswith("127.") and host != "::1":
+    if not is_https(request) and not _is_here(request.url.host or ""):
         hint = "give the server a certificate, or have its proxy say X-Forwarded-Proto: docs/operations.md; on its own machine open http://127.0.0.1"
-        raise Refused("nobody signs in without encryption: others could read the password", hint=hint, code="unencrypted")
+        raise Refused("nobody signs in or chooses a password without encryption: others could read it", hint=hint, code="unencrypted")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def local(there: str) -> str:
@@ -313,6 +323,7 @@ def _page(template: str, document: Document, *, caller: Caller | None = None, er
 
 def _read(asks: type[A], fields: Mapping[str, Any]) -> A:
     try:
+        check_texts(fields.values())
         return msgspec.convert({name: text for name, text in fields.items() if name != "csrf"}, asks, strict=False)
     except msgspec.ValidationError as error:
         raise Refused(f"the form is not as it must be: {error}", hint="load the page again", code="usage") from error
