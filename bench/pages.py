@@ -23,11 +23,11 @@ from reconciler.reading.paging import cursor_of
 
 NAME, TITLE = "pages", "Pages of a large fleet"
 BEGINNINGS = ("pages, ",)
-NOTE = """One process answers a browser that asks for one page after the other; every twentieth host has drifted, the plan has a change of every host in 1,000
-groups that read differently, and each of 60 runs had 500 changes. "Seconds" are the 99th percentile of the time to the first byte, "CPU s" those of
-the server for a page. The ratio is of the 50th percentiles: to a bare handler of the same library in the same process, which sends as many bytes and
-is asked in turn with the page. *The picture* is what a process knows in memory of all hosts, made once when it starts; MiB are what it adds, and its
-floor reads the same rows and does nothing with them. On SQLite."""
+NOTE = """One process answers a browser that asks for one page after the other; every twentieth host has drifted, the plan has a change of every host in
+1,000 groups that read differently, and each of 60 runs had 500 changes. "Seconds" are the 99th percentile of the time to the first byte, "CPU s" those of the
+server for a page. The ratio is of the 50th percentiles: to a bare handler of the same library in the same process, which sends as many bytes and is asked in
+turn with the page. *The picture* is what a process knows in memory of all hosts, made once when it starts; MiB are what it adds, and its floor reads the same
+rows and does nothing with them. On SQLite."""
 FINDINGS = ""
 HOSTS, TURNS, BLOCK = 100_000, 100, 10
 FIRST_S, MOST_KB = 0.2, 300.0

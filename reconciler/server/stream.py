@@ -7,7 +7,7 @@ him: his stream ends, and he comes back.
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +38,8 @@ EVERY_S = 0.5
 CHECK_S, CHECKED_MOST = 3.0, 250
 """How often it is asked again whether somebody may still see what he is sent, and of how many at once."""
 SOON_S = 0.05
+AT_ONCE = 50
+"""Streams that are handed something before the event loop looks at what else there is."""
 BEAT_S, BEAT = 15.0, b":\n\n"
 QUEUE_MOST = 256 * 1024
 """Bytes that wait for one reader."""
@@ -173,6 +175,7 @@ class _Reader:
         self._states: dict[str, RunEvent] = {}
         self._ending: set[str] = set()
         self._settled, self._position, self._trouble = Settled(), 0, Repeated()
+        self._handing = _Handing()
         self.stopped = False
 
     def run(self) -> None:
@@ -195,7 +198,7 @@ class _Reader:
             next_at = time.monotonic() + pause_s
         with suppress(RuntimeError):  # the event loop has ended
             for streams in self._streams.values():
-                _give([(streams, b"")], last=True)
+                self._handing.give([(streams, b"")], last=True)
 
     def _round(self, own: Installation) -> float:
         """Gives how many seconds there is nothing to do."""
@@ -241,7 +244,7 @@ class _Reader:
         self._position = lines[-1][1].id if more else self._settled.number
         for run, new in found.items():
             ended = new.state is not None and new.state.ended_at is not None
-            _give(list(self._parts(run, new)), last=ended)
+            self._handing.give(self._parts(run, new), last=ended)
             if ended:
                 self._forget(run)
         return more
@@ -287,7 +290,7 @@ class _Reader:
                 views[key] = _view(self._doors.caller(own, one.asked, use=False), access, one.watch)
             one.checked_at = now
             if views[key] != one.view:
-                _give([([one], b"")], last=True)
+                self._handing.give([([one], b"")], last=True)
 
 
 def _view(caller: Caller | None, access: Access, watch: Watch) -> View | None:
@@ -302,17 +305,30 @@ def _begun(began: "asyncio.Future[int]", position: int) -> None:
         began.set_result(position)
 
 
-def _give(parts: Sequence[tuple[Sequence[Stream], bytes]], *, last: bool = False) -> None:
-    """In the event loop, at once."""
-    parts = [(tuple(streams), data) for streams, data in parts if streams and (data or last)]
-    if parts:
-        parts[0][0][0].loop.call_soon_threadsafe(_given, parts, last)
+class _Handing:
+    """Hands what was read to the streams, in the event loop: to some at a time, so that what else is asked gets its turn in between."""
 
+    def __init__(self) -> None:
+        self._waiting = deque[tuple[Stream, bytes, bool]]()
 
-def _given(parts: Sequence[tuple[Sequence[Stream], bytes]], last: bool) -> None:
-    for streams, data in parts:
-        for stream in streams:
+    def give(self, parts: Iterable[tuple[Sequence[Stream], bytes]], *, last: bool = False) -> None:
+        """From any thread."""
+        found = [(stream, data, last) for streams, data in parts if data or last for stream in streams]
+        if found:
+            found[0][0].loop.call_soon_threadsafe(self._add, found[0][0].loop, found)
+
+    def _add(self, loop: asyncio.AbstractEventLoop, found: Sequence[tuple[Stream, bytes, bool]]) -> None:
+        goes_on = bool(self._waiting)
+        self._waiting.extend(found)
+        if not goes_on:
+            self._next(loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(AT_ONCE, len(self._waiting))):
+            stream, data, last = self._waiting.popleft()
             stream.add(data, last=last)
+        if self._waiting:
+            loop.call_soon(self._next, loop)
 
 
 def encoded(events: Iterable[tuple[int, Told]], position: int) -> bytes:

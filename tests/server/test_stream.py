@@ -23,7 +23,7 @@ from reconciler.server.app import Terms, listening
 from reconciler.server.route import API
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import Site as Pages
-from reconciler.server.stream import QUEUE_MOST, STREAMS_OF_ONE, Stream, _Reader
+from reconciler.server.stream import AT_ONCE, QUEUE_MOST, STREAMS_OF_ONE, Stream, _Handing, _Reader
 from reconciler.server.terms import Limits
 from reconciler.server.threads import Threads
 from reconciler.store.archive import Line
@@ -221,6 +221,18 @@ def test_a_slow_reader_is_let_go_without_a_gap() -> None:
         one.add(b"b", last=False)
         one.add(b"c", last=False)
         assert one.over and one.take() == b"a" * QUEUE_MOST, "nothing after what was left out"
+
+
+def test_what_else_is_asked_gets_its_turn_among_many_streams() -> None:
+    with closing(asyncio.new_event_loop()) as loop:
+        streams, handing, between = [stream_of(View(whole=True), loop) for _ in range(4 * AT_ONCE)], _Handing(), list[int]()
+        handing.give([(streams, b"a")])
+        handing.give([(streams[::-1], b"b")])
+        loop.call_soon(lambda: between.append(sum(bool(one.parts) for one in streams)))
+        while not all(one.size == 2 for one in streams):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        assert between == [AT_ONCE] and {one.take() for one in streams} == {b"ab"}
 
 
 def test_what_many_see_is_encoded_once(site: Site) -> None:
