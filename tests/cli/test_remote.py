@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from reconciler.server.opening import DOORS
 from reconciler.store.followed import follow
 from tests.fleets import Result, host, octofleet
 from tests.gate.site import Site
+from tests.server.certificates import write_pair
 from tests.server.site import web
 from tests.server.tenants import OF_BANK, change_both, two_tenants
 
@@ -258,6 +260,23 @@ def test_no_proxy_reads_the_token(odd: str, asked: Asking) -> None:
     Odd.came.clear()
     assert asked("status", http_proxy=odd, HTTP_PROXY=odd).code in (0, 2, 3)
     assert not Odd.came
+
+
+def test_a_certificate_is_verified_before_the_token_is_sent(tmp_path: Path, asked: Asking) -> None:
+    certificate, key = write_pair(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    Odd.came.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://localhost:{server.server_address[1]}"
+        code, message = asked.error("status", url=url)
+        assert code == "server-away" and "certificate" in message and not Odd.came
+        assert asked.error("status", url=url, OCTOFLEET_CA_FILE=str(tmp_path / "none"))[0] == "server-away"
+        assert asked.error("status", url=url, OCTOFLEET_CA_FILE=str(certificate))[0] == "server"
+        server.shutdown()
+    assert [token for _, token in Odd.came] == [f"Bearer {asked.token}"]
 
 
 def test_a_server_that_is_away(asked: Asking) -> None:
