@@ -210,12 +210,12 @@ def demo(directory: Path | None, local: bool, debug: bool) -> int:
         for chapter in (_first, _second, _third, _fourth, _fifth, _sixth):
             chapter(made)
         _summary(made, time.monotonic() - began)
-        if _is_asked() and click.confirm("\nStart the server on this fleet now? Ctrl-C stops it", default=False):
+        if is_asked() and click.confirm("\nStart the server on this fleet now? Ctrl-C stops it", default=False):
             made.serve()
     return 0
 
 
-def _is_asked() -> bool:
+def is_asked() -> bool:
     """Whether somebody is there who can answer."""
     return sys.stdin.isatty() and sys.stdout.isatty() and "CI" not in os.environ
 

@@ -1,5 +1,6 @@
 """The demo, as a stranger runs it: by sshd where there is one, and by Ansible's local connection."""
 
+import io
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import demo
 from tests.conftest import program
 
 CHAPTERS = (
@@ -67,3 +69,29 @@ def _serves(told: str, environment: dict[str, str]) -> None:
             server.terminate()
             server.communicate()
     assert server.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables", "asks"),
+    [((True, True), {}, True), ((False, True), {}, False), ((True, False), {}, False), ((True, True), {"CI": "1"}, False)],
+)
+def test_it_asks_only_who_can_answer(
+    terminal: tuple[bool, bool], variables: dict[str, str], asks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    for stream, is_one in zip(("stdin", "stdout"), terminal, strict=True):
+        monkeypatch.setattr(f"sys.{stream}", Terminal(is_one))
+    assert demo.is_asked() is asks
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal, or is none."""
+
+    def __init__(self, is_one: bool) -> None:
+        super().__init__()
+        self._is_one = is_one
+
+    def isatty(self) -> bool:
+        return self._is_one

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -9,15 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pytest
 
 from reconciler import accounts
+from reconciler.cli import remote_showing
 from reconciler.cli.main import COMMANDS, REMOTE
+from reconciler.cli.remote_showing import MOST_TRIES
+from reconciler.errors import OctofleetError
 from reconciler.identity.access import Action, Identity
+from reconciler.reading.run_page import RunPage
+from reconciler.report.parts import LinePart
 from reconciler.server.opening import DOORS
 from reconciler.store.followed import follow
 from tests.fleets import Result, host, octofleet
 from tests.gate.site import Site
+from tests.server.certificates import write_pair
 from tests.server.site import web
 from tests.server.tenants import OF_BANK, change_both, two_tenants
 
@@ -27,6 +35,11 @@ kind: RoleMapping
 metadata: {name: lead, tenant: shop}
 spec: {bindings: [{role: approver, subjects: ["token:lead"]}]}
 """
+
+RUN = {
+    "run": "r", "source": "s", "state": "running", "plan": "p", "commit": "c", "startedAt": 0.0, "endedAt": None, "reason": "", "changes": {}, "whole": True,
+    "phases": [], "waves": [], "waits": [], "failed": [], "said": "", "rollback": "", "held": False, "log": [],
+}  # fmt: skip
 
 
 class Asking:
@@ -249,8 +262,48 @@ def test_no_proxy_reads_the_token(odd: str, asked: Asking) -> None:
     assert not Odd.came
 
 
+def test_a_certificate_is_verified_before_the_token_is_sent(tmp_path: Path, asked: Asking) -> None:
+    certificate, key = write_pair(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    Odd.came.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://localhost:{server.server_address[1]}"
+        code, message = asked.error("status", url=url)
+        assert code == "server-away" and "certificate" in message and not Odd.came
+        assert asked.error("status", url=url, OCTOFLEET_CA_FILE=str(tmp_path / "none"))[0] == "server-away"
+        assert asked.error("status", url=url, OCTOFLEET_CA_FILE=str(certificate))[0] == "server"
+        server.shutdown()
+    assert [token for _, token in Odd.came] == [f"Bearer {asked.token}"]
+
+
 def test_a_server_that_is_away(asked: Asking) -> None:
     assert asked.error("status", url="http://127.0.0.1:1")[0] == "server-away"
+
+
+@pytest.mark.parametrize(("tries", "code"), [(3, ""), (MOST_TRIES, "server-away"), (1, "forbidden")])
+def test_following_outlives_a_server_that_is_started_again(tries: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on after the last line that it has shown; but not for ever, and not where it is refused."""
+    monkeypatch.setattr(remote_showing, "AGAIN_S", 0.0)
+    asked: list[int] = []
+
+    def lines(after: int) -> Iterator[LinePart]:
+        asked.append(after)
+        yield LinePart(id=after + 1, step=0, at=0.0, text="a line")
+        if 1 < len(asked) <= tries + 1:
+            raise OctofleetError("away", code=code or "busy")
+
+    def run() -> RunPage:
+        return msgspec.convert(RUN | {"endedAt": 1.0 if len(asked) > tries else None}, RunPage)
+
+    if code:
+        with pytest.raises(OctofleetError, match="away"):
+            remote_showing.follow(run, lines, show=False)
+    else:
+        assert remote_showing.follow(run, lines, show=False).ended_at == 1.0
+    assert asked == list(range(len(asked))) and len(asked) >= tries
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - REMOTE))
