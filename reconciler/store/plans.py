@@ -54,9 +54,10 @@ def newest_plan(connection: Connection, plan_id: str, location: str) -> int | No
 
 def newest_deferred(connection: Connection, source: str, commit: str) -> tuple[Deferred, ...]:
     """What the newest plan of a commit puts off, scoped plans left aside."""
-    query = 'SELECT body FROM plan WHERE source = ? AND "commit" = ? ORDER BY "row" DESC'
-    for (body,) in connection.rows(query, (source, commit)):
-        head = unpack(body)
+    query = 'SELECT "row", body FROM plan WHERE source = ? AND "commit" = ? AND "row" < ? ORDER BY "row" DESC LIMIT 1'
+    before = 2**62
+    while found := connection.row(query, (source, commit, before)):
+        before, head = found[0], unpack(found[1])
         if not head["scope"]:
             return tuple(Deferred(**item) for item in head["deferred"])
     return ()
