@@ -211,3 +211,15 @@ def test_what_people_write_is_text_on_every_page(tmp_path: Path) -> None:
     assert len([path for path, text in shown.items() if "&lt;b onclick" in text]) >= 12
     for path, text in shown.items():
         assert "<b onclick" not in text and "zqzq" not in text and not re.search(r"(href|src|action)=.?javascript", text), path
+
+
+@pytest.mark.parametrize(
+    "scope", ["[!/x/shop/]*", "*/bank/*", "host/*/vault-01", "tenant/ban?", "tenant/[b]ank", "*", "fleet", "host/bank/vault-01"]
+)
+def test_no_pattern_reaches_the_other_tenant(site: Site, served: Web, scope: str) -> None:
+    with site.store.write() as connection:
+        follow(connection, str(site.repo.path))
+    for path, body in (("/pauses", {"scope": scope, "reason": "because"}), ("/plans", {"scope": scope, "repository": str(site.repo.path)})):
+        answer = sent(served, path, json.dumps(body).encode())
+        assert answer.status in (400, 403), (path, answer.text)
+    assert site.rows("SELECT count(*) FROM pause") == [(0,)]
