@@ -11,7 +11,7 @@ from reconciler.gate.approvals import Approval
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window
 from reconciler.identity.local import whoami
-from reconciler.scope import is_scope
+from reconciler.scope import has_open_class, is_scope
 from reconciler.store.approvals import save_approval
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
@@ -164,8 +164,8 @@ def check_scope(scope: str) -> None:
 def tenant_of_scope(scope: str) -> str:
     """The one tenant that a scope is in; empty for one across tenants, such as a pattern."""
     kind, *rest = scope.split("/")
-    tenant = rest[0] if kind in ("host", "tenant") and rest else rest[1] if len(rest) == 3 else ""
-    return "" if any(char in tenant for char in "*?[") or tenant == "-" else tenant
+    tenant = rest[1] if len(rest) == 3 else rest[0] if kind in ("host", "tenant") and rest else ""
+    return "" if any(char in tenant for char in "*?[") or tenant == "-" or has_open_class(scope) else tenant
 
 
 def _tenants(scopes: Iterable[str]) -> tuple[str, ...]:

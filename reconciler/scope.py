@@ -3,6 +3,7 @@
 import re
 from fnmatch import fnmatchcase
 
+_CLASS = re.compile(r"\[!?[^\[\]/]+\]")
 _WILD = re.compile(r"[*?\[]")
 _TEXT = re.compile(r"[A-Za-z0-9_.*?/\[\]!-]{1,300}")
 
@@ -11,7 +12,12 @@ def is_scope(text: str) -> bool:
     """Whether a text is written as scopes are; another one would take in nothing."""
     first, *rest = text.split("/")
     shaped = (first == "tenant" and len(rest) == 1) or (first == "host" and len(rest) == 2) or len(rest) == 3
-    return _TEXT.fullmatch(text) is not None and ((shaped and all(rest)) or "*" in text)
+    return _TEXT.fullmatch(text) is not None and not has_open_class(text) and ((shaped and all(rest)) or "*" in text)
+
+
+def has_open_class(text: str) -> bool:
+    """Whether a `[` is not closed before the next slash: such a pattern takes in other parts than it seems to name (`[!/x/shop/]*` almost everything)."""
+    return "[" in _CLASS.sub("", text)
 
 
 def in_scope(where: str, scope: str) -> bool:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from reconciler.scope import in_scope, includes
+from reconciler.gating import tenant_of_scope
+from reconciler.scope import in_scope, includes, is_scope
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,17 @@ def test_a_rule_is_of_its_tenant_and_no_host(where: str) -> None:
 def test_a_scope_includes_a_pattern_if_it_takes_in_all_that_this_does(scope: str, inside: list[str], outside: list[str]) -> None:
     assert all(includes(scope, wanted) for wanted in inside)
     assert not any(includes(scope, wanted) for wanted in outside)
+
+
+@pytest.mark.parametrize("scope", ["[!/x/shop/]*", "[!/x/shop/z]*", "host/shop/[!/]*", "memory/[!/shop/]*", "tenant/[!shop"])
+def test_a_class_of_characters_ends_where_its_part_does(scope: str) -> None:
+    """Else a pattern takes in other tenants than the one that it seems to name."""
+    assert not is_scope(scope) and tenant_of_scope(scope) == ""
+    assert is_scope("host/shop/web-[0-9]") and is_scope("host/shop/[!d]b-[12]*") and tenant_of_scope("host/shop/[!d]b") == "shop"
+
+
+@pytest.mark.parametrize(
+    ("scope", "tenant"), [("host/kind/shop/x", "shop"), ("tenant/kind/shop/x", "shop"), ("host/shop/x", "shop"), ("tenant/shop", "shop")]
+)
+def test_the_tenant_of_an_address_is_its_third_part(scope: str, tenant: str) -> None:
+    assert tenant_of_scope(scope) == tenant

@@ -6,16 +6,20 @@ import re
 from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pygit2
 import pytest
 
-from reconciler import events
+from reconciler import applying, events, gating
 from reconciler.server import refused
 from reconciler.server.route import API, Route, plain_path
 from reconciler.server.routes import ROUTES
 from reconciler.store.followed import follow
+from reconciler.store.runs import write_log
+from reconciler.types.canonical import pack
 from tests.fleets import host
 from tests.gate.site import Site
 from tests.server.site import CSRF, Answered, Web, web
@@ -181,3 +185,41 @@ def test_no_one_time_link_comes_into_the_log(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(events, "listeners", [lambda name, fields: told.append(str(fields))])
     refused.unforeseen(f"/invitation/{'s' * 43}", RuntimeError("broken"))
     assert told and "sss" not in told[0] and "/invitation/" in told[0]
+
+
+def test_what_people_write_is_text_on_every_page(tmp_path: Path) -> None:
+    """Titles, reasons, notes, errors, log lines and what is asked for: no tag, no address of theirs that is a program, nothing of a template."""
+    made, evil = two_tenants(tmp_path, f"sqlite:///{tmp_path / 'q.db'}"), "<b onclick=alert(1)>\"'{{'zq'*5}}</b>"
+    change_both(made)
+    run = made.begin()
+    pull_of(made, "shop", 8)
+    made.write(
+        "UPDATE pull SET seen = ?, note = ?",
+        pack({"title": evil, "identity": evil, "head_branch": evil, "url": f"javascript:{evil}"}),
+        evil,
+    )
+    made.write("UPDATE item SET error = ?, status = 'failed' WHERE run = ?", evil, run)
+    made.write("UPDATE step SET note = ? WHERE run = ?", evil, run)
+    gating.pause(made.installation, "tenant/shop", 3600, evil, identity=f"github:{evil}")
+    applying.pause(made.installation, run, evil, identity=f"github:{evil}")
+    with made.store.write() as connection:
+        write_log(connection, run, [(1, 1.0, evil), (0, 1.0, evil)])
+    places = ("/runs/", "/hosts?text=", "/search?q=", "/audit?who=", "/explain?ref=", "/runs?said=", "/access?who=github:")
+    asked = [f"{place}{quote(evil, safe='')}" for place in places]
+    with web(made.installation, *CALLERS) as served:
+        shown = {path: served.page(path, ROOT.session).text for path in [*crawled(served, ROOT.session), *asked]}
+    assert len([path for path, text in shown.items() if "&lt;b onclick" in text]) >= 12
+    for path, text in shown.items():
+        assert "<b onclick" not in text and "zqzq" not in text and not re.search(r"(href|src|action)=.?javascript", text), path
+
+
+@pytest.mark.parametrize(
+    "scope", ["[!/x/shop/]*", "*/bank/*", "host/*/vault-01", "tenant/ban?", "tenant/[b]ank", "*", "fleet", "host/bank/vault-01"]
+)
+def test_no_pattern_reaches_the_other_tenant(site: Site, served: Web, scope: str) -> None:
+    with site.store.write() as connection:
+        follow(connection, str(site.repo.path))
+    for path, body in (("/pauses", {"scope": scope, "reason": "because"}), ("/plans", {"scope": scope, "repository": str(site.repo.path)})):
+        answer = sent(served, path, json.dumps(body).encode())
+        assert answer.status in (400, 403), (path, answer.text)
+    assert site.rows("SELECT count(*) FROM pause") == [(0,)]
