@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from reconciler.permitting import granted
@@ -218,10 +219,10 @@ def _masked(seen: Seen, change: Change) -> dict[str, Any]:
 
 def matching(rows: Sequence[Row], ask: ChangesAsk) -> Sequence[Row]:
     """The changes that were asked for."""
-    host = ask.host.lower()
+    host, driver = ask.host.lower(), f"{ask.driver}/"
     wanted = (
         (ask.tenant, lambda row: row.tenant == ask.tenant),
-        (ask.driver, lambda row: row.driver == ask.driver),
+        (ask.driver, lambda row: row.address.startswith(driver)),
         (ask.action, lambda row: row.action == ask.action),
         (ask.cause, lambda row: ask.cause in row.causes),
         (ask.risk, lambda row: ask.risk in row.risk),
@@ -283,8 +284,8 @@ class _Page:
 
     def destructive(self) -> list[LossPart]:
         """What is lost, whatever was asked for."""
-        found = [loss_part(row.address, row.action.value, row.risk) for row in self.seen.rows if row.risk & LOST]
-        return found[:MOST_LOSSES]
+        lost = (row for row in self.seen.rows if row.risk & LOST)
+        return [loss_part(row.address, row.action.value, row.risk) for row in islice(lost, MOST_LOSSES)]
 
 
 def _counted(kinds: type[Cause] | type[Risk], items: Iterator[Cause | Risk]) -> dict[str, int]:
