@@ -1,6 +1,7 @@
-"""Pages for `bench.pages`, each part a process of its own: `fill DATA HOSTS` adds to a seeded fleet what pages show, `serve DATA` answers.
+"""Pages for `bench.pages`, each part a process of its own: `fill DATA REPOSITORY HOSTS` adds to a seeded fleet what pages show, `serve DATA` answers.
 
-`fill` leaves a plan of as many changes as hosts, of every twentieth host something that has drifted, and `RUNS` runs that have ended; prints the plan's id.
+`fill` compares the fleet's records with its commit once, as each plan does with what has changed since, and leaves a plan of as many changes as hosts, of
+every twentieth host something that has drifted, and `RUNS` runs that have ended; prints the plan's id.
 `serve` prints one JSON object: its port, and what its picture of the fleet took (seconds, CPU seconds, MiB, CPU seconds of reading its rows and nothing more);
 it ends with its stdin. At `/bare/N` the same server sends N bytes and does nothing else.
 """
@@ -19,6 +20,7 @@ from bench.noop import Noop, plan
 from bench.seed import SOURCE
 from bench.streamed import READER, TERMS
 from reconciler.apply.steps import laid_out
+from reconciler.planning import compiled
 from reconciler.reading.watch import watch
 from reconciler.server.answer import Doors
 from reconciler.server.app import listening
@@ -38,10 +40,11 @@ from reconciler.wiring import open_installation
 DRIFTED_OF, GROUPS, RUNS, STEPS = 20, 1_000, 60, 500
 
 
-def fill(data: str, hosts: int) -> None:
+def fill(data: str, location: str, hosts: int) -> None:
     """See the module."""
     installation = open_installation(Path(data))
-    now = time.time()
+    repository, now = installation.repository(location), time.time()
+    compiled(installation, repository, repository.commit("main~1"))
     _drift(installation.store, hosts, now)
     _runs(installation.store, now)
     made = Plan(
@@ -125,6 +128,6 @@ def _mib() -> float:
 
 if __name__ == "__main__":
     if sys.argv[1] == "fill":
-        fill(sys.argv[2], int(sys.argv[3]))
+        fill(sys.argv[2], sys.argv[3], int(sys.argv[4]))
     else:
         serve(sys.argv[2])

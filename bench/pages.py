@@ -51,7 +51,7 @@ def measure(machine: Machine, options: Options) -> Found:
     directory = machine.directory / f"pages-{hosts}"
     data, location = directory / "data", f"file://{fleets.make(hosts, directory / 'fleet.git')}"
     machine.python("-m", "bench.seed", data, location, str(hosts))
-    plan = machine.python("-m", "bench.paged", "fill", data, str(hosts)).out.strip()
+    plan = machine.python("-m", "bench.paged", "fill", data, location, str(hosts)).out.strip()
     with _serving(machine, str(data)) as (server, said):
         port, picture = said["port"], said["picture"]
         rows = [

@@ -17,7 +17,7 @@ from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations
 from reconciler.store.of_hosts import Worked, left_alone, waits_of, worked_on
 from reconciler.store.plans import newest_deferred
-from reconciler.store.records import applied_commit, load_records, load_specs, records_of_group
+from reconciler.store.records import applied_commit, load_records, load_specs, records_of
 from reconciler.types.change import MISSING
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.resource import Recorded, parts
@@ -129,8 +129,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
     want, why = _wanted(call, ref, ask.rev)
     made = {resource.address: resource for resource in want.resources(call)} if want else {}
     with call.installation.store.read() as connection:
-        known = load_records(connection, records_of_group(connection, ref.group))
-        records = {address: record for address, record in known.items() if record.source == ref.source}
+        records = _recorded(connection, ref)
         addresses = sorted({*made, *records})
         if stand is None and not addresses:
             raise no_host(ref.group)
@@ -170,12 +169,12 @@ def host_runs(call: Call, ask: Paged) -> RunsOfHost:
     ref = ref_of(call, f"host/{call.path['tenant']}/{call.path['name']}")
     key = after(ask.cursor, float, str)
     with call.installation.store.read() as connection:
-        return _runs(connection, ref, _recorded_of(connection, ref), key, min(ask.limit, 100))
+        return _runs(connection, ref, sorted(_recorded(connection, ref)), key, min(ask.limit, 100))
 
 
-def _recorded_of(connection: Connection, ref: Ref) -> list[str]:
-    found = load_records(connection, records_of_group(connection, ref.group))
-    return sorted(address for address, record in found.items() if record.source == ref.source)
+def _recorded(connection: Connection, ref: Ref) -> Mapping[str, Recorded]:
+    found = records_of(connection, ref.source, [ref.group]).get(ref.group, [])
+    return load_records(connection, [address for address, *_ in found])
 
 
 def _wanted(call: Call, ref: Ref, rev: str) -> tuple[Wanted | None, str]:

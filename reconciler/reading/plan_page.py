@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from reconciler.permitting import granted
 from reconciler.reading.call import Call
@@ -183,8 +184,8 @@ class _Page:
 
     def destructive(self) -> list[LossPart]:
         """What is lost, whatever was asked for."""
-        found = [loss_part(row.address, row.action.value, row.risk) for row in self.seen.rows if row.risk & LOST]
-        return found[:MOST_LOSSES]
+        lost = (row for row in self.seen.rows if row.risk & LOST)
+        return [loss_part(row.address, row.action.value, row.risk) for row in islice(lost, MOST_LOSSES)]
 
 
 def _counted(kinds: type[Cause] | type[Risk], items: Iterator[Cause | Risk]) -> dict[str, int]:

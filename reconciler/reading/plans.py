@@ -104,10 +104,10 @@ def _masked(seen: Seen, change: Change) -> dict[str, Any]:
 
 def matching(rows: Sequence[Row], ask: ChangesAsk) -> Sequence[Row]:
     """The changes that were asked for."""
-    host = ask.host.lower()
+    host, driver = ask.host.lower(), f"{ask.driver}/"
     wanted = (
         (ask.tenant, lambda row: row.tenant == ask.tenant),
-        (ask.driver, lambda row: row.driver == ask.driver),
+        (ask.driver, lambda row: row.address.startswith(driver)),
         (ask.action, lambda row: row.action == ask.action),
         (ask.cause, lambda row: ask.cause in row.causes),
         (ask.risk, lambda row: ask.risk in row.risk),

@@ -19,6 +19,11 @@ from reconciler.types.values import Spec
 COLUMNS = ("address", "source", "digest", "rules", "group", "external_id", "observed_digest", "commit")
 WINDOW = "maintenancewindow"
 WINDOWS = f"fleet/{WINDOW}/"
+SOURCES = (
+    "WITH RECURSIVE every(name) AS (SELECT min(source) FROM record "
+    "UNION ALL SELECT (SELECT min(source) FROM record WHERE source > name) FROM every WHERE name IS NOT NULL)"
+)
+"""The sources that have records, each found by one look into the index."""
 NEXT = "INSERT INTO mark (source, seq) VALUES (?, 1) ON CONFLICT (source) DO UPDATE SET seq = mark.seq + 1"
 TOUCH = (
     'INSERT INTO touched (source, "group", seq) SELECT DISTINCT column1, column2, mark.seq FROM (...) AS these '
@@ -187,7 +192,8 @@ def recorded_groups(connection: Connection, source: str) -> Iterator[str]:
 
 def records_of_group(connection: Connection, group: str) -> list[str]:
     """The addresses recorded for one manifest."""
-    return [where for (where,) in connection.rows('SELECT address FROM record WHERE "group" = ? ORDER BY address', (group,))]
+    query = f'{SOURCES} SELECT address FROM record WHERE source IN (SELECT name FROM every) AND "group" = ? ORDER BY address'  # noqa: S608 - from above
+    return [where for (where,) in connection.rows(query, (group,))]
 
 
 def sources_of(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
