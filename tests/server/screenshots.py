@@ -1,5 +1,4 @@
-"""Takes the pictures of the documentation: `python -m tests.server.screenshots docs/pictures`; `DIRECTORY every`: each page in each look, and each of an empty
-installation."""
+"""Takes the pictures of the documentation: `python -m tests.server.screenshots docs/pictures`; `DIRECTORY every`: each page in each look."""
 
 import math
 import sys
@@ -15,7 +14,7 @@ from reconciler.server.routes import ROUTES
 from reconciler.store.followed import follow
 from reconciler.store.samples import EVERY_S, save_samples
 from tests.fleets import host
-from tests.server.browser import DESKTOP, PHONE, View, chromium, looking
+from tests.server.browser import PHONE, View, chromium, looking
 from tests.server.site import Web, web
 from tests.server.specimen import ADA, documents, specimens
 from tests.server.tenants import CALLERS, change_both, fill, look_again, spoil, two_tenants
@@ -26,7 +25,7 @@ DARK, SMALL = View(name="dark", dark=True), View(name="phone", size=PHONE)
 VIEWS = (View(name="desktop"), DARK, SMALL, View(name="phone-dark", size=PHONE, dark=True))
 PICTURES = (
     ("overview", "/", View(name="desktop")),
-    ("plan", "/plans/{plan}", View(name="desktop")),
+    ("plan", "/plans/{plan}", View(name="window", size=(1000, 720))),
     ("host", "/hosts/{tenant}/{name}", DARK),
     ("run-phone", "/runs/{run}", SMALL),
 )
@@ -69,7 +68,7 @@ def main(directory: Path, *, every: bool = False) -> None:
         for name, path, view in everything if every else PICTURES:
             with looking(browser, served, view, by="github:root", reduced_motion="reduce") as page:
                 page.goto(path.format(**names))
-                image = page.screenshot(path=directory / f"{name}.png", full_page=every or view.size != DESKTOP)
+                image = page.screenshot(path=directory / f"{name}.png", full_page=every)
                 if len(image) > LARGEST and not every:
                     sys.exit(f"{name}.png has {len(image):,} bytes, more than {LARGEST:,}")
 

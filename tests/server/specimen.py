@@ -19,11 +19,11 @@ from reconciler.server.site import COOKIE
 from reconciler.server.written import HEADERS, written
 from tests.server.site import person
 
-PAGES = Path(__file__).parent / "pages"
+MINE = FileSystemLoader(Path(__file__).parent / "pages")
 ADA = person("account:ada")
 LINES = [f"shop/web-01: {text}" for text in ("packages: htop installed", "service nginx: reloaded", "done")]
-SIGN_IN = {"csrf": "x", "name": "", "next": "/runs", "wrong": ""}
-WELCOME = {"csrf": "x", "token": "x", "name": "ada", "reset": False, "display": "", "least": 12, "wrong": ""}
+SIGN_IN = {"name": "", "next": "/runs", "wrong": ""}
+WELCOME = {"path": "/invitation/x", "name": "ada", "reset": False, "typed": "", "display": "", "least": 12, "wrong": ""}
 
 
 def _account(now: float) -> dict[str, Any]:
@@ -58,8 +58,9 @@ def documents() -> Mapping[str, tuple[str, Caller | None, Mapping[str, Any]]]:
 def specimens() -> Part:
     """The routes; see `documents`, and beside them a form's target, a cookie and the events of a run."""
     loader = render.environment().loader
-    if loader is not None and not isinstance(loader, ChoiceLoader):
-        render.environment().loader = ChoiceLoader([loader, FileSystemLoader(PAGES)])
+    assert isinstance(loader, ChoiceLoader)
+    if MINE not in loader.loaders:
+        loader.loaders = [*loader.loaders, MINE]
     shown = [("GET", path, _shown) for path in documents()]
     more = [("POST", "/specimen", _done), ("GET", "/specimen/cookie", _cookie), ("GET", "/specimen/events", _events)]
     return Part(name="specimen", routes=[*shown, *more])

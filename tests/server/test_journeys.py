@@ -42,12 +42,8 @@ class Day:
         until(self.site, lambda: self.page.goto(path).ok and text in self.page.locator("main").inner_text(), f"{text} on {path}")
 
     def press(self, name: str) -> None:
-        """A button; whoever has script is asked once more before something dangerous."""
-        self.page.once("dialog", lambda dialog: dialog.accept())
+        """A button."""
         self.page.get_by_role("button", name=name, exact=True).click()
-
-    def unfold(self, text: str) -> None:
-        self.page.locator("summary", has_text=text).first.click()
 
 
 @pytest.fixture(params=EACH, ids=lambda view: view.name)
@@ -60,6 +56,7 @@ def day(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Day]:
             until(site, lambda: site.rows("SELECT 1 FROM run WHERE state = 'done'"), "the first apply")
             link = re.search(r"open (http://\S+) once", served.said)
             assert link, served.said
+            page.on("dialog", lambda dialog: dialog.accept())  # whoever has script is asked once more before something dangerous
             yield Day(site=site, web=Web(port), page=page, view=request.param, link=link[1])
         log = (site.path / "serve.log").read_text()
         assert "Traceback" not in log and PASSWORD not in log

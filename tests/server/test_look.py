@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.server.routes import ROUTES
 from tests.server.browser import LIGHT, PLAIN, VIEWS, View, browser, looking, path_of, problems, sideways
-from tests.server.screenshots import shown
+from tests.server.screenshots import PATHS, shown
 from tests.server.site import Web
 from tests.server.specimen import LINES, documents
 
 __all__ = ["browser"]
-PAGES = [route.path for route in ROUTES if route.method == "GET" and route.template]
-SHOWN = [*PAGES, *documents()]
+SHOWN = [*PATHS, *documents()]
 """Every page there is. What stands for the `{names}` of a path is said by `screenshots.shown`."""
 each_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 
@@ -189,7 +187,7 @@ def test_a_run_is_paused(browser: Any, tmp_path: Path, view: View) -> None:
     with shown(tmp_path) as (served, names), looking(browser, served, view, by="github:root") as page:
         page.goto("/runs")
         page.get_by_role("link", name=names["run"]).click()
-        page.get_by_label("Why").fill("it is late")
+        page.get_by_label("Why").first.fill("it is late")
         page.get_by_role("button", name="Pause").click()
         page.wait_for_url("**/runs/*?said=pauseRun")
         assert page.get_by_role("status").inner_text() == "The run is paused."
