@@ -149,7 +149,7 @@ def test_one_identity_is_one_asker_however_it_comes(installation: Installation, 
 
     several = [person("github:greedy") for _ in range(3)]
     sessions = {f"greedy-{n}": caller for n, caller in enumerate(several)} | {"quick": person("github:quick")}
-    doors = Doors(by_session=lambda _, cookie: sessions.get(cookie), by_token=lambda *_: None)
+    doors = Doors(by_session=lambda _, cookie, use: sessions.get(cookie), by_token=lambda *_: None)
     route = Route(method="GET", path="/slow", name="slow", action=Action.VIEW, summary="", do=answer, answers=Shown)
     with web(installation, routes=[route], by=doors) as served, ThreadPoolExecutor(12) as pool:
         slow.set()
