@@ -114,6 +114,11 @@ def read_the_plan_of_a_pull_request(day: Day) -> str:
     until(site, lambda: site.double.ours(pull) and "/plans/" in site.double.ours(pull)[0].body, "a comment with a link")
     link = re.search(rf"http://127\.0\.0\.1:{day.web.port}/plans/\w+", site.double.ours(pull)[0].body)
     assert link
+    until(
+        site,
+        lambda: any(one.url == link[0] for one in site.project.statuses if one.commit == pull.head),
+        "a commit status that leads there too",
+    )
     page.goto(link[0])
     assert page.locator("section.destructive").inner_text().count("web-03") >= 1 and "htop" in page.locator("main").inner_text()
     page.get_by_role("link", name="which file and line set each value").first.click()

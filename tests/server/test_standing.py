@@ -185,3 +185,13 @@ def test_access(served: Web) -> None:
     assert served.page("/api/v1/access?who=nobody", "github:vera").status == 400
     (fleet,) = served.page("/api/v1/access?who=github:ben&action=apply&tenant=bank", "github:vera").json["fleets"]
     assert fleet["decisions"] == fleet["bindings"] == []
+
+
+def test_buttons_are_for_who_may(served: Web) -> None:
+    texts = {by: served.page("/gates", by).text + served.page("/plans", by).text for by in ("github:vera", "github:sam", "github:root")}
+    words = ("Pause a part", "Go on", "Override a window", "Make a plan")
+    assert {by: [word for word in words if word in text] for by, text in texts.items()} == {
+        "github:vera": ["Make a plan"],
+        "github:sam": ["Pause a part", "Go on", "Make a plan"],
+        "github:root": list(words),
+    }
