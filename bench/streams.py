@@ -29,8 +29,8 @@ between. The interpreter's switch interval (5 ms or 0.5) made no difference that
 (the bare fan-out: 3.4 to 4.2).
 
 Seconds here are the scheduler's as much as ours: on two cores with others' work on them, the bare fan-out too was up to 3.4 s behind and answered its
-99th percentile in 5.7 s; read the ratio. (These rows: a load of 9 to 13.) With more work than cores for a minute, questions pile up, since 200 come each second whatever becomes of
-those before, and what finds no room is refused."""
+99th percentile in 5.7 s; read the ratio. (These rows: a load of 11 to 16; half an hour before, at 6, 0.87 s and 0.31 s.) With more work than cores
+for a minute, questions pile up, since 200 come each second whatever becomes of those before, and what finds no room is refused."""
 STREAMS, STEPS, RATE = 1_000, 2_000, 200
 BEHIND_S, ANSWER_S = 2.0, 0.2
 
