@@ -126,7 +126,7 @@ def test_where_nothing_is_followed_nobody_can_have_it_looked_at(served: Web) -> 
     asked = served.ask("POST", f"{API}/reconcile", body="{}", Cookie=f"__Host-octofleet={SAM.session}", X_CSRF_Token=CSRF)
     assert asked.status == 415
     asked = sent(served, "/reconcile", b"{}")
-    assert (asked.status, asked.json) == (200, {"asked": []})
+    assert (asked.status, asked.json["code"]) == (404, "no-repository")
 
 
 def sent(served: Web, path: str, body: bytes) -> Answered:
@@ -177,7 +177,7 @@ def test_what_is_planned_is_followed_under_that_very_name(site: Site, served: We
     with site.store.write() as connection:
         follow(connection, str(site.repo.path))
     for name in (f"{site.repo.path}/../{site.repo.path.name}", "~", "~nobody", "."):
-        assert sent(served, "/plans", json.dumps({"repository": name}).encode()).json["code"] == "not-followed"
+        assert sent(served, "/plans", json.dumps({"repository": name}).encode()).json["code"] == "no-repository"
 
 
 def test_no_one_time_link_comes_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
