@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock, local
+from threading import local
 from typing import Any, TypeVar
 
 from reconciler.errors import RetryLater
@@ -71,7 +71,7 @@ class Threads:
         self._installation, self._number, self._within_s = installation, number, within_s
         self._open_most, self._open_of_one = open_most, open_of_one
         self._pool = ThreadPoolExecutor(number, thread_name_prefix="answers")
-        self._own, self._made, self._lock = local(), list[Installation](), Lock()
+        self._own = local()
         self._turns: dict[tuple[str, Lane], deque[_Question]] = {}
         self._open, self._running = Counter[object](), Counter[object]()
         self._closed = False
@@ -138,8 +138,6 @@ class Threads:
         found: Installation | None = getattr(self._own, "installation", None)
         if found is None:
             found = self._own.installation = self._installation.apart()
-            with self._lock:
-                self._made.append(found)
         return found
 
     def close(self) -> None:
