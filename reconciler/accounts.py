@@ -218,4 +218,5 @@ def _name(text: str) -> str:
 
 def void() -> Refused:
     """What a link is answered with that is good for nothing."""
-    return Refused("this link is good for nothing: it was used, or has expired", hint="ask for a new one", code="invitation")
+    hint = "sign in, if you chose your password with it; otherwise ask whoever runs this server for a new one"
+    return Refused("this link is good for nothing: it was used, or has expired", hint=hint, code="invitation")

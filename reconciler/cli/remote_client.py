@@ -20,6 +20,11 @@ API = "/api/v1"
 WITHIN_S = 120.0
 ANSWER_MOST = 64 << 20
 """Bytes of an answer."""
+HINTS = {
+    "unauthenticated": "give OCTOFLEET_TOKEN or OCTOFLEET_TOKEN_FILE a token that is live: octofleet token, at the server, lists them",
+    "no-page": "check --server: it takes the URL of the server alone, without the path of a page",
+}
+"""What to do here about what the server says to any program, by its code."""
 T = TypeVar("T")
 
 
@@ -117,7 +122,7 @@ def _refused(error: urllib.error.HTTPError, url: str) -> OctofleetError:
     except (msgspec.DecodeError, UnicodeDecodeError, OSError, HTTPException):
         return _no_server(url, f"with {error.code}, and not as a server of Octofleet does")
     kind = Refused if error.code < 500 else OctofleetError
-    return kind(said.detail, hint=said.hint, code=said.code)
+    return kind(said.detail, hint=HINTS.get(said.code, said.hint), code=said.code)
 
 
 def _no_server(url: str, how: str) -> OctofleetError:

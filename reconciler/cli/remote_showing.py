@@ -131,3 +131,7 @@ def _status(found: Status) -> Iterator[Line]:
         yield Line(f"alerts: {alerts} is not told: {why}", "bad")
     if not found.sources and not found.runs and not found.repositories:
         yield Line("there is nothing that you may see")
+        yield Line(
+            "  next: have a RoleMapping bind whom the token acts as; octofleet token, at the server, lists tokens and what they are good for",
+            "change",
+        )

@@ -12,6 +12,8 @@ import click
 
 from reconciler.accounts import LINK, first_link
 from reconciler.applying import living
+from reconciler.cli.doctor_http import listens
+from reconciler.cli.finding import WARNING
 from reconciler.cli.options import common
 from reconciler.cli.permission import ask as ask_leave
 from reconciler.cli.permission import breakable
@@ -109,8 +111,8 @@ def _check_listen(text: str) -> None:
 
 
 def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: bool) -> None:
-    row = parts.worker.row
-    heard = [forge for forge in parts.installation.settings.forges if parts.loop and (forge.secret_files or forge.secrets_env)]
+    row, settings = parts.worker.row, parts.installation.settings
+    heard = [forge for forge in settings.forges if parts.loop and (forge.secret_files or forge.secrets_env)]
     webhooks = {forge.name: f"{forge.public_url.rstrip('/') or address}/webhooks/{forge.name}" for forge in heard}
     if as_json:
         said = {"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules]}
@@ -121,6 +123,10 @@ def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: 
         click.echo(f"following {rule.location}{f' ({rule.branch})' if rule.branch else ''}", err=True)
     if address:
         click.echo(f"answering {'people, programs, ' if rules else ''}/healthz, /readyz and /metrics at {address}", err=True)
+    elif rules:
+        click.echo("no pages and no API: set listen, for example OCTOFLEET_LISTEN=127.0.0.1:8080, to have them", err=True)
+    if settings.listen and rules and (found := listens(settings.listen, settings.http)).status == WARNING:
+        click.echo(f"warning: {found.found}\n  next: {found.hint}", err=True)
     for name, url in webhooks.items():
         click.echo(f"webhooks of {name}: {url}", err=True)
     if address and rules and (secret := first_link(parts.installation)):

@@ -102,6 +102,8 @@ def create(
     else:
         click.echo(text)
         click.echo(f"  it acts as {made.identity} until {utc(made.expires_at)}, for {', '.join(made.actions)}", err=True)
+        if made.identity.startswith("token:"):
+            click.echo(f"  it may do nothing until a RoleMapping in force binds {made.identity}", err=True)
         click.echo(f"  next: keep it now, it is not shown again; octofleet token revoke {made.id} ends it", err=True)
     return 0
 

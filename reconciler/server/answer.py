@@ -132,9 +132,10 @@ def _read(asked: Asked) -> Any:
         else:
             read = msgspec.json.decode(asked.body or b"{}", type=asks)
     except msgspec.ValidationError as error:
-        raise Refused(
-            f"what is asked is not as it must be: {error}", hint="docs/api.md tells what each route takes", code="usage"
-        ) from error
+        hint = (
+            "go back and mend it, or begin again from the menu" if asked.people else "GET /api/v1/openapi.json tells what each route takes"
+        )
+        raise Refused(f"what is asked is not as it must be: {error}", hint=hint, code="usage") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
     check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])

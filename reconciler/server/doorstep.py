@@ -31,6 +31,7 @@ from reconciler.store.tokens import Token, tokens
 from reconciler.wiring import Installation
 
 SIGN_IN = "/sign-in?next=%2Faccount"
+CHOSEN = "/sign-in?chosen=1"
 DAY_S = 86_400.0
 ACTIONS: Mapping[str, Action] = {action.value: action for action in Action if NEEDS[action].role is not None}
 """What a token can be good for, by name."""
@@ -72,11 +73,12 @@ class TokenAsk(Ask, frozen=True, kw_only=True):
 
 
 class SignIn(Document, frozen=True, kw_only=True):
-    """The sign-in page; `wrong`: why it was not taken."""
+    """The sign-in page; `wrong`: why it was not taken; `chosen`: whether a password was set just now."""
 
     name: str = ""
     next: str = "/"
     wrong: str = ""
+    chosen: bool = False
 
 
 class Welcome(Document, frozen=True, kw_only=True):
@@ -137,7 +139,7 @@ class Doorstep:
 
     async def _sign_in_page(self, request: web.Request) -> web.StreamResponse:
         _check_encrypted(request)
-        return written(_page("sign-in.html", SignIn(next=local(request.query.get("next", "/")))))
+        return written(_page("sign-in.html", SignIn(next=local(request.query.get("next", "/")), chosen="chosen" in request.query)))
 
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
         _check_encrypted(request)
@@ -180,7 +182,7 @@ class Doorstep:
             found = await self._threads.run(partial(_welcome, secret=secret), of=source)
             said = msgspec.structs.replace(found, typed=asked.name or FIRST, display=asked.display, wrong=_wrong(error))
             return written(_page("welcome.html", said, error=error))
-        return _to("/sign-in")
+        return _to(CHOSEN)
 
     async def _own_page(self, request: web.Request) -> web.StreamResponse:
         caller = await self._caller(request)
@@ -201,7 +203,7 @@ class Doorstep:
         except OctofleetError as error:
             said = msgspec.structs.replace(await self._own(caller), wrong=_wrong(error))
             return written(_page("account.html", said, caller=caller, error=error))
-        return _gone()
+        return _gone(CHOSEN)
 
     async def _end_sessions(self, request: web.Request) -> web.StreamResponse:
         if (found := await self._form(request)) is not None:
@@ -311,7 +313,7 @@ def _actions(text: str) -> list[Action]:
 
 def _wrong(error: OctofleetError) -> str:
     found = problem(error)
-    return f"{found.detail}. {found.hint}" if found.hint else found.detail
+    return ". ".join(text[0].upper() + text[1:] for text in (found.detail, found.hint) if text)
 
 
 def _page(template: str, document: Document, *, caller: Caller | None = None, error: OctofleetError | None = None) -> Answer:
@@ -333,8 +335,8 @@ def _to(there: str) -> web.Response:
     return written(Answer(status=303, headers={"Location": there}))
 
 
-def _gone() -> web.Response:
+def _gone(there: str = "/sign-in") -> web.Response:
     """Signed out: the cookie is to be forgotten."""
-    answer = _to("/sign-in")
+    answer = _to(there)
     answer.del_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Lax")
     return answer

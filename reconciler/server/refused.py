@@ -17,7 +17,7 @@ HSTS = "max-age=31536000"
 SAID = {
     400: ("request", "the request cannot be read", "send HTTP/1.1 as RFC 9112 has it"),
     403: ("forbidden", "this may not be read", "go by the links of the pages"),
-    404: ("no-page", "there is nothing at this address", "docs/api.md lists the routes"),
+    404: ("no-page", "there is nothing at this address", "GET /api/v1/openapi.json lists every route"),
     405: ("method", "this address does not take this method", "the header Allow names those that it takes"),
     408: ("slow-request", "the request did not arrive in time", "send it again, and without pauses"),
     413: ("too-large", "the body is too large", "send less"),
@@ -25,14 +25,16 @@ SAID = {
     417: ("expectation", "the header Expect asks for what is not there", "leave it out"),
     431: ("large-headers", "the headers are too large, or too many", "send less, or fewer cookies"),
 }
+PEOPLE = {404: "check the address, or go on from the overview"}
+"""What is told instead to whoever reads it in a browser."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{40,}")
 _trouble = Repeated()
 
 
-def problem_of(status: int) -> OctofleetError:
+def problem_of(status: int, *, people: bool = False) -> OctofleetError:
     """What a status of HTTP's own says, as an error with a code."""
     code, text, hint = SAID.get(status, SAID[400])
-    return Refused(text, hint=hint, code=code)
+    return Refused(text, hint=PEOPLE.get(status, hint) if people else hint, code=code)
 
 
 def full() -> OctofleetError:
@@ -44,14 +46,14 @@ def full() -> OctofleetError:
 
 def told(request: web.BaseRequest, error: Exception) -> web.Response:
     """An error as whoever asked reads it."""
-    answer = written(refusal(error, people="text/html" in request.headers.get("Accept", "")))
+    answer = written(refusal(error, people=_people(request)))
     _head(request, answer)
     return answer
 
 
 def told_of(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
     """An error that aiohttp made, as the others are; the headers that it needs stay."""
-    answer = told(request, problem_of(error.status))
+    answer = told(request, problem_of(error.status, people=_people(request)))
     answer.set_status(error.status)
     if "Allow" in error.headers:
         answer.headers["Allow"] = error.headers["Allow"]
@@ -83,6 +85,10 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
     if isinstance(response, web.FileResponse):
         response.headers["Cache-Control"] = "private, no-cache"
     _head(request, response)
+
+
+def _people(request: web.BaseRequest) -> bool:
+    return "text/html" in request.headers.get("Accept", "")
 
 
 def _head(request: web.BaseRequest, response: web.StreamResponse) -> None:

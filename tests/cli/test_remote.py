@@ -180,12 +180,18 @@ def test_nothing_of_another_tenant_is_printed(asked: Asking, site: Site, plan: s
     assert code == "forbidden" and not any(word in message for word in OF_BANK), message
     assert asked.error("plan")[0] == "forbidden", "all of the Fleet"
     nobody = token(site, "token:nobody")
-    assert "nothing that you may see" in asked("status", token=nobody).out
+    told = asked("status", token=nobody).out
+    assert "nothing that you may see" in told and "RoleMapping" in told, "and what to do"
     assert asked.error("logs", site.rows("SELECT id FROM run")[0][0], token=nobody)[0] == "no-run"
 
 
 def test_a_token_that_is_not_good_for_it(asked: Asking, site: Site, plan: str) -> None:
-    assert asked.error("status", token="oft_0000000000000000_" + "a" * 43)[0] == "unauthenticated"
+    unknown = "oft_0000000000000000_" + "a" * 43
+    assert asked.error("status", token=unknown)[0] == "unauthenticated"
+    assert (
+        "OCTOFLEET_TOKEN" in asked("status", token=unknown).text
+        and "the URL of the server alone" in asked("status", url=asked.url + "/hosts").text
+    )
     expired = token(site, "token:shop", expires_s=0.5)
     time.sleep(0.6)
     assert asked.error("status", token=expired)[0] == "unauthenticated"

@@ -22,7 +22,7 @@ from tests.server.site import person
 MINE = FileSystemLoader(Path(__file__).parent / "pages")
 ADA = person("account:ada")
 LINES = [f"shop/web-01: {text}" for text in ("packages: htop installed", "service nginx: reloaded", "done")]
-SIGN_IN = {"name": "", "next": "/runs", "wrong": ""}
+SIGN_IN = {"name": "", "next": "/runs", "wrong": "", "chosen": False}
 WELCOME = {"path": "/invitation/x", "name": "ada", "reset": False, "typed": "", "display": "", "least": 12, "wrong": ""}
 
 

@@ -60,6 +60,23 @@ def csrf_of(served: Web, cookie: str) -> str:
     return found[1]
 
 
+def test_each_step_says_what_comes_next(installation: Installation, served: Web) -> None:
+    link = f"/invitation/{accounts.invite(installation, 'bob', False, by=HERE)}"
+    wrong = form(served, link, {"password": PASSWORD, "again": "otherwise"})
+    assert "The two passwords differ. Type the same one twice" in wrong.text
+    there = form(served, link, {"password": PASSWORD, "again": PASSWORD}).headers["Location"]
+    assert "Your password is set" in served.page(there).text and "Your password is set" not in served.page("/sign-in").text
+    assert "sign in, if you chose your password with it" in served.page(link).text
+    cookie = sign_in(served, "bob")
+    changed = form(
+        served,
+        "/account/password",
+        {"password": PASSWORD, "chosen": "another " + PASSWORD, "again": "another " + PASSWORD, "csrf": csrf_of(served, cookie_of(cookie))},
+        cookie_of(cookie),
+    )
+    assert changed.headers["Location"] == there
+
+
 def test_many_at_one_link_make_one_account(installation: Installation, served: Web) -> None:
     """At once; and so do many at several first links."""
     links = [accounts.first_link(installation) for _ in range(5)]

@@ -83,7 +83,7 @@ def come_in(day: Day) -> None:
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD)
     day.press("Set password")
-    page.wait_for_url("**/sign-in")
+    page.get_by_text("Your password is set.").wait_for()
     assert page.goto(day.link).status == 409 and page.get_by_text("Next:").is_visible()
 
 

@@ -176,6 +176,8 @@ def test_what_aiohttp_refuses_is_refused_as_all_else(sent: bytes, status: int, c
         assert page.status == status and page.headers["Content-Type"] == "text/html; charset=utf-8" and b"<h1>" in page.body
         if status == 405:
             assert answer.headers["Allow"] == "POST"
+        if status == 404:
+            assert "openapi.json" in answer.json["hint"] and b"openapi.json" not in page.body and b"from the overview" in page.body
 
 
 def _served(found: Server) -> None:

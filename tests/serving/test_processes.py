@@ -239,6 +239,18 @@ def test_it_answers_over_http_and_says_so(site: Site, host: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("listen", "says"), [("", "no pages and no API: set listen"), ("0.0.0.0:0", "without encryption"), ("127.0.0.1:0", "")]
+)
+def test_it_says_whom_it_answers_as_it_begins(site: Site, listen: str, says: str) -> None:
+    with site.serve("web", OCTOFLEET_LISTEN=listen):
+        log = site.path / "web.log"
+        site.until(lambda: "is ready" in log.read_text(), "a process that is ready")
+    for one in ("no pages and no API: set listen", "without encryption"):
+        assert (one in log.read_text()) == (one == says)
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("role", ["serve", "worker"])
 @pytest.mark.parametrize("what", ["the file", "the directory", "another file"])
 def test_a_database_that_is_taken_away_ends_it(site: Site, role: str, what: str) -> None:
