@@ -56,6 +56,8 @@ def test_an_account_from_its_link_to_its_end(data: Path, hasher: object) -> None
     with installation.store.read() as connection:
         found = [row.action for row in reversed(entries(connection)) if row.identity == whoami()]
     assert found == ["account-invited", "account-invited", "account-disabled", "account-enabled", "account-reset"]
+    mine = quick(data, "token", "create", "mine", "--as", "account:ada")
+    assert mine.code == 0 and "account:ada" in mine.err and "RoleMapping" not in mine.err
     installation.close()
 
 
@@ -67,6 +69,7 @@ def test_a_token_from_its_making_to_its_end(data: Path) -> None:
     installation = opened(data)
     caller = caller_of_token(installation, text)
     assert caller is not None and caller.identity.name == "token:ci" and caller.actions == {"view", "apply"}
+    assert "until a RoleMapping in force binds token:ci" in plain.err
     other = made(quick(data, "token", "create", "nightly plans", "--as", "token:nightly", "--json"))
     assert (other["identity"], other["actions"], other["state"]) == ("token:nightly", ["plan", "view"], "live")
     assert other["expiresAt"] - other["madeAt"] == pytest.approx(90 * 86_400)

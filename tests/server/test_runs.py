@@ -94,6 +94,11 @@ def test_who_has_not_signed_in_is_sent_to_do_so(served: Web) -> None:
     assert (answer.status, answer.json["code"], answer.headers["WWW-Authenticate"]) == (401, "unauthenticated", "Bearer")
 
 
+def test_whoever_sees_nothing_is_not_told_that_there_is_nothing(served: Web) -> None:
+    for what in ("run", "plan"):
+        assert f"There is no {what} that you may see." in served.page(f"/{what}s", "github:nobody").text
+
+
 def test_what_has_not_changed_is_not_sent_again(served: Web) -> None:
     first = served.api("/runs", "token:shop")
     assert served.api("/runs", "token:shop", If_None_Match=first.headers["ETag"]).status == 304

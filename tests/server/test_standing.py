@@ -185,6 +185,7 @@ def test_access(served: Web) -> None:
     assert served.page("/api/v1/access?who=nobody", "github:vera").status == 400
     (fleet,) = served.page("/api/v1/access?who=github:ben&action=apply&tenant=bank", "github:vera").json["fleets"]
     assert fleet["decisions"] == fleet["bindings"] == []
+    assert "As long as no RoleMapping is in force" in served.page("/access?who=github:ben", "github:vera").text
 
 
 def test_buttons_are_for_who_may(served: Web) -> None:
