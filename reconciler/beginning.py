@@ -132,10 +132,12 @@ def begin(
 
 
 def _denied(connection: Connection, plan: Plan, authors: Collection[str] | None, now: float, glass: str) -> str:
-    """What of the approvals a broken glass goes past; nothing if all are there. Raises `Refused` if some are not, and no reason breaks the glass."""
+    """What of the approvals a broken glass goes past; nothing if all are there. Raises `Refused` if some are not, and no reason breaks the glass;
+    of a plan that was applied, that it was: the approvals of it have served their run."""
     try:
         check_approved(connection, plan, authors, now)
     except Refused as refused:
+        check_basis(connection, plan)
         if not glass.strip():
             raise
         return refused.message

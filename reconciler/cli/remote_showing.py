@@ -103,6 +103,8 @@ def _plan(found: PlanPage, url: str) -> Iterator[Line]:
         yield Line(f"  waits for a word: {missing.message}", "warn")
     yield Line(f"{url}/plans/{found.plan[:12]}", "dim")
     if found.applyable and found.changes:
+        if found.missing:
+            yield Line(f"First, whoever is named: octofleet --server {url} approve {found.plan[:12]} --reason WHY")
         yield Line(f"Apply exactly this: octofleet --server {url} apply {found.plan[:12]}")
 
 

@@ -124,6 +124,9 @@ def test_a_part_of_the_fleet_is_planned_approved_and_applied(asked: Asking, site
     assert said.code == 0 and "rejected by token:lead" in said.out
     refused = asked("apply", which, "--json")
     assert (refused.code, refused.json["error"]["code"]) == (3, "approval")
+    assert f"approve {which} --reason WHY" in asked("plan", "--scope", "tenant/shop").out, (
+        "a plan that waits for a word says how it is said"
+    )
     assert asked("approve", which, "--reason", "now", "--json", token=lead).json["approved"] is True
     with working(site):
         done = asked("apply", which, "--reason", "why not", "--json")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.approving import check_approved
+from reconciler.beginning import begin
 from reconciler.errors import Refused
 from reconciler.gate.approvals import UNLESS_SAID, Approval, ApprovalRule, missing, rules_of, used
 from reconciler.types.change import Action, Change, Risk
@@ -151,3 +152,19 @@ def test_rules_that_ask_for_authors_since_these_were_looked_for_refuse(tmp_path:
         check_approved(connection, plan, None, connection.now())
     with site.store.read() as connection, pytest.raises(Refused, match="waits for approval"):
         check_approved(connection, plan, frozenset(), connection.now())
+
+
+def test_a_plan_that_was_applied_does_not_ask_for_another_approval(tmp_path: Path, database_url: str) -> None:
+    site = Site(tmp_path, database_url, hosts=1)
+    site.settle()
+    site.repo.commit({"fleet.yaml": f"{FLEET}  approvals: [{{name: one}}]\n"})
+    site.settle()
+    site.change(1)
+    planned = site.plan()
+    with pytest.raises(Refused, match="waits for approval"):
+        begin(site.installation, planned.row, approved=False)
+    assert site.rows("SELECT 1 FROM run WHERE plan = ?", planned.row) == []
+    begin(site.installation, planned.row, approved=True)
+    site.work()
+    with pytest.raises(Refused, match="is superseded"):
+        begin(site.installation, planned.row, approved=False)
