@@ -190,6 +190,8 @@ def _print(document: Mapping[str, Any]) -> None:
         click.echo(f"\ncommit {changes['commit'][:10]} of fleet {changes['source']} would change{nothing}")
         _lines("  + ", changes["gained"])
         _lines("  - ", changes["lost"])
+        if changes["gained"] and changes["source"] not in {fleet["source"] for fleet in document["fleets"] if fleet["inForce"]}:
+            click.echo("these are the first: whoever they do not name may do nothing from then on, an owner of the server neither")
 
 
 def _lines(sign: str, bindings: Iterable[Mapping[str, Any]]) -> None:

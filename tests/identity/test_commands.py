@@ -327,7 +327,10 @@ def test_access_says_what_a_commit_would_change_and_what_is_in_force_until_then(
     said = made("access", *made.where, "--json").json
     assert [(b["text"], b["origin"]["line"]) for b in said["changes"]["gained"]] == [(f"{whoami()} is viewer in shop", 8)]
     assert [(b["text"], b["origin"]["line"]) for b in said["changes"]["lost"]] == [(f"{whoami()} is operator in shop", 7)]
-    assert f"+ {whoami()} is viewer in shop" in made("access", *made.where).out
+    shown = made("access", *made.where).out
+    assert f"+ {whoami()} is viewer in shop" in shown and "these are the first" not in shown
+    first = quick(tmp_path / "nothing", "access", *made.where).out
+    assert "these are the first: whoever they do not name may do nothing from then on" in first
     made.repo.path.rename(made.repo.path.with_name("elsewhere"))
     alone = made("access", "me", "--json").json["fleets"][0]["bindings"]
     assert [(b["role"], b["origin"]) for b in alone] == [("operator", None)], "what is recorded is known without the repository"
