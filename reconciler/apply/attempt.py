@@ -46,9 +46,9 @@ class Patience:
 class _Later(Exception):
     """The step is not ripe."""
 
-    def __init__(self, after_s: float, note: str) -> None:
+    def __init__(self, after_s: float, note: str, judged: str | None = None) -> None:
         super().__init__(note)
-        self.after_s, self.note = after_s, note
+        self.after_s, self.note, self.judged = after_s, note, judged
 
 
 @dataclass(kw_only=True)
@@ -79,7 +79,7 @@ class Attempt:
         try:
             self._ready()
         except _Later as later:
-            self._free("waiting", later.after_s, later.note)
+            self._free("waiting", later.after_s, later.note, judged=later.judged)
         except RetryLater as error:
             self._retry(error)
         except Halted as error:
@@ -113,7 +113,8 @@ class Attempt:
         closed = {address: self.task.closed[address] for address in self.left if address in self.task.closed}
         if closed:
             note, after_s = min(closed.values(), key=lambda why: why[1])
-            self._leave(closed, after_s, note, aside=self.step.wave != ASIDE and not self.task.in_rollout)
+            aside = self.step.wave != ASIDE and not self.task.in_rollout
+            self._leave(closed, after_s, note, aside=aside, judged=self.task.judged)
 
     def _wait_for(self, needs: Mapping[str, str]) -> None:
         """Needs by address. What needs something that waits for a gate waits beside the others, too; else all of the step waits."""
@@ -124,11 +125,12 @@ class Attempt:
         if near := sorted(where for address, where in needs.items() if address not in far):
             raise _Later(min(NEEDS_S * self.step.fence, NEEDS_MOST_S), f"waits for {near[0]}")
 
-    def _leave(self, addresses: Collection[str], after_s: float, note: str, *, aside: bool = False) -> None:
-        """Leave what is not ripe to a step of its own; if that is all of it, and nothing waits for it that does not need it (`aside`), come back later."""
+    def _leave(self, addresses: Collection[str], after_s: float, note: str, *, aside: bool = False, judged: str | None = None) -> None:
+        """Leave what is not ripe to a step of its own; if that is all of it, and nothing waits for it that does not need it (`aside`), come back later.
+        `judged`: the version of the gates that keep it."""
         if len(addresses) == len(self.left) and not aside:
-            raise _Later(after_s, note)
-        self.journal.write(Parted(lease=self.lease, addresses=sorted(addresses), after_s=after_s, note=note))
+            raise _Later(after_s, note, judged)
+        self.journal.write(Parted(lease=self.lease, addresses=sorted(addresses), after_s=after_s, note=note, judged=judged))
         self.left -= set(addresses)
 
     def _looked_again(self, driver: Driver) -> dict[str, Outcome]:
@@ -357,8 +359,8 @@ class Attempt:
         wait_s = min(max(error.after_s, 2.0**self.step.attempts), MOST_S) * random.uniform(1.0, 1.5)  # noqa: S311 - not for secrets
         self._free("retry", wait_s, f"{error.message} (attempt {self.step.attempts + 1} of {self.patience.attempts})", error.message)
 
-    def _free(self, result: str, after_s: float, note: str, error: str = "") -> None:
-        self.journal.write(Freed(lease=self.lease, result=result, after_s=after_s, note=note, error=error))
+    def _free(self, result: str, after_s: float, note: str, error: str = "", judged: str | None = None) -> None:
+        self.journal.write(Freed(lease=self.lease, result=result, after_s=after_s, note=note, error=error, judged=judged))
         if self.watched is not None:
             self.watched.freed(result, after_s, note)
 

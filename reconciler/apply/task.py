@@ -32,8 +32,9 @@ class Task:
     if it has not; `seen`: for changes of the record alone, what was last seen; `recorded`: what there is a record of. `specs`: specifications that
     the store has not yet, by digest. `begun_s`: how long ago the step began, and `quiet_s`: since when no call of it that was cut short is going on,
     both in seconds by the database's clock, as clocks differ; None for a step that has not begun. `closed`: of a step that has not begun, the changes behind
-    a closed gate, with why, and the seconds after which to ask again; `labels` that hosts have or had, by group, where gates go by them; `in_rollout`: what
-    waits does so in its place, and all that comes after it waits too; `aside`: addresses of what it needs that wait for a gate beside the others."""
+    a closed gate, with why, and the seconds after which to ask again, by the version of the gates that is `judged`; `labels` that hosts have or had, by
+    group, where gates go by them; `in_rollout`: what waits does so in its place, and all that comes after it waits too; `aside`: addresses of what it needs
+    that wait for a gate beside the others."""
 
     lease: Lease
     plan: PlanHead
@@ -48,6 +49,7 @@ class Task:
     begun_s: float | None = None
     quiet_s: float | None = None
     closed: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    judged: str = ""
     labels: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     in_rollout: bool = False
     aside: frozenset[str] = frozenset()
@@ -114,7 +116,14 @@ def _gated(connection: Connection, run: str, tasks: Sequence[Task], gates: Gates
     for task in (replace(task, labels=labels) for task in tasks):
         closed = {a: why for a, subject in task.subjects() if (why := gates.closed(source, subject, now, run)) is not None}
         waits = {a: (f"{GATE}{why.reason}; {why.next}", max(why.until - now, 0.0)) for a, why in closed.items()}
-        found.append(replace(task, closed=waits, in_rollout=bool(waits) and in_track(connection, run, task.step.tenant, task.step.wave)))
+        found.append(
+            replace(
+                task,
+                closed=waits,
+                judged=gates.version,
+                in_rollout=bool(waits) and in_track(connection, run, task.step.tenant, task.step.wave),
+            )
+        )
     return found
 
 

@@ -29,12 +29,13 @@ class Pause:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
     """All that is in force, and what has run out not long ago: a clock may step back. `windows` by source; `overridden`: source and address of windows that do
-    not count, with the time until when; `kept`: windows by run, as they were when it began."""
+    not count, with the time until when; `kept`: windows by run, as they were when it began; `version`: which state of them it is."""
 
     windows: Mapping[str, Sequence[Window]]
     pauses: Sequence[Pause] = ()
     overridden: Mapping[tuple[str, str], float] = field(default_factory=dict)
     kept: Mapping[str, Sequence[Window]] = field(default_factory=dict)
+    version: str = ""
 
     def paused(self, now: float) -> list[Pause]:
         """The pauses that count now."""

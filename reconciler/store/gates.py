@@ -2,6 +2,7 @@
 
 import secrets as random
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from reconciler.gate.closing import Gates, Pause
 from reconciler.gate.windows import Window, window_of
@@ -29,7 +30,7 @@ class KnownGates:
         """As they stand in this transaction; with a lock, until it ends."""
         found, known = version(connection, lock), self._known
         if found != known[0]:
-            self._known = known = found, load_gates(connection)
+            self._known = known = found, replace(load_gates(connection), version=found)
         return known[1]
 
 

@@ -27,6 +27,7 @@ from reconciler.store.phases import BAD, advance
 from reconciler.store.plans import plan_head
 from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
 from reconciler.store.runs import end_run, write_log
+from reconciler.store.versions import version
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
 from reconciler.types.resource import Recorded
@@ -58,12 +59,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parted:
-    """Some changes of a step that has not begun wait for a gate: they become a step of their own, which nobody takes for `after_s` seconds."""
+    """Some changes of a step that has not begun wait for a gate: they become a step of their own, which nobody takes for `after_s` seconds. `judged` as in
+    `Freed`."""
 
     lease: Lease
     addresses: Sequence[str]
     after_s: float
     note: str
+    judged: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +88,15 @@ class Said:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freed:
     """The lease is given back: `waiting` for the world, `retry` after what may work later, or `handed-over` by a worker that stops. Nobody takes the
-    step for `after_s` seconds; `note` says why."""
+    step for `after_s` seconds; `note` says why. `judged`: by which version of the gates it has to wait, None for what waits for none: where another one holds
+    by now, it is looked at again at once."""
 
     lease: Lease
     result: str
     after_s: float
     note: str = ""
     error: str = ""
+    judged: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,7 @@ def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | 
     step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty for
     the others. `known`: remembers the gates from one call to the next."""
     gates = _gates(connection, entries, known or KnownGates())
+    entries = _woken(connection, entries)
     now = connection.now()
     standing = _standing(connection, entries)
     closed = _closed(connection, [entry for entry in entries if isinstance(entry, Begun)], gates, now) if gates else set[Lease]()
@@ -139,6 +145,17 @@ def _gates(connection: Connection, entries: Sequence[Entry], known: KnownGates) 
     failed = any(status.value in BAD for entry in entries if isinstance(entry, Ended) for status, _ in entry.statuses.values())
     begins = any(isinstance(entry, Begun) for entry in entries)
     return known.now(connection, " FOR UPDATE" if failed else " FOR SHARE") if begins or failed else None
+
+
+def _woken(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """The same. What was to wait for gates that have changed meanwhile does not: whoever changed them has woken what waited then, and this did not yet."""
+    if not any(isinstance(entry, Parted | Freed) and entry.judged is not None for entry in entries):
+        return list(entries)
+    newest = version(connection, " FOR SHARE")
+    return [
+        replace(entry, after_s=0.0) if isinstance(entry, Parted | Freed) and entry.judged not in (None, newest) else entry
+        for entry in entries
+    ]
 
 
 def _log(connection: Connection, entries: Sequence[Entry], now: float) -> None:

@@ -1,10 +1,13 @@
 """Windows, freezes and pauses in a run: what is behind a closed gate does not begin, and keeps nothing else."""
 
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from reconciler import gating
+from reconciler.apply.attempt import Attempt
 from reconciler.errors import Refused
 from reconciler.gate.closing import subjects_of
 from reconciler.store.journal import Begun, Lease, write
@@ -101,6 +104,24 @@ def test_a_pause_of_a_part_ends_by_itself_or_by_a_person(tmp_path: Path, databas
     site.write("UPDATE pause SET until = 1")
     site.change(1, 2, 3, spec="  packages: [strace]\n")
     site.settle()
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+def test_a_pause_that_ends_just_as_something_is_put_off_for_it_keeps_nothing(tmp_path: Path, database_url: str, batch: int) -> None:
+    site = Site(tmp_path, database_url, hosts=2, batch=batch)
+    site.settle()
+    made = gating.pause(site.installation, "fleet", 3600, "everything")
+    site.change(1, 2)
+    run = site.begin()
+    leave = Attempt._leave
+
+    def ended_meanwhile(self: Attempt, *arguments: Any, **more: Any) -> None:
+        gating.unpause(site.installation, made.id)
+        leave(self, *arguments, **more)
+
+    with mock.patch.object(Attempt, "_leave", ended_meanwhile):
+        site.work()
+    assert site.ended(run) == "done"
 
 
 def test_a_window_by_labels_that_comes_after_a_step_was_taken_keeps_it(tmp_path: Path, database_url: str) -> None:

@@ -21,7 +21,7 @@ from reconciler.drivers.driver import Context
 from reconciler.gate.closing import Pause
 from reconciler.store.backoff import BAD
 from reconciler.store.engine import Connection, Unavailable
-from reconciler.store.gates import KnownGates, end_pauses, save_pause
+from reconciler.store.gates import KnownGates, end_pauses, load_gates, save_pause
 from reconciler.store.halt import cancel_run, pause_run, resume_run, supersede
 from reconciler.store.journal import Begun, Ended, Entry, Freed, Lease, Parted, Said, Waits, write
 from reconciler.store.leases import sweep, workers
@@ -292,6 +292,8 @@ class History:
         with self._direct() as connection:
             for run in self.runs:
                 resume_run(connection, run)
+            for scope in sorted({pause.scope for pause in load_gates(connection).pauses}):
+                end_pauses(connection, scope)
         if self._open():
             self._join(all_drivers=True)
 
@@ -320,7 +322,7 @@ class History:
             return
         where = self.rng.choice(addresses)
         scope = self.rng.choice(("fleet", "host/{2}/{3}".format(*parts(where)), where))
-        for_s = self.rng.choice((0.0, 1.0, 8.0, 40.0))
+        for_s = self.rng.choice((0.0, 1.0, 8.0, 40.0, 5_000.0))
         self.scheduler.note(f"a person pauses {scope} for {for_s:g} s" if for_s else f"a person ends pauses of {scope}")
         with self._direct() as connection:
             now = connection.now()

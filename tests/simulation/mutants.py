@@ -78,6 +78,7 @@ MUTANTS = (
     Mutant("takes steps that somebody has", "store/leases.py", "AND owner = '' AND state <> 'ended'\"", "AND state <> 'ended'\""),
     Mutant("a driver that exits keeps its step", "apply/attempt.py", "except (Exception, SystemExit) as error:", "except Exception as error:"),
     Mutant("spins over what it cannot take", "apply/worker.py", "next_due(connection, run, self._looked_at)", "next_due(connection, run)"),
+    Mutant("sleeps through the end of a pause", "store/journal.py", "entry.judged not in (None, newest)", "entry.judged is not None is newest"),
 )  # fmt: skip
 
 SCRIPT = """
