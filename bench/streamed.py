@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -35,7 +36,8 @@ from reconciler.wiring import Installation
 
 SLOTS, STEP_S = 50, 0.4
 """A hundred and twenty steps a second, so that 2,000 take some seventeen."""
-READER = Caller(identity=Identity(name="local:bench", here=True), name="local:bench", actions=None)
+PEOPLE = 20
+"""Who follows and asks: one of them may have so many streams and no more."""
 TERMS = Terms(limits=Limits(of_client=4096))
 """All readers have one address."""
 AT = b'"at":'
@@ -62,9 +64,13 @@ def serve(app: web.Application, store: Store, steps: int) -> None:
         print(time.process_time() - before, flush=True)
 
 
+def reader(name: str) -> Caller:
+    return Caller(identity=Identity(name=f"local:{name}", here=True), name=name, actions=None)
+
+
 def octofleet(directory: str, steps: int) -> None:
     installation = Installation(data_dir=Path(directory), settings=Settings())
-    doors = Doors(by_session=lambda *_: None, by_token=lambda *_: READER)
+    doors = Doors(by_session=lambda *_: None, by_token=lambda _, token, use: reader(token))
     site = Site(installation, ROUTES, doors, Threads(installation))
     app = web.Application()
     site.add_to(app)
@@ -121,13 +127,13 @@ def bare(directory: str, steps: int) -> None:
 class Reader(asyncio.Protocol):
     """One stream: raw bytes, so that a thousand readers cost little beside the server that is measured."""
 
-    def __init__(self, late: list[float], ended: asyncio.Queue[int]) -> None:
-        self.late, self._ended, self._pieces = late, ended, 0
+    def __init__(self, late: list[float], ended: asyncio.Queue[int], who: int) -> None:
+        self.late, self._ended, self._who, self._pieces = late, ended, who, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.write(
-            b"GET /api/v1/runs/bench/events HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer bench\r\nConnection: close\r\n\r\n"
+            b"GET /api/v1/runs/bench/events HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer p%d\r\nConnection: close\r\n\r\n" % self._who
         )
 
     def data_received(self, data: bytes) -> None:
@@ -150,7 +156,7 @@ def read(port: int, streams: int, rate: float) -> None:
 async def _read(port: int, streams: int, rate: float) -> dict[str, object]:
     loop, late, ended = asyncio.get_running_loop(), list[float](), asyncio.Queue[int]()
     for number in range(streams):
-        await loop.create_connection(lambda: Reader(late, ended), "127.0.0.1", port)
+        await loop.create_connection(partial(Reader, late, ended, number % PEOPLE), "127.0.0.1", port)
         if number % 50 == 49:
             await asyncio.sleep(0.1)
     await asyncio.sleep(2)
@@ -159,7 +165,7 @@ async def _read(port: int, streams: int, rate: float) -> dict[str, object]:
 
     async def ask(session: aiohttp.ClientSession) -> None:
         at = time.perf_counter()
-        async with session.get(f"http://127.0.0.1:{port}/api/v1/runs", headers={"Authorization": "Bearer bench"}) as answer:
+        async with session.get(f"http://127.0.0.1:{port}/api/v1/runs", headers={"Authorization": f"Bearer p{asked % PEOPLE}"}) as answer:
             await answer.read()
             statuses.append(answer.status)
         took.append(time.perf_counter() - at)
