@@ -18,7 +18,7 @@ from bench.fleets import tenant_of
 from bench.judged import changes
 from bench.noop import Noop, plan
 from bench.seed import SOURCE
-from bench.streamed import READER, TERMS
+from bench.streamed import TERMS, reader
 from reconciler.apply.steps import laid_out
 from reconciler.planning import compiled
 from reconciler.reading.watch import watch
@@ -99,7 +99,9 @@ def serve(data: str) -> None:
     said = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "mib": _mib() - before_mib}
     app = web.Application()
     app.router.add_get("/bare/{bytes}", _bare)
-    site = Site(installation, ROUTES, Doors(by_session=lambda *_: READER, by_token=lambda *_: READER), Threads(installation))
+    site = Site(
+        installation, ROUTES, Doors(by_session=lambda *_: reader("bench"), by_token=lambda *_: reader("bench")), Threads(installation)
+    )
     site.add_to(app)
     with listening(app, "127.0.0.1", 0, TERMS) as port:
         print(json.dumps({"port": port, "picture": said | {"floor_s": _floor(data)}}), flush=True)

@@ -35,10 +35,7 @@ is left of that page is finding the lines that set its values. A page of drift e
 
 The first look at a plan of 100,000 changes reads all of them once in each process (1.5 CPU s). A later page of it counts them again (0.1 CPU s), and
 one that is narrowed folds the rest again (0.16): both could be kept. Not here: the first page of a host after a process has lost the index compares
-all records with the commit, as a plan would (4 CPU s for 10,000 hosts), and waits for that.
-
-Measured while others' work kept the machine's two cores busy (a load of 6 to 9): the 99th percentiles are the scheduler's; the CPU seconds and the half of
-the answers say what a page costs."""
+all records with the commit, as a plan would (4 CPU s for 10,000 hosts), and waits for that."""
 HOSTS, TURNS, BLOCK = 100_000, 100, 10
 FIRST_S, MOST_KB = 0.2, 300.0
 COOKIE = {"Cookie": "__Host-octofleet=bench"}
