@@ -55,6 +55,8 @@ TICK_S = 0.5
 AGAIN_S, AGAIN_MOST_S = 5.0, 600.0
 FOLLOW_S: Mapping[Applied, float] = {Applied.GOES_ON: 2.0, Applied.WAITS: 30.0}
 """How often a merged pull request is looked at until its run has ended, in seconds."""
+RUNS_MOST = 20
+"""Among so many runs the one is looked for that applied what was merged."""
 KEPT = 64
 """How many plans are kept to be shown again, when only what is said beside them changes."""
 
@@ -355,10 +357,11 @@ class PullWork:
         return Outcome(applied=Applied.DONE if run.state == "done" else Applied.FAILED, text=f"run {run.id} {run.state}: {counts}")
 
     def _applied(self, connection: Connection, location: str, repository: Repository, merged: str) -> JournalRun | None:
-        """The newest run of the repository, if it is of a commit that holds what was merged: the branch was looked at again since it ended."""
-        query = 'SELECT run.id, plan."commit" FROM run JOIN plan ON plan."row" = run.plan WHERE plan.location = ? ORDER BY run.started_at DESC LIMIT 1'
-        run, commit = connection.row(query, (location,)) or ("", "")
-        return load_run(connection, run) if run and _holds(repository, commit, merged) else None
+        """The run that applied what was merged, where the branch was looked at again since it ended: the first of a commit that holds it, of the newest."""
+        query = 'SELECT run.id, plan."commit" FROM run JOIN plan ON plan."row" = run.plan WHERE plan.location = ? ORDER BY run.started_at DESC LIMIT ?'
+        rows = list(connection.rows(query, (location, RUNS_MOST)))
+        found = [run for run, commit in rows if _holds(repository, commit, merged)]
+        return load_run(connection, found[-1]) if found else None
 
     def _lost(self, row: PullRow, why: str) -> PullRow:
         """Nobody can look at it any more: nor do what comments say that still waits, which would have it looked at again and again."""

@@ -51,11 +51,15 @@ def test_a_run_that_was_over_before_anybody_looked_is_named_all_the_same(site: P
     site.look(pull)
     site.double.merge(site.project, pull)
     site.apply_branch()
+    site.change("later", 2)
+    site.double.merge(site.project, site.open("later"))
+    ((run,),) = site.rows("SELECT id FROM run ORDER BY started_at DESC LIMIT 1")
     site.apply_branch()
     with site.store.write() as connection:
         connection.run("UPDATE repository SET code = 'settled', about = '', note = 'nothing to do', next = ''")
     site.look(pull)
-    assert "run " in site.comment(pull) and "done" in site.comment(pull) and "nothing to do" not in site.comment(pull)
+    assert len(site.rows("SELECT id FROM run WHERE state = 'done' AND started_at >= (SELECT started_at FROM run WHERE id = ?)", run)) == 2
+    assert f"run `{run}` done" in site.comment(pull), "the one that applied it, not a later one"
 
 
 def test_comment_and_status_lead_to_the_page_of_the_plan(tmp_path: Path, site: PullSite) -> None:
