@@ -16,6 +16,7 @@ from reconciler.identity.local import whoami
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.halt import cancel_run, pause_run, resume_run
+from reconciler.store.installs import is_parked
 from reconciler.store.leases import WorkerRow, is_worked_on, next_due, sweep, workers
 from reconciler.store.plans import load_plan, plan_head
 from reconciler.store.runs import JournalRun, ended_items, load_run, open_drivers, open_run, open_runs
@@ -138,10 +139,12 @@ def _ended(connection: Connection, run_id: str) -> bool:
     return run is None or run.ended_at is not None
 
 
-def unfinished(installation: Installation, location: str | None = None) -> list[JournalRun]:
-    """Runs that have not ended, oldest first; of one repository, or of all."""
+def unfinished(installation: Installation, location: str | None = None, *, parked: bool = True) -> list[JournalRun]:
+    """Runs that have not ended, oldest first; of one repository, or of all. Without the `parked` ones: those that wait for machines to be installed, and
+    for nothing else."""
     with installation.store.read() as connection:
-        return [run for run in open_runs(connection) if location in (None, plan_head(connection, run.plan).location)]
+        found = [run for run in open_runs(connection) if location in (None, plan_head(connection, run.plan).location)]
+        return [run for run in found if parked or not is_parked(connection, run.id)]
 
 
 def living(installation: Installation) -> list[WorkerRow]:

@@ -159,7 +159,7 @@ class Loop:
         commit = repository.tip(rules.branch)
         left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        running = unfinished(self._installation, place(repository))
+        running = unfinished(self._installation, place(repository), parked=False)
         if commit.id == found.planned and running:
             at = found.at if found.asked_at is None else None  # what somebody asks for meanwhile is done when the run has ended
             return replace(left, at=at, **_standing(BEGUN, running[0].id, f"run {running[0].id} was begun"))
@@ -170,7 +170,7 @@ class Loop:
         planned = make_plan(self._installation, repository, request, commit=commit)
         if running and rules.apply and rules.apply_on == "merge" and self._may_be_applied(planned):
             self._supersede(running, planned)
-        if running and unfinished(self._installation, place(repository)):
+        if running and unfinished(self._installation, place(repository), parked=False):
             then = f"octofleet status --why tells what run {running[0].id} waits for"
             return replace(left, **_standing(BEHIND, running[0].id, f"{commit.id[:10]} waits for run {running[0].id}", then))
         stands, settled = self._decided(planned, commit, rules)

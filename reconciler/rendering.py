@@ -26,7 +26,11 @@ def rendered(
     """File name, format, and bytes or error of every file of a host that holds no secret."""
     for kind, spec in file_specs(repository, commit, host):
         try:
-            yield RENDERERS[kind].filename, kind, render_spec(kind, spec, repository.blob, installation.sandbox.render)
+            yield (
+                RENDERERS[kind].filename,
+                kind,
+                render_spec(kind, spec, repository.blob, installation.sandbox.render, installation.boot_url),
+            )
         except RenderError as error:
             yield RENDERERS[kind].filename, kind, error
 

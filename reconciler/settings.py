@@ -77,9 +77,33 @@ class Git(Table, frozen=True):
 
 
 class Boot(Table, frozen=True):
-    """Where boot files are published; default: `boot` in the data directory."""
+    """Where boot files are published (default: `boot` in the data directory), and how machines are served that boot from the network. `listen` and
+    `tls_listen`: HOST:PORT of HTTP, and of HTTPS for installers; `url` and `tls_url`: how machines reach them. `ca_file`: what installers have to trust.
+    `tftp`: HOST:PORT of TFTP; `dhcp`: the address of this machine that proxyDHCP answers from. Nobody but `networks` is answered. `media`: a directory of
+    kernels and images. `unknown`: what a machine gets that no manifest knows. `install_s`: how long an armed machine has; `secrets_over_http`: whether
+    answer files with secrets may go without TLS."""
 
     directory: str = ""
+    listen: str = ""
+    url: str = ""
+    tls_listen: str = ""
+    tls_url: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    ca_file: str = ""
+    tftp: str = ""
+    dhcp: str = ""
+    networks: list[str] = []
+    media: str = ""
+    loaders: str = ""
+    unknown: Literal["menu", "discover", "local"] = "menu"
+    install_s: Annotated[float, msgspec.Meta(ge=60, le=31_536_000)] = 86_400.0
+    secrets_over_http: bool = False
+
+    @property
+    def served(self) -> bool:
+        """Whether machines are served, so that a raised generation arms an installer."""
+        return bool(self.listen)
 
 
 class Memory(Table, frozen=True):

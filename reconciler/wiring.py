@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 import schemas
+from reconciler.arming import Arming
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.blobs.directory import DirectoryBlobs
 from reconciler.blobs.s3 import S3Blobs
@@ -26,6 +27,7 @@ from reconciler.drivers.boot import BootDriver
 from reconciler.drivers.breaker import Breakers
 from reconciler.drivers.driver import Context, Driver
 from reconciler.drivers.fleet import FleetDriver
+from reconciler.drivers.netboot import NetbootDriver
 from reconciler.drivers.retry import Retries
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError
@@ -36,6 +38,7 @@ from reconciler.sandbox import Sandbox
 from reconciler.secrets.configured import configured, stores_of
 from reconciler.secrets.stores import SecretStores
 from reconciler.settings import Settings, load_settings, said_at
+from reconciler.settings_boot import reached, wrong_boot
 from reconciler.settings_checked import Place
 from reconciler.settings_forges import wrong_forges
 from reconciler.settings_http import wrong_http
@@ -53,6 +56,8 @@ from renderers.registry import RENDERERS
 
 VERSION = "0.1.0"
 CALL_DEADLINE_S = 1800.0
+INSTALL_MOST_S = 366 * 86_400.0
+"""No step waits longer for a machine, whatever a manifest says."""
 CONFIG = "octofleet.toml"
 
 
@@ -89,9 +94,19 @@ class Installation:
     def drivers(self) -> Mapping[str, Wrapped]:
         """Every driver by name, with what surrounds it."""
         with stage("drivers"):
-            boot = BootDriver(directory=self.boot_dir, template=self.sandbox.render)
-            built: list[Driver] = [FleetDriver(), boot, *load_drivers(self.settings, self.data_dir)]
+            boot = BootDriver(directory=self.boot_dir, template=self.sandbox.render, served=self.boot_url)
+            built: list[Driver] = [FleetDriver(), boot, *self._netboot(), *load_drivers(self.settings, self.data_dir)]
             return {driver.info.name: self._wrapped(driver) for driver in built}
+
+    def _netboot(self) -> Iterator[Driver]:
+        """Where machines are served, raising a generation installs them."""
+        if self.settings.boot.served:
+            yield NetbootDriver(installs=self.arming, most_s=INSTALL_MOST_S)
+
+    @cached_property
+    def arming(self) -> Arming:
+        """What begins installations."""
+        return Arming(store=self.store, key=lambda: self.key, within_s=self.settings.boot.install_s)
 
     def _wrapped(self, driver: Driver) -> Wrapped:
         chosen = self.settings.retry
@@ -144,6 +159,12 @@ class Installation:
     def boot_dir(self) -> Path:
         """Where boot files are published."""
         return Path(self.settings.boot.directory) if self.settings.boot.directory else self.data_dir / "boot"
+
+    @property
+    def boot_url(self) -> str:
+        """Where machines reach the boot server; empty if there is none."""
+        boot = self.settings.boot
+        return reached("http", boot.listen, boot.url) if boot.served else ""
 
     @cached_property
     def checked_by(self) -> str:
@@ -276,8 +297,7 @@ def open_installation(data_dir: Path, config: Path | None = None) -> Installatio
 
 def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
     """What is wrong with settings though each is of its type."""
-    audit, boot, blobs = settings.audit, settings.boot.directory, settings.blobs.directory
-    paths = {("boot", "directory"): boot, ("blobs", "directory"): blobs}
+    audit, paths = settings.audit, {("blobs", "directory"): settings.blobs.directory}
     for place, path in (paths | {("audit", "head_file"): audit.head_file, ("audit", "head_git"): audit.head_git}).items():
         if path and not Path(path).is_absolute():
             yield place, f"is {path}, and must be an absolute path"
@@ -287,6 +307,7 @@ def _wrong(settings: Settings) -> Iterator[tuple[Place, str]]:
     if url and not url.startswith("postgres") and (problem := url_problem(url)):
         yield ("database_url",), problem
     yield from wrong_http(settings.http)
+    yield from wrong_boot(settings.boot)
     yield from wrong_forges(settings)
     places: list[str] = []
     for number, followed in enumerate(settings.repositories):

@@ -192,8 +192,9 @@ class Attempt:
         now = {address: results.get(address, silent) for address in sorted(self.left)}
         pending = {address: result for address, result in now.items() if isinstance(result, Pending)}
         ended = {address: result for address, result in now.items() if isinstance(result, Outcome)}
-        if self.began_at is not None and self.now() > self.began_at + self.patience.deadline_s:
-            late = Outcome(status=Status.EXPIRED, error=f"still going on after {self.patience.deadline_s:g} s")
+        most_s = self.patience.deadline_s if driver.info.deadline_s is None else driver.info.deadline_s
+        if self.began_at is not None and self.now() > self.began_at + most_s:
+            late = Outcome(status=Status.EXPIRED, error=f"still going on after {most_s:g} s")
             ended |= dict.fromkeys(pending, late)
         self._end(self._seen(driver, ended, context))
         if not self.left:

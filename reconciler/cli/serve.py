@@ -62,8 +62,8 @@ def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as
     _check_listen(installation.settings.listen)
     choose(level="info")
     with told_to_stop() as stop:
-        with serving(installation, role, rules, stop.is_set) as parts, _answering(parts, stop) as address:
-            _begun(parts, rules, address, as_json=as_json)
+        with serving(installation, role, rules, stop.is_set) as parts, _answering(parts, stop) as address, _booting(parts) as boots:
+            _begun(parts, rules, address, boots, as_json=as_json)
             systemd.notify("READY=1")
             while not stop.wait(0.5) and parts.worker.trouble is None:
                 if not any(unhealthy(Process(parts=parts, stop=stop))):
@@ -83,6 +83,18 @@ def _run(installation: Installation, role: str, rules: Sequence[Followed], *, as
         sys.stdout.flush()
         os._exit(0)  # threads in calls that do not end would keep the process
     return 0
+
+
+@contextmanager
+def _booting(parts: Serving) -> Iterator[list[str]]:
+    """Serve machines that boot from the network, where the settings say so; gives the addresses."""
+    if parts.loop is None or not parts.installation.settings.boot.served:
+        yield []
+        return
+    from reconciler.boot.serving import booting  # noqa: PLC0415 - slow to import, and not always asked for
+
+    with booting(parts.installation) as where:
+        yield where
 
 
 @contextmanager
@@ -110,13 +122,13 @@ def _check_listen(text: str) -> None:
         raise OctofleetError(f"the setting listen is {text!r}", hint="write it as HOST:PORT, such as 127.0.0.1:8080", code="settings")
 
 
-def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: bool) -> None:
+def _begun(parts: Serving, rules: Sequence[Followed], address: str, boots: Sequence[str], *, as_json: bool) -> None:
     row, settings = parts.worker.row, parts.installation.settings
     heard = [forge for forge in settings.forges if parts.loop and (forge.secret_files or forge.secrets_env)]
     webhooks = {forge.name: f"{forge.public_url.rstrip('/') or address}/webhooks/{forge.name}" for forge in heard}
     if as_json:
         said = {"role": row.role, "worker": row.id, "repositories": [rule.location for rule in rules]}
-        click.echo(json.dumps(said | {"address": address, "webhooks": webhooks}))
+        click.echo(json.dumps(said | {"address": address, "webhooks": webhooks, "boot": list(boots)}))
         sys.stdout.flush()
         return
     for rule in rules:
@@ -127,6 +139,8 @@ def _begun(parts: Serving, rules: Sequence[Followed], address: str, *, as_json: 
         click.echo("no pages and no API: set listen, for example OCTOFLEET_LISTEN=127.0.0.1:8080, to have them", err=True)
     if settings.listen and rules and (found := listens(settings.listen, settings.http)).status == WARNING:
         click.echo(f"warning: {found.found}\n  next: {found.hint}", err=True)
+    for where in boots:
+        click.echo(f"machines boot from {where}", err=True)
     for name, url in webhooks.items():
         click.echo(f"webhooks of {name}: {url}", err=True)
     if address and rules and (secret := first_link(parts.installation)):

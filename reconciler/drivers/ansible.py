@@ -23,6 +23,7 @@ from reconciler.drivers.ansible_inventory import host_facts, host_variables, inv
 from reconciler.drivers.ansible_run import AnsibleSettings, Job, play, private_directory
 from reconciler.drivers.ansible_verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
+from reconciler.drivers.netboot import generation_of
 from reconciler.errors import OctofleetError
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
@@ -70,6 +71,9 @@ class AnsibleDriver:
         """One for each host and each of its roles that has a playbook; a host's roles converge in the host's order."""
         for host in scope.hosts:
             needs = [Dependency(address=address("fleet", "host", host.tenant, host.name), lifetime=True)]
+            if generation_of(host.values):
+                needs.append(Dependency(address=address("netboot", "install", host.tenant, host.name), lifetime=True))
+            machine = len(needs)
             facts: dict[str, Any] | None = None
             for role in host.roles:
                 if role.ansible is None:
@@ -77,7 +81,7 @@ class AnsibleDriver:
                 facts = facts or host_facts(host)
                 made = _resource(host, role, facts, inputs, tuple(needs))
                 yield made
-                needs[1:] = [Dependency(address=made.address)]
+                needs[machine:] = [Dependency(address=made.address)]
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         """One check run for all targets that may share one."""

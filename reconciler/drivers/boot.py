@@ -33,10 +33,12 @@ Template = Callable[[str, str, Mapping[str, Any]], bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class BootDriver:
-    """Publishes below `directory`; `template` renders users' own templates."""
+    """Publishes below `directory`; `template` renders users' own templates. `served`: where machines reach the boot server, if
+    there is one: it hands out what holds a secret, to the armed host alone; such a file is not published, and its world is the record."""
 
     directory: Path
     template: Template
+    served: str = ""
 
     @property
     def info(self) -> DriverInfo:
@@ -66,6 +68,8 @@ class BootDriver:
     def _seen(self, target: Target, context: Context) -> Observation:
         now = time.time()
         if target.desired is not None and holds_secret(target.desired.spec):
+            if self.served:
+                return self._as_recorded(target, now)
             reason = "the file would hold a secret, and published files are readable by every machine"
             return Unknown(code="secret-in-file", reason=reason, at=now)
         try:
@@ -80,6 +84,11 @@ class BootDriver:
         like = target.recorded_spec or (target.desired.spec if target.desired else {})
         other = {**like, "content": {"sha256": found, "bytes": len(data)}}
         return Present(spec=other, digest=digest(other), at=now, external_id=found)
+
+    def _as_recorded(self, target: Target, now: float) -> Observation:
+        if target.recorded_spec is None:
+            return Absent(at=now)
+        return Present(spec=target.recorded_spec, digest=digest(target.recorded_spec), at=now)
 
     def _candidates(self, target: Target, found: str, context: Context) -> Iterator[Spec]:
         """The specifications that the file with this digest is known to come from."""
@@ -102,6 +111,9 @@ class BootDriver:
             if work.action is Action.DELETE or target.desired is None:
                 remove_file(self.path(target.address), self.directory)
                 return Outcome(status=Status.DONE, observation=Absent(at=now))
+            if self.served and holds_secret(target.desired.spec):
+                remove_file(self.path(target.address), self.directory)
+                return Outcome(status=Status.DONE, observation=Present(spec=target.desired.spec, digest=target.desired.digest, at=now))
             data = self.render(target.desired, context.content)
             replace_file(self.path(target.address), data)
             if work.moved_from is not None:
@@ -133,6 +145,8 @@ class BootDriver:
     def diff(self, target: Target, context: Context) -> str:
         """From the published file to the one that would be published."""
         path = self.path(target.address)
+        if target.desired is not None and holds_secret(target.desired.spec):
+            return ""
         try:
             before = path.read_text(errors="replace").splitlines(keepends=True)
         except OSError:
@@ -156,11 +170,13 @@ class BootDriver:
 
     def render(self, resource: Resource, content: Callable[[str], bytes]) -> bytes:
         """The bytes of a resource. Raises RenderError."""
-        return render_spec(parts(resource.address)[1], resource.spec, content, self.template)
+        return render_spec(parts(resource.address)[1], resource.spec, content, self.template, self.served)
 
 
-def render_spec(kind: str, spec: Spec, content: Callable[[str], bytes], template: Template) -> bytes:
-    """The bytes that a specification stands for. Raises RenderError."""
+def render_spec(kind: str, spec: Spec, content: Callable[[str], bytes], template: Template, served: str = "") -> bytes:
+    """The bytes that a specification stands for; `served`: its `boot.url`, where it says none. Raises RenderError."""
+    if served and not (spec["values"].get("boot") or {}).get("url"):
+        spec = {**spec, "values": {**spec["values"], "boot": {**spec["values"].get("boot", {}), "url": served}}}
     if "template" not in spec:
         return RENDERERS[kind].render(spec["values"])
     path, blob = spec["template"]["path"], spec["template"]["content"]

@@ -30,7 +30,8 @@ class Staleness(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverInfo:
-    """What a driver is. `batch`: most changes in one step. `concurrency`: most calls at once. `settle_s`: how long a lost creation may hide."""
+    """What a driver is. `batch`: most changes in one step. `concurrency`: most calls at once. `settle_s`: how long a lost creation may hide. `deadline_s`:
+    how long an operation may go on in the world, where that is not what the settings say of all."""
 
     name: str
     version: int
@@ -38,6 +39,7 @@ class DriverInfo:
     concurrency: int = 4
     batch: int = 1
     settle_s: float = 0.0
+    deadline_s: float | None = None
     staleness: Staleness = Staleness.DIGEST
 
 

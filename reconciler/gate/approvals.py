@@ -72,6 +72,8 @@ class ApprovalRule:
 
 UNLESS_SAID = (ApprovalRule(name="destructive", risks=frozenset({Risk.DESTRUCTIVE, Risk.REINSTALL})),)
 """What a Fleet that says nothing asks for."""
+ALWAYS = (ApprovalRule(name="first installation", risks=frozenset({Risk.DESTRUCTIVE}), scopes=("netboot/install/*/*",)),)
+"""What every Fleet asks for: of a machine that nothing is known of, a person says that it may be wiped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,7 @@ def rules_of(fleet: Spec) -> tuple[ApprovalRule, ...]:
     said = fleet.get("approvals")
     if said is None:
         return UNLESS_SAID
-    return tuple(
+    return ALWAYS + tuple(
         ApprovalRule(
             name=rule["name"],
             risks=frozenset(map(Risk, rule.get("risks", ()))),

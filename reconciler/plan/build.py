@@ -123,7 +123,7 @@ def _void(cases: dict[str, Case], decisions: dict[str, Change | Deferred | None]
             continue
         for address in dependents.get(target, ()):
             if not cases[address].void:
-                cases[address] = replace(cases[address], void=decision.causes)
+                cases[address] = replace(cases[address], void=decision.causes, anew=kinds[driver, kind].begins or cases[target].anew)
                 decisions[address] = decide(cases[address])
                 queue.append(address)
 

@@ -26,7 +26,7 @@ class Case:
     """Everything that is known of one resource. `base` is the resource at the base commit; `base_known` says whether there is a base at all.
 
     `recorded` is the record at `address`, or for a move at the old address. `removal` says why a resource with a record and no manifest must not be
-    deleted now (code and reason), or None. `void`: the causes of a lifetime dependency's replacement in this plan, or none.
+    deleted now (code and reason), or None. `void`: the causes of a lifetime dependency's replacement in this plan, or none; `anew`: it begins anew.
     """
 
     address: str
@@ -39,6 +39,7 @@ class Case:
     recorded_spec: Spec | None = None
     removal: tuple[str, str] | None = None
     void: frozenset[Cause] = frozenset()
+    anew: bool = False
 
     @property
     def moved_from(self) -> str | None:
@@ -55,6 +56,8 @@ def decide(case: Case) -> Change | Deferred | None:
         return _defer(case, "input-unknown", blocked)
     if case.observation is None:
         return _defer(case, "not-observed", "it has not been observed yet")
+    if case.anew:
+        return _compare(case, case.desired, Absent(at=case.observation.at))
     if isinstance(case.observation, Unknown):
         return _defer(case, case.observation.code, case.observation.reason)
     if case.void:
@@ -200,6 +203,8 @@ def risks_of(kind: Kind, action: Action, fields: Sequence[FieldChange]) -> froze
     touched = {risk for prefix, risk in kind.risks.items() if not prefix or touches(fields, (prefix,))}
     if kind.destroys and action in (Action.DELETE, Action.REPLACE):
         touched.add(Risk.DESTRUCTIVE)
+    if action is Action.CREATE:
+        touched |= kind.create_risks
     return frozenset(touched)
 
 
@@ -215,4 +220,4 @@ def unknown_input(spec: Spec) -> str:
 
 def voids(change: Change, kind: Kind) -> bool:
     """Whether this change replaces or reinstalls its target, so that the record of its lifetime dependents is void."""
-    return change.action is Action.REPLACE or touches(change.fields, kind.renews)
+    return (change.action is Action.CREATE and kind.begins) or change.action is Action.REPLACE or touches(change.fields, kind.renews)

@@ -20,6 +20,7 @@ from reconciler.store.backup import check_head, dump
 from reconciler.store.backup_file import Manifest, Part, SavedBlob, contents, damaged, saved_tables, verify
 from reconciler.store.blobs import DatabaseBlobs, save_blob
 from reconciler.store.engine import HEAD, Connection, Store, insert, sqlite_url
+from reconciler.store.installs import doubt
 from reconciler.store.runs import write_log
 from reconciler.store.tables import metadata
 from reconciler.types.audit import Entry
@@ -130,6 +131,7 @@ def _settle(connection: Connection, manifest: Manifest) -> list[str]:
                     connection.row(f"SELECT setval(pg_get_serial_sequence('{name}', '{column}'), ?)", (last,))
     for statement in NEW_LEASES:
         connection.run(statement)
+    doubt(connection)
     connection.run("UPDATE attempt SET ended_at = ?, result = 'lost', error = 'restored from a backup' WHERE ended_at IS NULL", (now,))
     runs = list(connection.rows("SELECT id, state FROM run WHERE ended_at IS NULL ORDER BY id"))
     for run_id, state in runs:

@@ -1,0 +1,89 @@
+"""What a machine is told to boot, and why. Pure: who it is and how its installation stands go in, an action with its reason comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.boot.asked import Asked
+from reconciler.types.installation import Installation
+
+
+class Boot(StrEnum):
+    """What to boot."""
+
+    INSTALL = "install"
+    LOCAL = "local"
+    MENU = "menu"
+    DISCOVER = "discover"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is recorded of a host that may boot: `netboot/machine`. `addresses`: the fixed ones that its manifest gives it."""
+
+    tenant: str
+    host: str
+    source: str
+    addresses: tuple[str, ...] = ()
+    distribution: str = ""
+    secure_boot: bool = False
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Tenant and name."""
+        return self.tenant, self.host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """`why` is for the log and the host's page. `machine`: whose it is; `installation`: with INSTALL."""
+
+    boot: Boot
+    why: str
+    machine: Machine | None = None
+    installation: Installation | None = None
+
+
+def known_by(asked: Asked, machines: Mapping[str, Machine]) -> tuple[Machine | None, str]:
+    """The one that all keys which anybody knows speak of, or None and why."""
+    found = {machines[key].place: (key, machines[key]) for key in reversed(asked.keys) if key in machines}
+    if len(found) > 1:
+        whose = " and ".join(f"{key} is {tenant}/{name}'s" for (tenant, name), (key, _) in sorted(found.items()))
+        return None, f"it says what two hosts would: {whose}; correct one of the manifests"
+    if not found:
+        return None, "no manifest that was applied knows it" if asked.keys else "it says nothing that it could be known by"
+    key, machine = next(iter(found.values()))
+    return machine, f"known by {key}"
+
+
+def decide(
+    asked: Asked,
+    address: str,
+    machines: Mapping[str, Machine],
+    installations: Mapping[tuple[str, str], Installation],
+    unknown: Boot,
+    now: float,
+) -> Decision:
+    """`address`: the asker's; `installations`: those that go on, by tenant and name; `unknown`: what a machine gets that nobody knows."""
+    machine, why = known_by(asked, machines)
+    if machine is None:
+        return Decision(boot=unknown if asked.keys and "two hosts" not in why else Boot.LOCAL, why=why)
+    going_on = installations.get(machine.place)
+    if going_on is None:
+        return Decision(boot=Boot.LOCAL, why=f"{why}; nothing is to be installed on it", machine=machine)
+    what = f"generation {going_on.generation}, attempt {going_on.attempt} of {going_on.attempts}"
+    if going_on.expires_at <= now:
+        return Decision(boot=Boot.LOCAL, why=f"{why}; the time for {what} is over", machine=machine)
+    if not may_have(going_on, machine, address):
+        text = (
+            f"{why}; {what} was handed out to {going_on.claimed_by}, and this is {address}: octofleet installs --again lets it begin anew"
+        )
+        return Decision(boot=Boot.LOCAL, why=text, machine=machine)
+    return Decision(boot=Boot.INSTALL, why=f"{why}; it is armed: {what}", machine=machine, installation=going_on)
+
+
+def may_have(installation: Installation, machine: Machine | None, address: str) -> bool:
+    """Whether an address may have the files of an installation: the one that was given the boot script, and what the manifest says. Before an answer file was
+    handed out the machine may come back from another one."""
+    declared = machine is not None and address in machine.addresses
+    return declared or installation.claimed_by in ("", address) or installation.released_at is None

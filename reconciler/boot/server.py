@@ -1,0 +1,173 @@
+"""What machines are answered, whichever protocol they ask by: the boot decision, an armed host's files, and what its installer says.
+
+In the event loop stands what needs memory alone; what asks the database or renders is done in threads, and written down by `Notes`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import local
+from typing import TypeVar
+
+import msgspec
+
+from reconciler.arming import token_digest
+from reconciler.boot.asked import Asked
+from reconciler.boot.decision import Boot, Decision, decide, may_have
+from reconciler.boot.files import BY_NAME, Bases, Files
+from reconciler.boot.notes import Notes
+from reconciler.boot.picture import Picture
+from reconciler.errors import OctofleetError, Refused
+from reconciler.events import happened
+from reconciler.store import installs
+from reconciler.store.engine import Connection
+from reconciler.types.installation import Installation, Stage, State
+from reconciler.wiring import Installation as Wiring
+
+T = TypeVar("T")
+THREADS = 2
+FACTS_MOST = 16_384
+KEYS_MOST = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What an installer posts."""
+
+    stage: Stage
+    log: str = ""
+    facts: bytes = b""
+    keys: str = ""
+
+
+class BootServer:
+    """`wiring`: an installation of its own; `bases`: where machines reach it."""
+
+    def __init__(self, wiring: Wiring, bases: Bases) -> None:
+        self.wiring, self.bases = wiring, bases
+        self.unknown = Boot(wiring.settings.boot.unknown)
+        self.picture = Picture(wiring.store)
+        self.notes = Notes(wiring.store, self.picture.refresh)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="boot-files")
+        self._files = Files(wiring=wiring, bases=bases)
+        self._own = local()
+
+    def start(self) -> None:
+        """Read what there is, and begin to write."""
+        self.picture.refresh()
+        self.notes.start()
+
+    def close(self) -> None:
+        """End."""
+        self.notes.close()
+        self._threads.shutdown()
+
+    async def decision(self, asked: Asked, address: str) -> Decision:
+        """What a machine is to boot. Who is given its installer's script has claimed it when this returns."""
+        found = self._decided(asked, address)
+        if found.installation is not None and found.installation.claimed_by != address:
+            claimed = await self.written(partial(installs.claim, of=found.installation.id, address=address, now=time.time()))
+            if claimed:
+                happened("installation-claimed", tenant=found.installation.tenant, host=found.installation.host, address=address)
+            found = self._decided(asked, address)
+        why = {"decision": found.boot.value, "why": found.why, "address": address, "machine": asked.described}
+        happened("boot-decision", **why)
+        if found.machine is not None:
+            self.notes.seen((*found.machine.place, time.time(), address, asked.firmware or asked.loader, found.boot.value, found.why))
+        return found
+
+    def _decided(self, asked: Asked, address: str) -> Decision:
+        return decide(asked, address, self.picture.machines, self.picture.installations, self.unknown, time.time())
+
+    async def script(self, of: Installation, kind: str, *, secure: bool) -> bytes:
+        """What starts an armed host's installer. Raises `OctofleetError`."""
+        return self._files.kept(of, kind) or await self._rendered(of, kind, secure=secure)
+
+    async def answer(self, token: str, tenant: str, host: str, filename: str, address: str, *, secure: bool) -> bytes:
+        """A file of an armed host, for the one who was given its script. Raises `Refused`: nobody is told which of these was wrong."""
+        of = self._of_token(token, address)
+        kind = BY_NAME.get(filename)
+        if of is None or kind is None or (of.tenant, of.host) != (tenant, host):
+            raise Refused("there is no such file", code="no-file")
+        data = await self.script(of, kind, secure=secure)
+        if of.released_at is None:
+            await self.written(partial(installs.released, of=of.id, now=time.time()))
+        return data
+
+    def _of_token(self, token: str, address: str) -> Installation | None:
+        of = self.picture.by_token.get(token_digest(token))
+        if of is None or of.expires_at <= time.time() or not may_have(of, self.picture.hosts.get((of.tenant, of.host)), address):
+            return None
+        return of
+
+    async def heard(self, token: str, said: Said, address: str) -> State:
+        """What an installer says; the state that it came to. What is said twice is no news. Raises `Refused`."""
+        digest = token_digest(token)
+        if digest in self.picture.by_token and self._of_token(token, address) is None:
+            raise Refused("this is another machine's", code="no-installation")
+
+        def note(connection: Connection) -> tuple[Installation, State | None] | None:
+            of = installs.by_token(connection, digest, lock=True)
+            if of is None:
+                return None
+            now = connection.now()
+            return of, installs.report(connection, of, said.stage, now, log=said.log, facts=said.facts, keys=said.keys)
+
+        found = await self.written(note)
+        if found is None:
+            raise Refused("there is no such installation", code="no-installation")
+        of, state = found
+        if state is None and of.stage != said.stage.value:
+            raise Refused(f"the installation has ended: {of.label}", code="ended")
+        if state is not None:
+            happened(
+                "installation-stage", tenant=of.tenant, host=of.host, generation=of.generation, stage=said.stage.value, state=state.value
+            )
+        return state or of.state
+
+    async def _rendered(self, of: Installation, kind: str, *, secure: bool) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._render, of, kind, secure=secure))
+
+    def _render(self, of: Installation, kind: str, *, secure: bool) -> bytes:
+        return self._files.render(of, kind, secure=secure)
+
+    async def written(self, note: Callable[[Connection], T]) -> T:
+        """What a note gives once it is durable."""
+        return await asyncio.wrap_future(self.notes.write(note))
+
+
+def heard_of(form: Mapping[str, str]) -> Said:
+    """From the fields of a callback. Raises `OctofleetError`; of what is too long the end is kept, and facts that are no JSON object are left out."""
+    try:
+        stage = Stage(form.get("stage", ""))
+    except ValueError as error:
+        text = f"there is no stage {form.get('stage', '')[:20]!r}"
+        raise OctofleetError(text, hint=f"say one of {', '.join(Stage)}", code="stage") from error
+    keys = [line.strip() for line in form.get("hostkeys", "").splitlines() if line.strip()]
+    return Said(
+        stage=stage,
+        log=_printable(form.get("log", "")),
+        facts=_facts(form.get("facts", "")),
+        keys="\n".join(filter(_is_key, keys[:KEYS_MOST])),
+    )
+
+
+def _facts(text: str) -> bytes:
+    try:
+        found = msgspec.json.decode(text[:FACTS_MOST]) if text else None
+    except msgspec.DecodeError:
+        return b""
+    return msgspec.json.encode(found) if isinstance(found, dict) else b""
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text[-installs.LOG_MOST :] if char in "\n\t" or char.isprintable())
+
+
+def _is_key(line: str) -> bool:
+    kind, _, rest = line.partition(" ")
+    plain = all(char.isalnum() or char in " +/=@.-_" for char in line)
+    return plain and len(line) <= 2048 and kind.startswith(("ssh-", "ecdsa-", "sk-")) and rest.startswith("AAAA")
