@@ -139,8 +139,8 @@ def _begun(parts: Serving, rules: Sequence[Followed], address: str, boots: Seque
         click.echo("no pages and no API: set listen, for example OCTOFLEET_LISTEN=127.0.0.1:8080, to have them", err=True)
     if settings.listen and rules and (found := listens(settings.listen, settings.http)).status == WARNING:
         click.echo(f"warning: {found.found}\n  next: {found.hint}", err=True)
-    for where in boots:
-        click.echo(f"machines boot from {where}", err=True)
+    for place in boots:
+        click.echo(f"machines boot from {place}", err=True)
     for name, url in webhooks.items():
         click.echo(f"webhooks of {name}: {url}", err=True)
     if address and rules and (secret := first_link(parts.installation)):
