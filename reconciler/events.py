@@ -80,6 +80,8 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "sample-failed": ("warning", "How the fleets stand could not be noted for the chart; it goes on. Once, and then once a minute."),
     "tls-renewed": ("info", "The server shows a new certificate, valid `until`."),
     "tls-broken": ("warning", "The files of the server's certificate changed and are no pair; it shows the one before."),
+    "dhcp-answered": ("debug", "The proxyDHCP told a machine what to load; `mac`, `architecture`, `file`, and where `to` it said so."),
+    "loader-missing": ("warning", "A machine asked for a boot loader that is not installed here; once for each `name`."),
     "driver-retry": ("info", "A call of a driver is tried again in place."),
 }
 """Level and meaning of every event."""
