@@ -47,13 +47,13 @@ class Board:
     last_reset: datetime | None = None
 
     def __call__(self, environ: Any, start: Any) -> Any:
-        from werkzeug.wrappers import Request, Response
+        from werkzeug.wrappers import Request
 
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
         request = Request({**environ, "wsgi.input": io.BytesIO(body)})
+        request.get_data()
         self.asked += 1
-        answer = self.fault(self, request) or self._standard(request) or self.emulated(request, Response.from_app(self.app, environ))
+        answer = self.fault(self, request) or self._standard(request) or self.emulated(request)
         return answer(environ, start)
 
     def _standard(self, request: Any) -> Any:
@@ -61,8 +61,11 @@ class Board:
             return reply(412, {})
         return None
 
-    def emulated(self, request: Any, answer: Any) -> Any:
-        """The emulator's answer as the board gives it on."""
+    def emulated(self, request: Any, **over: str) -> Any:
+        """The emulator's answer as the board gives it on; `over`: what the emulator is to find in the request instead."""
+        from werkzeug.wrappers import Response
+
+        answer = Response.from_app(self.app, {**request.environ, "wsgi.input": io.BytesIO(request.get_data()), **over})
         if request.method in ("PATCH", "POST") and answer.status_code < 300:
             said = request.json.get("Boot") or request.json
             self.done.append(" ".join(str(value) for value in said.values()))
@@ -139,7 +142,7 @@ def emulator(directory: Path, patch: pytest.MonkeyPatch, **first: Any) -> Iterat
     context.load_cert_chain(certificate, key)
     board = Board(app)
     server = make_server("127.0.0.1", 0, board, threaded=True, ssl_context=context)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield Place(url=f"https://127.0.0.1:{server.server_port}", certificate=certificate, board=board)
