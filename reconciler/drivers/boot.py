@@ -27,6 +27,8 @@ from renderers.contract import Renderer, RenderError
 from renderers.registry import RENDERERS, serving
 
 ORDER = 10
+UNSEEN = ("templates", "rollout", "bmc")
+"""Values of a host that are of no file."""
 Template = Callable[[str, str, Mapping[str, Any]], bytes]
 """Renders a user's template (its source, its name, the values) with limits on time and memory. Raises RenderError."""
 
@@ -192,10 +194,10 @@ def render_spec(kind: str, spec: Spec, content: Callable[[str], bytes], template
 
 
 def file_spec(host: ResolvedHost, renderer: Renderer, inputs: Inputs) -> dict[str, Any]:
-    """What one file is made from. A user's template may read every value, ours say what they read."""
+    """What one file is made from. A user's template may read every value but `UNSEEN`, ours say what they read."""
     path = host.values.get("templates", {}).get(renderer.format)
     if path is not None:
-        values = {name: value for name, value in host.values.items() if name not in ("templates", "rollout")}
+        values = {name: value for name, value in host.values.items() if name not in UNSEEN}
         return {"values": values, "template": {"path": path, "content": inputs.content(path)}}
     values = {name: host.values[name] for name in renderer.uses if name in host.values}
     return {"values": values, "renderer": {"name": renderer.format, "version": renderer.version}}

@@ -82,7 +82,7 @@ def test_addresses_and_names_are_reserved_ones() -> None:
             assert name.endswith(("example.net", "example.com")), f"{path}: {name}"
 
 
-def test_the_secret_is_named_in_one_role_and_in_nothing_that_a_boot_file_uses() -> None:
+def test_secrets_are_named_in_one_role_and_one_bmc_and_in_nothing_that_a_boot_file_uses() -> None:
     paths = [
         path
         for _, document in MANIFESTS
@@ -90,7 +90,7 @@ def test_the_secret_is_named_in_one_role_and_in_nothing_that_a_boot_file_uses() 
         for path in used(document)
         if path.endswith(".secretRef")
     ]
-    assert paths == ["spec.vars.web_app_token.secretRef"]
+    assert sorted(paths) == ["spec.bmc.password.secretRef", "spec.vars.web_app_token.secretRef"]
     [secret] = [role["spec"]["vars"]["web_app_token"] for role in of("Role") if "vars" in role["spec"]]
     assert secret == {"secretRef": {"store": "shop-secrets", "key": "app_token"}}
 
