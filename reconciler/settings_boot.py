@@ -1,5 +1,6 @@
 """What is wrong with how the settings have machines booted, though each value is of its type; and where machines reach us."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def _wrong_listeners(boot: Boot) -> Iterator[Problem]:
             yield ("boot", url), f"is {said!r}, and must begin with {scheme}://"
     if boot.tls_listen and not (boot.tls_certificate and boot.tls_key):
         yield ("boot", "tls_listen"), "needs boot.tls_certificate and boot.tls_key"
+    if boot.dhcp and not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", boot.dhcp):
+        yield ("boot", "dhcp"), f"is {boot.dhcp!r}: write this machine's IPv4 address on the provisioning network"
     for name in ("tls_listen", "tftp", "dhcp"):
         if getattr(boot, name) and not boot.listen:
             yield ("boot", name), "is set, and boot.listen is not: machines get their scripts there"

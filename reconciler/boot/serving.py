@@ -1,25 +1,38 @@
-"""The boot server of a process: what the settings `[boot]` say, put together, from its first question to its last."""
+"""The boot server of a process: what the settings `[boot]` say, put together, from its first question to its last.
 
+HTTP and HTTPS have an event loop each, as people's pages have; TFTP and proxyDHCP share one.
+"""
+
+import asyncio
 import gzip
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from threading import Event, Thread
 
 from reconciler.boot.asked import Asked
 from reconciler.boot.decision import Decision
+from reconciler.boot.dhcp import Offered, ProxyDhcp
 from reconciler.boot.files import Bases
+from reconciler.boot.loaders import read_loaders
 from reconciler.boot.media import Media
 from reconciler.boot.server import BootServer
+from reconciler.boot.tftp import TftpServer
+from reconciler.boot.tftp_limits import TftpLimits
+from reconciler.boot.tree import Tree
 from reconciler.boot.web import Web
 from reconciler.errors import OctofleetError
 from reconciler.server.app import Terms, listening
 from reconciler.server.terms import Limits
 from reconciler.server.tls import certificate
+from reconciler.settings import Boot
 from reconciler.settings_boot import listened, reached
 from reconciler.settings_http import networks
 from reconciler.wiring import Installation
 from renderers.ipxe_menu import local_boot
 
+REFRESH_S = 2.0
 LIMITS = Limits(connections=8192, of_client=256, idle_s=15.0)
 
 
@@ -37,7 +50,8 @@ def booting(installation: Installation) -> Iterator[list[str]]:
     )
     wiring = installation.apart()
     server = BootServer(wiring, bases)
-    media = Media(Path(boot.media) if boot.media else None, _files_of(boot.ca_file))
+    loaders = read_loaders(Path(boot.loaders) if boot.loaders else None).files if boot.tftp or boot.dhcp else {}
+    media = Media(Path(boot.media) if boot.media else None, {**loaders, **_files_of(boot.ca_file)})
     allowed = networks(boot.networks)
     with ExitStack() as stack:
         stack.callback(wiring.close)
@@ -52,7 +66,67 @@ def booting(installation: Installation) -> Iterator[list[str]]:
             web = Web(server, media, allowed, secure=name == "https", menu=_menu)
             port = stack.enter_context(listening(web.app(), *place, Terms(limits=LIMITS, certificate=shown)))
             said.append(f"{name}://{text.rpartition(':')[0]}:{port}")
+        if boot.tftp or boot.dhcp:
+            plain = Web(server, media, allowed, secure=False, menu=_menu)
+            said += stack.enter_context(_Datagrams(boot, server, Tree(media, plain.grub, bases.plain), bases.plain, loaders))
         yield said
+
+
+class _Datagrams:
+    """TFTP and proxyDHCP, in a thread with an event loop of its own, while the block lasts."""
+
+    def __init__(self, boot: Boot, server: BootServer, tree: Tree, url: str, loaders: Mapping[str, bytes]) -> None:
+        self._boot, self._server, self._tree, self._url, self._loaders = boot, server, tree, url, loaders
+        self._began, self._said = Event(), list[str]()
+        self._error: OctofleetError | None = None
+        self._thread = Thread(target=lambda: asyncio.run(self._serve()), name="boot-datagrams", daemon=True)
+
+    def __enter__(self) -> list[str]:
+        self._thread.start()
+        self._began.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self._said
+
+    def __exit__(self, *ended: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        allowed = networks(self._boot.networks)
+        tftp = TftpServer(self._tree.find, allowed, TftpLimits()) if self._boot.tftp else None
+        only4 = [network for network in allowed if isinstance(network, IPv4Network)]
+        dhcp = ProxyDhcp(self._offered(), only4) if self._boot.dhcp else None
+        try:
+            if tftp is not None:
+                host, port = listened(self._boot.tftp) or ("", 0)
+                self._said.append(f"tftp://{host}:{await tftp.start(host, port)}")
+            if dhcp is not None:
+                await dhcp.start()
+                self._said.append(f"proxyDHCP at {self._boot.dhcp}")
+        except OctofleetError as error:
+            self._error = error
+            self._end.set()
+        self._began.set()
+        while not self._end.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._end.wait(), REFRESH_S)
+            if dhcp is not None:
+                dhcp.offered = self._offered()
+        for one in (tftp, dhcp):
+            if one is not None:
+                await one.close()
+
+    def _offered(self) -> Offered:
+        """Which machines have Secure Boot follows from what was applied last."""
+        secure = {
+            key[4:]: one.distribution
+            for key, one in list(self._server.picture.machines.items())
+            if one.secure_boot and key.startswith("mac:")
+        }
+        return Offered(server=IPv4Address(self._boot.dhcp), url=self._url, loaders=frozenset(self._loaders), secure_boot=secure)
 
 
 def _files_of(ca_file: str) -> dict[str, bytes]:

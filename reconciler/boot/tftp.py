@@ -24,7 +24,12 @@ from reconciler.settings_http import Networks
 
 Find = Callable[[str, str], bytes | None]
 """The content of a file by its name as asked, less one leading slash, and the asker's IP address; None: there is none, for this one. It decides from an
-allow-list, and at once: the loop waits for it."""
+allow-list, and at once: the loop waits for it. Raises `Later`."""
+
+
+class Later(Exception):
+    """The content is being made: who asks gets no answer yet, and asks again."""
+
 
 TICK_S = 0.25
 BATCH, ROUNDS = 64, 4
@@ -120,6 +125,8 @@ class TftpServer:
             content = self._find(asked.name, source)
             if content is None:
                 raise Unserved(NOT_FOUND, "there is no such file")
+        except Later:
+            return
         except Unserved as reason:
             self.counters.refused += 1
             with suppress(OSError), tftp_socket.answering(own, peer) as link:

@@ -42,7 +42,8 @@ class Web:
         app.router.add_get("/boot/grub/{name}", self._grub)
         app.router.add_get("/i/{token}/{tenant}/{host}/{filename:.+}", self._file)
         app.router.add_post("/i/{token}/callback", self._callback)
-        app.router.add_get("/boot/{name}", self._loader)
+        app.router.add_get("/boot/loader/{name:.+}", self._loader)
+        app.router.add_get("/boot/{name:ca[.](?:crt|gz)}", self._loader)
         app.router.add_get("/media/{name:.+}", self._medium)
         return app
 
