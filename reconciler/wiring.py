@@ -222,6 +222,7 @@ class Installation:
                     cancelled=cancelled,
                     log=log,
                     checkpoint=checkpoint,
+                    host_keys=self.arming.host_keys,
                 )
 
             yield make

@@ -14,13 +14,13 @@ may change a playbook are trusted with it.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.drivers.ansible_events import Listener
 from reconciler.drivers.ansible_inventory import host_facts, host_variables, inventory
-from reconciler.drivers.ansible_run import AnsibleSettings, Job, play, private_directory
+from reconciler.drivers.ansible_run import AnsibleSettings, Job, pinned_lines, play, private_directory
 from reconciler.drivers.ansible_verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
@@ -276,8 +276,24 @@ class _Run:
             log=log,
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
-        end = play(job, self._settings, listener, until=until, cancelled=self._context.cancelled)
+        end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
         return Heard(listener=listener, end=end, playbook=spec["playbook"])
+
+    def _pinned(self, directory: Path) -> AnsibleSettings:
+        """The settings, with what installers told of the keys of these hosts."""
+        lines = [
+            line
+            for resource in self._resources
+            for line in pinned_lines(
+                self._variables[resource.spec["host"]["name"]],
+                self._context.host_keys(resource.rules.tenant, resource.spec["host"]["name"]),
+            )
+        ]
+        if not lines:
+            return self._settings
+        path = directory / "pinned_hosts"
+        path.write_text("\n".join(lines) + "\n")
+        return replace(self._settings, pinned_hosts_file=path)
 
 
 def _inside(playbook: str, project: str) -> str | None:

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,13 +43,15 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsibleSettings:
-    """The server's settings, never Git's. Host keys are always checked: against `known_hosts_file`, else against ssh's own files.
+    """The server's settings, never Git's. Host keys are always checked: against `known_hosts_file`, else against ssh's own files; before these against
+    `pinned_hosts_file`, which a run makes of what installers told.
 
     `timeout_s`: the longest one run may take. `ssh_common_args`: for a jump host and the like; the user's ssh configuration is not read.
     """
 
     private_key_file: Path | None = None
     known_hosts_file: Path | None = None
+    pinned_hosts_file: Path | None = None
     user: str = ""
     forks: int = 10
     timeout_s: float = 600.0
@@ -249,9 +251,21 @@ def fixed_variables(settings: AnsibleSettings) -> dict[str, Any]:
 def ssh_arguments(settings: AnsibleSettings) -> str:
     """ssh's options, as one shell-quoted text (ssh_config(5))."""
     options = ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "ControlMaster=auto", "-o", "ControlPersist=60s"]
+    known = [f'"{settings.known_hosts_file.absolute()}"'] if settings.known_hosts_file is not None else []
+    if settings.pinned_hosts_file is not None:
+        known = [f'"{settings.pinned_hosts_file}"', *(known or ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"])]
+    if known:
+        options += ["-o", f"UserKnownHostsFile={' '.join(known)}"]
     if settings.known_hosts_file is not None:
-        options += ["-o", f'UserKnownHostsFile="{settings.known_hosts_file.absolute()}"', "-o", "GlobalKnownHostsFile=/dev/null"]
+        options += ["-o", "GlobalKnownHostsFile=/dev/null"]
     return shlex.join(options)
+
+
+def pinned_lines(variables: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Lines of known_hosts (sshd(8)) for a host that is reached as its variables say, and has these keys."""
+    place, port = str(variables["ansible_host"]), str(variables.get("ansible_port", 22))
+    name = place if port == "22" else f"[{place}]:{port}"
+    return [f"{name} {' '.join(key.split()[:2])}" for key in keys]
 
 
 def environment(job: Job, settings: AnsibleSettings, program: str, control: Path) -> dict[str, str]:

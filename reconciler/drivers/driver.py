@@ -76,7 +76,7 @@ class Context:
 
     `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id (a blob
     or tree of the repository) below a directory. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a
-    private directory that lives as long as the call.
+    private directory that lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name.
     """
 
     deadline: float
@@ -87,6 +87,7 @@ class Context:
     cancelled: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda line: None
     checkpoint: Callable[[str], None] = lambda operation: None
+    host_keys: Callable[[str, str], Sequence[str]] = lambda tenant, host: ()
 
 
 Results: TypeAlias = Mapping[str, Outcome | Pending]

@@ -1,15 +1,16 @@
 """A fleet whose machines boot from the network: a repository, an installation, the boot server on loopback, and machines that ask it."""
 
+import http.client
+import re
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.applying import unfinished
 from reconciler.beginning import find
 from reconciler.boot.serving import booting
 from reconciler.gating import approve
@@ -17,11 +18,14 @@ from reconciler.serving import serving
 from reconciler.settings import Followed
 from reconciler.store.followed import APPROVAL, followed
 from reconciler.store.installs import installations_of
+from reconciler.store.plans import load_plan
+from reconciler.store.records import applied_commit
 from reconciler.types.installation import Installation
 from reconciler.wiring import Installation as Wiring
 from reconciler.wiring import open_installation
 from tests.fleets import Repo, fleet, host, repo
 
+MAC = "52:54:00:00:00:01"
 INSTALL = """\
   install:
     generation: {generation}
@@ -44,15 +48,30 @@ class Answer:
 
 
 def ask(
-    url: str, form: dict[str, str] | None = None, *, method: str | None = None, headers: dict[str, str] | None = None, **more: Any
+    url: str,
+    form: dict[str, str] | None = None,
+    *,
+    method: str = "",
+    headers: dict[str, str] | None = None,
+    source: str = "127.0.0.1",
+    tls: Any = None,
 ) -> Answer:
-    data = urllib.parse.urlencode(form).encode() if form is not None else None
-    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
-    try:
-        with urllib.request.urlopen(request, timeout=30, **more) as found:
-            return Answer(status=found.status, text=found.read().decode(errors="replace"), headers=dict(found.headers))
-    except urllib.error.HTTPError as error:
-        return Answer(status=error.code, text=error.read().decode(errors="replace"), headers=dict(error.headers))
+    """A request from an address of this machine."""
+    at = urllib.parse.urlsplit(url)
+    where: dict[str, Any] = {"host": at.hostname, "port": at.port, "timeout": 30, "source_address": (source, 0)}
+    connection = http.client.HTTPSConnection(**where, context=tls) if at.scheme == "https" else http.client.HTTPConnection(**where)
+    body = urllib.parse.urlencode(form) if form is not None else None
+    kind = {"Content-Type": "application/x-www-form-urlencoded"} if form is not None else {}
+    path = f"{at.path}?{at.query}" if at.query else at.path
+    with closing(connection):
+        connection.request(method or ("POST" if form is not None else "GET"), path, body, kind | (headers or {}))
+        found = connection.getresponse()
+        return Answer(status=found.status, text=found.read().decode(errors="replace"), headers=dict(found.headers))
+
+
+def script(site: "Site", mac: str = MAC, platform: str = "pcbios") -> str:
+    """What a machine is told to boot."""
+    return ask(f"{site.url}/boot/ipxe?mac={mac.replace(':', '-')}&platform={platform}").text
 
 
 class Site:
@@ -79,6 +98,57 @@ class Site:
             self.url = where[0]
             yield self
 
+    def answers(self, text: str) -> str:
+        """The URL of the answer file in a script, as it is reached here."""
+        found = re.search(r"url=(http://\S+)", text)
+        assert found is not None, text
+        return found.group(1).replace("http://127.0.0.1:8069", self.url)
+
+    def call(self, url: str, stage: str, source: str = "127.0.0.1", **more: str) -> Answer:
+        """What an installer says whose answer file is there."""
+        return ask(f"{url.partition('/shop/')[0]}/callback", {"stage": stage, **more}, source=source)
+
+    def begun(self) -> None:
+        """The first commit is applied, and the host known."""
+        self.until(lambda: self.commit() and not self.open_runs())
+
+    def installed(self, generation: int = 1) -> None:
+        """web-01 goes all its way."""
+        self.begun()
+        self.repo.commit({"host-1.yaml": bootable(generation=generation)})
+        self.approved()
+        self.armed()
+        self.until(lambda: "installing" in script(self))
+        self.call(self.answers(script(self)), "installed")
+        self.until(lambda: not self.open_runs())
+
+    def ledger(self, host: str = "web-01") -> Any:
+        return self.wiring.arming.ledger([("shop", host)]).get(("shop", host))
+
+    def open_runs(self) -> list[Any]:
+        return unfinished(self.wiring)
+
+    def commit(self) -> str:
+        """The commit that was applied last."""
+        with self.wiring.store.read() as connection:
+            found = applied_commit(connection, "test")
+        return found[0] if found else ""
+
+    def settled(self, head: str) -> None:
+        """Nothing more is done for a commit."""
+        self.until(lambda: self._follows().planned == head and not self.open_runs())
+
+    def _follows(self) -> Any:
+        with self.wiring.store.read() as connection:
+            (found,) = followed(connection)
+        return found
+
+    def deferred(self) -> object:
+        """What the newest plan put off."""
+        with self.wiring.store.read() as connection:
+            row = connection.scalar('SELECT max("row") FROM plan')
+            return [(item.address, item.code, item.reason) for item in load_plan(connection, row).deferred]
+
     def approved(self) -> None:
         """Say yes to the plan that waits for it, once there is one."""
         self.until(lambda: self.waits() is not None)
@@ -87,8 +157,7 @@ class Site:
         approve(self.wiring, find(self.wiring, plan), yes=True, reason="a test")
 
     def waits(self) -> str | None:
-        with self.wiring.store.read() as connection:
-            (found,) = followed(connection)
+        found = self._follows()
         return found.about if found.code == APPROVAL else None
 
     def armed(self, host: str = "web-01") -> Installation:
