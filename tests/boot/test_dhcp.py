@@ -34,7 +34,7 @@ def test_bios_pxe_is_told_to_take_the_file_byte_by_byte() -> None:
         hexed("02 01 06 00 3903f326 0000 8000 00000000 00000000 0a4d0001 00000000 525400aa0001 00000000000000000000")
         + b"10.77.0.1".ljust(64, b"\0")
         + b"undionly.kpxe".ljust(128, b"\0")
-        + hexed(f"63825363 350102 36040a4d0001 3c09{b'PXEClient'.hex()} 2b04060108ff 6111{UUID.hex()} ff")
+        + hexed(f"63825363 350102 36040a4d0001 3c09{b'PXEClient'.hex()} 2b04060108ff 6111{UUID.hex()} ff").ljust(64, b"\0")
     )
 
 

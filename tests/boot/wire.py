@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from reconciler.boot.dhcp import Offered, ProxyDhcp
 from tests.conftest import missing, program
 
-SERVER, SITE, NETWORK = IPv4Address("10.77.0.1"), "10.77.0.2", IPv4Network("10.77.0.0/24")
+SERVER, SITE, CLIENT, NETWORK = IPv4Address("10.77.0.1"), "10.77.0.2", "10.77.0.50", IPv4Network("10.77.0.0/24")
 URL = f"http://{SERVER}:8069"
 T = TypeVar("T")
 LIMIT_S = 240.0
@@ -51,6 +51,11 @@ class Wire:
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
+    def clients(self) -> str:
+        """The namespace of clients: its `client` is on the bridge, as 10.77.0.50; its `other` is linked to our machine, but not to the bridge."""
+        return f"{self.name}c"
+
+    @property
     def site_log(self) -> str:
         return (self.directory / "site.log").read_text(errors="replace")
 
@@ -58,19 +63,9 @@ class Wire:
     def tftp_log(self) -> str:
         return (self.directory / "tftp.log").read_text(errors="replace")
 
-    def inside(self, work: Callable[[], T]) -> "Future[T]":
+    def inside(self, work: Callable[[], T], *, namespace: str = "") -> "Future[T]":
         """`work` in a thread of its own whose sockets belong to the namespace."""
-        future: Future[T] = Future()
-
-        def entered() -> None:
-            try:
-                enter(self.name)
-                future.set_result(work())
-            except BaseException as error:
-                future.set_exception(error)
-
-        threading.Thread(target=entered, daemon=True).start()
-        return future
+        return ThreadPoolExecutor(1, initializer=enter, initargs=(namespace or self.name,)).submit(work)
 
     def child(self, log: str, *words: str, namespace: str = "") -> subprocess.Popen[bytes]:
         with (self.directory / log).open("wb") as out:
@@ -79,10 +74,10 @@ class Wire:
         return started
 
     @contextmanager
-    def proxy(self, **offered: Any) -> Iterator[ProxyDhcp]:
+    def proxy(self, answers_per_s: int = 1000, **offered: Any) -> Iterator[ProxyDhcp]:
         """Our proxyDHCP, on a loop in a thread of its own."""
         told = {"server": SERVER, "url": URL, "loaders": frozenset(self.files)} | offered
-        proxy, begun, end = ProxyDhcp(Offered(**told), [NETWORK]), threading.Event(), threading.Event()
+        proxy, begun, end = ProxyDhcp(Offered(**told), [NETWORK], answers_per_s=answers_per_s), threading.Event(), threading.Event()
 
         async def serve() -> None:
             await proxy.start()
@@ -135,15 +130,20 @@ def wire(directory: Path, files: Mapping[str, bytes], *, site: Sequence[str] = (
     tftp.mkdir(exist_ok=True)
     namespaces: list[str] = []
     try:
-        for one in (name, beside):
+        for one in (name, beside, made.clients):
             try:
                 run("ip", "netns", "add", one)
             except subprocess.CalledProcessError as error:
                 missing(f"network namespaces ({error.stderr.decode().strip()})", "a kernel and a container that allow them")
             namespaces.append(one)
-        _links(name, beside)
+        _links(name, beside, made.clients)
         quiet = ("-k", "-C", "/dev/null", "--port=0", "--log-facility=-", "--user=root", "--bind-interfaces", "--pid-file=")
-        ranges = ("--dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,10m", "--dhcp-range=fd77::,ra-stateless,64,10m", "--enable-ra")
+        ranges = (
+            "--dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,10m",
+            "--dhcp-range=fd77::,ra-stateless,64,10m",
+            "--enable-ra",
+            "--no-ping",
+        )
         lease = f"--dhcp-leasefile={directory}/leases"
         made.child("site.log", dnsmasq, *quiet, "--log-dhcp", "--interface=site", *ranges, lease, *site, namespace=beside)
         made.child("tftp.log", dnsmasq, *quiet, "--interface=br0", "--enable-tftp", f"--tftp-root={tftp}")
@@ -157,22 +157,22 @@ def wire(directory: Path, files: Mapping[str, bytes], *, site: Sequence[str] = (
             run("ip", "netns", "del", one)
 
 
-def _links(name: str, site: str) -> None:
-    ours, theirs = ("ip", "-n", name), ("ip", "-n", site)
+def _links(name: str, site: str, clients: str) -> None:
+    ours = ("ip", "-n", name)
     run(*ours, "link", "set", "lo", "up")
     run(*ours, "link", "add", "br0", "type", "bridge", "forward_delay", "0", "stp_state", "0")
     run(*ours, "address", "add", f"{SERVER}/24", "dev", "br0")
-    run(*ours, "link", "add", "port", "type", "veth", "peer", "name", "site", "netns", site)
-    run(*ours, "link", "add", "client", "type", "veth", "peer", "name", "client-port")
-    for port in ("port", "client-port"):
-        run(*ours, "link", "set", port, "master", "br0", "up")
-    for link in ("br0", "client"):
-        run(*ours, "link", "set", link, "up")
+    run(*ours, "link", "set", "br0", "up")
     run(*ours, "tuntap", "add", "tap0", "mode", "tap")
-    run(*ours, "link", "set", "tap0", "master", "br0", "up")
-    run(*theirs, "address", "add", f"{SITE}/24", "dev", "site")
-    run(*theirs, "address", "add", "fd77::2/64", "dev", "site", "nodad")
-    run(*theirs, "link", "set", "site", "up")
+    for link, namespace in (("site", site), ("client", clients), ("other", clients)):
+        run(*ours, "link", "add", f"to-{link}", "type", "veth", "peer", "name", link, "netns", namespace)
+        run(*ours, "link", "set", f"to-{link}", "up")
+        run("ip", "-n", namespace, "link", "set", link, "up")
+    for port in ("to-site", "to-client", "tap0"):
+        run(*ours, "link", "set", port, "master", "br0", "up")
+    run("ip", "-n", site, "address", "add", f"{SITE}/24", "dev", "site")
+    run("ip", "-n", site, "address", "add", "fd77::2/64", "dev", "site", "nodad")
+    run("ip", "-n", clients, "address", "add", f"{CLIENT}/24", "dev", "client")
 
 
 @contextmanager
