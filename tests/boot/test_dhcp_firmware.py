@@ -40,9 +40,11 @@ def ovmf(directory: Path, code: str = "OVMF_CODE_4M.fd", variables: str = "OVMF_
     return ["-drive", read_only, "-drive", f"if=pflash,format=raw,unit=1,file={kept}"]
 
 
-def script_asked(net: Wire) -> dict[str, list[str]]:
-    """What iPXE told of the machine as it fetched its script."""
-    path = until("iPXE fetches its script", lambda: next((one for one in net.asked if one.startswith("GET /boot/ipxe?")), None))
+def script_asked(net: Wire, times: int = 1) -> dict[str, list[str]]:
+    """What iPXE told of the machine as it fetched its script, at the last of so many times."""
+    path = until(
+        "iPXE fetches its script", lambda: next(iter([one for one in net.asked if one.startswith("GET /boot/ipxe?")][times - 1 :]), None)
+    )
     return parse_qs(urlsplit(path.split()[1]).query, keep_blank_values=True)
 
 
@@ -51,9 +53,19 @@ def test_a_bios_machine_whose_card_has_ipxe(net: Wire) -> None:
         net.machine("-machine", "q35", "-smbios", f"type=1,uuid={UUID},serial=A B 1", "-device", NIC)
         told = script_asked(net)
     assert told["mac"] == [MAC.replace(":", "-")]
-    assert (told["uuid"], told["serial"], told["platform"]) == ([UUID], ["A B 1"], ["pcbios"])
+    assert (told["uuid"], told["serial"], told["arch"], told["platform"]) == ([UUID], ["A B 1"], ["i386"], ["pcbios"])
     assert proxy.counts[Result.OFFERED] >= 1
     assert MAC in net.site_log
+
+
+def test_undionly_asks_again_and_gets_its_script(net: Wire) -> None:
+    """What a BIOS loads by TFTP; the card's iPXE stands for its PXE ROM, whose services undionly uses."""
+    net.scripts.append(f"chain tftp://{SERVER}/undionly.kpxe".encode())
+    with net.proxy():
+        net.machine("-machine", "q35", "-device", NIC)
+        told = script_asked(net, times=2)
+    assert told["mac"] == [MAC.replace(":", "-")]
+    assert "undionly.kpxe" in net.tftp_log
 
 
 def test_the_mac_is_that_of_the_card_that_boots(net: Wire) -> None:
@@ -67,12 +79,13 @@ def test_uefi_pxe_loads_ipxe_by_tftp(net: Wire) -> None:
     with net.proxy() as proxy:
         net.machine("-machine", "q35", *ovmf(net.directory), "-smbios", f"type=1,uuid={UUID}", "-device", f"{NIC},romfile=")
         told = script_asked(net)
-    assert (told["uuid"], told["platform"]) == ([UUID], ["efi"])
+    assert (told["uuid"], told["arch"], told["platform"]) == ([UUID], ["x86_64"], ["efi"])
     assert proxy.counts[Result.OFFERED] >= 2
     assert proxy.counts[Result.ACKED] >= 1
     assert "snponly.efi" in net.tftp_log
 
 
+@pytest.mark.slow
 def test_uefi_http_boot_loads_ipxe_by_http(net: Wire) -> None:
     only_http = [word for version in (4, 6) for word in ("-fw_cfg", f"name=opt/org.tianocore/IPv{version}PXESupport,string=no")]
     with net.proxy():
@@ -82,6 +95,7 @@ def test_uefi_http_boot_loads_ipxe_by_http(net: Wire) -> None:
     assert "GET /boot/loader/snponly.efi" in net.asked
 
 
+@pytest.mark.slow
 def test_secure_boot_loads_the_shim_of_the_hosts_distribution(tmp_path: Path) -> None:
     """GRUB takes the TFTP server from the site's own DHCP server (https://github.com/rhboot/grub2/issues/56), so that one says `next-server`."""
     secure = ["-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]

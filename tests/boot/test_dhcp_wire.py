@@ -3,10 +3,13 @@
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
+from reconciler import events
 from reconciler.boot.dhcp import Offered, ProxyDhcp, Result
 from reconciler.boot.dhcp_packet import Message, Packet, parse
 from reconciler.errors import OctofleetError
@@ -58,6 +61,10 @@ def counted(proxy: ProxyDhcp, result: Result, of: int, again: Callable[[], objec
     until(f"{of} {result}", lambda: again() or proxy.counts[result] >= of, 60)
 
 
+def all_counted(proxy: ProxyDhcp, sent: int) -> bool:
+    return proxy.counts.total() >= sent
+
+
 def test_the_site_gives_the_address_and_we_the_file(net: Wire) -> None:
     with net.proxy():
         heard = broadcast(net, packets.BIOS_PXE, servers=2)
@@ -102,7 +109,7 @@ def test_a_flood_is_answered_at_the_rate_and_no_more(net: Wire) -> None:
     with net.proxy(answers_per_s=1) as proxy:
         for number in range(1, rounds + 1):
             broadcast(net, *[packets.BIOS_PXE] * each)
-            until("all are counted", lambda wanted=number * each: proxy.counts.total() >= wanted, 60)
+            until("all are counted", partial(all_counted, proxy, number * each), 60)
         assert set(proxy.counts) == {Result.OFFERED, Result.LIMITED}
         assert proxy.counts.total() == rounds * each
         before = proxy.counts[Result.OFFERED]
@@ -115,6 +122,27 @@ def test_malformed_packets_are_counted(net: Wire) -> None:
         broadcast(net, b"", b"x" * 2000, packets.BIOS_PXE[:250], header() + b"\x35\x09", packets.BIOS_PXE)
         counted(proxy, Result.OFFERED, 1)
     assert proxy.counts == {Result.MALFORMED: 4, Result.OFFERED: 1}
+
+
+def test_an_answer_that_is_larger_than_the_client_or_its_relay_takes_is_not_sent(net: Wire) -> None:
+    long = b"".join(bytes([82, 200]) + bytes(200) for _ in range(2))
+    relayed = header(giaddr=IPv4Address(CLIENT).packed.hex()) + packets.EDK2_PXE[240:-1].replace(b"\x39\x02\x05\xc0", b"") + long + b"\xff"
+    with net.proxy() as proxy:
+        exchange(net, [relayed], to=(str(SERVER), 67), own=(CLIENT, 67))
+        counted(proxy, Result.FAILED, 1)
+    assert proxy.counts == {Result.FAILED: 1}
+
+
+def test_a_loader_that_is_not_here_is_told_once(net: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(events, "listeners", [lambda name, fields: told.append((name, dict(fields)))])
+    with net.proxy(loaders=frozenset({"undionly.kpxe"})) as proxy:
+        broadcast(net, packets.EDK2_PXE, packets.EDK2_PXE, packets.LINUX, packets.BIOS_PXE)
+        counted(proxy, Result.OFFERED, 1)
+    assert told == [
+        ("loader-missing", {"name": "snponly.efi", "mac": packets.MAC, "architecture": 7}),
+        ("dhcp-answered", {"mac": packets.MAC, "architecture": 0, "file": "undionly.kpxe", "to": "255.255.255.255"}),
+    ]
 
 
 def test_a_port_that_is_taken_is_an_error_that_says_what_to_do(net: Wire) -> None:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 LIMIT_S = 240.0
 
 
-def until(what: str, asked: Callable[[], T], limit_s: float = LIMIT_S) -> T:
+def until(what: str, asked: Callable[[], T | None], limit_s: float = LIMIT_S) -> T:
     """The first true answer."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
@@ -42,11 +42,13 @@ def run(*words: str) -> None:
 
 @dataclass
 class Wire:
-    """`asked` holds the paths that HTTP was asked for; `site_log` and `tftp_log` what dnsmasq says."""
+    """`scripts` are given to iPXE one by one, and then one that does nothing; `asked` holds what HTTP was asked for; `site_log` and `tftp_log` what
+    dnsmasq says."""
 
     name: str
     directory: Path
     files: Mapping[str, bytes]
+    scripts: list[bytes] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -76,7 +78,7 @@ class Wire:
     @contextmanager
     def proxy(self, answers_per_s: int = 1000, **offered: Any) -> Iterator[ProxyDhcp]:
         """Our proxyDHCP, on a loop in a thread of its own."""
-        told = {"server": SERVER, "url": URL, "loaders": frozenset(self.files)} | offered
+        told: dict[str, Any] = {"server": SERVER, "url": URL, "loaders": frozenset(self.files)} | offered
         proxy, begun, end = ProxyDhcp(Offered(**told), [NETWORK], answers_per_s=answers_per_s), threading.Event(), threading.Event()
 
         async def serve() -> None:
@@ -180,7 +182,8 @@ def _http(made: Wire) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             made.asked.append(f"{self.command} {self.path}")
-            body = made.files.get(self.path.removeprefix("/boot/loader/"), b"#!ipxe\necho here we are\nexit\n")
+            script = made.scripts.pop(0) if made.scripts and self.path.startswith("/boot/ipxe?") else b"exit"
+            body = made.files.get(self.path.removeprefix("/boot/loader/"), b"#!ipxe\n" + script + b"\n")
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
