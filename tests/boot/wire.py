@@ -100,6 +100,8 @@ class Wire:
 
     def machine(self, *words: str) -> subprocess.Popen[bytes]:
         """A machine (QEMU without KVM) that is switched on, with its console in `serial.log`."""
+        if not Path("/usr/lib/ipxe/qemu/pxe-virtio.rom").exists():
+            missing("the ROMs of QEMU's cards", "apt-get install ipxe-qemu")
         serial = self.directory / "serial.log"
         network = ("-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no")
         plain = ("-accel", "tcg", "-cpu", "qemu64", "-m", "512", "-nodefaults", "-display", "none", "-vga", "none", "-no-reboot")
@@ -121,6 +123,7 @@ def wire(directory: Path, files: Mapping[str, bytes], *, site: Sequence[str] = (
     """The network; `files` are served by TFTP under their names, and by HTTP as loaders. `site` is said to the site's DHCP server too."""
     if os.geteuid() != 0:
         missing("root, for network namespaces", "sudo")
+    program("ip", "iproute2")
     dnsmasq = program("dnsmasq", "dnsmasq-base")
     name = f"octo{os.getpid()}"
     beside = f"{name}s"
