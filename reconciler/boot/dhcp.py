@@ -210,6 +210,8 @@ class ProxyDhcp:
             self.counts[self._answered(data, source, door)] += 1
 
     def _answered(self, data: bytes, source: tuple[str, int], door: "_Door") -> Result:
+        if self._allowance() < 1:
+            return Result.LIMITED
         try:
             request = parse(data)
             reply = answer(request, self.offered, port=door.port)
@@ -222,10 +224,9 @@ class ProxyDhcp:
         to, port = destination(request, source, door.port)
         if not (door.link if to == EVERYBODY else any(to in network for network in self._networks)):
             return Result.ELSEWHERE
-        if not self._may():
-            return Result.LIMITED
         if len(said) > request.largest:
             return Result.FAILED
+        self._left -= 1
         out = door if door.port == PXE_PORT else self._doors[0]
         try:
             out.socket.sendto(said, (str(to), port))
@@ -235,15 +236,12 @@ class ProxyDhcp:
         happened("dhcp-answered", mac=request.mac, architecture=request.architecture, file=file.decode(), to=str(to))
         return Result.OFFERED if reply.message == Message.OFFER else Result.ACKED
 
-    def _may(self) -> bool:
-        """Whether one more answer is within the rate, which may be saved up for a second."""
+    def _allowance(self) -> float:
+        """How many answers are within the rate by now; a second's worth is saved up. Without any, packets are not even read: that is what a flood costs."""
         now = asyncio.get_running_loop().time()
         self._left = min(self._left + (now - self._at) * self._rate, float(self._rate))
         self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        return self._left
 
     def _tell_missing(self, request: Packet) -> None:
         name = wanted(request, self.offered) if request.message == Message.DISCOVER and _kind(request) else None
@@ -278,4 +276,4 @@ def _open(host: str, port: int, device: str) -> _Door:
 def _hint(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "a DHCP server of this machine has the port: let it say what to boot (docs/netboot.md), or use another machine"
-    return "ports below 1024 take root or CAP_NET_BIND_SERVICE, as the systemd unit gives it"
+    return "ports below 1024 take root or CAP_NET_BIND_SERVICE (under systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"

@@ -15,9 +15,6 @@ HEADER = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 COOKIE = b"\x63\x82\x53\x63"
 SMALLEST, LARGEST = 300, 1472
 """Bytes of a packet: what BOOTP relays want at least (RFC 1542, section 2.1), and what fits an Ethernet frame."""
-OUR_OPTION = 255
-"""The most bytes that one of our own options holds."""
-BROADCAST_FLAG = 0x8000
 REQUEST, REPLY = 1, 2
 NOWHERE = IPv4Address(0)
 
