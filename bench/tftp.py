@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bench.measure import ROOT, Machine, Row
 from bench.results import Found, Options, told
@@ -46,10 +47,10 @@ def measure(machine: Machine, options: Options) -> Found:
     machine.cost([str(_path("gcc")), "-O2", "-Wall", "-o", load, ROOT / "bench" / "tftpload.c"])
     content.write_bytes(bytes(range(251)) * (FILE_BYTES // 251))
     rounds = 2 if quick else 6
-    rows = [_row(name, at_once, least, _storm(machine, at_once, window, 1000, rounds)) for name, at_once, window, least in CASES]
+    rows = [told(_row(name, least, _storm(machine, at_once, window, 1000, rounds))) for name, at_once, window, least in CASES]
     if not quick:
-        rows.append(_whole(_storm(machine, 1000, 1, 5000, 1)))
-    return Found(rows=[told(row) for row in rows])
+        rows.append(told(_whole(_storm(machine, 1000, 1, 5000, 1))))
+    return Found(rows=rows)
 
 
 def _storm(machine: Machine, at_once: int, window: int, transfers: int, rounds: int) -> Mapping[str, Mapping[str, float]]:
@@ -59,7 +60,7 @@ def _storm(machine: Machine, at_once: int, window: int, transfers: int, rounds: 
     return found
 
 
-def _row(name: str, at_once: int, least: float, found: Mapping[str, Mapping[str, float]]) -> Row:
+def _row(name: str, least: float, found: Mapping[str, Mapping[str, float]]) -> Row:
     ours, theirs = found["octofleet"], found["dnsmasq"]
     ratio = (ours["complete"] / ours["seconds"]) / (theirs["complete"] / theirs["seconds"])
     each = f"{1000 * ours['cpu_s'] / ours['complete']:.2f} CPU ms a transfer, dnsmasq {1000 * theirs['cpu_s'] / theirs['complete']:.2f}"
@@ -79,11 +80,8 @@ def _row(name: str, at_once: int, least: float, found: Mapping[str, Mapping[str,
 
 def _whole(found: Mapping[str, Mapping[str, float]]) -> Row:
     ours, theirs = found["octofleet"], found["dnsmasq"]
-    row = _row(STORM, 1000, 0.0, found)
-    said = (
-        f"none failed ({ours['failed']:.0f}, asked again {ours['repeated']:.0f}; dnsmasq {theirs['failed']:.0f}, {theirs['repeated']:.0f})"
-    )
-    return Row(**{name: getattr(row, name) for name in row.__dataclass_fields__} | {"bar": said, "met": ours["failed"] == 0})
+    bar = f"none fails ({ours['failed']:.0f} did, {ours['repeated']:.0f} packets asked for again; dnsmasq: {theirs['failed']:.0f}, {theirs['repeated']:.0f})"
+    return replace(_row(STORM, 0.0, found), bar=bar, met=ours["failed"] == 0)
 
 
 def _path(program: str) -> str | None:

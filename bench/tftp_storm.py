@@ -43,7 +43,7 @@ def main() -> None:
         "octofleet": [sys.executable, "-m", "bench.tftp_storm", "serve", str(directory)],
         "dnsmasq": ["dnsmasq", *DNSMASQ, f"--tftp-root={directory}"],
     }
-    ports, found = {"octofleet": OURS, "dnsmasq": 69}, {name: Counter[str]() for name in commands}
+    ports, found = {"octofleet": OURS, "dnsmasq": 69}, {name: Counter() for name in commands}
     with ExitStack() as stack:
         servers = {name: stack.enter_context(subprocess.Popen(command, stdin=subprocess.DEVNULL)) for name, command in commands.items()}
         for server in servers.values():
@@ -54,7 +54,7 @@ def main() -> None:
             for name in sorted(servers, reverse=bool(turn % 2)):
                 before = cpu_s(servers[name].pid)
                 said = _load(directory, block, ports[name], at_once, window, transfers)
-                found[name] += Counter(said | {"cpu_s": cpu_s(servers[name].pid) - before})
+                found[name].update(said | {"cpu_s": cpu_s(servers[name].pid) - before})
         result = {name: {**found[name], "peak_mib": peak_mib(server.pid)} for name, server in servers.items()}
     print(json.dumps(result))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.boot import tftp_packet as packets
-from reconciler.boot.tftp_image import Images, cut
+from reconciler.boot.tftp_image import BLOCKS, Images, cut
 from reconciler.boot.tftp_limits import Room, TftpLimits
 from reconciler.boot.tftp_packet import ReadRequest, Unserved, error, oack, read_request, terms
 from tests.boot.tftp_peers import rrq
@@ -139,10 +139,10 @@ def test_no_packet_makes_anything_fail_or_answer_at_length(packet: bytes) -> Non
         assert 1 <= agreed.window <= 16
 
 
-@given(st.binary(max_size=5000), st.integers(8, 1468))
+@given(st.binary(max_size=5000), st.integers(8, 1468) | st.sampled_from(sorted(BLOCKS)))
 def test_a_file_is_its_packets(content: bytes, block: int) -> None:
     image = Images(1 << 20).take(content, block)
-    assert (image is None) == (block < 512)
+    assert (image is not None) == (block in BLOCKS)
     count = len(content) // block + 1
     whole = cut(content, block, 1, count)
     assert image is None or image == whole
@@ -159,19 +159,22 @@ def test_numbers_of_blocks_go_round() -> None:
 
 
 def test_images_are_bounded_in_bytes_and_those_in_use_stay() -> None:
-    images, one, two, three = Images(2_500), b"1" * 1000, b"2" * 1000, b"3" * 1000
-    first, second = images.take(one, 512), images.take(two, 512)
-    assert first is not None
-    assert second is not None
-    assert images.take(one, 512) is first
-    assert images.take(three, 512) is None
-    images.give_back(two, 512)
-    assert images.take(three, 512) is not None
-    images.give_back(one, 512)
-    assert images.take(two, 512) is None
-    images.give_back(one, 512)
-    assert images.take(two, 512) is not None
-    assert images.take(b"4" * 3000, 512) is None
+    images, files = Images(4_100), [bytes([number]) * 1000 for number in range(5)]
+    kept = [images.take(content, 512) for content in files[:4]]
+    assert None not in kept
+    assert images.take(files[0], 512) is kept[0]
+    assert images.take(files[4], 512) is None
+    images.give_back(files[0], 512)
+    assert images.take(files[4], 512) is None
+    images.give_back(files[0], 512)
+    assert images.take(files[4], 512) is not None
+    assert images.take(files[0], 512) is None
+    assert images.take(files[1], 512) is kept[1]
+
+
+def test_a_file_that_is_large_beside_all_images_has_none() -> None:
+    assert Images(4_000).take(bytes(1000), 512) is None
+    assert Images(4_100).take(bytes(1000), 512) is not None
 
 
 def test_what_is_left_of_the_limits() -> None:
