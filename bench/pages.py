@@ -15,8 +15,7 @@ from statistics import median
 from urllib.parse import quote
 
 from bench import fleets
-from bench.measure import Machine, Row, peak_mib
-from bench.pushed import cpu_s
+from bench.measure import Machine, Row, cpu_s, peak_mib
 from bench.results import Found, Options, told
 from bench.seed import SOURCE
 from reconciler.reading.paging import cursor_of

@@ -5,7 +5,6 @@ took meanwhile.
 """
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import pygit2
 
 from bench import fleets
-from bench.measure import Machine, peak_mib
+from bench.measure import Machine, cpu_s, peak_mib
 from tests.peers.forges.double import SECRET, TOKEN, PullState
 from tests.peers.forges.github import GithubDouble
 
@@ -144,9 +143,3 @@ project = "acme/fleet"
 def _shows(double: GithubDouble, pull: PullState, host: str) -> bool:
     """Whether a comment of ours is about the head, and names the host that it changes."""
     return any(pull.head[:10] in comment.body and host in comment.body for comment in double.ours(pull))
-
-
-def cpu_s(pid: int) -> float:
-    """The CPU seconds that a living process has had, its children that have ended included."""
-    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, told[11:15])) / os.sysconf("SC_CLK_TCK")

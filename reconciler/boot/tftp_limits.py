@@ -18,7 +18,7 @@ class TftpLimits:
     transfers_per_source: int = 16
     retransmissions: int = 5
     bytes_in_flight: int = 32 << 20
-    image_bytes: int = 64 << 20
+    image_bytes: int = 32 << 20
     requests_s: int = 5000
     requests_per_source_s: int = 100
 

@@ -74,10 +74,6 @@ class Transfer:
         self._window, self._step = terms.window, HEAD.size + terms.block
         self._timeout_s, self._retransmissions = TIMEOUT_S, retransmissions
         self._steady, self._repeated, self._segmented = True, False, False
-        if terms.window > 1:
-            with suppress(OSError):
-                link.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, self._step)
-                self._segmented = True
 
     @property
     def bytes_acknowledged(self) -> int:
@@ -136,17 +132,25 @@ class Transfer:
         self.base = base + acknowledged
         self.resent += under_way - acknowledged
         self.tries = 0
-        self._steady, self._repeated = not self._repeated, False
+        self._steady, self._repeated = not self._repeated, acknowledged < under_way
         if not self.proven:
-            self.proven, self._timeout_s = True, self.terms.timeout_s or TIMEOUT_S
+            self._prove()
         return End.COMPLETE if self.base > self.last else self.send(now)
+
+    def _prove(self) -> None:
+        self.proven, self._timeout_s = True, self.terms.timeout_s or TIMEOUT_S
+        if self._window > 1:
+            with suppress(OSError):
+                self.link.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, self._step)
+                self._segmented = True
 
     def _under_way(self) -> int:
         return min(self._window, self.last - self.base + 1) if self.base else 1
 
     def _again(self, now: float) -> End | None:
-        """The peer repeats its last acknowledgement: the first block of a window is lost (RFC 7440, 4), or the network doubles packets. The window is sent
-        again, but once, and not when the one before was: doubled acknowledgements would double every window to the end (the Sorcerer's Apprentice)."""
+        """The peer repeats its last acknowledgement: the first block of a window is lost (RFC 7440, 4), or it says so for each block after a gap (EDK2), or
+        the network doubles packets. The window is sent again, but once, and not when the one before was: doubled acknowledgements would double every
+        window to the end (the Sorcerer's Apprentice)."""
         first, self._repeated = self._steady and not self._repeated, True
         return self._repeat(now) if first else None
 

@@ -22,6 +22,8 @@ from renderers.ipxe_menu import local_boot as ipxe_local
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_MOST = 65_536
 TEXT = "text/plain; charset=utf-8"
+BY_MAC = b"source $prefix/grub.cfg-01-$net_default_mac\n"
+"""Debian's signed GRUB asks for one name alone, and knows its address."""
 PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -78,9 +80,9 @@ class Web:
         return _text(data) if data is not None else web.Response(status=404)
 
     async def grub(self, name: str, address: str) -> bytes | None:
-        """GRUB's configuration by the name that it asks for: `grub.cfg-01-52-54-00-12-34-56`. None for the many other names that it tries first."""
+        """GRUB's configuration by the name that it asks for: `grub.cfg`, which leads to `grub.cfg-01-` and its MAC address. None for other names."""
         if not name.startswith("grub.cfg-01-"):
-            return grub_local("efi") if name == "grub.cfg" else None
+            return BY_MAC if name == "grub.cfg" else None
         who = asked({"mac": name.removeprefix("grub.cfg-01-"), "platform": "efi"}, "grub")
         if not who.mac:
             return None
