@@ -63,6 +63,13 @@ class TestBoot(Contract):
         assert all(isinstance(item, Unknown) and item.code == "secret-in-file" for item in seen.values())
         assert PLAIN not in str(list((tmp_path / "boot").rglob("*")))
 
+    def test_how_the_machine_is_switched_is_in_no_file(self, tmp_path: Path) -> None:
+        driver, values = self.driver(tmp_path), {"templates": {"meta-data": "t.j2"}}
+        bmc = {"url": "https://bmc.example.net", "password": Secret(ref=SecretRef(store="s", key="k"), token="t")}
+        without, made = self.made(driver, host("web-01", **values)), self.made(driver, host("web-01", **values, bmc=bmc))
+        assert any("template" in resource.spec for resource in made)
+        assert [resource.digest for resource in made] == [resource.digest for resource in without]
+
     @pytest.mark.parametrize("wrong", [b"\xff\xfe", None], ids=["not UTF-8", "not a file"])
     def test_one_hosts_bad_template_is_its_own_trouble(self, tmp_path: Path, wrong: bytes | None) -> None:
         driver = self.driver(tmp_path)
