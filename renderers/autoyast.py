@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from renderers import callback, disks, inputs, postinstall, xml
+from renderers import callback, disks, escape, inputs, postinstall, xml
 from renderers.contract import Renderer, RenderError, Text
 from renderers.escape import default_grub
 from renderers.reader import Node
@@ -217,6 +217,8 @@ def _scripts(root: Element, host: inputs.Machine, plan: disks.DiskPlan, values: 
     url = inputs.install(values).callback
     before = [] if url is None else [*callback.here(url, host), callback.tell("booted")]
     if plan.match:
+        for pattern in (plan.match.serial, plan.match.model):
+            escape.xml(pattern or "")
         before += [*disks.find_disk(plan.match), f'sed "s|{_DISK}|/dev/$disk|" {_PROFILE}/autoinst.xml > {_PROFILE}/modified.xml']
     stages = {
         "pre-scripts": before,
@@ -241,6 +243,8 @@ def _scripts(root: Element, host: inputs.Machine, plan: disks.DiskPlan, values: 
 def _inside(url: Text | None, host: inputs.Machine, values: Mapping[str, Any]) -> list[str]:
     """In the installed system, before the machine starts from its disk: accounts by useradd, as YaST may make its own later."""
     users = inputs.users(values)
+    for text in (text for user in users for text in (user.gecos or "", *user.sudo, *user.keys)):
+        escape.xml(text)  # here, while it knows its field
     lines = postinstall.accounts(_TARGET, users)
     for user in users:
         lines += postinstall.keys(_TARGET, user.name, f"/home/{user.name}", user.keys)

@@ -60,7 +60,7 @@ _HEAD = (
 _TAIL = (
     "send() {",
     "  if command -v curl >/dev/null 2>&1; then",
-    '    printf %s "$body" | curl --silent --fail --max-time 30 --output /dev/null --data-binary @- "$url"',
+    '    printf %s "$body" | curl --globoff --silent --fail --max-time 30 --output /dev/null --data-binary @- "$url"',
     "  else",
     "    limits=; ! wget --version >/dev/null 2>&1 || limits='-T 30 -t 1'",  # a static BusyBox crashes at -T
     '    wget -q $limits -O /dev/null --post-data "$body" "$url"',
@@ -97,7 +97,7 @@ def script(url: Text, host: inputs.Machine, facts: Sequence[str] = LINUX_FACTS) 
 def _masks(url: Text) -> list[str]:
     """sed's commands that take out of a log the path above the callback, which holds the token, and crypt(3) hashes."""
     own = "".join(f"[{char}]" if char in "[].*$" else char for char in urlsplit(url).path.rpartition("/")[0])
-    return [*([f"s|{own}/|/***/|g"] if own else []), "s|[$][0-9A-Za-z]*[$][0-9A-Za-z./$=,*+_-]*|***|g"]
+    return [*([f"s|{own}/|/***/|g"] if own.strip("/") else []), "s|[$][0-9A-Za-z]*[$][0-9A-Za-z./$=,*+_-]*|***|g"]
 
 
 def write(url: Text, host: inputs.Machine, path: str = PATH) -> str:

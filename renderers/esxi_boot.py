@@ -33,7 +33,7 @@ def render(values: Mapping[str, Any]) -> bytes:
         "timeout=5",
         f"prefix={plain(install.source.rstrip('/'))}",
         f"kernel={plain(modules[0])}",
-        f"kernelopt={plain(' '.join([*options, *inputs.kernel_args(values)]))}",
+        f"kernelopt={' '.join(plain(option) for option in [*options, *inputs.kernel_args(values)])}",
         f"modules={' --- '.join(plain(module) for module in modules[1:])}",
         "build=",
         "updated=0",

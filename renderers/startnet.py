@@ -28,14 +28,14 @@ def render(values: Mapping[str, Any]) -> bytes:
     def tell(stage: str, more: str = "") -> list[str]:
         if url is None:
             return []
-        return [f"curl.exe --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"]
+        return [f"curl.exe --globoff --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"]
 
     lines = [
         "@echo off",
         "wpeinit",
         "set tries=0",
         ":fetch",
-        f"curl.exe --silent --show-error --fail --max-time 60 --output {_ANSWERS} {batch(f'{files}/unattend.xml')} && goto fetched",
+        f"curl.exe --globoff --silent --show-error --fail --max-time 60 --output {_ANSWERS} {batch(f'{files}/unattend.xml')} && goto fetched",
         "set /a tries+=1",
         "ping -n 4 127.0.0.1 > NUL",
         "if %tries% lss 30 goto fetch",
@@ -49,7 +49,7 @@ def render(values: Mapping[str, Any]) -> bytes:
     if url is not None:
         lines += [
             r"mkdir C:\Windows\Setup\Scripts",
-            f"curl.exe --silent --show-error --fail --max-time 60 --output {REPORT} {batch(f'{files}/report.ps1')}",
+            f"curl.exe --globoff --silent --show-error --fail --max-time 60 --output {REPORT} {batch(f'{files}/report.ps1')}",
         ]
     lines += [
         *tell("installed"),

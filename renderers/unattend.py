@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Interface
 from typing import Any
 
-from renderers import inputs, windows, xml
+from renderers import escape, inputs, windows, xml
 from renderers.contract import Renderer, RenderError
 from renderers.reader import Node
 from renderers.startnet import REPORT
@@ -248,7 +248,7 @@ def _first_start(phase: _Pass, values: Mapping[str, Any], install: inputs.Instal
         made = element(local, "LocalAccount", wcm__action=_ADD)
         if user.display:
             element(made, "DisplayName", user.display)
-        element(made, "Group", ";".join(user.groups) or "Users")
+        element(made, "Group", ";".join(escape.xml(group) for group in user.groups) or "Users")
         element(made, "Name", user.account.name)
         _secret(made, "Password", user.account.password)
 
