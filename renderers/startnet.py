@@ -28,7 +28,9 @@ def render(values: Mapping[str, Any]) -> bytes:
     def tell(stage: str, more: str = "") -> list[str]:
         if url is None:
             return []
-        return [f"curl.exe --globoff --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"]
+        return [
+            f"curl.exe --globoff --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"
+        ]
 
     lines = [
         "@echo off",

@@ -2,7 +2,7 @@
 wpeinit
 set tries=0
 :fetch
-curl.exe --silent --show-error --fail --max-time 60 --output X:\unattend.xml "http://boot.acme.example:8080/octofleet/acme/kiosk-01/unattend.xml" && goto fetched
+curl.exe --globoff --silent --show-error --fail --max-time 60 --output X:\unattend.xml "http://boot.acme.example:8080/octofleet/acme/kiosk-01/unattend.xml" && goto fetched
 set /a tries+=1
 ping -n 4 127.0.0.1 > NUL
 if %tries% lss 30 goto fetch
