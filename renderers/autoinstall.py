@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from renderers import disks, inputs, postinstall, yaml
+from renderers import callback, disks, inputs, yaml
 from renderers.contract import Renderer
 from renderers.escape import default_grub, shell
 from renderers.meta_data import serves_autoinstall
@@ -25,7 +25,7 @@ def render(values: Mapping[str, Any]) -> bytes:
     host = inputs.machine(values)
     host.codename  # noqa: B018 - an unknown release is an error here, before a machine boots it
     region = inputs.region(values)
-    first_boot = cloud_config(values, None)
+    first_boot = cloud_config(values)
     for key in ("locale", "keyboard", "timezone", "package_update", "package_upgrade", "packages"):
         first_boot.pop(key, None)  # the installer has done it
     tree: dict[str, Any] = {
@@ -42,7 +42,13 @@ def render(values: Mapping[str, Any]) -> bytes:
         tree["packages"] = packages
     tree["updates"] = "all" if Node(values)["package_upgrade"].flag(False) else "security"
     tree["user-data"] = first_boot
-    late = [*_kernel_args(values), *postinstall.callback(inputs.install(values).callback, host, "installed")]
+    late = _kernel_args(values)
+    url = inputs.install(values).callback
+    if url is not None:
+        first_boot["ssh_deletekeys"] = False  # or cloud-init would replace the keys that are reported here
+        tree["early-commands"] = [callback.write(url, host), callback.tell("booted")]
+        tree["error-commands"] = [callback.tell("failed", log="/var/log/installer/subiquity-server-debug.log")]
+        late.append(callback.tell("installed", root="/target"))
     if late:
         tree["late-commands"] = late
     tree["shutdown"] = "reboot"
@@ -109,7 +115,7 @@ def _kernel_args(values: Mapping[str, Any]) -> list[str]:
 
 RENDERER = Renderer(
     format="autoinstall",
-    version=1,
+    version=2,
     filename="autoinstall/user-data",
     uses=(
         "name",

@@ -145,6 +145,46 @@ def sudoers(value: str) -> str:
     return value
 
 
+def xml(value: str) -> str:
+    """Text that XML 1.0 can hold on one line; who writes the document replaces `&`, `<` and quotes. Source: XML 1.0, 2.2 `Char`."""
+    line(value, "an XML file")
+    if "\ufffe" in value or "\uffff" in value:
+        _refuse(value, "XML cannot carry U+FFFE or U+FFFF: remove it")
+    if value != value.strip():
+        _refuse(value, "an XML file cannot carry blanks at the start or the end of a value safely: remove them")
+    return value
+
+
+def batch(value: str) -> str:
+    """One argument of a Windows batch file, in double quotes, where nothing but `"` and `%` means anything. Source: `cmd /?`, `for /?`."""
+    line(value, "a batch file")
+    if not value.isascii() or '"' in value or value.endswith("\\"):
+        _refuse(value, "a batch file carries ASCII without double quotes, and no backslash at the end of a value: remove it")
+    return f'"{value.replace("%", "%%")}"'
+
+
+def powershell(value: str) -> str:
+    """One string of PowerShell, in single quotes, where nothing but a single quote means anything; PowerShell takes four other characters
+    for single quotes too. Source: PowerShell, `about_Quoting_Rules`; its tokenizer's `IsSingleQuote`."""
+    line(value, "a PowerShell script")
+    return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value) + "'"
+
+
+def esxi(value: str) -> str:
+    """One argument of a command in ESXi's ks.cfg, whose parser splits as a shell does; no quote, backslash or `#` goes through it unharmed."""
+    line(value, "an ESXi kickstart")
+    if not value or not value.isascii() or set(value) & set("\"'`\\#"):
+        _refuse(value, "an ESXi kickstart carries ASCII without quotes, backslashes and #: remove them")
+    return f'"{value}"' if " " in value else value
+
+
+def boot_cfg(value: str) -> str:
+    """A value of ESXi's boot.cfg: printable ASCII on one line, no module separator. Source: esx-boot `mboot/config.c`."""
+    if not value.isascii() or not value.isprintable() or value != value.strip() or "---" in value:
+        _refuse(value, "boot.cfg carries printable ASCII without --- and without blanks at either end: remove them")
+    return value
+
+
 def yaml(value: str) -> str:
     """A YAML scalar that YAML 1.1 (cloud-init, netplan) and 1.2 both read back as this very string.
 

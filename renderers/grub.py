@@ -12,15 +12,18 @@ from urllib.parse import urlsplit
 
 from renderers.contract import Renderer, RenderError, pointer_of
 from renderers.escape import grub, grub_kernel_arg
-from renderers.inputs import has_installer
+from renderers.inputs import UNLIKE_LINUX, distribution, has_installer
 from renderers.netboot import USES, boot_plan
 
 
 def render(values: Mapping[str, Any]) -> bytes:
     """The configuration for `values`; RenderError where a URL is https or an argument cannot pass GRUB."""
     plan = boot_plan(values)
-    kernel = _device_path(plan.kernel, "kernel")
-    initrd = _device_path(plan.initrd, "initrd")
+    if plan.wrapped or not plan.beside:
+        raise RenderError("/os/distribution", "GRUB cannot start this installer: let the machine boot iPXE")
+    kernel = device_path(plan.kernel, "/install/kernel")
+    [(_name, url)] = plan.beside
+    initrd = device_path(url, "/install/initrd")
     args = " ".join(grub_kernel_arg(argument) for argument in (*plan.installer_args, *plan.user_args, *plan.trailer))
     title = grub(f"Install {plan.title}")
     lines = [
@@ -29,20 +32,28 @@ def render(values: Mapping[str, Any]) -> bytes:
         f"menuentry {title} {{",
         f"    echo {grub(f'Loading the kernel from {plan.kernel}')}",
         f"    linux {kernel} {args}",
-        f"    echo {grub(f'Loading the initrd from {plan.initrd}')}",
+        f"    echo {grub(f'Loading the initrd from {url}')}",
         f"    initrd {initrd}",
         "}",
     ]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _device_path(url: str, field: str) -> str:
+def device_path(url: str, field: str = "") -> str:
+    """A URL as GRUB spells it; RenderError for one that it cannot fetch, which names the URL's own field, or else `field` as its remedy."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "tftp"}:
-        pointer = pointer_of(url) or "/install/source"
-        raise RenderError(pointer, f"GRUB cannot fetch {parts.scheme}: set an http or tftp URL, here or in install.{field}")
+        remedy = f", here or in {field.strip('/').replace('/', '.')}" if field else ""
+        raise RenderError(
+            pointer_of(url) or (field and "/install/source"), f"GRUB cannot fetch {parts.scheme}: set an http or tftp URL{remedy}"
+        )
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     return grub(f"({parts.scheme},{parts.netloc}){path}")
 
 
-RENDERER = Renderer(format="grub", version=1, filename="grub.cfg", uses=USES, serves=has_installer, render=render)
+def serves(values: Mapping[str, Any]) -> bool:
+    """Hosts whose installer is a Linux."""
+    return has_installer(values) and distribution(values) not in UNLIKE_LINUX
+
+
+RENDERER = Renderer(format="grub", version=2, filename="grub.cfg", uses=USES, serves=serves, render=render)

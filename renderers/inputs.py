@@ -16,6 +16,8 @@ from renderers.contract import RenderError, Text
 from renderers.reader import Node
 
 RHEL_FAMILY = frozenset({"rhel", "rocky", "almalinux", "centos-stream", "fedora"})
+SUSE_FAMILY = frozenset({"opensuse-leap", "sles"})
+UNLIKE_LINUX = frozenset({"windows", "esxi"})
 CODENAMES = {
     "debian": {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"},
     "ubuntu": {"20.04": "focal", "22.04": "jammy", "24.04": "noble", "24.10": "oracular", "25.04": "plucky", "25.10": "questing"},
@@ -126,6 +128,7 @@ class Install:
     initrd: Text | None
     image: Text | None
     callback: Text | None
+    accepted: bool  # the licence of what is installed, by a person
     generation: int
 
 
@@ -138,9 +141,11 @@ def machine(values: Mapping[str, Any]) -> Machine:
         tenant=root["tenant"].text(_LABEL, "a DNS label"),
         fqdn=root["fqdn"].text(_DNS_NAME, "a DNS name", default=name),
         distribution=root["os"]["distribution"].text(
-            "|".join(sorted(RHEL_FAMILY | set(CODENAMES))), "a known distribution", why="say which system the host runs"
+            "|".join(sorted(RHEL_FAMILY | SUSE_FAMILY | UNLIKE_LINUX | set(CODENAMES))),
+            "a known distribution",
+            why="say which system the host runs",
         ),
-        version=root["os"]["version"].maybe(r"[1-9][0-9]{0,2}(\.[0-9]{1,4}){0,2}", "a version number such as 12 or 9.4"),
+        version=root["os"]["version"].maybe(r"[1-9][0-9]{0,3}(\.[0-9]{1,4}){0,2}", "a version number such as 12 or 9.4"),
         architecture=root["os"]["architecture"].text("x86_64|aarch64", "x86_64 or aarch64", default="x86_64"),
     )
 
@@ -309,8 +314,9 @@ def install(values: Mapping[str, Any]) -> Install:
         source=node["source"].url(),
         kernel=node["kernel"].url("http", "https", "tftp"),
         initrd=node["initrd"].url("http", "https", "tftp"),
-        image=node["image"].url(),
+        image=node["image"].url("http", "https", "smb"),
         callback=node["callback"].url(),
+        accepted=bool(node["acceptLicense"].flag(False)),
         generation=node["generation"].number(0, 2**31) or 0,
     )
 
@@ -321,6 +327,12 @@ def has_installer(values: Mapping[str, Any]) -> bool:
     if type(found) is not dict and not isinstance(found, Mapping):
         return False
     return found.get("source") is not None or any(found.get(key) is not None for key in ("image", "kernel", "initrd"))
+
+
+def has_callback(values: Mapping[str, Any]) -> bool:
+    """Whether an installer reports how far it is. Reads `install` only."""
+    found = values.get("install")
+    return isinstance(found, Mapping) and found.get("callback") is not None
 
 
 def distribution(values: Mapping[str, Any]) -> str:

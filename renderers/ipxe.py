@@ -18,22 +18,24 @@ from renderers.netboot import USES, boot_plan
 def render(values: Mapping[str, Any]) -> bytes:
     """The script for `values`; RenderError where a URL or an argument cannot stand in iPXE.
 
-    `initrd=initrd` names the image for UEFI kernels, which look it up by that name. On failure the script says so, offers a shell and goes
-    on to the firmware's next boot device after 30 s.
+    `initrd=initrd` names the image for UEFI kernels, which look it up by that name; wimboot takes each file by its last argument. On failure
+    the script says so, offers a shell and goes on to the firmware's next boot device after 30 s.
     """
     plan = boot_plan(values)
-    args = " ".join(ipxe(argument) for argument in (*plan.installer_args, *plan.user_args, *plan.trailer))
+    words = (*plan.installer_args, *plan.user_args, *plan.trailer)
+    named = ["initrd=initrd"] if plan.beside and not plan.wrapped else []
     title = ipxe(plan.title)
     lines = [
         "#!ipxe",
         f"set kernel-url {ipxe(plan.kernel)}",
-        f"set initrd-url {ipxe(plan.initrd)}",
         f"echo Octofleet: installing {title}",
         "echo Kernel ${kernel-url}",
-        "echo Initrd ${initrd-url}",
         "imgfree",
-        f"kernel ${{kernel-url}} initrd=initrd {args} || goto failed",
-        "initrd --name initrd ${initrd-url} || goto failed",
+        f"{' '.join(['kernel ${kernel-url}', *named, *(ipxe(word) for word in words)])} || goto failed",
+    ]
+    for name, url in plan.beside:
+        lines.append(f"initrd --name {name} {ipxe(url)}{f' {name}' if plan.wrapped else ''} || goto failed")
+    lines += [
         "boot || goto failed",
         "",
         ":failed",
@@ -44,4 +46,4 @@ def render(values: Mapping[str, Any]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-RENDERER = Renderer(format="ipxe", version=1, filename="boot.ipxe", uses=USES, serves=has_installer, render=render)
+RENDERER = Renderer(format="ipxe", version=2, filename="boot.ipxe", uses=USES, serves=has_installer, render=render)

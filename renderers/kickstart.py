@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Interface
 from typing import Any
 
-from renderers import disks, inputs, postinstall
-from renderers.contract import Renderer, RenderError
+from renderers import callback, disks, inputs, postinstall
+from renderers.contract import Renderer, RenderError, Text
 from renderers.escape import default_grub
 from renderers.escape import kickstart as quote
 from renderers.reader import Node
@@ -20,6 +20,11 @@ _PACKAGE = r"@?\^?[A-Za-z0-9][A-Za-z0-9+._:~*-]*"
 _PACKAGE_IS = "the name of a package, or @group"
 _DISK_FILE = "/tmp/octofleet-disk.ks"  # noqa: S108 - Anaconda's own /tmp, where %pre leaves what the commands include
 _TARGET = postinstall.Target()
+_INSTALLED = [
+    "root=/mnt/sysroot; [ -d $root/etc ] || root=/mnt/sysimage",  # RHEL 8 has the latter
+    "[ ! -x $root/usr/bin/ssh-keygen ] || chroot $root ssh-keygen -A > /dev/null",  # or sshd would make the keys at its first start
+    callback.tell("installed", root="$root"),
+]
 
 
 def render(values: Mapping[str, Any]) -> bytes:
@@ -41,17 +46,30 @@ def render(values: Mapping[str, Any]) -> bytes:
         "reboot",
         *_section("%packages", ["@core", *inputs.packages(values, _PACKAGE, _PACKAGE_IS)]),
     ]
+    url = inputs.install(values).callback
+    if url is not None:
+        lines += _reports(url, host)
     if plan.match:
         found = f'echo "ignoredisk --only-use=$disk" > {_DISK_FILE}'
         lines += _section("%pre --erroronfail", [*disks.find_disk(plan.match), found])
     lines += _section("%post --erroronfail --log=/root/octofleet-post.log", _post(values, legacy=legacy))
-    lines += _section("%post", postinstall.callback(inputs.install(values).callback, host, "installed"))
+    if url is not None:
+        lines += _section("%post --nochroot", _INSTALLED)
     return ("\n".join(lines) + "\n").encode()
 
 
 def _section(head: str, body: Iterable[str]) -> list[str]:
     body = list(body)
     return ["", head, *body, "%end"] if body else []
+
+
+def _reports(url: Text, host: inputs.Machine) -> list[str]:
+    """The script, and its reports of what happens before the system is on the disk or when it never gets there."""
+    return [
+        *_section("%pre", [*callback.here(url, host), callback.tell("booted")]),
+        *_section("%pre-install", [callback.tell("partitioned")]),
+        *_section("%onerror", [callback.tell("failed", log="/tmp/anaconda.log")]),  # noqa: S108 - Anaconda's own
+    ]
 
 
 def _region(values: Mapping[str, Any], *, legacy: bool) -> list[str]:
@@ -173,7 +191,7 @@ def _search(nics: tuple[inputs.Interface, ...]) -> list[str]:
 
 RENDERER = Renderer(
     format="kickstart",
-    version=1,
+    version=2,
     filename="kickstart.cfg",
     uses=(
         "name",

@@ -1,7 +1,7 @@
 """What a boot loader must load to start a host's installer: kernel, initrd and kernel arguments, the same for iPXE and GRUB.
 
 In: `values`. Out: `BootPlan`. Must not quote for any loader. Sources: Anaconda boot options, dracut.cmdline(7), Debian installation guide
-5.3 and appendix B, initramfs-tools(7), subiquity's netboot how-to.
+5.3 and appendix B, initramfs-tools(7), subiquity's netboot how-to; SUSE linuxrc, "Parameter reference"; https://ipxe.org/wimboot; esx-boot, `mboot/mboot.c`.
 """
 
 from __future__ import annotations
@@ -16,51 +16,91 @@ from renderers import inputs
 from renderers.contract import RenderError, Text
 from renderers.reader import Node
 
-USES = ("name", "tenant", "fqdn", "os", "interfaces", "kernel_args", "install", "boot")
+USES = ("name", "tenant", "fqdn", "os", "interfaces", "kernel_args", "install", "boot", "firmware")
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootPlan:
-    """Kernel and initrd URLs, the installer's arguments, then the user's."""
+    """The kernel's URL, what is loaded beside it (name and URL), the installer's arguments, then the user's.
+
+    With `wrapped` the kernel is wimboot, to which a boot loader hands each file under its name; else `beside` is one initrd, or nothing.
+    """
 
     title: str
     files: str  # URL below which the host's own files are, without a slash at the end
     kernel: str
-    initrd: str
+    beside: tuple[tuple[str, str], ...]
+    wrapped: bool
     installer_args: tuple[str, ...]
     user_args: tuple[Text, ...]
     trailer: tuple[str, ...]
+
+
+def own_files(values: Mapping[str, Any]) -> str:
+    """The URL below which the host's own files are, without a slash at the end."""
+    host = inputs.machine(values)
+    base = Node(values)["boot"]["url"].url()
+    if base is None:
+        raise RenderError("/boot/url", "missing: the URL where the published boot files are served")
+    return f"{base.rstrip('/')}/{host.tenant}/{host.name}"
 
 
 def boot_plan(values: Mapping[str, Any]) -> BootPlan:
     """The plan for `values`; RenderError where a URL is missing or the network cannot be put on a kernel command line."""
     host = inputs.machine(values)
     install = inputs.install(values)
-    base = Node(values)["boot"]["url"].url()
-    if base is None:
-        raise RenderError("/boot/url", "missing: the URL where the published boot files are served")
-    files = f"{base.rstrip('/')}/{host.tenant}/{host.name}"
+    files = own_files(values)
     nics = inputs.interfaces(values)
     nic = nics[0] if nics else None
-    if host.rhel_like:
-        args = _anaconda(host, install, files, nic)
-    elif host.distribution == "debian":
-        args = _debian(host, files, nic)
+    user_args = inputs.kernel_args(values)
+    trailer: tuple[str, ...] = ()
+    beside: tuple[tuple[str, str], ...]
+    if host.distribution == "windows":
+        if user_args:
+            raise RenderError("/kernel_args", "Windows has no kernel arguments: remove them")
+        kernel, beside, args = _windows(install, files)
+    elif host.distribution == "esxi":
+        kernel, beside, user_args = _mboot(install, values), (), ()  # boot.cfg has the user's arguments
+        args = ["-c", f"{files}/boot.cfg"]
     else:
-        args = _ubuntu(host, install, files, nic)
-    kernel, initrd = _loadables(host, install)
+        kernel, initrd = _loadables(host, install)
+        beside = (("initrd", initrd),)
+        if host.rhel_like:
+            args = _anaconda(host, install, files, nic)
+        elif host.distribution in inputs.SUSE_FAMILY:
+            args = _yast(host, install, files, nic)
+        else:
+            args = _debian(host, files, nic) if host.distribution == "debian" else _ubuntu(host, install, files, nic)
+            trailer = ("---",)  # nothing after it: the installed system's arguments are set by the installer's own file
     return BootPlan(
         title=f"{host.distribution} {host.version or ''}".rstrip() + f" ({host.architecture}) on {host.tenant}/{host.name}",
         files=files,
         kernel=kernel,
-        initrd=initrd,
+        beside=beside,
+        wrapped=host.distribution == "windows",
         installer_args=tuple(args),
-        user_args=inputs.kernel_args(values),
-        trailer=()
-        if host.rhel_like
-        else ("---",),  # nothing after it: the installed system's arguments are set by the installer's own file
+        user_args=user_args,
+        trailer=trailer,
     )
+
+
+def _windows(install: inputs.Install, files: str) -> tuple[str, tuple[tuple[str, str], ...], list[str]]:
+    """wimboot and Windows PE; no file here holds a secret: Windows PE fetches unattend.xml by itself (startnet.py)."""
+    if install.source is None:
+        raise RenderError("/install/source", "missing: the URL below which wimboot, curl.exe and the files of the Windows medium are")
+    media = install.source.rstrip("/")
+    own = tuple((name, f"{files}/{name}") for name in ("startnet.cmd", "winpeshl.ini"))
+    paths = (("curl.exe", "curl.exe"), ("bcd", "boot/bcd"), ("boot.sdi", "boot/boot.sdi"), ("boot.wim", "sources/boot.wim"))
+    return install.kernel or f"{media}/wimboot", (*own, *((name, f"{media}/{path}") for name, path in paths)), []
+
+
+def _mboot(install: inputs.Install, values: Mapping[str, Any]) -> str:
+    """ESXi's loader for UEFI, or its COM32 program for BIOS (which an iPXE runs that was built with COMBOOT)."""
+    if install.source is None:
+        raise RenderError("/install/source", "missing: the URL below which the files of the ESXi image are")
+    firmware = Node(values)["firmware"].text("bios|uefi", "bios or uefi", why="say bios or uefi: ESXi has a loader for each")
+    return install.kernel or f"{install.source.rstrip('/')}/{'efi/boot/bootx64.efi' if firmware == 'uefi' else 'mboot.c32'}"
 
 
 def _loadables(host: inputs.Machine, install: inputs.Install) -> tuple[str, str]:
@@ -72,6 +112,9 @@ def _loadables(host: inputs.Machine, install: inputs.Install) -> tuple[str, str]
     tree = install.source.rstrip("/")
     if host.rhel_like:
         paths = ("images/pxeboot/vmlinuz", "images/pxeboot/initrd.img")
+    elif host.distribution in inputs.SUSE_FAMILY:
+        loader = f"boot/{host.architecture}/loader" if host.architecture == "x86_64" else f"boot/{host.architecture}"
+        paths = (f"{loader}/linux", f"{loader}/initrd")
     elif host.distribution == "debian":
         arch = _DEBIAN_ARCHITECTURES[host.architecture]
         directory = f"dists/{host.codename}/main/installer-{arch}/current/images/netboot/debian-installer/{arch}"
@@ -108,6 +151,22 @@ def _static_ip(host: inputs.Machine, nic: inputs.Interface, address: IPv4Interfa
     if isinstance(address, IPv4Interface):
         return f"ip={address.ip}::{gateway}:{address.netmask}:{host.fqdn}:{device}:{tail}"
     return f"ip=[{address.ip}]::{f'[{gateway}]' if gateway else ''}:{address.network.prefixlen}:{host.fqdn}:{device}:{tail}"
+
+
+def _yast(host: inputs.Machine, install: inputs.Install, files: str, nic: inputs.Interface | None) -> list[str]:
+    if install.source is None:
+        raise RenderError("/install/source", "missing: YaST needs the installation repository (install=)")
+    args = [f"autoyast={files}/autoinst.xml", f"install={install.source}", "textmode=1"]
+    if nic is None:
+        return args
+    if nic.vlan is not None:
+        args.append(f"vlanid={nic.vlan}")
+    device = nic.mac or nic.link
+    args.append(f"hostname={host.fqdn}")
+    if nic.address is None:
+        return [*args, f"ifcfg={device}=dhcp"]
+    # one server: linuxrc separates several by blanks, which loaders pass on differently; the profile gives the system all of them
+    return [*args, f"ifcfg={device}={nic.address},{nic.gateway or ''},{''.join(nic.nameservers[:1])},{host.domain}"]
 
 
 def _debian(host: inputs.Machine, files: str, nic: inputs.Interface | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Shell commands that finish an installed system: accounts, keys, sudo rules, sshd, time, and the callback.
+"""Shell commands that finish an installed system: accounts, keys, sudo rules and sshd.
 
 In: the views of inputs.py and where the target is. Out: commands of one line each, without backslashes of our own, for a kickstart's %post
 (inside the target) and for a preseed's late_command (outside, target at /target). Must not decide anything: fields say what.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from renderers import escape, inputs
 from renderers.contract import Text
@@ -81,23 +80,3 @@ def sshd(target: Target, values: Mapping[str, Any]) -> list[str]:
         f"mkdir -p {target.root}{path}",
         target.write(f"{path}/01-octofleet.conf", f"PasswordAuthentication {'yes' if allowed else 'no'}"),
     ]
-
-
-def callback_form(host: inputs.Machine, stage: str) -> str:
-    """The body (application/x-www-form-urlencoded) that tells `install.callback` which host reached which stage."""
-    return urlencode({"host": host.name, "tenant": host.tenant, "stage": stage})
-
-
-def callback(url: Text | None, host: inputs.Machine, stage: str) -> list[str]:
-    """A POST with curl that never fails the installation; nothing without a URL."""
-    if url is None:
-        return []
-    options = "--silent --show-error --fail --max-time 30 --retry 5 --output /dev/null"
-    return [f"curl {options} --data {escape.shell(callback_form(host, stage))} {escape.shell(url)} || true"]
-
-
-def wget_callback(url: Text | None, host: inputs.Machine, stage: str) -> list[str]:
-    """The same with wget, which is what Debian's installer has."""
-    if url is None:
-        return []
-    return [f"wget -q -O /dev/null --post-data {escape.shell(callback_form(host, stage))} {escape.shell(url)} || true"]

@@ -11,7 +11,7 @@ from ipaddress import IPv4Interface
 from typing import Any
 from urllib.parse import urlsplit
 
-from renderers import disks, inputs, postinstall
+from renderers import callback, disks, inputs, postinstall
 from renderers.contract import Renderer, RenderError
 from renderers.escape import default_grub, preseed_part
 from renderers.escape import preseed as quote
@@ -20,6 +20,8 @@ from renderers.user_data import PACKAGE, PACKAGE_IS
 
 _TARGET = postinstall.Target(enter="in-target ", root="/target")
 _JOIN = " \\\n    "  # a continued line: Debian's installer joins the parts with one blank
+_PARTITIONED = "/usr/lib/base-installer.d/90octofleet"  # runs once the disk is partitioned and mounted
+_LOG = "/var/log/syslog"
 _FILESYSTEMS = {"vfat": "fat32", "swap": "linux-swap"}
 
 
@@ -36,7 +38,7 @@ def render(values: Mapping[str, Any]) -> bytes:
         *_packages(values),
         *_boot_loader(plan, values),
         _question("finish-install/reboot_in_progress", "note", ""),
-        _script("preseed/late_command", ["set -e;", *(f"{command};" for command in _late(host, values))]),
+        *_commands(host, values),
     ]
     return ("\n".join(lines) + "\n").encode()
 
@@ -47,6 +49,25 @@ def _question(name: str, kind: str, value: str, owner: str = "d-i") -> str:
 
 def _script(name: str, parts: list[str]) -> str:
     return f"d-i {name} string {_JOIN.join(preseed_part(part) for part in parts)}"
+
+
+def _commands(host: inputs.Machine, values: Mapping[str, Any]) -> list[str]:
+    """early_command and late_command. The installer asks whether to go on where a step fails and has no hook for it, so a loop in the
+    background looks for the line that it logs then; late_command has a trap of its own."""
+    url, late = inputs.install(values).callback, _late(host, values)
+    if url is None:
+        return [_script("preseed/late_command", ["set -e;", *(f"{command};" for command in late or ["true"])])]
+    failed = callback.tell("failed", log=_LOG)
+    early = [
+        f"{callback.write(url, host)};",
+        f"{callback.tell('booted')};",
+        f"{postinstall.Target().write(_PARTITIONED, '#!/bin/sh', callback.tell('partitioned'))};",
+        f"chmod 755 {_PARTITIONED};",
+        # [i], or the line in which the installer logs this very command would match
+        f"(while sleep 5; do if grep -q 'Menu item [^ ]* fa[i]led' {_LOG}; then {failed}; break; fi; done) > /dev/null 2>&1 < /dev/null &",
+    ]
+    late = [f"trap '[ $? = 0 ] || {failed}' EXIT", "set -e", *late, callback.tell("installed", root="/target")]
+    return [_script("preseed/early_command", early), _script("preseed/late_command", [f"{command};" for command in late])]
 
 
 def _region(values: Mapping[str, Any]) -> list[str]:
@@ -203,7 +224,7 @@ def _late(host: inputs.Machine, values: Mapping[str, Any]) -> list[str]:
     if enabled and servers:
         path = "/etc/systemd/timesyncd.conf.d"
         lines += [f"mkdir -p /target{path}", _TARGET.write(f"{path}/octofleet.conf", "[Time]", f"NTP={' '.join(servers)}")]
-    return [*lines, *postinstall.wget_callback(inputs.install(values).callback, host, "installed")] or ["true"]
+    return lines
 
 
 def _interfaces(nics: tuple[inputs.Interface, ...]) -> list[str]:
@@ -249,7 +270,7 @@ def _stanza(nic: inputs.Interface) -> list[str]:
 
 RENDERER = Renderer(
     format="preseed",
-    version=1,
+    version=2,
     filename="preseed.cfg",
     uses=(
         "name",

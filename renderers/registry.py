@@ -10,9 +10,24 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from renderers import autoinstall, grub, ipxe, kickstart, meta_data, network_config, preseed, user_data
+from renderers import (
+    autoinstall,
+    autoyast,
+    esxi,
+    esxi_boot,
+    grub,
+    ipxe,
+    kickstart,
+    meta_data,
+    network_config,
+    preseed,
+    startnet,
+    unattend,
+    user_data,
+    windows_report,
+)
 from renderers.contract import Renderer, RenderError, Value
-from renderers.inputs import distribution, has_installer
+from renderers.inputs import distribution, has_callback, has_installer
 
 __all__ = ["RENDERERS", "RenderError", "Renderer", "Value", "serving"]
 
@@ -29,17 +44,26 @@ RENDERERS: Mapping[str, Renderer] = MappingProxyType(
             user_data.RENDERER,
             meta_data.RENDERER,
             network_config.RENDERER,
+            autoyast.RENDERER,
+            unattend.RENDERER,
+            startnet.RENDERER,
+            startnet.SHELL_RENDERER,
+            windows_report.RENDERER,
+            esxi.RENDERER,
+            esxi_boot.RENDERER,
         )
     }
 )
 
 
 def serving(values: Mapping[str, Any]) -> frozenset[str]:
-    """The formats that a host gets without asking: those whose `serves` says so, which depends on nothing but what sets the host up and its distribution."""
-    return _serving(has_installer(values), distribution(values))
+    """The formats that a host gets without asking: those whose `serves` says so, which depends on nothing but what sets the
+    host up, whether it reports, and its distribution."""
+    return _serving(has_installer(values), has_callback(values), distribution(values))
 
 
 @cache
-def _serving(installer: bool, name: str) -> frozenset[str]:
-    values = {"install": {"source": "-"} if installer else {}, "os": {"distribution": name}}
+def _serving(installer: bool, callback: bool, name: str) -> frozenset[str]:
+    install = {**({"source": "-"} if installer else {}), **({"callback": "-"} if callback else {})}
+    values = {"install": install, "os": {"distribution": name}}
     return frozenset(renderer.format for renderer in RENDERERS.values() if renderer.serves(values))

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from renderers import inputs, postinstall, yaml
+from renderers import callback, inputs, yaml
 from renderers.contract import Renderer, RenderError
 from renderers.network_config import serves
 from renderers.reader import Node
 
 PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+._:~=/-]*[A-Za-z0-9+.~]|[A-Za-z0-9]"
+_REPORT = "/run/octofleet-report"
 PACKAGE_IS = "the name of a package"
 
 
-def cloud_config(values: Mapping[str, Any], stage: str | None) -> dict[str, Any]:
-    """The tree of a `#cloud-config`; `stage` is what the callback is told, None for no callback."""
+def cloud_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of a `#cloud-config`."""
     host = inputs.machine(values)
     region = inputs.region(values)
     tree: dict[str, Any] = {
@@ -41,10 +42,6 @@ def cloud_config(values: Mapping[str, Any], stage: str | None) -> dict[str, Any]
         tree["package_upgrade"] = True
     if packages:
         tree["packages"] = packages
-    if stage is not None:
-        commands = postinstall.callback(inputs.install(values).callback, host, stage)
-        if commands:
-            tree["runcmd"] = [["sh", "-c", command] for command in commands]
     return tree
 
 
@@ -83,15 +80,19 @@ def _account(user: inputs.User) -> dict[str, Any]:
 
 
 def render(values: Mapping[str, Any]) -> bytes:
-    """The user-data of a host from an image; its callback says the stage `booted`."""
+    """The user-data of a host from an image, which reports `installed` at the end of its first boot."""
     if inputs.kernel_args(values):
         raise RenderError("/kernel_args", "cloud-init cannot set kernel arguments: build them into the image, or install with an installer")
-    return yaml.document(cloud_config(values, "booted"), "#cloud-config")
+    tree, url = cloud_config(values), inputs.install(values).callback
+    if url is not None:
+        commands = [callback.write(url, inputs.machine(values), _REPORT), callback.tell("installed", path=_REPORT), f"rm {_REPORT}"]
+        tree["runcmd"] = [["sh", "-c", command] for command in commands]
+    return yaml.document(tree, "#cloud-config")
 
 
 RENDERER = Renderer(
     format="user-data",
-    version=1,
+    version=2,
     filename="cloud-init/user-data",
     uses=(
         "name",

@@ -246,7 +246,7 @@ def _title(number: int, text: str, why: str) -> None:
 
 
 def _first(made: Demo) -> None:
-    _title(1, "A Git repository becomes a plan", "Two tenants, 21 hosts, three Linux families, bare metal and virtual.")
+    _title(1, "A Git repository becomes a plan", "Two tenants, 23 hosts, four Linux families and a hypervisor, bare metal and virtual.")
     made.prepare(example())
     made.octofleet("validate", expect=0)
     made.plan(expect=2)

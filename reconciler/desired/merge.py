@@ -13,7 +13,7 @@ from reconciler.types.values import VAULT_KEY, Spec
 Rules = Mapping[str, str]
 """From the pointer of a list to `union` or `name`."""
 
-EXCLUSIVE: Mapping[str, tuple[str, ...]] = {"/disk": ("device", "match")}
+EXCLUSIVE: Mapping[str, tuple[str, ...]] = {"/disk": ("device", "match"), "/windows": ("domain", "workgroup")}
 
 
 def merge(below: Spec, above: Spec, rules: Rules, path: str = "") -> dict[str, Any]:

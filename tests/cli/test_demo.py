@@ -15,7 +15,7 @@ from reconciler.cli import demo
 from tests.conftest import program
 
 CHAPTERS = (
-    "is valid: 53 manifests, 21 hosts",
+    "is valid: 59 manifests, 23 hosts",
     "112 done of 112 changes",
     "nothing to do: the fleet is as the commit wants it",
     "profiles/linux.yaml:",

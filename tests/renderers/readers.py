@@ -23,7 +23,8 @@ from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, missing, program
 
-IPXE_COMMANDS = {"set", "echo", "imgfree", "kernel", "initrd", "boot", "prompt", "shell", "exit", "goto"}
+IPXE_COMMANDS = {"set", "echo", "imgfree", "kernel", "initrd", "boot", "prompt", "shell", "exit", "goto", "menu", "item", "choose"}
+IPXE_COMMANDS |= {"chain", "sanboot", "sleep"}
 # fmt: off
 AUTOINSTALL_KEYS = {
     "version", "interactive-sections", "early-commands", "locale", "refresh-installer", "keyboard", "source", "network",
@@ -105,6 +106,7 @@ def read_ipxe(text: bytes) -> list[list[str]]:
     assert lines[0] == "#!ipxe" and lines[-1] == ""
     labels = {line[1:] for line in lines if line.startswith(":")}
     settings = {line.split()[1] for line in lines if line.startswith("set ")}
+    settings |= {line.split(" ||")[0].split()[-1] for line in lines if line.startswith("choose ")}
     commands: list[list[str]] = []
     for line in lines[1:]:
         assert not re.search(r"[^\x20-\x7e]", line) and not line.endswith("\\"), line
@@ -122,7 +124,7 @@ def read_ipxe(text: bytes) -> list[list[str]]:
         commands += [words] if words else []
     for command in commands:
         assert command[0] in IPXE_COMMANDS, f"unknown command {command[0]}"
-        assert command[0] != "goto" or command[1] in labels
+        assert command[0] != "goto" or command[1] in labels or command[1].startswith("${")
     return commands
 
 

@@ -109,7 +109,7 @@ def test_a_kind_without_a_schema_is_a_key_error() -> None:
 
 def test_merge_rules_are_those_of_the_decision_record() -> None:
     union = dict.fromkeys(("/packages", "/ntp/servers", "/kernel_args"), "union")
-    assert schemas.merge_rules() == union | dict.fromkeys(("/users", "/interfaces"), "name")
+    assert schemas.merge_rules() == union | dict.fromkeys(("/users", "/interfaces", "/windows/users"), "name")
 
 
 def test_exclusive_rules_are_those_that_the_merge_follows() -> None:
