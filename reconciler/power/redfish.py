@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from reconciler.boot.bmc import Bmc, PowerState
-from reconciler.boot.redfish_client import CHANGED, ROOT, Answer, Client
 from reconciler.errors import RetryLater
+from reconciler.power.bmc import Bmc, PowerState
+from reconciler.power.redfish_client import CHANGED, ROOT, Answer, Client
 
 POLL_S = 1.0
 CLOCK_S = 1.0

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from reconciler.boot.bmc import Bmc
 from reconciler.errors import OctofleetError, Permanent, RetryLater
+from reconciler.power.bmc import Bmc
 
 ROOT = "/redfish/v1/"
 SESSIONS = "/redfish/v1/SessionService/Sessions"

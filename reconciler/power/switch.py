@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from reconciler.boot import redfish
-from reconciler.boot.bmc import Bmc, PowerState, WakeOnLan, way_of
-from reconciler.boot.wake_on_lan import wake
 from reconciler.errors import OctofleetError
+from reconciler.power import redfish
+from reconciler.power.bmc import Bmc, PowerState, WakeOnLan, way_of
+from reconciler.power.wake_on_lan import wake
 
 __all__ = ["Bmc", "PowerState", "WakeOnLan", "boot_from_network_once", "check", "power", "wake", "way_of"]
 

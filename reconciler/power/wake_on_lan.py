@@ -2,8 +2,8 @@
 
 import socket
 
-from reconciler.boot.bmc import WakeOnLan
 from reconciler.errors import RetryLater
+from reconciler.power.bmc import WakeOnLan
 
 COPIES = 3
 """A datagram may be lost and nobody tells; more than one does no harm."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.boot.bmc import Bmc
+from reconciler.power.bmc import Bmc
 from reconciler.types.values import SecretValue
 from tests.conftest import missing
 from tests.server.certificates import write_pair

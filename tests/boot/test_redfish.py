@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.boot import redfish, redfish_client
-from reconciler.boot.bmc import Bmc, PowerState
-from reconciler.boot.power import boot_from_network_once, check, power
 from reconciler.drivers.driver import Context
 from reconciler.drivers.retry import Retries
 from reconciler.errors import Permanent, RetryLater
+from reconciler.power import redfish, redfish_client
+from reconciler.power.bmc import Bmc, PowerState
+from reconciler.power.switch import boot_from_network_once, check, power
 from reconciler.types.values import SecretValue
 from tests.boot.bmc import ONE, PASSWORD, TWO, USER, Board, Place, emulator, reply
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.boot.bmc import Bmc, WakeOnLan, way_of
-from reconciler.boot.power import PowerState, boot_from_network_once, power
-from reconciler.boot.wake_on_lan import COPIES, wake
 from reconciler.errors import RetryLater
+from reconciler.power.bmc import Bmc, WakeOnLan, way_of
+from reconciler.power.switch import PowerState, boot_from_network_once, power
+from reconciler.power.wake_on_lan import COPIES, wake
 from reconciler.types.values import Secret, SecretRef, SecretValue
 
 MAC = "52:54:00:10:01:01"

@@ -1,0 +1,1 @@
+"""Switching machines: Redfish and wake-on-LAN."""
