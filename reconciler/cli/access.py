@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
 
 from reconciler.cli.options import common
-from reconciler.desired.desired import Desired
-from reconciler.desired.reader import positions
 from reconciler.errors import InputError, OctofleetError
+from reconciler.granting import FIRST, are_first, written
 from reconciler.identity.access import (
     KINDS,
     NEEDS,
@@ -22,7 +20,6 @@ from reconciler.identity.access import (
     Resource,
     RoleMapping,
     canonical,
-    role_mapping,
 )
 from reconciler.identity.local import me, whoami
 from reconciler.permitting import access_in_force
@@ -79,26 +76,15 @@ def _placed(installation: Installation, mappings: Iterable[RoleMapping], applied
     commit, location = applied
     try:
         repository = installation.repository(location, fetch=False)
-        written = {item.name: item for item in _written(compiled(installation, repository, repository.commit(commit)))}
+        said = {item.name: item for item in written(compiled(installation, repository, repository.commit(commit)))}
     except OctofleetError:
         return mappings
-    return tuple(written[item.name] if _same(written.get(item.name), item) else item for item in mappings)
+    return tuple(said[item.name] if _same(said.get(item.name), item) else item for item in mappings)
 
 
 def _same(one: RoleMapping | None, other: RoleMapping) -> bool:
     """Whether they say the same in the same order; where it stands does not count."""
     return one is not None and one.bindings == other.bindings and one.people == other.people
-
-
-def _written(desired: Desired) -> list[RoleMapping]:
-    """The RoleMappings of a commit with their lines."""
-    found = []
-    for manifest in desired.catalog.of("RoleMapping"):
-        places = positions(manifest.path, desired.text(manifest.path))
-        said = role_mapping(manifest.key, manifest.tenant, manifest.spec)
-        bindings = tuple(replace(item, origin=places.origin(manifest.index, item.pointer)) for item in said.bindings)
-        found.append(replace(said, bindings=bindings))
-    return found
 
 
 def _fleet(known: Access, source: str, name: str | None, tenant: str | None) -> dict[str, Any]:
@@ -164,9 +150,10 @@ def _changes(installation: Installation, known: Access, repo: str, rev: str | No
     if desired.fleet is None:
         raise InputError(desired.problems)
     before = {item for item in known.bindings(desired.fleet.name) if _asked_for(item, name, tenant)}
-    after = {item for said in _written(desired) for item in said.bindings if _asked_for(item, name, tenant)}
+    after = {item for said in written(desired) for item in said.bindings if _asked_for(item, name, tenant)}
     gained, lost = (map(_binding, sorted(found)) for found in (after - before, before - after))
-    return {"source": desired.fleet.name, "commit": commit.id, "gained": list(gained), "lost": list(lost)}
+    first = are_first(known, desired)
+    return {"source": desired.fleet.name, "commit": commit.id, "gained": list(gained), "lost": list(lost), "first": first}
 
 
 def _print(document: Mapping[str, Any]) -> None:
@@ -190,8 +177,8 @@ def _print(document: Mapping[str, Any]) -> None:
         click.echo(f"\ncommit {changes['commit'][:10]} of fleet {changes['source']} would change{nothing}")
         _lines("  + ", changes["gained"])
         _lines("  - ", changes["lost"])
-        if changes["gained"] and changes["source"] not in {fleet["source"] for fleet in document["fleets"] if fleet["inForce"]}:
-            click.echo("these are the first: whoever they do not name may do nothing from then on, an owner of the server neither")
+        if changes["gained"] and changes["first"]:
+            click.echo(FIRST)
 
 
 def _lines(sign: str, bindings: Iterable[Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.applying import living
 from reconciler.errors import Refused
+from reconciler.granting import lockout
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Rev
@@ -231,10 +232,11 @@ def validate(call: Call, ask: ValidateAsk) -> Valid:
     repository = call.installation.repository(location, fetch=False)
     commit = repository.commit(ask.rev or heads.get(location) or None)
     desired = compiled(call.installation, repository, commit)
+    problems = sorted([*desired.problems, *lockout(call.access, desired, call.caller.identity)])
     return Valid(
-        valid=not any(problem.severity is Severity.ERROR for problem in desired.problems),
+        valid=not any(problem.severity is Severity.ERROR for problem in problems),
         source=source,
         commit=commit.id,
         summary={"hosts": len(desired.hosts), "manifests": desired.count()},
-        problems=[problem_document(problem) for problem in desired.problems],
+        problems=[problem_document(problem) for problem in problems],
     )
