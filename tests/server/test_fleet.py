@@ -1,6 +1,7 @@
 """The fleets over HTTP: how they stand, one host, drift, the search; and nothing of another tenant."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     spoil(made, "memory/config/shop/web-01", timezone="Europe/Paris")
     spoil(made, "memory/config/bank/vault-01", timezone="Europe/Rome")
     look_again(made)
-    Sampling(made.store).once()
+    Sampling(made.installation).once()
     return made
 
 
@@ -67,7 +68,7 @@ def fresh(tmp_path: Path, database_url: str) -> Iterator[tuple[Site, Web]]:
 
 def states(found: Web, site: Site, by: str = "github:root") -> dict[str, str]:
     """Of every host, as it is now."""
-    watch(site.store).look()
+    watch(site.installation).look()
     answer = found.api("/hosts", by) if by.startswith("token") else found.ask("GET", "/api/v1/hosts", Cookie=f"__Host-octofleet={by}")
     return {item["name"]: item["state"] for item in answer.json["items"]}
 
@@ -169,6 +170,26 @@ def test_a_host_shows_its_three_sides_and_who_set_what(served: Web) -> None:
     assert {one["status"] for one in document["runs"]["items"]} == {"done"}
     page = served.page(HOST, "github:vera").text
     assert "Europe/Paris" in page and "fleet.yaml:6:5" in page
+
+
+def test_what_no_driver_can_look_at_is_not_known(site: Site) -> None:
+    """Neither how it stands nor what is wanted of it, on every page alike."""
+    without = replace(site.installation, extra=())
+    with web(without, *CALLERS) as served:
+        watch(without).look()
+        (row,) = [one for one in api(served, "/hosts", "github:root").json["items"] if one["name"] == "web-02"]
+        document = served.api("/hosts/shop/web-02", "token:shop").json
+        assert row["state"] == document["state"] == "unknown"
+        assert row["drivers"] == document["drivers"] == {"boot": "converged", "fleet": "converged", "memory": "unknown"}
+        gone = [one for one in document["resources"] if one["driver"] == "memory"]
+        assert {(one["seen"], one["wanted"], one["differs"], one["seenWhy"]) for one in gone} == {
+            ("unknown", None, False, "the driver memory is not in this installation: nobody can look at it (no-driver)")
+        }
+        assert {one["wanted"] for one in document["resources"] if one not in gone} == {True}
+        numbers = served.api("/overview", "token:shop").json
+        assert numbers["hosts"]["unknown"] == 3 and numbers["hosts"]["converged"] == 0
+        page = served.page("/hosts/shop/web-02", "github:vera").text
+        assert "is not in this installation" in page and "not wanted" not in page and "differs" not in page.replace('class="differs"', "")
 
 
 def test_much_drift_is_told_in_parts(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +320,7 @@ def test_status_is_whole_for_who_sees_all(served: Web, site: Site) -> None:
 
 
 def test_asking_again_reads_next_to_nothing(served: Web, site: Site) -> None:
-    watch(site.store).look()
+    watch(site.installation).look()
     found: list[int] = []
 
     def told(what: str, number: int) -> None:
@@ -309,7 +330,7 @@ def test_asking_again_reads_next_to_nothing(served: Web, site: Site) -> None:
     stages.counters.append(told)
     try:
         served.api("/hosts", "token:shop")
-        watch(site.store)._asked_at = float("-inf")
+        watch(site.installation)._asked_at = float("-inf")
         served.api("/hosts", "token:shop")
     finally:
         stages.counters.remove(told)
