@@ -129,7 +129,7 @@ def status(server: Remote, as_json: bool) -> int:
     if as_json:
         _print(found)
     else:
-        show_status(found)
+        show_status(found, server.url)
     codes = {FAILING: 1, APPROVAL: 3, REFUSED: 3, BEHIND: 3, REPORTED: 2}
     followed = {codes.get(one.code, 0) for one in found.repositories if one.next}
     if 1 in followed:

@@ -13,6 +13,7 @@ from reconciler.granting import lockout
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Rev
+from reconciler.reading.next_step import over_http
 from reconciler.reading.paging import Ask, Document
 from reconciler.reading.seen import seen
 from reconciler.reading.whose import sees_run
@@ -182,7 +183,7 @@ def _repositories(found: Status, names: Mapping[str, str], wholes: set[str], som
     for one in found.repositories:
         name = of.get(one.location, "")
         if name in wholes:
-            yield one
+            yield msgspec.structs.replace(one, next=over_http(one.next))
         elif name in some:
             yield msgspec.structs.replace(one, note="", next="", plan="", run="")
 

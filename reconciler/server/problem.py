@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from reconciler.errors import InputError, OctofleetError, Refused, RetryLater
+from reconciler.reading.next_step import over_http
 from reconciler.report.as_json import problem_document
 from reconciler.source.errors import strip_credentials
 from reconciler.store.engine import Unavailable
@@ -56,7 +57,7 @@ def problem(error: Exception) -> Problem:
         status=_status(error),
         detail=strip_credentials(error.message),
         code=error.code,
-        hint=strip_credentials(error.hint),
+        hint=over_http(strip_credentials(error.hint)),
         problems=problems,
         after_s=error.after_s if isinstance(error, RetryLater | Refused) else 0.0,
     )

@@ -11,6 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
+from reconciler.reading.next_step import parted
 from reconciler.report.as_html import FILTERS, TEMPLATES
 from reconciler.report.text import printable
 from reconciler.report.view import duration, shown
@@ -75,7 +76,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= FILTERS | {"ago": ago, "iso": iso, "pretty": pretty, "value": value, "query": query}
+    made.filters |= FILTERS | {"ago": ago, "iso": iso, "pretty": pretty, "value": value, "query": query, "parted": parted}
     made.globals |= {"SECTIONS": SECTIONS, "MORE": MORE}
     return made
 
