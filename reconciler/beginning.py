@@ -33,10 +33,16 @@ from reconciler.wiring import Installation
 LEAST_DIGITS = 4
 
 
+def check_digits(prefix: str, more: str = "") -> None:
+    """Raises `Refused` for less of the id of a plan than is looked for; `more`: what else to do than to give more of it."""
+    if len(prefix) < LEAST_DIGITS:
+        text = f"{prefix!r} is too short: {LEAST_DIGITS} characters at least of a plan's id are needed"
+        raise Refused(text, hint=f"give more of the id{more}", code="short-plan")
+
+
 def find(installation: Installation, prefix: str) -> int:
     """The newest plan whose id begins so. Raises `Refused` if there is none or several."""
-    if len(prefix) < LEAST_DIGITS:
-        raise Refused(f"{prefix!r} is too short for a plan id", hint=f"give at least {LEAST_DIGITS} digits", code="ambiguous-plan")
+    check_digits(prefix)
     with installation.store.read() as connection:
         found = find_plan(connection, prefix)
     if not found:

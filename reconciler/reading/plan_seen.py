@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from reconciler.beginning import check_digits
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
 from reconciler.reading.outline import Outline, Row, outline, summary, tenant_at
@@ -14,7 +15,7 @@ from reconciler.store.plans import PlanRow, plan_rows
 from reconciler.types.change import Action
 from reconciler.types.plan import Deferred
 
-LEAST_DIGITS = 4
+LISTED = "; /plans lists those that you may see"
 
 
 class PlanDocument(Document, frozen=True, kw_only=True):
@@ -81,8 +82,7 @@ class Seen:
 def found(connection: Connection, call: Call) -> Seen:
     """The plan that the path names by its id or the beginning of it; of one that was made several times, the newest. Raises `Refused`."""
     prefix = call.path["plan"]
-    if len(prefix) < LEAST_DIGITS:
-        raise Refused(f"{prefix!r} is too short for a plan id", hint=f"give at least {LEAST_DIGITS} digits", code="ambiguous-plan")
+    check_digits(prefix, LISTED)
     newest: dict[str, PlanRow] = {}
     for row in plan_rows(connection, prefix):
         newest.setdefault(row.id, row)
@@ -90,7 +90,7 @@ def found(connection: Connection, call: Call) -> Seen:
     if not seen:
         raise Refused(f"there is no plan {prefix}", hint="octofleet plan makes one and prints its id", code="no-plan")
     if len(seen) > 1:
-        raise Refused(f"{prefix} is the beginning of more than one plan id", hint="give more digits", code="ambiguous-plan")
+        raise Refused(f"{prefix} is the beginning of more than one plan id", hint=f"give more of the id{LISTED}", code="ambiguous-plan")
     return Seen(call=call, outline=outline(connection, seen[0]))
 
 

@@ -1,18 +1,18 @@
 """Plans: which there are, and one of them as far as the caller sees it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from reconciler.reading.call import Call
 from reconciler.reading.outline import Row
-from reconciler.reading.paging import Document, Limit, Paged, after, cursor_of
+from reconciler.reading.paging import Document, Limit, Paged, after, cursor_of, one_of
 from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
 from reconciler.report.as_json import change_document
 from reconciler.report.parts import (
     size,
 )
 from reconciler.store.plans import load_changes, plans_before
-from reconciler.types.change import Change
+from reconciler.types.change import Action, Cause, Change, Risk
 
 MOST_BYTES = 80_000
 """Of changes, as JSON."""
@@ -38,9 +38,9 @@ class ChangesAsk(Paged, frozen=True, kw_only=True):
     limit: Limit = 20
     tenant: str = ""
     driver: str = ""
-    action: str = ""
-    cause: str = ""
-    risk: str = ""
+    action: Annotated[str, one_of(Action)] = ""
+    cause: Annotated[str, one_of(Cause)] = ""
+    risk: Annotated[str, one_of(Risk)] = ""
     host: str = ""
 
 

@@ -14,7 +14,7 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.events import happened
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
-from reconciler.reading.paging import Raw
+from reconciler.reading.paging import Raw, words_of
 from reconciler.server.problem import problem
 from reconciler.server.render import page
 from reconciler.server.route import Route
@@ -132,14 +132,23 @@ def _read(asked: Asked) -> Any:
         else:
             read = msgspec.json.decode(asked.body or b"{}", type=asks)
     except msgspec.ValidationError as error:
-        hint = (
-            "go back and mend it, or begin again from the menu" if asked.people else "GET /api/v1/openapi.json tells what each route takes"
-        )
-        raise Refused(f"what is asked is not as it must be: {error}", hint=hint, code="usage") from error
+        raise _not_so(asked, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
     check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
     return read
+
+
+def _not_so(asked: Asked, error: msgspec.ValidationError) -> Refused:
+    """What is wrong with a question. Of a word that is none of those that there are: which there are."""
+    hint = "go back and mend it, or begin again from the menu" if asked.people else "GET /api/v1/openapi.json tells what each route takes"
+    said = str(error)
+    name = said.rpartition("$.")[2].rstrip("`")
+    words = words_of(asked.route.asks).get(name)
+    if words is None:
+        return Refused(f"what is asked is not as it must be: {said}", hint=hint, code="usage")
+    named = f" {asked.query[name][:100]!r}" if name in asked.query else ""
+    return Refused(f"there is no {name}{named}", hint=f"{name} is one of: {', '.join(filter(None, words))}", code="usage")
 
 
 def check_texts(found: Iterable[object]) -> None:

@@ -13,6 +13,7 @@ from reconciler.store.engine import Unavailable
 STATUS = {
     "usage": 400,
     "scope": 400,
+    "short-plan": 400,
     "request": 400,
     "ambiguous-revision": 400,
     "sign-in": 401,

@@ -154,6 +154,7 @@ def test_hosts_in_parts_and_filtered(served: Web) -> None:
     }.items():
         assert [item["name"] for item in served.api(f"/hosts?{query}", "token:shop").json["items"]] == names, query
     assert served.api("/hosts?state=odd", "token:shop").status == 400
+    assert "converged, changing, drifted, unknown, failed" in served.page("/hosts?state=odd", "github:vera").text
     assert "web-01" in served.page("/hosts?text=web&tenant=&driver=&state=", "github:vera").text, "as the form sends it"
 
 

@@ -60,7 +60,10 @@ def test_a_plan_as_page_and_by_the_beginning_of_its_id(served: Web) -> None:
     plan = newest(served)
     text = served.page(f"/plans/{plan[:10]}", "github:root").text
     assert "web-01" in text and "vault-01" in text and "htop" in text and "Apply" in text
-    assert served.api(f"/plans/{plan[:3]}", "token:shop").json["code"] == "ambiguous-plan"
+    short = served.api(f"/plans/{plan[:3]}", "token:shop")
+    assert (short.status, short.json["code"]) == (400, "short-plan")
+    assert short.json["detail"] == f"'{plan[:3]}' is too short: 4 characters at least of a plan's id are needed"
+    assert '<a href="/plans">/plans</a> lists those' in served.page("/plans/zz", "github:vera").text
     assert served.api(f"/plans/{plan[::-1]}", "token:shop").status == 404
 
 
