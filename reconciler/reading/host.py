@@ -133,7 +133,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         records = _recorded(connection, ref)
         addresses = sorted({*made, *records})
         if stand is None and not addresses:
-            raise no_host(ref.group)
+            raise no_host(call, ref.group)
         specs = load_specs(connection, (record.digest for record in records.values()))
         hidden = _hidden(call, addresses, connection.now())
         observed = load_observations(connection, addresses) | hidden
@@ -162,6 +162,25 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         waits=waits,
         runs=runs,
     )
+
+
+class HostPlace(Document, frozen=True, kw_only=True):
+    """Whose a host is."""
+
+    ref: str
+    source: str
+    tenant: str
+    name: str
+
+
+def place_of(call: Call, ask: Ask) -> HostPlace:
+    """The only host of this name that the caller sees."""
+    del ask
+    name = call.path["name"]
+    if "/" in name:
+        raise no_host(call, name)
+    ref = ref_of(call, f"host/{name}")
+    return HostPlace(ref=ref.group, source=ref.source, tenant=ref.tenant, name=name)
 
 
 def host_runs(call: Call, ask: Paged) -> RunsOfHost:

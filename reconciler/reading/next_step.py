@@ -24,8 +24,8 @@ STEPS = (
 )
 """Commands with what follows them, and the button that does it, with the page that it is on. What is not here only a command does."""
 _ALL = [(re.compile(f"octofleet {command}"), step) for command, step in STEPS]
-_PAGE = re.compile(r"(?<![\w/.:])/(?:plans|runs|gates|account|explain|status|validate)(?![\w-])")
-_LINK = re.compile(f"({_PAGE.pattern}(?:/[\\w-]+)?)")
+_PAGE = re.compile(r"(?<![\w/.:])/(?:hosts|search|plans|runs|gates|account|explain|status|validate)(?![\w-])")
+_LINK = re.compile(f"({_PAGE.pattern}(?:[/?][\\w%.~/?=&-]*[\\w%~=-])?)")
 
 
 def over_http(hint: str) -> str:

@@ -109,7 +109,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
         return Answer(status=200, kind=route.kind, body=document.body, headers={"Content-Security-Policy": document.policy})
     if not asked.people:
         return _document(asked, document)
-    if route.method != "GET":
+    if not route.template:
         return Answer(status=303, headers={"Location": _then(asked, document)})
     shown = page(route.template, call, document, said=_said(asked), here=route.page or route.path, again=_again(asked))
     return Answer(status=200, kind=HTML, body=shown)
@@ -175,7 +175,7 @@ def _then(asked: Asked, document: object) -> str:
     fields = msgspec.to_builtins(document)
     values = (fields if isinstance(fields, dict) else {}) | dict(asked.path)
     where = asked.route.then.format_map({name: quote(str(value), safe="") for name, value in values.items()})
-    return f"{where}{'&' if '?' in where else '?'}said={asked.route.name}"
+    return where if asked.route.method == "GET" else f"{where}{'&' if '?' in where else '?'}said={asked.route.name}"
 
 
 def _again(asked: Asked) -> str:

@@ -22,6 +22,7 @@ STATUS = {
     "csrf": 403,
     "invalid-input": 422,
     "unknown-revision": 404,
+    "ambiguous-ref": 404,
     "method": 405,
     "slow-request": 408,
     "too-large": 413,

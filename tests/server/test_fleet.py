@@ -35,10 +35,11 @@ API_PATHS = [
     "/search?q=memory/",
     "/search?q=id-",
     "/explain?ref=web-01",
+    "/hosts/web-01",
     "/render?ref=host/shop/web-01",
     "/status",
 ]
-PAGES = ["/" if path == "/overview" else path for path in API_PATHS if not path.startswith("/render")]
+PAGES = ["/" if path == "/overview" else path for path in API_PATHS if not path.startswith(("/render", "/hosts/web-01"))]
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,32 @@ def test_explain_is_as_the_command_says(served: Web) -> None:
     (value,) = served.api("/explain?ref=shop/web-01&field=spec.timezone", "token:shop").json["values"]
     assert value["settings"][-1]["value"] == "UTC" and value["settings"][-1]["origin"]["line"] == 6
     assert served.api("/explain?ref=shop/web-01&field=spec.nothing", "token:shop").status == 404
+
+
+def test_a_host_by_its_name_alone(tmp_path: Path) -> None:
+    """For each the one that he sees; where there are several, they are named, and only to who sees them."""
+    site = two_tenants(tmp_path, f"sqlite:///{tmp_path / 'q.db'}")
+    site.repo.commit({"twin.yaml": host("web-01", 120, tenant="bank")})
+    site.settle()
+    with web(site.installation, *CALLERS) as served:
+        for by, where in (("github:vera", "/hosts/shop/web-01"), ("github:ben", "/hosts/bank/web-01")):
+            page = served.page("/hosts/web-01", by)
+            assert (page.status, page.headers.get("Location")) == (303, where), by
+        assert served.api("/hosts/web-02", "token:shop").json["ref"] == "host/shop/web-02"
+        several = served.page("/hosts/web-01", "github:root")
+        assert several.status == 404 and all(f'<a href="/hosts/{one}/web-01">' in several.text for one in ("shop", "bank"))
+        for path in ("/hosts/web-0", "/hosts/shop/web-0", "/explain?ref=web-0", "/explain?host=web-0", "/hosts/shop%2Fweb-0"):
+            mine = served.page(path, "github:vera")
+            assert mine.status == 404 and "or none that you may see" in mine.text, path
+            assert '<a href="/hosts/shop/web-03">' in mine.text and '<a href="/search?q=web-0">' in mine.text, path
+            assert not [word for word in OF_BANK if word in mine.text], path
+        for by, name in (("github:vera", "vault-01"), ("github:nobody", "web-01"), ("github:narrow", "web-01"), ("github:vera", "none")):
+            for path in (f"/hosts/{name}", f"/explain?host={name}"):
+                none = served.page(path, by)
+                assert none.status == 404 and '<a href="/hosts">' in none.text and "/hosts/" not in none.text, (by, path)
+        assert (
+            "Which" not in served.page("/explain", "github:vera").text and "UTC" in served.page("/explain?host=web-02", "github:vera").text
+        )
 
 
 def test_a_boot_file_as_text(served: Web) -> None:

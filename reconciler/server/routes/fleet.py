@@ -49,6 +49,16 @@ ROUTES = (
     ),
     Route(
         method="GET",
+        path="/hosts/{name}",
+        name="findHost",
+        action=Action.VIEW,
+        summary="The host of this name, if there is one alone that you may see; its page is where that leads.",
+        do=host.place_of,
+        answers=host.HostPlace,
+        then="/hosts/{tenant}/{name}",
+    ),
+    Route(
+        method="GET",
         path="/hosts/{tenant}/{name}",
         name="getHost",
         action=Action.VIEW,
