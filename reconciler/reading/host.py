@@ -164,25 +164,6 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
     )
 
 
-class HostPlace(Document, frozen=True, kw_only=True):
-    """Whose a host is."""
-
-    ref: str
-    source: str
-    tenant: str
-    name: str
-
-
-def place_of(call: Call, ask: Ask) -> HostPlace:
-    """The only host of this name that the caller sees."""
-    del ask
-    name = call.path["name"]
-    if "/" in name:
-        raise no_host(call, name)
-    ref = ref_of(call, f"host/{name}")
-    return HostPlace(ref=ref.group, source=ref.source, tenant=ref.tenant, name=name)
-
-
 def host_runs(call: Call, ask: Paged) -> RunsOfHost:
     """A page of the runs of a host."""
     ref = ref_of(call, f"host/{call.path['tenant']}/{call.path['name']}")

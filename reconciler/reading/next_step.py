@@ -18,7 +18,7 @@ STEPS = (
     (r"status --why", "/status"),
     (r"apply(?= does it| first|$)", "Apply at its page"),
     (r"plan\b(?! --)", "Plan at /plans"),
-    (r"validate\b(?! --)", "/validate"),
+    (r"validate(?= names)", "/validate"),
     (r"gates(?= lists)", "/gates"),
     (r"runs(?= lists)", "/runs"),
 )

@@ -14,6 +14,7 @@ from reconciler.identity.access import Action
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
 from reconciler.reading.hosts import HostsAsk, matching
+from reconciler.reading.paging import Ask, Document
 from reconciler.reading.seen import seen
 from reconciler.reading.whose import told_in_sight
 from reconciler.source.repository import Commit, Repository
@@ -82,6 +83,25 @@ def ref_of(call: Call, text: str) -> Ref:
         groups = sorted({one.group for one in found})
         raise Refused(f"there are several hosts {name}", hint=f"say which: {', '.join(map(_page, groups))}", code="ambiguous-ref")
     raise no_host(call, text)
+
+
+class HostPlace(Document, frozen=True, kw_only=True):
+    """Whose a host is."""
+
+    ref: str
+    source: str
+    tenant: str
+    name: str
+
+
+def place_of(call: Call, ask: Ask) -> HostPlace:
+    """The only host of this name that the caller sees."""
+    del ask
+    name = call.path["name"]
+    if "/" in name:
+        raise no_host(call, name)
+    ref = ref_of(call, f"host/{name}")
+    return HostPlace(ref=ref.group, source=ref.source, tenant=ref.tenant, name=name)
 
 
 def no_host(call: Call, text: str) -> Refused:

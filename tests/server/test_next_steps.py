@@ -35,7 +35,12 @@ PLAN, RUN = "0b031ec58c32", "20260102-030405-a1b2c3"
         (DEFERRED_NEXT["desired-unknown"], "/validate names what is wrong in the repository"),
         *(
             (only, only)
-            for only in ("octofleet serve --repo follows one", "octofleet account add ada --owner", "octofleet plan --repo /srv/x tries it")
+            for only in (
+                "octofleet validate shows where to mend it",
+                "octofleet serve --repo follows one",
+                "octofleet account add ada --owner",
+                "octofleet plan --repo /srv/x tries it",
+            )
         ),
     ],
 )
