@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
+from reconciler.loopback import is_loopback
 from reconciler.report.view import counted
 from reconciler.server.tls import Pair, days_left
 from reconciler.settings import Http, Settings
 from reconciler.store.accounts import accounts
 from reconciler.store.engine import Store
-from reconciler.webhook import is_loopback
 
 RENEW_DAYS = 14
 

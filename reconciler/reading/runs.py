@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from reconciler.errors import Refused
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Kept
+from reconciler.reading.kept import Kept
 from reconciler.reading.paging import Document, Paged, after, cursor_of
 from reconciler.store.engine import Connection
 from reconciler.store.plans import plan_row

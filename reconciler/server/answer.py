@@ -25,7 +25,8 @@ JSON, HTML, PROBLEM, FORM = "application/json", "text/html; charset=utf-8", "app
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request to a route. `people`: it came to the page and not to the API. `query`: also the fields of a form; `cookie` and `bearer` say who asks."""
+    """One request to a route. `people`: it came to the page and not to the API. `query`: also the fields of a form; `cookie` and `bearer` say who asks.
+    `said`: what came of the form that was sent before, in words."""
 
     route: Route
     path: Mapping[str, str]
@@ -38,6 +39,7 @@ class Asked:
     bearer: str = ""
     csrf: str = ""
     known: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
         return _document(asked, document)
     if route.method != "GET":
         return Answer(status=303, headers={"Location": _then(asked, document)})
-    shown = page(route.template, call, document, said=_said(asked), here=route.page or route.path, again=_again(asked))
+    shown = page(route.template, call, document, said=asked.said, here=route.page or route.path, again=_again(asked))
     return Answer(status=200, kind=HTML, body=shown)
 
 
@@ -173,11 +175,6 @@ def _again(asked: Asked) -> str:
     """The address of the first part of a list, with what was asked."""
     kept = {name: text for name, text in asked.query.items() if name not in ("cursor", "said") and text}
     return asked.url.partition("?")[0] + (f"?{urlencode(kept)}" if kept else "")
-
-
-def _said(asked: Asked) -> str:
-    """The name of the form that was sent before."""
-    return asked.query.get("said", "")
 
 
 def refusal(error: Exception, *, people: bool, caller: Caller | None = None, here: str = "") -> Answer:

@@ -1,6 +1,7 @@
 """The API and the pages as routes of the HTTP server: reads a request as far as it is not too large, has it answered in a thread, writes the answer."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
 from reconciler.reading.paging import Raw
-from reconciler.server import openapi, render
+from reconciler.server import openapi
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
 from reconciler.server.proxies import client_address
 from reconciler.server.route import API, Route
@@ -41,7 +42,7 @@ class Site:
         self._routes, self._doors, self._threads, self._more = routes, doors, threads, more
         self._streams = Streams(installation, doors, threads)
         self._known: dict[str, str] = {}
-        render.SAID.update({route.name: route.said for route in routes if route.said})
+        self._said = {route.name: route.said for route in routes}
 
     def add_to(self, app: web.Application) -> None:
         """Add every route to an application."""
@@ -67,6 +68,7 @@ class Site:
     def _handler(self, route: Route, *, people: bool) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             asked = await read(request, route, people=people)
+            asked = replace(asked, said=self._said.get(asked.query.get("said", ""), ""))
             key = asked.bearer or asked.cookie
             of, lane = self._known.get(key, client_address(request)), LONG if route.long else QUICK
             found = await self._threads.run(lambda installation: answered(installation, self._doors, asked), of=of, lane=lane)
