@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -23,9 +23,13 @@ from reconciler.wiring import Installation
 JSON, HTML, PROBLEM, FORM = "application/json", "text/html; charset=utf-8", "application/problem+json", "application/x-www-form-urlencoded"
 
 
+Form = Mapping[str, str | list[str]]
+"""What was sent of a form, by the names of its fields."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request to a route. `people`: it came to the page and not to the API. `query`: also the fields of a form; `cookie` and `bearer` say who asks.
+    """One request to a route. `people`: it came to the page and not to the API. `cookie` and `bearer` say who asks.
     `said`: what came of the form that was sent before, in words."""
 
     route: Route
@@ -33,6 +37,7 @@ class Asked:
     url: str = ""
     people: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
+    form: Form = field(default_factory=dict)
     body: bytes = b""
     kind: str = ""
     cookie: str = ""
@@ -128,8 +133,8 @@ def _read(asked: Asked) -> Any:
     asks = asked.route.asks
     try:
         if asked.route.method == "GET" or asked.people:
-            named = _names(asks)
-            given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
+            named, came = _names(asks), asked.query if asked.route.method == "GET" else asked.form
+            given = {name: text for name, text in came.items() if not asked.people or name in named}
             read = msgspec.convert(given, asks, strict=False)
         else:
             read = msgspec.json.decode(asked.body or b"{}", type=asks)
@@ -140,19 +145,29 @@ def _read(asked: Asked) -> Any:
         raise Refused(f"what is asked is not as it must be: {error}", hint=hint, code="usage") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
-    check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
+    check_texts([asked.path, msgspec.to_builtins(read)])
     return read
 
 
-def check_texts(found: Iterable[object]) -> None:
-    """No database takes a NUL in a text. Raises `Refused`."""
-    if any(isinstance(text, str) and "\0" in text for text in found):
+def check_texts(found: object) -> None:
+    """No database takes a NUL in a text, however deep in what was sent. Raises `Refused`."""
+    if isinstance(found, str) and "\0" in found:
         raise Refused("there is a character in it that no text has", hint="send text without NUL", code="usage")
+    if isinstance(found, Mapping | list):
+        for one in found.values() if isinstance(found, Mapping) else found:
+            check_texts(one)
 
 
 @cache
 def _names(asks: type) -> frozenset[str]:
     return frozenset(found.encode_name for found in msgspec.structs.fields(asks))
+
+
+@cache
+def list_fields(asks: type[msgspec.Struct]) -> frozenset[str]:
+    """Names of the fields of a form that may be there more than once."""
+    fields = msgspec.inspect.type_info(asks).fields  # type: ignore[attr-defined]
+    return frozenset(one.encode_name for one in fields if isinstance(one.type, msgspec.inspect.ListType))
 
 
 def _document(asked: Asked, document: object) -> Answer:

@@ -9,9 +9,9 @@ import msgspec
 from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
-from reconciler.reading.paging import Raw
+from reconciler.reading.paging import Ask, Raw
 from reconciler.server import openapi
-from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
+from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, Form, answered, list_fields, refusal
 from reconciler.server.proxies import client_address
 from reconciler.server.route import API, Route
 from reconciler.server.stream import Streams
@@ -107,10 +107,11 @@ def safely(handler: Handler, *, people: bool = True) -> Handler:
 
 async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
     """What came in a request. Raises `Refused`."""
+    form: Form = {}
     query, body, csrf = _once(request.query.items()), b"", request.headers.get("X-CSRF-Token", "")
     if route.method != "GET" and people:
-        query = await form_of(request)
-        csrf = query.pop("csrf", csrf)
+        form = await form_of(request, route.asks)
+        csrf = str(form.pop("csrf", csrf))
     elif route.method != "GET":
         body = await _body(request)
         if body and request.content_type != JSON:
@@ -124,6 +125,7 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
         url=str(request.rel_url),
         people=people,
         query=query,
+        form=form,
         body=body,
         kind=request.content_type,
         cookie=request.cookies.get(COOKIE, ""),
@@ -133,12 +135,17 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
     )
 
 
-async def form_of(request: web.Request) -> dict[str, str]:
-    """The fields of a form. Raises `Refused`."""
+async def form_of(request: web.Request, asks: type[Ask]) -> dict[str, str | list[str]]:
+    """The fields of a form; of what is a list where it is `asks`, all that have its name. Raises `Refused`."""
     await _body(request)
     if request.content_type != FORM:
         raise Refused("a form is expected", hint=f"send it as {FORM}", code="type")
-    return _once((await request.post()).items())
+    items, lists = list((await request.post()).items()), list_fields(asks)
+    found: dict[str, str | list[str]] = dict(_once((name, text) for name, text in items if name not in lists))
+    for name, text in items:
+        if name in lists:
+            found[name] = [*found.get(name, ()), str(text)]
+    return found
 
 
 async def _body(request: web.Request) -> bytes:
