@@ -30,7 +30,8 @@ Form = Mapping[str, str | list[str]]
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """One request to a route. `people`: it came to the page and not to the API. `cookie` and `bearer` say who asks.
-    `said`: what came of the form that was sent before, in words."""
+    `said`: what came of the form that was sent before, in words. `by_itself`: an open page asks what is new, and nobody need sit
+    before it."""
 
     route: Route
     path: Mapping[str, str]
@@ -45,6 +46,7 @@ class Asked:
     csrf: str = ""
     known: str = ""
     said: str = ""
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
     """The answer to a request; whatever goes wrong is one too."""
     caller: Caller | None = None
     try:
-        caller = doors.caller(installation, asked)
+        caller = doors.caller(installation, asked, use=not asked.by_itself)
         found = _answer(installation, asked, caller) if caller is not None else _nobody(asked)
     except OctofleetError as error:
         found = refusal(error, people=asked.people, caller=caller, here=asked.route.path)

@@ -132,6 +132,7 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
         bearer=token.strip() if scheme.lower() == "bearer" else "",
         csrf=csrf,
         known=request.headers.get("If-None-Match", ""),
+        by_itself="X-By-Itself" in request.headers,
     )
 
 

@@ -162,6 +162,9 @@ def follow(day: Day, run: str) -> None:
     other.close()
     if day.view.script:
         page.locator("[data-ended]").wait_for(timeout=60_000)
+        page.locator("dl.facts dt", has_text="Ended").wait_for(timeout=60_000)
+        page.get_by_role("button", name="Pause").wait_for(state="detached", timeout=60_000)
+        page.locator("dl.facts", has_text="done").wait_for(timeout=60_000)
         assert page.evaluate("window.same"), "it was loaded again"
     else:
         until(day.site, lambda: page.goto(f"/runs/{run}") and page.locator("h1 .state").inner_text() == "done", "the end of the run")

@@ -1,0 +1,42 @@
+"""RoleMappings with the lines of the files that say so."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from reconciler.desired.desired import Desired
+from reconciler.desired.reader import positions
+from reconciler.errors import OctofleetError
+from reconciler.identity.access import RoleMapping, role_mapping
+from reconciler.planning import compiled
+from reconciler.wiring import Installation
+
+
+def placed(installation: Installation, mappings: Iterable[RoleMapping], applied: tuple[str, str] | None) -> tuple[RoleMapping, ...]:
+    """RoleMappings in force with the lines that say so, for those that the commit applied last (and its location) has just so, if its repository can be
+    read."""
+    mappings = tuple(mappings)
+    if not mappings or applied is None:
+        return mappings
+    commit, location = applied
+    try:
+        repository = installation.repository(location, fetch=False)
+        found = {item.name: item for item in written(compiled(installation, repository, repository.commit(commit)))}
+    except OctofleetError:
+        return mappings
+    return tuple(found[item.name] if _same(found.get(item.name), item) else item for item in mappings)
+
+
+def _same(one: RoleMapping | None, other: RoleMapping) -> bool:
+    """Whether they say the same in the same order; where it stands does not count."""
+    return one is not None and one.bindings == other.bindings and one.people == other.people
+
+
+def written(desired: Desired) -> list[RoleMapping]:
+    """The RoleMappings of a commit with their lines."""
+    found = []
+    for manifest in desired.catalog.of("RoleMapping"):
+        places = positions(manifest.path, desired.text(manifest.path))
+        said = role_mapping(manifest.key, manifest.tenant, manifest.spec)
+        bindings = tuple(replace(item, origin=places.origin(manifest.index, item.pointer)) for item in said.bindings)
+        found.append(replace(said, bindings=bindings))
+    return found
