@@ -14,7 +14,7 @@ from reconciler.server import openapi
 from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, Form, answered, list_fields, refusal
 from reconciler.server.proxies import client_address
 from reconciler.server.route import API, Route
-from reconciler.server.stream import Streams
+from reconciler.server.streams import Streams
 from reconciler.server.threads import LONG, QUICK, Threads
 from reconciler.server.written import HEADERS, written
 from reconciler.wiring import Installation
