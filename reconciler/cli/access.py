@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from reconciler.cli.options import common
-from reconciler.errors import InputError, OctofleetError
+from reconciler.errors import InputError
 from reconciler.granting import FIRST, are_first, written
 from reconciler.identity.access import (
     KINDS,
@@ -18,12 +18,12 @@ from reconciler.identity.access import (
     Binding,
     Identity,
     Resource,
-    RoleMapping,
     canonical,
 )
 from reconciler.identity.local import me, whoami
 from reconciler.permitting import access_in_force
 from reconciler.planning import compiled
+from reconciler.reading.mappings import placed
 from reconciler.report.text import printable
 from reconciler.store.records import applied_commit
 from reconciler.types.origin import Origin
@@ -54,7 +54,7 @@ def access(
         recorded = access_in_force(connection)
         applied = {source: found for source in recorded.fleets if (found := applied_commit(connection, source))}
     known = Access(
-        fleets={source: _placed(installation, said, applied.get(source)) for source, said in recorded.fleets.items()},
+        fleets={source: placed(installation, said, applied.get(source)) for source, said in recorded.fleets.items()},
     )
     document: dict[str, Any] = {"me": whoami(), "fleets": [_fleet(known, source, name, tenant) for source in sorted(known.fleets)]}
     if action is not None:
@@ -66,25 +66,6 @@ def access(
     else:
         _print(document)
     return 0
-
-
-def _placed(installation: Installation, mappings: Iterable[RoleMapping], applied: tuple[str, str] | None) -> tuple[RoleMapping, ...]:
-    """RoleMappings in force with the lines that say so, for those that the commit applied last has just so, if its repository can be read."""
-    mappings = tuple(mappings)
-    if not mappings or applied is None:
-        return mappings
-    commit, location = applied
-    try:
-        repository = installation.repository(location, fetch=False)
-        said = {item.name: item for item in written(compiled(installation, repository, repository.commit(commit)))}
-    except OctofleetError:
-        return mappings
-    return tuple(said[item.name] if _same(said.get(item.name), item) else item for item in mappings)
-
-
-def _same(one: RoleMapping | None, other: RoleMapping) -> bool:
-    """Whether they say the same in the same order; where it stands does not count."""
-    return one is not None and one.bindings == other.bindings and one.people == other.people
 
 
 def _fleet(known: Access, source: str, name: str | None, tenant: str | None) -> dict[str, Any]:

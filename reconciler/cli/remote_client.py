@@ -14,8 +14,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from reconciler.errors import OctofleetError, Refused
+from reconciler.loopback import is_loopback
 from reconciler.reading.next_step import of_server
-from reconciler.webhook import is_loopback
 
 API = "/api/v1"
 WITHIN_S = 120.0

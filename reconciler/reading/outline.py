@@ -4,15 +4,14 @@ Plans are immutable. Each process keeps the outlines that it used last, as far a
 for the changes that are shown.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from reconciler.reading.kept import Kept
 from reconciler.report.view import reads
 from reconciler.store.engine import Connection
 from reconciler.store.plans import PlanRow, change_bodies, head_of, plan_body
@@ -23,30 +22,6 @@ from reconciler.types.resource import host_of
 MOST_KEPT = 300_000
 """Changes in all outlines that are kept: some 100 MB."""
 T = TypeVar("T")
-
-
-class Kept(Generic[T]):
-    """What was used last, by key; each thing weighs something, and all that is kept not more than `most`."""
-
-    def __init__(self, most: int, weight: Callable[[T], int] = lambda _: 1) -> None:
-        self._most, self._weight, self._whole = most, weight, 0
-        self._found: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What is kept under this key, made if it is not there."""
-        with self._lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-        made = make()
-        with self._lock:
-            if key not in self._found:
-                self._found[key] = made
-                self._whole += self._weight(made)
-            while self._whole > self._most and len(self._found) > 1:
-                self._whole -= self._weight(self._found.popitem(last=False)[1])
-        return made
 
 
 class Row(NamedTuple):

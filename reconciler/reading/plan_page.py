@@ -8,7 +8,8 @@ from itertools import islice
 
 from reconciler.permitting import granted
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Kept, Row, folds_of
+from reconciler.reading.kept import Kept
+from reconciler.reading.outline import Row, folds_of
 from reconciler.reading.paging import after, cursor_of
 from reconciler.reading.plan_seen import PlanDocument, Seen, found
 from reconciler.reading.plan_words import ApprovalDocument, spoken

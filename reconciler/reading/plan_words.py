@@ -15,7 +15,8 @@ from reconciler.permitting import Asked, to_apply_stored, to_pause, to_steer
 from reconciler.planning import make_plan
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Rev, Word
-from reconciler.reading.outline import Kept, Row
+from reconciler.reading.kept import Kept
+from reconciler.reading.outline import Row
 from reconciler.reading.paging import Ask, Document, Note, Reason
 from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
 from reconciler.reading.whose import told_in_sight

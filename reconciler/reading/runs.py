@@ -8,7 +8,7 @@ from typing import Annotated
 from reconciler.errors import Refused
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Kept
+from reconciler.reading.kept import Kept
 from reconciler.reading.paging import Document, Paged, after, cursor_of, one_of
 from reconciler.store.engine import Connection
 from reconciler.store.plans import plan_row

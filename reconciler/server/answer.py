@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -23,21 +23,30 @@ from reconciler.wiring import Installation
 JSON, HTML, PROBLEM, FORM = "application/json", "text/html; charset=utf-8", "application/problem+json", "application/x-www-form-urlencoded"
 
 
+Form = Mapping[str, str | list[str]]
+"""What was sent of a form, by the names of its fields."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request to a route. `people`: it came to the page and not to the API. `query`: also the fields of a form; `cookie` and `bearer` say who asks."""
+    """One request to a route. `people`: it came to the page and not to the API. `cookie` and `bearer` say who asks.
+    `said`: what came of the form that was sent before, in words. `by_itself`: an open page asks what is new, and nobody need sit
+    before it."""
 
     route: Route
     path: Mapping[str, str]
     url: str = ""
     people: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
+    form: Form = field(default_factory=dict)
     body: bytes = b""
     kind: str = ""
     cookie: str = ""
     bearer: str = ""
     csrf: str = ""
     known: str = ""
+    said: str = ""
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +83,7 @@ def answered(installation: Installation, doors: Doors, asked: Asked) -> Answer:
     """The answer to a request; whatever goes wrong is one too."""
     caller: Caller | None = None
     try:
-        caller = doors.caller(installation, asked)
+        caller = doors.caller(installation, asked, use=not asked.by_itself)
         found = _answer(installation, asked, caller) if caller is not None else _nobody(asked)
     except OctofleetError as error:
         found = refusal(error, people=asked.people, caller=caller, here=asked.route.path)
@@ -111,7 +120,7 @@ def _answer(installation: Installation, asked: Asked, caller: Caller) -> Answer:
         return _document(asked, document)
     if not route.template:
         return Answer(status=303, headers={"Location": _then(asked, document)})
-    shown = page(route.template, call, document, said=_said(asked), here=route.page or route.path, again=_again(asked))
+    shown = page(route.template, call, document, said=asked.said, here=route.page or route.path, again=_again(asked))
     return Answer(status=200, kind=HTML, body=shown)
 
 
@@ -126,8 +135,8 @@ def _read(asked: Asked) -> Any:
     asks = asked.route.asks
     try:
         if asked.route.method == "GET" or asked.people:
-            named = _names(asks)
-            given = {name: text for name, text in asked.query.items() if not asked.people or name in named}
+            named, came = _names(asks), asked.query if asked.route.method == "GET" else asked.form
+            given = {name: text for name, text in came.items() if not asked.people or name in named}
             read = msgspec.convert(given, asks, strict=False)
         else:
             read = msgspec.json.decode(asked.body or b"{}", type=asks)
@@ -135,7 +144,7 @@ def _read(asked: Asked) -> Any:
         raise _not_so(asked, error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused("the body is not JSON", hint="send a JSON object", code="usage") from error
-    check_texts([*asked.path.values(), *msgspec.structs.asdict(read).values()])
+    check_texts([asked.path, msgspec.to_builtins(read)])
     return read
 
 
@@ -151,15 +160,25 @@ def _not_so(asked: Asked, error: msgspec.ValidationError) -> Refused:
     return Refused(f"there is no {name}{named}", hint=f"{name} is one of: {', '.join(filter(None, words))}", code="usage")
 
 
-def check_texts(found: Iterable[object]) -> None:
-    """No database takes a NUL in a text. Raises `Refused`."""
-    if any(isinstance(text, str) and "\0" in text for text in found):
+def check_texts(found: object) -> None:
+    """No database takes a NUL in a text, however deep in what was sent. Raises `Refused`."""
+    if isinstance(found, str) and "\0" in found:
         raise Refused("there is a character in it that no text has", hint="send text without NUL", code="usage")
+    if isinstance(found, Mapping | list):
+        for one in found.values() if isinstance(found, Mapping) else found:
+            check_texts(one)
 
 
 @cache
 def _names(asks: type) -> frozenset[str]:
     return frozenset(found.encode_name for found in msgspec.structs.fields(asks))
+
+
+@cache
+def list_fields(asks: type[msgspec.Struct]) -> frozenset[str]:
+    """Names of the fields of a form that may be there more than once."""
+    fields = msgspec.inspect.type_info(asks).fields  # type: ignore[attr-defined]
+    return frozenset(one.encode_name for one in fields if isinstance(one.type, msgspec.inspect.ListType))
 
 
 def _document(asked: Asked, document: object) -> Answer:
@@ -182,11 +201,6 @@ def _again(asked: Asked) -> str:
     """The address of the first part of a list, with what was asked."""
     kept = {name: text for name, text in asked.query.items() if name not in ("cursor", "said") and text}
     return asked.url.partition("?")[0] + (f"?{urlencode(kept)}" if kept else "")
-
-
-def _said(asked: Asked) -> str:
-    """The name of the form that was sent before."""
-    return asked.query.get("said", "")
 
 
 def refusal(error: Exception, *, people: bool, caller: Caller | None = None, here: str = "") -> Answer:

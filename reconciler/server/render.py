@@ -17,10 +17,6 @@ from reconciler.report.text import printable
 from reconciler.report.view import duration, shown
 from reconciler.wiring import VERSION
 
-SAID: dict[str, str] = {}
-"""What a page says after the form of a route, by its name: filled by `site`."""
-
-
 SECTIONS = (
     ("/", "Overview"),
     ("/hosts", "Hosts"),
@@ -45,7 +41,7 @@ MORE = (
 
 
 def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", here: str = "", again: str = "") -> bytes:
-    """A whole page of a document, for whoever asks; `said` names the form that was sent before, `here` is the path of its route, `again` the page's own
+    """A whole page of a document, for whoever asks; `said`: what came of the form that was sent before; `here` is the path of its route, `again` the page's own
     address on its first part, whose query is `typed`."""
     caller = call.caller if isinstance(call, Call) else call
     text = (
@@ -56,7 +52,7 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
             call=call if isinstance(call, Call) else None,
             caller=caller,
             now=time.time(),
-            said=SAID.get(said, ""),
+            said=said,
             here=here,
             again=again,
             typed=dict(parse_qsl(urlsplit(again).query)),

@@ -155,9 +155,21 @@ def test_a_plan_is_approved_and_applied_by_who_may(served: Web, site: Site) -> N
     assert site.ended(run) == "done" and {"web-01", "vault-01"} <= site.changed()
     assert site.rows("SELECT identity FROM audit WHERE action = 'apply' AND run = ?", run) == [("github:root",)]
     assert run in served.page(f"/plans/{plan}", "github:root").text
-    assert served.form("/reconcile", "github:root", {}).headers["Location"] == "/plans?said=reconcile"
+    assert served.form("/reconcile", "github:root", {}).headers["Location"] == "/?said=reconcile"
     assert served.form("/reconcile", "github:sam", {}).status == 403
     assert site.rows("SELECT 1 FROM repository WHERE asked_at IS NOT NULL")
+
+
+def test_the_overview_has_the_button_for_who_may(served: Web, site: Site) -> None:
+    location = str(site.repo.path)
+    page = served.page("/", "github:root").text
+    assert "Look now" in page and f'name="repository" value="{location}"' in page
+    assert "Look now" not in served.page("/", "github:sam").text, "an operator of one tenant of it"
+    with site.store.write() as connection:
+        connection.run("UPDATE repository SET asked_at = NULL")
+    assert served.form("/reconcile", "github:root", {"repository": location}).status == 303
+    assert site.rows("SELECT location FROM repository WHERE asked_at IS NOT NULL") == [(location,)]
+    assert "The server looks now." in served.page("/?said=reconcile", "github:root").text
 
 
 def large(number: int, *, distinct: bool, risk: frozenset[Risk] = frozenset()) -> Plan:

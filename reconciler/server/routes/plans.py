@@ -100,7 +100,7 @@ ROUTES = (
         do=plan_words.look,
         asks=plan_words.LookAsk,
         answers=plan_words.LookDocument,
-        then="/plans",
+        then="/",
         said="The server looks now.",
     ),
 )
