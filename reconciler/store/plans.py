@@ -9,6 +9,7 @@ import msgspec
 
 from reconciler.errors import OctofleetError
 from reconciler.store.engine import Connection, insert
+from reconciler.store.outlines import Columns, columns_of, load_outline, save_outline
 from reconciler.store.sql import BEGINS, beginning
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
@@ -28,6 +29,7 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
     row = int(connection.scalar(f'{insert("plan", PLAN)} RETURNING "row"', values))
     rows = ((row, seq, item.address, item.digest, pack(_change(item))) for seq, item in enumerate(made.changes))
     connection.run_many(insert("change", CHANGE), rows)
+    save_outline(connection, row, made.changes)
     return row
 
 
@@ -118,21 +120,6 @@ def plan_body(connection: Connection, row: int) -> bytes:
     return bytes(found[0])
 
 
-def change_bodies(connection: Connection, row: int) -> Iterator[tuple[int, str, bytes]]:
-    """Place, digest and body of every change of a plan in its order, some at a time."""
-    seq = -1
-    while True:
-        query = "SELECT seq, digest, body FROM change WHERE plan = ? AND seq > ? ORDER BY seq LIMIT ?"
-        found = list(connection.rows(query, (row, seq, CHANGES_AT_ONCE)))
-        yield from found
-        if len(found) < CHANGES_AT_ONCE:
-            return
-        seq = found[-1][0]
-
-
-CHANGES_AT_ONCE = 5000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanHead:
     """A stored plan without its changes. `location`: the path or URL of the repository that it was made from."""
@@ -183,6 +170,15 @@ def load_plan(connection: Connection, row: int) -> Plan:
     if not intact:
         raise _damaged(row)
     return found
+
+
+def plan_columns(connection: Connection, row: int) -> Columns:
+    """All changes of the plan in this row in outline. Raises `OctofleetError` if it is damaged."""
+    try:
+        found = load_outline(connection, row)
+    except msgspec.DecodeError as error:
+        raise _damaged(row) from error
+    return found if found is not None else columns_of(load_plan(connection, row).changes)
 
 
 def head_of(body: bytes) -> Plan:
