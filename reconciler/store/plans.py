@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -179,6 +179,99 @@ def plan_columns(connection: Connection, row: int) -> Columns:
     except msgspec.DecodeError as error:
         raise _damaged(row) from error
     return found if found is not None else columns_of(load_plan(connection, row).changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlined:
+    """A stored plan in outline. `head` is the plan without its changes, `digests` those of all of them, in its order."""
+
+    id: str
+    location: str
+    head: Plan
+    columns: Columns
+    digests: Sequence[str]
+
+
+def load_outlined(connection: Connection, row: int) -> Outlined:
+    """The plan in this row, in outline. Raises `OctofleetError` if its changes are not those that were saved: its id tells by their digests."""
+    found = connection.row('SELECT id, location, body FROM plan WHERE "row" = ?', (row,))
+    if found is None:
+        raise _damaged(row)
+    plan_id, location, body = found
+    try:
+        head = head_of(body)
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(row) from error
+    columns = plan_columns(connection, row)
+    made = Outlined(id=plan_id, location=location, head=head, columns=columns, digests=columns.digest_of())
+    if head.id_with(made.digests) != plan_id:
+        raise _damaged(row)
+    return made
+
+
+class _Bare(msgspec.Struct, rename="camel"):
+    """What is read of a stored change besides its fields."""
+
+    address: str
+    action: Action
+    before: str
+    after: str
+    desired: str
+    rules: dict[str, Any]
+    group: str
+    origin: tuple[str, int, int]
+    causes: frozenset[Cause]
+    risk: frozenset[Risk]
+    moved_from: str | None
+    wave: int
+    depends_on: tuple[str, ...]
+    blind_spots: tuple[str, ...]
+    basis: str
+
+
+_bare = msgspec.json.Decoder(_Bare).decode
+
+
+def load_bare(connection: Connection, row: int) -> Plan:
+    """The plan in this row, its changes without their fields, which are most of it; each has the digest that it was saved with. Raises `OctofleetError` if
+    these are not the plan's: its id tells. Whether a change is the one that its digest was made of, `load_plan` and `load_changes` tell."""
+    saved = connection.row('SELECT id, body FROM plan WHERE "row" = ?', (row,))
+    if saved is None:
+        raise _damaged(row)
+    query = "SELECT digest, body FROM change WHERE plan = ? ORDER BY seq"
+    try:
+        changes = tuple(_bare_change(digest, _bare(body)) for digest, body in connection.rows(query, (row,)))
+        found = replace(head_of(saved[1]), changes=changes)
+        intact = found.id == saved[0]
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(row) from error
+    if not intact:
+        raise _damaged(row)
+    return found
+
+
+def _bare_change(digest: str, body: _Bare) -> Change:
+    path, line, column = body.origin
+    made = Change(
+        address=body.address,
+        action=body.action,
+        fields=(),
+        before_digest=body.before,
+        after_digest=body.after,
+        desired_digest=body.desired,
+        rules=Rules.revived(body.rules),
+        group=body.group,
+        origin=Origin(path=path, line=line, column=column),
+        causes=body.causes,
+        risk=body.risk,
+        moved_from=body.moved_from,
+        wave=body.wave,
+        depends_on=body.depends_on,
+        blind_spots=body.blind_spots,
+        basis=body.basis,
+    )
+    made.__dict__["digest"] = digest  # as the cached property would, of a change with its fields
+    return made
 
 
 def head_of(body: bytes) -> Plan:
