@@ -15,9 +15,10 @@ from reconciler.permitting import Asked, to_apply_stored, to_pause, to_steer
 from reconciler.planning import make_plan
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Rev, Word
+from reconciler.reading.making import PlanRequest, again, made
 from reconciler.reading.outline import Kept
 from reconciler.reading.paging import Ask, Document, Note, Reason
-from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
+from reconciler.reading.plan_seen import PlanDocument, Seen, found
 from reconciler.reading.whose import told_in_sight
 from reconciler.report.parts import MissingPart
 from reconciler.report.text import printable
@@ -33,6 +34,7 @@ from reconciler.store.records import applied_commit, fleet_in_force, locations, 
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
 from reconciler.types.request import Request
+from reconciler.wiring import Installation
 
 MOST_NAMED = 20
 Place = Annotated[str, msgspec.Meta(max_length=2000, description="A repository, as the server follows it.")]
@@ -51,12 +53,14 @@ class ApprovalDocument(Document, frozen=True, kw_only=True):
 
 class PlanAsk(Ask, frozen=True, kw_only=True):
     """What to plan: a followed repository (may be left out where there is one), a revision of it, by default its default branch, against a base, by default the
-    commit applied last. `scope`: only these: `host/TENANT/NAME`, `tenant/NAME` or `driver/kind/tenant/name`, with * and ?."""
+    commit applied last. `scope`: only these: `host/TENANT/NAME`, `tenant/NAME` or `driver/kind/tenant/name`, with * and ?. `request`: of an answer 202, instead
+    of all else: wait for that plan."""
 
     repository: Place = ""
     rev: Rev = ""
     base: Rev = ""
     scope: Word = ""
+    request: Word = ""
 
 
 class ApplyAsk(Ask, frozen=True, kw_only=True):
@@ -91,23 +95,26 @@ class LookDocument(Document, frozen=True, kw_only=True):
     asked: list[str]
 
 
-def make(call: Call, ask: PlanAsk) -> PlanDocument:
-    """Plan a revision of a followed repository, and store the plan."""
+def make(call: Call, ask: PlanAsk) -> PlanDocument | PlanRequest:
+    """Plan a revision of a followed repository, and store the plan; of one that takes long, how to ask for it again."""
+    if ask.request:
+        call.use(Action.PLAN)
+        return again(call, ask.request)
     location, source = _one_of(_known(call), ask.repository)
     if ask.scope and not is_scope(ask.scope):
         hint = "host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?"
         raise Refused(f"{ask.scope} is no scope", hint=hint, code="scope")
     call.permit(source, _to_plan(Action.PLAN, source, ask.scope))
-    with told_in_sight(call.sight, source, "the revision cannot be planned"):
-        repository = call.installation.repository(location)
-        if not _trusted(repository, ask):
-            call.permit(source, _to_plan(Action.PLAN_UNTRUSTED, source, ask.scope))
-        made = make_plan(call.installation, repository, Request(rev=ask.rev or None, base=ask.base or None, scope=ask.scope))
-    with call.installation.store.read() as connection:
-        seen = summed(connection, call, plan_row(connection, made.row))
-    if seen is None:
-        raise Refused("the plan says nothing of what you may see", hint="nothing of it changes there", code="nothing-seen")
-    return seen
+    request = Request(rev=ask.rev or None, base=ask.base or None, scope=ask.scope)
+
+    def work(installation: Installation) -> int:
+        with told_in_sight(call.sight, source, "the revision cannot be planned"):
+            repository = installation.repository(location)
+            if not _trusted(repository, ask):
+                call.permit(source, _to_plan(Action.PLAN_UNTRUSTED, source, ask.scope))
+            return make_plan(installation, repository, request).row
+
+    return made(call, source, work)
 
 
 def _one_of(known: Sequence[tuple[str, str]], asked: str) -> tuple[str, str]:
@@ -154,8 +161,8 @@ def reject(call: Call, ask: WordAsk) -> ApprovalDocument:
 def _word(call: Call, ask: WordAsk, *, yes: bool) -> ApprovalDocument:
     row, source = _row(call)
     call.permit(source, to_steer(call.installation, Action.APPROVE if yes else Action.REJECT, row))
-    made = gating.approve(call.installation, row, ask.reason, yes=yes, identity=call.identity)
-    return _said(made, len(made.changes), whole=True)
+    spoke = gating.approve(call.installation, row, ask.reason, yes=yes, identity=call.identity)
+    return _said(spoke, len(spoke.changes), whole=True)
 
 
 def apply(call: Call, ask: ApplyAsk) -> BegunDocument:
@@ -250,12 +257,12 @@ def _able(call: Call, source: str, rows: Iterable[Row]) -> list[str]:
     return sorted(set.intersection(*each))[:MOST_NAMED] if each else []
 
 
-def _said(made: Approval, number: int, *, whole: bool) -> ApprovalDocument:
+def _said(word: Approval, number: int, *, whole: bool) -> ApprovalDocument:
     return ApprovalDocument(
-        by=made.identity,
-        approved=made.yes,
-        at=made.at,
-        expires_at=made.expires_at,
+        by=word.identity,
+        approved=word.yes,
+        at=word.at,
+        expires_at=word.expires_at,
         changes=number,
-        reason=printable(made.reason) if whole else "",
+        reason=printable(word.reason) if whole else "",
     )

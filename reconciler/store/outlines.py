@@ -53,7 +53,8 @@ class Kind(msgspec.Struct, frozen=True, array_like=True):
 
 class Columns(msgspec.Struct, frozen=True, array_like=True):
     """The changes of a plan in its order: their addresses, and for each the number of its kind, manifest and file. `groups`: manifests in the order of their
-    names, and for each the number of its shape, the kinds of its changes; `moved`: where a change moves from, by its place; `digests`: `DIGEST` bytes each."""
+    names, and for each the number of its shape, the kinds of its changes; `moved`: where a change moves from, by its place; `digests`: `DIGEST` bytes each.
+    `seal`: the SHA-256 of the changes as they were stored; empty if that is not known."""
 
     kinds: list[Kind]
     shapes: list[tuple[int, ...]]
@@ -66,6 +67,7 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
     path_of: list[int]
     moved: dict[int, str]
     digests: bytes
+    seal: bytes
 
     def row(self, seq: int) -> Row:
         """One change."""
@@ -93,7 +95,7 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
         return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-def columns_of(changes: Sequence[Change]) -> Columns:
+def columns_of(changes: Sequence[Change], seal: bytes = b"") -> Columns:
     """The outline of changes."""
     reads, said = Reads(), dict[Read, int]()
     kinds, paths = dict[Kind, int](), dict[str, int]()
@@ -128,12 +130,13 @@ def columns_of(changes: Sequence[Change]) -> Columns:
         path_of=path_of,
         moved={seq: change.moved_from for seq, change in enumerate(changes) if change.moved_from is not None},
         digests=bytes.fromhex("".join(change.digest for change in changes)),
+        seal=seal,
     )
 
 
-def save_outline(connection: Connection, row: int, changes: Sequence[Change]) -> None:
+def save_outline(connection: Connection, row: int, changes: Sequence[Change], seal: bytes) -> None:
     """Store the outline of the plan in this row, in pieces."""
-    body = msgspec.msgpack.encode(columns_of(changes))
+    body = msgspec.msgpack.encode(columns_of(changes, seal))
     pieces = ((row, number, body[at : at + PIECE]) for number, at in enumerate(range(0, len(body), PIECE)))
     connection.run_many(insert("outline", ("plan", "piece", "body")), pieces)
 

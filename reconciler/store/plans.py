@@ -1,5 +1,6 @@
 """Plans in the database: immutable once saved. Functions on a connection; the caller owns the transaction."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +28,16 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
     """Store a plan, the repository that it was made from, and its changes; gives the row. The specifications of its changes are stored apart, by digest."""
     values = (made.id, made.source, made.commit, made.created_at, made.expires_at, made.applyable, location, pack(_head(made)))
     row = int(connection.scalar(f'{insert("plan", PLAN)} RETURNING "row"', values))
-    rows = ((row, seq, item.address, item.digest, pack(_change(item))) for seq, item in enumerate(made.changes))
+    seal = hashlib.sha256()
+
+    def packed(item: Change) -> bytes:
+        body = pack(_change(item))
+        seal.update(body)
+        return body
+
+    rows = ((row, seq, item.address, item.digest, packed(item)) for seq, item in enumerate(made.changes))
     connection.run_many(insert("change", CHANGE), rows)
-    save_outline(connection, row, made.changes)
+    save_outline(connection, row, made.changes, seal.digest())
     return row
 
 
@@ -234,15 +242,23 @@ _bare = msgspec.json.Decoder(_Bare).decode
 
 def load_bare(connection: Connection, row: int) -> Plan:
     """The plan in this row, its changes without their fields, which are most of it; each has the digest that it was saved with. Raises `OctofleetError` if
-    these are not the plan's: its id tells. Whether a change is the one that its digest was made of, `load_plan` and `load_changes` tell."""
+    they are not those that were saved: the plan's id tells by their digests, and the outline by its seal. Who applies a change makes its digest anew."""
     saved = connection.row('SELECT id, body FROM plan WHERE "row" = ?', (row,))
-    if saved is None:
-        raise _damaged(row)
+    sealed = plan_columns(connection, row).seal
+    if saved is None or not sealed:
+        return load_plan(connection, row)
+    seal = hashlib.sha256()
+
+    def bare(digest: str, body: bytes | str) -> Change:
+        read = body.encode() if isinstance(body, str) else bytes(body)
+        seal.update(read)
+        return _bare_change(digest, _bare(read))
+
     query = "SELECT digest, body FROM change WHERE plan = ? ORDER BY seq"
     try:
-        changes = tuple(_bare_change(digest, _bare(body)) for digest, body in connection.rows(query, (row,)))
+        changes = tuple(bare(digest, body) for digest, body in connection.rows(query, (row,)))
         found = replace(head_of(saved[1]), changes=changes)
-        intact = found.id == saved[0]
+        intact = found.id == saved[0] and seal.digest() == sealed
     except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
         raise _damaged(row) from error
     if not intact:
