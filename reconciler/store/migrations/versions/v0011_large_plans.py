@@ -1,4 +1,4 @@
-"""Plans in outline."""
+"""Plans in outline; and the audit trail by who and by what."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,3 +20,5 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("plan", "piece"),
     )
+    op.create_index("audit_by_identity", "audit", ["identity", "seq"])
+    op.create_index("audit_by_action", "audit", ["action", "seq"])
