@@ -21,7 +21,7 @@ class Asked:
 
 @pytest.mark.parametrize(("wanted", "index"), [({"who": "local:ben"}, "audit_by_identity"), ({"action": "prune"}, "audit_by_action")])
 def test_by_an_index(store: Store, kind: str, wanted: dict[str, Any], index: str) -> None:
-    empty = {name: "" for name in AUDIT} | {"at": 1.0, "subjects": b"[]", "tenants": b"[]", "details": b"{}"}
+    empty = dict.fromkeys(AUDIT, "") | {"at": 1.0, "subjects": b"[]", "tenants": b"[]", "details": b"{}"}
     rows = [empty | {"seq": seq, "identity": "local:ada", "action": f"apply-{seq % 3}"} for seq in range(1, ROWS)]
     rows.append(empty | {"seq": ROWS, "identity": "local:ben", "action": "prune"})
     with store.write() as connection:
