@@ -90,7 +90,7 @@ def _run(making: _Making, installation: Installation, work: Callable[[Installati
     else:
         making.row.set_result(row)
     finally:
-        installation.sandbox.close()
+        installation.close_own()
 
 
 def _document(call: Call, making: _Making) -> PlanDocument:
