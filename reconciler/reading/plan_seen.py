@@ -8,9 +8,10 @@ from functools import cached_property
 from reconciler.beginning import check_digits
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Outline, Row, outline, summary, tenant_at
+from reconciler.reading.outline import Choice, Fold, Outline, outline, summary, tenant_at
 from reconciler.reading.paging import Document
 from reconciler.store.engine import Connection
+from reconciler.store.outlines import Kind
 from reconciler.store.plans import PlanRow, plan_rows
 from reconciler.types.change import Action
 from reconciler.types.plan import Deferred
@@ -36,7 +37,7 @@ class PlanDocument(Document, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A plan as far as a caller sees it: `rows` are its changes."""
+    """A plan as far as a caller sees it: `choice` says which of its changes there are for him, `numbers` which places of the plan these have."""
 
     call: Call
     outline: Outline
@@ -57,12 +58,30 @@ class Seen:
         return self.of_fleet or (bool(self.outline.tenants) and all(self.tenant(tenant) for tenant in self.outline.tenants))
 
     @cached_property
-    def rows(self) -> Sequence[Row]:
-        """The changes that he sees."""
+    def choice(self) -> Choice:
+        """Of the changes that he sees."""
+        sight, source, kinds = self.call.sight, self.plan.source, self.outline.columns.kinds
         if self.whole:
-            return self.outline.rows
-        sees, source = self.call.sight.sees, self.plan.source
-        return tuple(row for row in self.outline.rows if sees(source, row.tenant, row.group))
+            return Choice(kinds=[True] * len(kinds))
+        some = {tenant: sight.some_of(source, tenant) for tenant in {kind.tenant for kind in kinds}}
+        parts = any(seen and not self.tenant(tenant) for tenant, seen in some.items())
+        manifest = (lambda tenant, group: sight.sees(source, tenant, group)) if parts else None
+        return Choice(kinds=[some[kind.tenant] for kind in kinds], manifest=manifest)
+
+    @cached_property
+    def numbers(self) -> Sequence[int]:
+        """The changes that he sees."""
+        return self.outline.numbers(self.choice)
+
+    @cached_property
+    def counted(self) -> list[tuple[Kind, int]]:
+        """How many he sees of each kind."""
+        return self.outline.counted(self.choice)
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The same, those that read the same together."""
+        return self.outline.folds(self.choice)
 
     @cached_property
     def deferred(self) -> Sequence[Deferred]:
@@ -123,5 +142,5 @@ def summed(connection: Connection, call: Call, one: PlanRow) -> PlanDocument | N
 
 def _of_scopes(seen: Seen, tenant: str) -> Iterator[str]:
     """What a caller sees of a tenant that he sees a part of."""
-    yield from (row.action.value for row in seen.rows if row.tenant == tenant)
+    yield from (kind.action.value for kind, number in seen.counted if kind.tenant == tenant for _ in range(number))
     yield from ("deferred" for item in seen.deferred if tenant_at(item.address) == tenant)

@@ -17,7 +17,7 @@ from reconciler.reading.call import Call
 from reconciler.reading.paging import Raw, words_of
 from reconciler.server.problem import problem
 from reconciler.server.render import page
-from reconciler.server.route import Route
+from reconciler.server.route import API, Route
 from reconciler.wiring import Installation
 
 JSON, HTML, PROBLEM, FORM = "application/json", "text/html; charset=utf-8", "application/problem+json", "application/x-www-form-urlencoded"
@@ -183,6 +183,8 @@ def list_fields(asks: type[msgspec.Struct]) -> frozenset[str]:
 
 def _document(asked: Asked, document: object) -> Answer:
     body = msgspec.json.encode(document)
+    if asked.route.later is not None and isinstance(document, asked.route.later):
+        return Answer(status=202, body=body, headers={"Location": API + asked.route.path})
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if asked.route.method == "GET" and tag in asked.known:
         return Answer(status=304, headers={"ETag": tag})
@@ -191,6 +193,8 @@ def _document(asked: Asked, document: object) -> Answer:
 
 def _then(asked: Asked, document: object) -> str:
     """Where a form goes on."""
+    if asked.route.later is not None and isinstance(document, asked.route.later):
+        return asked.route.path
     fields = msgspec.to_builtins(document)
     values = (fields if isinstance(fields, dict) else {}) | dict(asked.path)
     where = asked.route.then.format_map({name: quote(str(value), safe="") for name, value in values.items()})
