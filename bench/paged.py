@@ -95,7 +95,7 @@ def serve(data: str) -> None:
     """See the module."""
     installation = open_installation(Path(data))
     before_mib, began, cpu = _mib(), time.perf_counter(), time.process_time()
-    watch(installation.store).look()
+    watch(installation).look()
     said = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "mib": _mib() - before_mib}
     app = web.Application()
     app.router.add_get("/bare/{bytes}", _bare)

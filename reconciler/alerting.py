@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from threading import Thread
 
-from reconciler import webhook
+from reconciler import standard_webhook
 from reconciler.alert import words
 from reconciler.alert.channel import Channel, Webhook
 from reconciler.alert.condition import Condition, Event
@@ -243,13 +243,13 @@ def _rendered(sandbox: Sandbox, own: str, default: str, name: str, values: Mappi
 def post(installation: Installation, channel: Channel, hook: Webhook, name: str, message: Message) -> None:
     """Send a message to the webhook of a line. Raises `OctofleetError`."""
     keys, data, now = keys_of(installation, channel, hook), data_of(message, channel.name), time.time()
-    webhook.send(hook.url, keys, id_of(name, message, data), int(now), document(data, now))
+    standard_webhook.send(hook.url, keys, id_of(name, message, data), int(now), document(data, now))
 
 
 def keys_of(installation: Installation, channel: Channel, hook: Webhook) -> list[bytes]:
     """What signs messages to a webhook. Raises `OctofleetError` if nothing may be sent there, or a secret cannot be read or is none."""
-    webhook.check_url(hook.url, http_loopback=installation.settings.alerts.http_loopback)
-    return [webhook.key_of(installation.secrets.value(ref, channel.tenant).reveal()) for ref in hook.secrets]
+    standard_webhook.check_url(hook.url, http_loopback=installation.settings.alerts.http_loopback)
+    return [standard_webhook.key_of(installation.secrets.value(ref, channel.tenant).reveal()) for ref in hook.secrets]
 
 
 def try_out(installation: Installation, channel: Channel, receiver: str, at: float) -> str:
@@ -269,7 +269,7 @@ def try_out(installation: Installation, channel: Channel, receiver: str, at: flo
     to = channel.receivers[receiver]
     if isinstance(to, Webhook):
         post(installation, channel, to, f"{channel.address}#{receiver}", replace(message, after=at))
-        return webhook.place_of(to.url)
+        return standard_webhook.place_of(to.url)
     sandbox = Sandbox()
     try:
         url = installation.secrets.value(to, channel.tenant).reveal()

@@ -21,7 +21,7 @@ from reconciler.store.audit import record, run_ended
 from reconciler.store.engine import Connection
 from reconciler.store.gates import keep_windows
 from reconciler.store.phases import save_phases
-from reconciler.store.plans import find_plan, load_plan, plan_head
+from reconciler.store.plans import find_plan, load_bare, plan_head
 from reconciler.store.records import applied_commit, load_records, save_source
 from reconciler.store.runs import JournalRun, create_run, open_runs
 from reconciler.types.audit import Entry
@@ -33,10 +33,16 @@ from reconciler.wiring import Installation
 LEAST_DIGITS = 4
 
 
+def check_digits(prefix: str, more: str = "") -> None:
+    """Raises `Refused` for less of the id of a plan than is looked for; `more`: what else to do than to give more of it."""
+    if len(prefix) < LEAST_DIGITS:
+        text = f"{prefix!r} is too short: {LEAST_DIGITS} characters at least of a plan's id are needed"
+        raise Refused(text, hint=f"give more of the id{more}", code="short-plan")
+
+
 def find(installation: Installation, prefix: str) -> int:
     """The newest plan whose id begins so. Raises `Refused` if there is none or several."""
-    if len(prefix) < LEAST_DIGITS:
-        raise Refused(f"{prefix!r} is too short for a plan id", hint=f"give at least {LEAST_DIGITS} digits", code="ambiguous-plan")
+    check_digits(prefix)
     with installation.store.read() as connection:
         found = find_plan(connection, prefix)
     if not found:
@@ -94,7 +100,7 @@ def begin(
     `glass`: why it goes on although others have yet to approve it, which is recorded. `identity`: who applies it, by default who runs this process; `author`:
     of the commit, as it says. Raises `Refused`."""
     with installation.store.read() as connection:
-        plan = load_plan(connection, row)
+        plan = load_bare(connection, row)
     authors = _authors(installation, row, plan)
     steps, phases = laid_out(plan.changes, {name: driver.info for name, driver in installation.drivers.items()}, plan.phases)
     with held(), installation.store.write() as connection:
@@ -104,7 +110,8 @@ def begin(
         now = connection.now()
         check_applyable(plan, now)
         if approved:
-            word(connection, plan, reason or "applied with --approve", identity=identity)
+            digests = (change.digest for change in plan.changes)
+            word(connection, plan.source, plan.id, digests, reason or "applied with --approve", identity=identity)
         denied = _denied(connection, plan, authors, now, glass)
         run = JournalRun(
             id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime(now)) + random.token_hex(3),

@@ -18,7 +18,7 @@ from reconciler.store.engine import Connection
 from reconciler.store.followed import ask
 from reconciler.store.gates import end_overrides, end_pauses, load_gates, new_id, save_override, save_pause
 from reconciler.store.phases import PhaseRow, promote
-from reconciler.store.plans import load_plan, plan_head
+from reconciler.store.plans import load_outlined
 from reconciler.store.records import fleet_in_force
 from reconciler.store.runs import open_run, write_log
 from reconciler.types.audit import Entry
@@ -38,26 +38,32 @@ def nothing_more(connection: Connection, made: object) -> None:
     del connection, made
 
 
-def word(connection: Connection, plan: Plan, reason: str, *, yes: bool = True, identity: str = "") -> Approval:
-    """Somebody, by default who runs this process, speaks of all changes of a plan, which he has seen."""
+def word(
+    connection: Connection, source: str, plan: str, changes: Iterable[str], reason: str, *, yes: bool = True, identity: str = ""
+) -> Approval:
+    """Somebody, by default who runs this process, speaks of all changes of the plan with this id, given by their digests, which he has seen."""
     now = connection.now()
-    said = fleet_in_force(connection, plan.source).get("approvalExpiry")
+    said = fleet_in_force(connection, source).get("approvalExpiry")
     made = Approval(
         id=new_id(),
         identity=identity or whoami(),
         at=now,
         expires_at=now + (seconds_of(said) if said else APPROVAL_S),
         reason=reason,
-        changes=frozenset(change.digest for change in plan.changes),
+        changes=frozenset(changes),
         yes=yes,
     )
-    save_approval(connection, plan.id, made)
+    save_approval(connection, plan, made)
     return made
 
 
 def tenants_of(plan: Plan) -> tuple[str, ...]:
     """The tenants that a plan touches, for the audit trail."""
-    return tuple(sorted({tenant_of(change.address) for change in plan.changes} - {""}))
+    return _tenants_at(change.address for change in plan.changes)
+
+
+def _tenants_at(addresses: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({tenant_of(address) for address in addresses} - {""}))
 
 
 def approve(
@@ -71,20 +77,20 @@ def approve(
 ) -> Approval:
     """Approve or reject a stored plan, and in the same transaction do `also` something. Raises `Refused` for one that changes nothing."""
     with installation.store.write() as connection:
-        plan = load_plan(connection, row)
-        if not plan.changes:
+        plan = load_outlined(connection, row)
+        if not plan.digests:
             raise Refused(f"plan {plan.id[:12]} changes nothing", hint="octofleet plan makes a new one", code="nothing-to-approve")
-        ask(connection, plan_head(connection, row).location)  # whoever follows the repository goes on at once
-        made = word(connection, plan, reason, yes=yes, identity=identity)
+        ask(connection, plan.location)  # whoever follows the repository goes on at once
+        made = word(connection, plan.head.source, plan.id, plan.digests, reason, yes=yes, identity=identity)
         also(connection, made)
         details = {"approval": made.id, "changes": len(made.changes), "digest": digest(sorted(made.changes)), "until": made.expires_at}
         entry = Entry(
             identity=made.identity,
             action="approve" if yes else "reject",
-            source=plan.source,
+            source=plan.head.source,
             plan=plan.id,
-            commit=plan.commit,
-            tenants=tenants_of(plan),
+            commit=plan.head.commit,
+            tenants=_tenants_at(plan.columns.addresses),
             reason=reason,
             details=details,
         )

@@ -5,6 +5,7 @@ What is asked for is a stream of pairs, action and resource; it is not read for 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from reconciler.errors import Refused
 from reconciler.events import happened, held
@@ -12,16 +13,40 @@ from reconciler.gating import tenant_of_scope, tenants_of
 from reconciler.identity.access import MAPPING, NEEDS, Access, Action, Decision, Identity, Resource, Role, canonical, mappings
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
-from reconciler.store.plans import load_plan
+from reconciler.store.plans import load_outlined
 from reconciler.store.records import all_in_force, locations
 from reconciler.types.audit import Entry
-from reconciler.types.change import LOST, Change
+from reconciler.types.change import LOST, Risk
 from reconciler.types.plan import Plan
 from reconciler.types.resource import Recorded, parts, tenant_of
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation
 
 Asked = tuple[Action, Resource]
+
+
+class Touching(Protocol):
+    """What of a change says whom it touches."""
+
+    @property
+    def address(self) -> str:
+        """Its resource."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+
+    @property
+    def group(self) -> str:
+        """Its manifest."""
+
+    @property
+    def risk(self) -> frozenset[Risk]:
+        """What it may do to people."""
+
+    @property
+    def moved_from(self) -> str | None:
+        """The old address of a move."""
 
 
 def access_in_force(connection: Connection) -> Access:
@@ -91,26 +116,30 @@ def _hint(access: Access, identity: Identity, action: Action, resource: Resource
 
 def to_apply(plan: Plan, *, approve: bool) -> Iterator[Asked]:
     """What applying a plan takes: the right in every tenant that it touches, of RoleMappings to grant. `approve`: also to answer for what is lost."""
-    for change in plan.changes:
-        for resource in of_change(plan.source, change):
+    return _to_apply(plan.source, plan.changes, approve=approve)
+
+
+def to_apply_stored(installation: Installation, row: int, *, approve: bool) -> Iterator[Asked]:
+    """The same of a stored plan, whose outline is read when it is asked about."""
+    with installation.store.read() as connection:
+        plan = load_outlined(connection, row)
+    yield from _to_apply(plan.head.source, plan.columns.rows(), approve=approve)
+
+
+def _to_apply(source: str, changes: Iterable[Touching], *, approve: bool) -> Iterator[Asked]:
+    for change in changes:
+        for resource in of_change(source, change):
             yield _or_to_grant(Action.APPLY, change.address, resource), resource
             if approve and change.risk & LOST:
                 yield Action.APPROVE, resource
 
 
-def to_apply_stored(installation: Installation, row: int, *, approve: bool) -> Iterator[Asked]:
-    """The same of a stored plan, which is loaded when it is asked about."""
-    with installation.store.read() as connection:
-        plan = load_plan(connection, row)
-    yield from to_apply(plan, approve=approve)
-
-
 def to_steer(installation: Installation, action: Action, row: int) -> Iterator[Asked]:
     """What pausing, resuming or cancelling the run of a stored plan takes: the right in every tenant that the plan touches."""
     with installation.store.read() as connection:
-        plan = load_plan(connection, row)
-    for change in plan.changes:
-        yield from ((action, resource) for resource in of_change(plan.source, change))
+        plan = load_outlined(connection, row)
+    for change in plan.columns.rows():
+        yield from ((action, resource) for resource in of_change(plan.head.source, change))
 
 
 def to_pause(action: Action, scope: str) -> Iterator[Asked]:
@@ -118,9 +147,9 @@ def to_pause(action: Action, scope: str) -> Iterator[Asked]:
     yield action, Resource(tenant=tenant_of_scope(scope), group=scope if scope.startswith("host/") else "")
 
 
-def of_change(source: str, change: Change) -> Iterator[Resource]:
+def of_change(source: str, change: Touching) -> Iterator[Resource]:
     """What a change touches; with a move that is the old place too."""
-    yield Resource(source=source, tenant=change.rules.tenant, group=change.group)
+    yield Resource(source=source, tenant=change.tenant, group=change.group)
     if change.moved_from:
         yield Resource(source=source, tenant=tenant_of(change.moved_from), group=change.moved_from)
 

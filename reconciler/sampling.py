@@ -9,8 +9,8 @@ from reconciler.events import Repeated
 from reconciler.reading.picture import Picture, State
 from reconciler.reading.seen import by_state
 from reconciler.reading.watch import watch
-from reconciler.store.engine import Store
 from reconciler.store.samples import EVERY_S, Sample, has_sample, save_samples
+from reconciler.wiring import Installation
 
 MOST_PAUSE_S = 30.0
 
@@ -18,8 +18,8 @@ MOST_PAUSE_S = 30.0
 class Sampling:
     """`run` is a thread's work."""
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._trouble = store, Repeated()
+    def __init__(self, installation: Installation) -> None:
+        self._installation, self._trouble = installation, Repeated()
 
     def run(self, stop: Event) -> None:
         """Go on until told to stop; a database that is away is waited for."""
@@ -32,13 +32,13 @@ class Sampling:
 
     def once(self) -> None:
         """Note how the fleets stand, if nobody has yet in these five minutes."""
-        with self._store.read() as connection:
+        with self._installation.store.read() as connection:
             at = int(connection.now() // EVERY_S * EVERY_S)
             if has_sample(connection, at):
                 return
-        samples = list(_samples(watch(self._store).look(), at))
+        samples = list(_samples(watch(self._installation).look(), at))
         if samples:
-            with self._store.write(alone=False) as connection:
+            with self._installation.store.write(alone=False) as connection:
                 save_samples(connection, samples)
 
 

@@ -49,7 +49,7 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
             alerts = Alerts(installation=installation, worker=one.id)
             threads.append(Thread(target=alerts.run, args=(stop,), name="alerts", daemon=True))
-            threads.append(Thread(target=Sampling(installation.store).run, args=(stop,), name="samples", daemon=True))
+            threads.append(Thread(target=Sampling(installation).run, args=(stop,), name="samples", daemon=True))
             parts = load_parts(Serves(installation=installation.apart(), repositories=repositories, worker=one.id, wake=wake))
             threads += [Thread(target=_told(partial(part.work, stop), one), name=part.name, daemon=True) for part in parts if part.work]
         for thread in threads:

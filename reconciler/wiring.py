@@ -240,12 +240,16 @@ class Installation:
         """The variable, or the file and line, that sets this."""
         return said_at(self.config or self.data_dir / CONFIG, setting)
 
-    def close(self) -> None:
-        """Let go of processes and connections."""
+    def close_own(self) -> None:
+        """Let go of what one that is `apart` has of its own."""
         self.sandbox.close()
         for index in self.indexes.values():
             index.close()
         self.indexes.clear()
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+        self.close_own()
         if "store" in self.__dict__:
             self.store.close()
 

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
 
 from reconciler.cli.options import common
-from reconciler.desired.desired import Desired
-from reconciler.desired.reader import positions
-from reconciler.errors import InputError, OctofleetError
+from reconciler.errors import InputError
+from reconciler.granting import FIRST, are_first, written
 from reconciler.identity.access import (
     KINDS,
     NEEDS,
@@ -20,13 +18,12 @@ from reconciler.identity.access import (
     Binding,
     Identity,
     Resource,
-    RoleMapping,
     canonical,
-    role_mapping,
 )
 from reconciler.identity.local import me, whoami
 from reconciler.permitting import access_in_force
 from reconciler.planning import compiled
+from reconciler.reading.mappings import placed
 from reconciler.report.text import printable
 from reconciler.store.records import applied_commit
 from reconciler.types.origin import Origin
@@ -57,7 +54,7 @@ def access(
         recorded = access_in_force(connection)
         applied = {source: found for source in recorded.fleets if (found := applied_commit(connection, source))}
     known = Access(
-        fleets={source: _placed(installation, said, applied.get(source)) for source, said in recorded.fleets.items()},
+        fleets={source: placed(installation, said, applied.get(source)) for source, said in recorded.fleets.items()},
     )
     document: dict[str, Any] = {"me": whoami(), "fleets": [_fleet(known, source, name, tenant) for source in sorted(known.fleets)]}
     if action is not None:
@@ -69,36 +66,6 @@ def access(
     else:
         _print(document)
     return 0
-
-
-def _placed(installation: Installation, mappings: Iterable[RoleMapping], applied: tuple[str, str] | None) -> tuple[RoleMapping, ...]:
-    """RoleMappings in force with the lines that say so, for those that the commit applied last has just so, if its repository can be read."""
-    mappings = tuple(mappings)
-    if not mappings or applied is None:
-        return mappings
-    commit, location = applied
-    try:
-        repository = installation.repository(location, fetch=False)
-        written = {item.name: item for item in _written(compiled(installation, repository, repository.commit(commit)))}
-    except OctofleetError:
-        return mappings
-    return tuple(written[item.name] if _same(written.get(item.name), item) else item for item in mappings)
-
-
-def _same(one: RoleMapping | None, other: RoleMapping) -> bool:
-    """Whether they say the same in the same order; where it stands does not count."""
-    return one is not None and one.bindings == other.bindings and one.people == other.people
-
-
-def _written(desired: Desired) -> list[RoleMapping]:
-    """The RoleMappings of a commit with their lines."""
-    found = []
-    for manifest in desired.catalog.of("RoleMapping"):
-        places = positions(manifest.path, desired.text(manifest.path))
-        said = role_mapping(manifest.key, manifest.tenant, manifest.spec)
-        bindings = tuple(replace(item, origin=places.origin(manifest.index, item.pointer)) for item in said.bindings)
-        found.append(replace(said, bindings=bindings))
-    return found
 
 
 def _fleet(known: Access, source: str, name: str | None, tenant: str | None) -> dict[str, Any]:
@@ -164,9 +131,10 @@ def _changes(installation: Installation, known: Access, repo: str, rev: str | No
     if desired.fleet is None:
         raise InputError(desired.problems)
     before = {item for item in known.bindings(desired.fleet.name) if _asked_for(item, name, tenant)}
-    after = {item for said in _written(desired) for item in said.bindings if _asked_for(item, name, tenant)}
+    after = {item for said in written(desired) for item in said.bindings if _asked_for(item, name, tenant)}
     gained, lost = (map(_binding, sorted(found)) for found in (after - before, before - after))
-    return {"source": desired.fleet.name, "commit": commit.id, "gained": list(gained), "lost": list(lost)}
+    first = are_first(known, desired)
+    return {"source": desired.fleet.name, "commit": commit.id, "gained": list(gained), "lost": list(lost), "first": first}
 
 
 def _print(document: Mapping[str, Any]) -> None:
@@ -190,8 +158,8 @@ def _print(document: Mapping[str, Any]) -> None:
         click.echo(f"\ncommit {changes['commit'][:10]} of fleet {changes['source']} would change{nothing}")
         _lines("  + ", changes["gained"])
         _lines("  - ", changes["lost"])
-        if changes["gained"] and changes["source"] not in {fleet["source"] for fleet in document["fleets"] if fleet["inForce"]}:
-            click.echo("these are the first: whoever they do not name may do nothing from then on, an owner of the server neither")
+        if changes["gained"] and changes["first"]:
+            click.echo(FIRST)
 
 
 def _lines(sign: str, bindings: Iterable[Mapping[str, Any]]) -> None:

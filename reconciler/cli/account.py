@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from reconciler import accounts
+from reconciler.cli import address
 from reconciler.cli.options import Listing, common
 from reconciler.cli.permission import ask, breakable
 from reconciler.identity.access import Action, Resource
@@ -79,14 +80,18 @@ def _linked(installation: Installation, secret: str, *, as_json: bool) -> int:
     found = accounts.invited(installation, secret)
     if found is None:
         raise accounts.void()
-    path = accounts.LINK + secret
+    path, settings = accounts.LINK + secret, installation.settings
+    place, remark = address.begins(settings, address.note(installation.data_dir) or address.said(settings))
     if as_json:
-        said = {"name": found.account, "owner": found.owner, "reset": found.reset, "path": path, "expiresAt": found.expires_at}
-        click.echo(json.dumps(said, indent=2))
-    else:
-        click.echo(path)
-        click.echo(f"  next: send account:{found.account} this path of the server, by a way that others cannot read", err=True)
-        click.echo(f"  it works once, until {utc(found.expires_at)}", err=True)
+        said = {"name": found.account, "owner": found.owner, "reset": found.reset, "path": path, "url": place and place + path}
+        click.echo(json.dumps(said | {"expiresAt": found.expires_at}, indent=2))
+        return 0
+    click.echo(place + path)
+    if not place:
+        remark = "put the server's address before it: no server runs here, and neither listen nor public_url of [[forges]] is set"
+    click.echo(f"  next: send account:{found.account} this link, by a way that others cannot read", err=True)
+    for line in filter(None, (remark, f"it works once, until {utc(found.expires_at)}")):
+        click.echo(f"  {line}", err=True)
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from reconciler import webhook
+from reconciler import standard_webhook
 from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
@@ -184,7 +184,7 @@ def _understood(installation: Installation, channel: Channel, to: SecretRef | We
     """A receiver as it may be shown. Raises `OctofleetError` if nothing can be sent to it."""
     if isinstance(to, Webhook):
         keys_of(installation, channel, to)
-        return webhook.place_of(to.url)
+        return standard_webhook.place_of(to.url)
     url = installation.secrets.value(to, channel.tenant).reveal()
     check(url)
     return place_of(url)

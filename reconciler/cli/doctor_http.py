@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
+from reconciler.loopback import is_loopback
 from reconciler.report.view import counted
 from reconciler.server.tls import Pair, days_left
 from reconciler.settings import Http, Settings
 from reconciler.store.accounts import accounts
 from reconciler.store.engine import Store
-from reconciler.webhook import is_loopback
 
 RENEW_DAYS = 14
 
@@ -31,7 +31,7 @@ def listens(where: str, http: Http) -> Finding:
         return Finding("listen", OK, f"{where}, for this machine alone")
     if http.trusted_proxies:
         return Finding("listen", OK, f"{where}, behind {', '.join(http.trusted_proxies)}")
-    text = f"{where} is reached from other machines without encryption: passwords and tokens can be read on their way"
+    text = f"{where} is reached from other machines without encryption: nobody signs in from there, tokens can be read on their way"
     hint = "set http.tls_certificate and http.tls_key; or listen on 127.0.0.1, or name your proxy in http.trusted_proxies"
     return Finding("listen", WARNING, text, hint)
 

@@ -184,7 +184,7 @@ def _route_lines() -> Iterator[str]:
 
 def _route(route: Route) -> tuple[str, ...]:
     asked = ", ".join(f"`{field.encode_name}`" for field in msgspec.structs.fields(route.asks))
-    page = "yes" if route.template else "form" if route.then else ""
+    page = "yes" if route.template else "" if not route.then else "leads on" if route.method == "GET" else "form"
     text = route.summary + (f" {'Query' if route.method == 'GET' else 'Body'}: {asked}." if asked else "")
     return f"`{route.method} {plain_path(route.path)}`", f"`{route.action}`", page, text
 

@@ -18,7 +18,6 @@ from reconciler.cli.remote_showing import follow, show_line, show_lines, show_pl
 from reconciler.errors import Refused
 from reconciler.reading.gates import GatesDocument, PauseDocument
 from reconciler.reading.plan_page import PlanPage
-from reconciler.reading.plan_seen import PlanDocument
 from reconciler.reading.plan_words import ApprovalDocument, BegunDocument
 from reconciler.reading.run_log import Log
 from reconciler.reading.run_page import RunPage
@@ -32,6 +31,13 @@ from reconciler.types.duration import utc
 
 MOST_LINES = 500
 """Of a log, for one question."""
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan that was asked for, by its id; or as long as it is being made, how to ask for it again."""
+
+    plan: str = ""
+    request: str = ""
 
 
 class RemoteCommand(click.Command):
@@ -84,7 +90,9 @@ def _print(document: object) -> None:
 def plan(server: Remote, as_json: bool, repo: str, rev: str, base: str, scope: str) -> int:
     """Show what would change, and why; the server plans."""
     try:
-        made = server.post(PlanDocument, "plans", repository=repo, rev=rev, base=base, scope=scope)
+        made = server.post(Made, "plans", repository=repo, rev=rev, base=base, scope=scope)
+        while not made.plan:  # the server waits for some seconds each time
+            made = server.post(Made, "plans", request=made.request)
     except Refused as error:
         if error.code != "nothing-seen":
             raise
@@ -129,7 +137,7 @@ def status(server: Remote, as_json: bool) -> int:
     if as_json:
         _print(found)
     else:
-        show_status(found)
+        show_status(found, server.url)
     codes = {FAILING: 1, APPROVAL: 3, REFUSED: 3, BEHIND: 3, REPORTED: 2}
     followed = {codes.get(one.code, 0) for one in found.repositories if one.next}
     if 1 in followed:

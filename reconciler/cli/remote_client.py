@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from reconciler.errors import OctofleetError, Refused
-from reconciler.webhook import is_loopback
+from reconciler.loopback import is_loopback
+from reconciler.reading.next_step import of_server
 
 API = "/api/v1"
 WITHIN_S = 120.0
@@ -122,7 +123,7 @@ def _refused(error: urllib.error.HTTPError, url: str) -> OctofleetError:
     except (msgspec.DecodeError, UnicodeDecodeError, OSError, HTTPException):
         return _no_server(url, f"with {error.code}, and not as a server of Octofleet does")
     kind = Refused if error.code < 500 else OctofleetError
-    return kind(said.detail, hint=HINTS.get(said.code, said.hint), code=said.code)
+    return kind(said.detail, hint=HINTS.get(said.code) or of_server(said.hint, url), code=said.code)
 
 
 def _no_server(url: str, how: str) -> OctofleetError:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from reconciler.cli.options import show
 from reconciler.errors import OctofleetError
+from reconciler.reading.next_step import of_server
 from reconciler.reading.plan_page import PlanPage
 from reconciler.reading.run_page import RunPage
 from reconciler.reading.runs import RunDocument
@@ -108,13 +109,13 @@ def _plan(found: PlanPage, url: str) -> Iterator[Line]:
         yield Line(f"Apply exactly this: octofleet --server {url} apply {found.plan[:12]}")
 
 
-def show_status(found: Status) -> None:
+def show_status(found: Status, url: str) -> None:
     """How the fleets stand."""
-    for line in _status(found):
+    for line in _status(found, url):
         show_line(line.text, line.style)
 
 
-def _status(found: Status) -> Iterator[Line]:
+def _status(found: Status, url: str) -> Iterator[Line]:
     for one in found.sources:
         yield Line(f"Fleet {one.name}: {one.resources} resources, commit {one.commit[:10]}", "title")
         if one.unsettled:
@@ -128,7 +129,7 @@ def _status(found: Status) -> Iterator[Line]:
     for repository in found.repositories:
         yield Line(f"repository {repository.location}: {repository.note}", "warn" if repository.next else "plain")
         if repository.next:
-            yield Line(f"  next: {repository.next}", "change")
+            yield Line(f"  next: {of_server(repository.next, url)}", "change")
     for alerts, why in found.alerts_failing.items():
         yield Line(f"alerts: {alerts} is not told: {why}", "bad")
     if not found.sources and not found.runs and not found.repositories:

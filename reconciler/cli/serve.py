@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Event
 
 import click
 
 from reconciler.accounts import LINK, first_link
 from reconciler.applying import living
+from reconciler.cli.address import begins, noted
 from reconciler.cli.doctor_http import listens
 from reconciler.cli.finding import WARNING
 from reconciler.cli.options import common
@@ -113,7 +114,9 @@ def _answering(parts: Serving, stop: Event) -> Iterator[str]:
         host = f"[{host}]" if ":" in host else host
     terms = terms_of(settings.http, handed)
     with opened(parts, stop) as app, listening(app, host.strip("[]"), int(port), terms) as real:
-        yield f"{'https' if terms.certificate else 'http'}://{host}:{real}"
+        address = f"{'https' if terms.certificate else 'http'}://{host}:{real}"
+        with noted(parts.installation.data_dir, address) if parts.loop else nullcontext():
+            yield address
 
 
 def _check_listen(text: str) -> None:
@@ -144,7 +147,10 @@ def _begun(parts: Serving, rules: Sequence[Followed], address: str, boots: Seque
     for name, url in webhooks.items():
         click.echo(f"webhooks of {name}: {url}", err=True)
     if address and rules and (secret := first_link(parts.installation)):
-        click.echo(f"nobody has an account yet: open {address}{LINK}{secret} once, within a day, to make the first one", err=True)
+        place, remark = begins(settings, address)
+        click.echo(f"nobody has an account yet: open {place}{LINK}{secret} once, within a day, to make the first one", err=True)
+        if remark:
+            click.echo(f"  {remark}", err=True)
     click.echo(f"{row.role} {row.name} is ready; Ctrl-C or SIGTERM stops it in order", err=True)
 
 

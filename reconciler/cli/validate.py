@@ -8,6 +8,9 @@ import click
 from reconciler.cli.options import common, problems_code, progress, repository_options
 from reconciler.desired.desired import Desired
 from reconciler.desired.explain import settings
+from reconciler.granting import lockout
+from reconciler.identity.local import me
+from reconciler.permitting import access_in_force
 from reconciler.planning import compiled
 from reconciler.rendering import rendered
 from reconciler.report.as_json import problem_document
@@ -29,6 +32,8 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
     desired = compiled(installation, repository, commit)
     with progress(quiet=as_json) as bar:
         found = {*desired.problems, *_rendering(installation, repository, commit, desired, bar.told)}
+    with installation.store.read() as connection:
+        found.update(lockout(access_in_force(connection), desired, me()))
     problems = tuple(sorted(found))
     code = problems_code(problems)
     if as_json:

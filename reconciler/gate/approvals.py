@@ -144,8 +144,9 @@ def missing(
     standing = [approval for approval in approvals if now < approval.expires_at]
     words: dict[str, dict[str, Approval]] = {}
     for approval in sorted(standing, key=lambda item: item.at):
+        who = person(approval.identity)
         for change in approval.changes:
-            words.setdefault(change, {})[person(approval.identity)] = approval
+            words.setdefault(change, {})[who] = approval
     by = frozenset(map(person, authors))
     found = list(_rejected(changes, words, may))
     for rule in rules:

@@ -122,6 +122,9 @@ NEEDS: Mapping[Action, Need] = {
     ),
 }
 
+READS = frozenset({Action.VIEW, Action.PLAN, Action.READ_SECRET_NAMES, Action.READ_AUDIT})
+"""What changes nothing."""
+
 KINDS = ("local", "account", "github", "gitlab", "gitea", "bitbucket", "token", "group", "email")
 """What an identity begins with. `local`: a user of the installation's machine; `account`: one who signs in to the server. An `email` is an author's of a
 commit, and binds nothing; a `group` is a directory's, and is nobody."""

@@ -6,9 +6,12 @@ from typing import Annotated
 import msgspec
 
 from reconciler.errors import Refused
-from reconciler.identity.access import KINDS, Action, Binding, Identity, Resource, canonical
+from reconciler.identity.access import KINDS, Access, Action, Binding, Identity, Resource, canonical
 from reconciler.reading.call import Call
+from reconciler.reading.explain import Place
+from reconciler.reading.mappings import placed
 from reconciler.reading.paging import Ask, Document
+from reconciler.store.records import applied_commit
 
 Who = Annotated[str, msgspec.Meta(max_length=300, description="Such as github:ada; `me` is who asks; empty for everybody.")]
 
@@ -22,13 +25,15 @@ class AccessAsk(Ask, frozen=True, kw_only=True):
 
 
 class BindingDocument(Document, frozen=True, kw_only=True):
-    """Somebody has a role in a tenant (empty: in every one), or only in some scopes of it, by a RoleMapping."""
+    """Somebody has a role in a tenant (empty: in every one), or only in some scopes of it, by a RoleMapping. `origin`: the line that says so, where it
+    is known."""
 
     subject: str
     role: str
     tenant: str
     scopes: list[str]
     mapping: str
+    origin: Place | None
 
 
 class DecisionDocument(Document, frozen=True, kw_only=True):
@@ -69,10 +74,12 @@ def _fleet(call: Call, ask: AccessAsk, source: str, who: str) -> FleetAccess | N
     """One Fleet; None if nothing of it is seen."""
     if not call.sight.some(source):
         return None
-    known = call.sight.access
+    with call.installation.store.read() as connection:
+        applied = applied_commit(connection, source)
+    known = Access(fleets={source: placed(call.installation, call.sight.access.fleets[source], applied)})
     seen = [one for one in known.bindings(source) if _sees(call, source, one)]
     asked = [one for one in seen if who in ("", one.subject) and (not ask.tenant or one.reaches(ask.tenant))]
-    decisions = list(_decisions(call, source, ask, who, seen)) if ask.action is not None else []
+    decisions = list(_decisions(call, known, source, ask, who, seen)) if ask.action is not None else []
     return FleetAccess(source=source, bindings=[_binding(one) for one in sorted(asked)], decisions=decisions)
 
 
@@ -82,7 +89,7 @@ def _sees(call: Call, source: str, one: Binding) -> bool:
     return own or (call.sight.of_tenant(source, one.tenant) if one.tenant else call.sight.whole(source))
 
 
-def _decisions(call: Call, source: str, ask: AccessAsk, who: str, seen: Iterable[Binding]) -> Iterable[DecisionDocument]:
+def _decisions(call: Call, known: Access, source: str, ask: AccessAsk, who: str, seen: Iterable[Binding]) -> Iterable[DecisionDocument]:
     """Of whoever is asked about, else of everybody who is bound, in each tenant that is seen."""
     seen = list(seen)
     tenants = {ask.tenant} if ask.tenant else {one.tenant for one in seen}
@@ -90,7 +97,7 @@ def _decisions(call: Call, source: str, ask: AccessAsk, who: str, seen: Iterable
     action = ask.action or Action.VIEW
     for name in [who] if who else sorted({one.subject for one in seen}):
         for tenant in visible:
-            decision = call.sight.access.decide(Identity.named(name), action, Resource(source=source, tenant=tenant))
+            decision = known.decide(Identity.named(name), action, Resource(source=source, tenant=tenant))
             yield DecisionDocument(
                 identity=name, action=action.value, tenant=tenant, allowed=decision.allowed, reason=_reason(call, source, decision.reason)
             )
@@ -102,4 +109,12 @@ def _reason(call: Call, source: str, reason: str) -> str:
 
 
 def _binding(one: Binding) -> BindingDocument:
-    return BindingDocument(subject=one.subject, role=one.role.value, tenant=one.tenant, scopes=list(one.scopes), mapping=one.mapping)
+    said = one.origin
+    return BindingDocument(
+        subject=one.subject,
+        role=one.role.value,
+        tenant=one.tenant,
+        scopes=list(one.scopes),
+        mapping=one.mapping,
+        origin=Place(path=said.path, line=said.line, column=said.column) if said else None,
+    )

@@ -4,6 +4,7 @@ from reconciler.alert.channel import Channel
 from reconciler.alert.condition import Condition
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
+from reconciler.reading.next_step import over_http
 from reconciler.reading.paging import Document, Paged, after, cursor_of
 from reconciler.store.alerts import channels_in_force, failing, load_conditions
 
@@ -75,7 +76,7 @@ def _document(one: Condition) -> AlertDocument:
         tenant=one.tenant,
         subject=one.subject,
         text=one.text,
-        next=one.next,
+        next=over_http(one.next),
         since=one.since,
     )
 

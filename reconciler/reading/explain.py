@@ -22,9 +22,10 @@ Rev = Annotated[str, msgspec.Meta(max_length=400, pattern=r"^[^-\x00-\x20\x7f:^~
 
 
 class ExplainAsk(Ask, frozen=True, kw_only=True):
-    """`ref`: `host/[TENANT/]NAME`; `field`: such as `spec.disk`, every value without one; `rev`: a commit, by default the one applied last."""
+    """`ref`, or `host`: `host/[TENANT/]NAME`; `field`: such as `spec.disk`, every value without one; `rev`: a commit, by default the one applied last."""
 
     ref: Word = ""
+    host: Word = ""
     field: Word = ""
     rev: Rev = ""
 
@@ -68,16 +69,16 @@ class Files(Document, frozen=True, kw_only=True):
 
 def explain(call: Call, ask: ExplainAsk) -> Explained:
     """Of one host; of none without a `ref`."""
-    if not ask.ref and call.sight:
+    if not ask.ref and not ask.host and call.sight:
         return Explained(ref="", values=[])
-    ref, found = _asked(call, ask.ref, ask.rev)
+    ref, found = _asked(call, ask.ref or ask.host, ask.rev)
     found_host(found, ref)
     return explained(ref.group, said_of(found.desired, ref.group, ask.field), Shown.to(call, ref).of)
 
 
 def render(call: Call, ask: ExplainAsk) -> Files:
     """Of one host. Raises `Refused` if a file cannot be rendered."""
-    ref, found = _asked(call, ask.ref, ask.rev)
+    ref, found = _asked(call, ask.ref or ask.host, ask.rev)
     return Files(ref=ref.group, files={name: data.decode(errors="replace") for name, data in _files(call, ref, found).items()})
 
 

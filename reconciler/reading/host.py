@@ -1,6 +1,6 @@
 """One host: each of its resources as it is wanted, recorded and was last seen, who set what, what became of it in runs, and what it waits for."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.desired.explain import settings
@@ -9,7 +9,7 @@ from reconciler.reading.call import Call
 from reconciler.reading.explain import Place, Rev, place
 from reconciler.reading.fields import MOST, Row, rows
 from reconciler.reading.paging import Ask, Document, Paged, after, cursor_of
-from reconciler.reading.picture import State
+from reconciler.reading.picture import State, least_known
 from reconciler.reading.seen import seen
 from reconciler.reading.wanted import Ref, Shown, Wanted, no_host, reason_of, ref_of, wanted
 from reconciler.rendering import file_specs
@@ -56,7 +56,8 @@ class Proposal(Document, frozen=True, kw_only=True):
 
 
 class ResourceDocument(Document, frozen=True, kw_only=True):
-    """`seen`: `present`, `absent`, `proposed`, `unknown` or `never`, at `seen_at`, in words where it is not known. `more`: rows that are left out."""
+    """`wanted`: None where that is not known. `seen`: `present`, `absent`, `proposed`, `unknown` or `never`, at `seen_at`, in words where it is not known.
+    `more`: rows that are left out."""
 
     address: str
     driver: str
@@ -64,7 +65,7 @@ class ResourceDocument(Document, frozen=True, kw_only=True):
     external_id: str
     commit: str
     recorded: bool
-    wanted: bool
+    wanted: bool | None
     seen: str
     seen_at: float | None
     seen_why: str
@@ -132,17 +133,16 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         records = _recorded(connection, ref)
         addresses = sorted({*made, *records})
         if stand is None and not addresses:
-            raise no_host(ref.group)
+            raise no_host(call, ref.group)
         specs = load_specs(connection, (record.digest for record in records.values()))
-        observed = load_observations(connection, addresses)
+        hidden = _hidden(call, addresses, connection.now())
+        observed = load_observations(connection, addresses) | hidden
         waits = list(_waits(connection, call, ref, addresses))
         runs = _runs(connection, ref, addresses, None, 20)
     shown = Shown.to(call, ref).of
     setter = _setter(want, ref)
-    if want is None or ref.group in want.desired.blocked:
-        sides: dict[str, dict[str, Any]] = {a: {} for a in addresses}
-    else:
-        sides = {a: {"desired": made[a].spec if a in made else MISSING} for a in addresses}
+    known = set[str]() if want is None or ref.group in want.desired.blocked else set(addresses) - hidden.keys()
+    sides = {a: {"desired": made[a].spec if a in made else MISSING} if a in known else {} for a in addresses}
     resources = [_resource(a, sides[a], records.get(a), specs, observed.get(a), shown, setter) for a in addresses]
     values: Mapping[str, Any] = want.host.values if want and want.host else {}
     return HostDocument(
@@ -177,6 +177,17 @@ def _recorded(connection: Connection, ref: Ref) -> Mapping[str, Recorded]:
     return load_records(connection, [address for address, *_ in found])
 
 
+def _hidden(call: Call, addresses: Iterable[str], now: float) -> dict[str, Observation]:
+    """What cannot be looked at, nor told what is wanted of it, as its driver is not here."""
+    here = call.installation.drivers
+    drivers = {address: parts(address)[0] for address in addresses}
+    return {
+        address: Unknown(code="no-driver", reason=f"the driver {driver} is not in this installation: nobody can look at it", at=now)
+        for address, driver in drivers.items()
+        if least_known(driver, here) is State.UNKNOWN
+    }
+
+
 def _wanted(call: Call, ref: Ref, rev: str) -> tuple[Wanted | None, str]:
     """What is wanted, or why that cannot be told: the rest of the page is worth seeing all the same."""
     try:
@@ -209,7 +220,7 @@ def _resource(
         external_id=record.external_id if record else "",
         commit=record.commit if record else "",
         recorded=record is not None,
-        wanted=sides.get("desired", MISSING) is not MISSING,
+        wanted=sides["desired"] is not MISSING if "desired" in sides else None,
         seen=type(observed).__name__.lower() if observed else "never",
         seen_at=observed.at if observed else None,
         seen_why=f"{observed.reason} ({observed.code})" if isinstance(observed, Unknown) else "",

@@ -6,11 +6,11 @@ from typing import Annotated
 import msgspec
 
 from reconciler.reading.call import Call
-from reconciler.reading.paging import Document, Paged, after, cursor_of
+from reconciler.reading.paging import Document, Paged, after, cursor_of, one_of
 from reconciler.reading.picture import Stand, State
 from reconciler.reading.seen import Seen, seen
 
-OneState = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(State)})?$")]
+OneState = Annotated[str, one_of(State)]
 Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 

@@ -4,76 +4,49 @@ Plans are immutable. Each process keeps the outlines that it used last, as far a
 for the changes that are shown.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from reconciler.report.view import reads
+from reconciler.reading.kept import Kept
 from reconciler.store.engine import Connection
-from reconciler.store.plans import PlanRow, change_bodies, head_of, plan_body
-from reconciler.types.change import Action, Cause, Risk
+from reconciler.store.outlines import Columns, Kind
+from reconciler.store.plans import PlanRow, head_of, plan_body, plan_columns
 from reconciler.types.plan import Plan
-from reconciler.types.resource import host_of
 
 MOST_KEPT = 300_000
-"""Changes in all outlines that are kept: some 100 MB."""
+"""Changes in all outlines that are kept: some 70 MB."""
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
-    """What was used last, by key; each thing weighs something, and all that is kept not more than `most`."""
-
-    def __init__(self, most: int, weight: Callable[[T], int] = lambda _: 1) -> None:
-        self._most, self._weight, self._whole = most, weight, 0
-        self._found: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What is kept under this key, made if it is not there."""
-        with self._lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-        made = make()
-        with self._lock:
-            if key not in self._found:
-                self._found[key] = made
-                self._whole += self._weight(made)
-            while self._whole > self._most and len(self._found) > 1:
-                self._whole -= self._weight(self._found.popitem(last=False)[1])
-        return made
+Manifest = Callable[[str, str], bool]
+"""Whether changes of a tenant in a manifest (`host/shop/web-01`) are meant."""
 
 
-class Row(NamedTuple):
-    """A change of a plan without its fields. `seq`: its place in the plan; `path`: the file that it comes from; `said`: equal for those that read the same."""
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Some changes of a plan: `kinds` says of each kind whether it is meant, and `manifest`, if not all are, which manifests of them."""
 
-    seq: int
-    address: str
-    digest: str
-    group: str
-    tenant: str
-    action: Action
-    causes: frozenset[Cause]
-    risk: frozenset[Risk]
-    moved_from: str | None
-    path: str
-    said: int
+    kinds: Sequence[bool]
+    manifest: Manifest | None = None
 
-    @property
-    def driver(self) -> str:
-        """Whose change it is."""
-        return self.address.partition("/")[0]
+    def narrowed(self, kinds: Iterable[bool], manifest: Manifest | None) -> "Choice":
+        """What is meant by both."""
+        first, both = self.manifest, tuple(one and other for one, other in zip(self.kinds, kinds, strict=True))
+        if first is None or manifest is None:
+            return Choice(kinds=both, manifest=first or manifest)
+        return Choice(kinds=both, manifest=lambda tenant, group: first(tenant, group) and manifest(tenant, group))
 
-    @property
-    def places(self) -> tuple[tuple[str, str], ...]:
-        """As of a change: address and group of where it is, and was."""
-        here = (self.address, self.group)
-        return (here,) if self.moved_from is None else (here, (self.moved_from, host_of(self.moved_from)))
+
+class Fold(NamedTuple):
+    """Manifests whose chosen changes read the same, by number in the order of their names; `kinds` of the changes of the first."""
+
+    groups: list[int]
+    kinds: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +55,60 @@ class Outline:
 
     plan: PlanRow
     head: Plan
-    rows: tuple[Row, ...]
+    columns: Columns
 
     @cached_property
     def tenants(self) -> frozenset[str]:
         """Whose changes and deferrals are in it, or were there before a move."""
-        places = {where for row in self.rows if row.moved_from for where, _ in row.places} | {item.address for item in self.head.deferred}
-        return frozenset({row.tenant for row in self.rows} | {tenant_at(where) for where in places})
+        moves = {where for seq, before in self.columns.moved.items() for where in (before, self.columns.addresses[seq])}
+        places = moves | {item.address for item in self.head.deferred}
+        return frozenset({kind.tenant for kind in self.columns.kinds} | {tenant_at(where) for where in places})
 
-    @cached_property
-    def folds(self) -> tuple[tuple[tuple[str, ...], tuple[Row, ...]], ...]:
-        """Of all changes."""
-        return folds_of(self.rows)
+    def numbers(self, choice: Choice) -> Sequence[int]:
+        """The places of the chosen changes in the plan, in its order."""
+        made, kinds, manifest = self.columns, choice.kinds, choice.manifest
+        if manifest is None:
+            return range(len(made.kind_of)) if all(kinds) else [seq for seq, kind in enumerate(made.kind_of) if kinds[kind]]
+        return [
+            seq
+            for seq, (kind, group) in enumerate(zip(made.kind_of, made.group_of, strict=True))
+            if kinds[kind] and manifest(made.kinds[kind].tenant, made.groups[group])
+        ]
+
+    def counted(self, choice: Choice) -> list[tuple[Kind, int]]:
+        """How many of the chosen changes there are of each kind."""
+        made = self.columns
+        numbers = Counter(made.kind_of) if choice.manifest is None else Counter(made.kind_of[seq] for seq in self.numbers(choice))
+        return [(made.kinds[kind], number) for kind, number in numbers.items() if choice.kinds[kind]]
+
+    def folds(self, choice: Choice) -> list[Fold]:
+        """Manifests whose chosen changes read the same, in the order of the first of each."""
+        made, manifest = self.columns, choice.manifest
+        folds: dict[tuple[int, ...], Fold] = {}
+        chosen = [tuple(kind for kind in shape if choice.kinds[kind]) for shape in made.shapes]
+        reads = [tuple(made.kinds[kind].reads for kind in kinds) for kinds in chosen]
+        for group, shape in enumerate(made.shape_of):
+            kinds, key = chosen[shape], reads[shape]
+            if kinds and manifest is not None:
+                kinds = tuple(kind for kind in kinds if manifest(made.kinds[kind].tenant, made.groups[group]))
+                key = tuple(made.kinds[kind].reads for kind in kinds)
+            if not kinds:
+                continue
+            if (fold := folds.get(key)) is None:
+                fold = folds[key] = Fold([], kinds)
+            fold.groups.append(group)
+        return list(folds.values())
+
+    def changes_of(self, groups: Collection[int], choice: Choice) -> dict[int, list[int]]:
+        """The places of the chosen changes of some manifests."""
+        made = self.columns
+        found: dict[int, list[int]] = {}
+        for seq, group in enumerate(made.group_of):
+            if group not in groups or not choice.kinds[kind := made.kind_of[seq]]:
+                continue
+            if choice.manifest is None or choice.manifest(made.kinds[kind].tenant, made.groups[group]):
+                found.setdefault(group, []).append(seq)
+        return found
 
 
 def tenant_at(where: str) -> str:
@@ -102,103 +117,16 @@ def tenant_at(where: str) -> str:
     return "" if len(found) < 4 or found[2] == "-" else found[2]
 
 
-def folds_of(rows: Sequence[Row]) -> tuple[tuple[tuple[str, ...], tuple[Row, ...]], ...]:
-    """Manifests whose changes read the same, with the changes of the first; in the order of their names."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(row)
-    same: dict[tuple[object, ...], list[str]] = {}
-    for group in sorted(groups):
-        same.setdefault((group.partition("/")[0], *(row.said for row in groups[group])), []).append(group)
-    return tuple((tuple(names), tuple(groups[names[0]])) for names in same.values())
-
-
-_outlines: Kept[Outline] = Kept(MOST_KEPT, lambda found: len(found.rows) + 100)
+_outlines: Kept[Outline] = Kept(MOST_KEPT, lambda found: len(found.columns.addresses) + 100)
 
 
 def outline(connection: Connection, plan: PlanRow) -> Outline:
-    """The outline of a plan; the first time all of its changes are read for it."""
+    """The outline of a plan."""
     return _outlines.get((plan.id, plan.created_at, plan.commit, plan.location, plan.row), lambda: _made(connection, plan))
 
 
-class _Field(msgspec.Struct):
-    path: str
-    causes: list[str]
-    values: dict[str, msgspec.Raw]
-
-    @property
-    def said(self) -> tuple[object, ...]:
-        """What it reads as: neither what was recorded nor the text of a difference."""
-        return self.path, *self.causes, *(bytes(self.values[side]) if side in self.values else None for side in ("before", "after"))
-
-
-class _Body(msgspec.Struct, rename="camel"):
-    """What an outline has of a stored change."""
-
-    address: str
-    action: Action
-    group: str
-    origin: tuple[str, int, int]
-    rules: dict[str, Any]
-    fields: msgspec.Raw
-    causes: frozenset[Cause] = frozenset()
-    risk: frozenset[Risk] = frozenset()
-    moved_from: str | None = None
-    blind_spots: tuple[str, ...] = ()
-
-
-_body, _fields = msgspec.json.Decoder(_Body).decode, msgspec.json.Decoder(list[_Field]).decode
-MOST_REMEMBERED = 1000
-
-
 def _made(connection: Connection, plan: PlanRow) -> Outline:
-    known = _Known()
-    rows = []
-    for seq, digest, packed in change_bodies(connection, plan.row):
-        body = _body(packed)
-        name = body.group.rpartition("/")[2]
-        said = reads(name, body.address, body.action, body.risk, body.causes, known.fields(bytes(body.fields)), body.blind_spots)
-        rows.append(
-            Row(
-                seq=seq,
-                address=body.address,
-                digest=digest,
-                group=known.one(body.group),
-                tenant=known.one(body.rules["tenant"]),
-                action=body.action,
-                causes=known.one(body.causes),
-                risk=known.one(body.risk),
-                moved_from=body.moved_from,
-                path=known.one(body.origin[0]),
-                said=known.number(said),
-            )
-        )
-    return Outline(plan=plan, head=head_of(plan_body(connection, plan.row)), rows=tuple(rows))
-
-
-class _Known:
-    """What is equal stands in memory once."""
-
-    def __init__(self) -> None:
-        self._same: dict[Any, Any] = {}
-        self._said: dict[object, int] = {}
-        self._fields: dict[bytes, object] = {}
-
-    def one(self, value: T) -> T:
-        found: T = self._same.setdefault(value, value)
-        return found
-
-    def number(self, said: object) -> int:
-        return self._said.setdefault(said, len(self._said))
-
-    def fields(self, packed: bytes) -> object:
-        """What fields read as. Very many that all differ are not remembered."""
-        found = self._fields.get(packed)
-        if found is None:
-            if len(self._fields) >= MOST_REMEMBERED:
-                self._fields.clear()
-            found = self._fields[packed] = tuple(item.said for item in _fields(packed))
-        return found
+    return Outline(plan=plan, head=head_of(plan_body(connection, plan.row)), columns=plan_columns(connection, plan.row))
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -236,7 +164,8 @@ def _summed(connection: Connection, plan: PlanRow) -> Summary:
     head = msgspec.json.decode(plan_body(connection, plan.row), type=_Head)
     counts = head.counts
     if counts is None:  # stored by an Octofleet that did not count
-        counts = [(row.tenant, row.action.value, 1) for row in outline(connection, plan).rows]
+        made = outline(connection, plan).columns
+        counts = [(made.kinds[kind].tenant, made.kinds[kind].action.value, 1) for kind in made.kind_of]
     numbers: dict[str, dict[str, int]] = {}
     for tenant, what, number in [*counts, *((tenant_at(item.address), "deferred", 1) for item in head.deferred)]:
         of = numbers.setdefault(tenant, {})

@@ -7,6 +7,7 @@ from itertools import islice
 
 from reconciler.reading import plan_seen
 from reconciler.reading.call import Call
+from reconciler.reading.next_step import over_http
 from reconciler.reading.paging import Ask, Document
 from reconciler.reading.picture import WORST, State
 from reconciler.reading.seen import Numbers, Part, Seen, by_driver, by_state, numbers, seen
@@ -176,7 +177,7 @@ def _repositories(connection: Connection, found: Seen) -> Iterator[FollowedRow]:
             code=one.code,
             head=one.head,
             text=said.text if said else "",
-            next=said.why.next if said and said.why else "",
+            next=over_http(said.why.next) if said and said.why else "",
             run=said.run.id if said and said.run else "",
         )
 

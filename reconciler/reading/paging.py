@@ -1,7 +1,8 @@
 """Lists in parts: a page of rows and a cursor that names where the next one begins."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +22,34 @@ Reason = Annotated[
 Note = Annotated[
     str, msgspec.Meta(max_length=4000, pattern=r"^[^\x00-\x1f\x7f]*$", description="Why, if there is something to say; recorded.")
 ]
+
+
+def one_of(words: Iterable[str]) -> msgspec.Meta:
+    """Of a text that is one of these words, or empty for any."""
+    known = list(map(str, words))
+    return msgspec.Meta(pattern=f"^({'|'.join(known)})?$", extra={"words": known}, extra_json_schema={"enum": ["", *known]})
+
+
+@cache
+def words_of(asks: type) -> Mapping[str, Sequence[str]]:
+    """The words that those fields of a question take which take no others, by the name of the field."""
+    found = msgspec.inspect.type_info(asks)
+    fields = found.fields if isinstance(found, msgspec.inspect.StructType) else ()
+    return {field.encode_name: words for field in fields if (words := _words(field.type))}
+
+
+def _words(kind: msgspec.inspect.Type) -> list[str]:
+    match kind:
+        case msgspec.inspect.Metadata():
+            return list((kind.extra or {}).get("words", ())) or _words(kind.type)
+        case msgspec.inspect.UnionType():
+            return [word for one in kind.types for word in _words(one)]
+        case msgspec.inspect.EnumType():
+            return [str(one.value) for one in kind.cls]
+        case msgspec.inspect.LiteralType():
+            return list(map(str, kind.values))
+        case _:
+            return []
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,13 +1,13 @@
 """The fleets at a glance, in memory: which hosts there are, and how each stands. Made of the records once, then kept up with what changes.
 
-A host stands as the worst of its resources does (`State`, from best to worst). Of each host there are its name and two numbers: which drivers have
-something of it, and how that stands; hosts that are alike share what these stand for.
+A host stands as the worst of its resources does (`State`, from best to worst); what cannot be looked at, as its driver is not here, is not known. Of each
+host there are its name and two numbers: which drivers have something of it, and how that stands; hosts that are alike share what these stand for.
 """
 
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -88,9 +88,10 @@ class _Known:
 
 
 class Maker:
-    """Makes pictures, one after the other, of one database; `make` is called by one thread at a time."""
+    """Makes pictures, one after the other, of one database; `make` is called by one thread at a time. `here`: the drivers of this installation."""
 
-    def __init__(self) -> None:
+    def __init__(self, here: Collection[str]) -> None:
+        self._here = frozenset(here)
         self._drivers: dict[tuple[str, ...], int] = {(): 0}
         self._known: dict[Key, _Known] = {}
         self._marks: dict[str, int] | None = None
@@ -163,7 +164,7 @@ class Maker:
 
     def _picture(self, at: float, states: Mapping[Key, Mapping[str, Mapping[str, State]]]) -> Picture:
         stands: dict[Stand, int] = {}
-        plain = {place: stands.setdefault(_stand(drivers, {}), len(stands)) for drivers, place in self._drivers.items()}
+        plain = {place: stands.setdefault(self._stand(drivers, {}), len(stands)) for drivers, place in self._drivers.items()}
         sets = tuple(self._drivers)
         pictured: dict[Key, Hosts] = {}
         for key in sorted({*self._known, *states}):
@@ -174,10 +175,15 @@ class Maker:
             found = array("I", (plain[place] for place in known.drivers))
             for name, of_drivers in other.items():
                 place = bisect_left(known.names, name)
-                found[place] = stands.setdefault(_stand(sets[known.drivers[place]], of_drivers), len(stands))
+                found[place] = stands.setdefault(self._stand(sets[known.drivers[place]], of_drivers), len(stands))
             if known.names:
                 pictured[key] = Hosts(names=known.names, stands=found)
         return Picture(at=at, hosts=pictured, stands=tuple(stands))
+
+    def _stand(self, drivers: Iterable[str], states: Mapping[str, State]) -> Stand:
+        least = {driver: least_known(driver, self._here) for driver in sorted({*drivers, *states})}
+        each = tuple((driver, worst((state, states.get(driver, state)))) for driver, state in least.items())
+        return Stand(state=worst(state for _, state in each), drivers=each)
 
 
 def _has(names: Sequence[str], name: str) -> bool:
@@ -190,9 +196,9 @@ def _known(hosts: Mapping[str, int]) -> _Known:
     return _Known(names=tuple(names), drivers=array("I", (hosts[name] for name in names)))
 
 
-def _stand(drivers: Iterable[str], states: Mapping[str, State]) -> Stand:
-    each = tuple((driver, states.get(driver, State.CONVERGED)) for driver in sorted({*drivers, *states}))
-    return Stand(state=worst(state for _, state in each), drivers=each)
+def least_known(driver: str, here: Collection[str]) -> State:
+    """How what a driver holds stands if nothing else is known: as recorded, or if the driver is not `here` to look at it, nobody knows how."""
+    return State.CONVERGED if driver in here else State.UNKNOWN
 
 
 def worst(states: Iterable[State]) -> State:

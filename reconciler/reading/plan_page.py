@@ -1,18 +1,18 @@
 """One plan as far as the caller sees it: what is lost first, changes folded over hosts with the same ones, whose word is missing."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from typing import TypeVar
 
 from reconciler.permitting import granted
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Kept, Row, folds_of
+from reconciler.reading.outline import Choice, Fold
 from reconciler.reading.paging import after, cursor_of
 from reconciler.reading.plan_seen import PlanDocument, Seen, found
 from reconciler.reading.plan_words import ApprovalDocument, spoken
-from reconciler.reading.plans import ChangesAsk, asked, matching
+from reconciler.reading.plans import ChangesAsk, asked, chosen
 from reconciler.report.parts import (
     MOST_CHANGES,
     ChangePart,
@@ -34,6 +34,7 @@ from reconciler.report.parts import (
 from reconciler.report.text import MOST_NAMES, printable
 from reconciler.report.view import verdict
 from reconciler.store.engine import Connection
+from reconciler.store.outlines import Row
 from reconciler.store.plans import load_changes
 from reconciler.store.records import load_specs
 from reconciler.types.change import Action, Cause, Change, Risk
@@ -82,7 +83,7 @@ def plan(call: Call, ask: ChangesAsk) -> PlanPage:
         items, further = page.folds()
         head = seen.outline.head
     waits, said = spoken(call, seen) if seen.plan.applyable else ([], [])
-    counts = Counter(row.action for row in seen.rows)
+    tenants, counted = {kind.tenant for kind, _ in seen.counted}, seen.counted
     refused = any(guard.refuses for guard in head.guards)
     complete = not seen.deferred and not (seen.of_fleet and any(item.severity is Severity.ERROR for item in head.problems))
     with call.installation.store.read() as connection:
@@ -97,27 +98,27 @@ def plan(call: Call, ask: ChangesAsk) -> PlanPage:
             expires_at=head.expires_at,
             applyable=seen.plan.applyable,
             whole=seen.whole,
-            changes={action.value: counts[action] for action in Action if counts[action]},
+            changes=_counted(Action, ((kind.action, number) for kind, number in counted)),
             deferred=len(seen.deferred),
             verdict=verdict(
                 refused=refused,
-                changes=bool(seen.rows),
+                changes=bool(counted),
                 deferred=bool(seen.deferred),
                 complete=complete,
                 waits=bool(waits),
                 age=now - head.observed_from if head.observed_from is not None else 0.0,
             ),
             complete=complete,
-            causes=_counted(Cause, (cause for row in seen.rows for cause in row.causes)),
-            risks=_counted(Risk, (risk for row in seen.rows for risk in row.risk)),
+            causes=_counted(Cause, ((cause, number) for kind, number in counted for cause in kind.causes)),
+            risks=_counted(Risk, ((risk, number) for kind, number in counted for risk in kind.risk)),
             hosts=head.hosts if seen.of_fleet else None,
-            hosts_changed=len({row.group for row in seen.rows if row.group.startswith("host/")}),
+            hosts_changed=sum(len(fold.groups) for fold in seen.folds if seen.outline.columns.groups[fold.groups[0]].startswith("host/")),
             observed_from=head.observed_from,
             guards=[guard_part(guard, whole=seen.whole) for guard in head.guards],
-            losses=sum(1 for row in seen.rows if row.risk & LOST),
+            losses=sum(number for kind, number in counted if kind.risk & LOST),
             destructive=page.destructive(),
             access=_access(connection, seen),
-            matching=len(page.rows),
+            matching=page.matching(),
             items=items,
             next=further,
             put_off=_put_off(seen),
@@ -125,16 +126,11 @@ def plan(call: Call, ask: ChangesAsk) -> PlanPage:
             missing=waits,
             approvals=said,
             problems=[problem_part(item) for item in head.problems[:MOST_LINES]] if seen.of_fleet else [],
-            tenants=sorted({row.tenant for row in seen.rows}),
-            drivers=sorted({row.driver for row in seen.rows}),
+            tenants=sorted(tenants),
+            drivers=sorted({kind.driver for kind, _ in counted}),
             runs=_runs(connection, seen.plan.row),
             asked=asked(ask),
         )
-
-
-Folds = tuple[tuple[tuple[str, ...], tuple[Row, ...]], ...]
-_folds: Kept[Folds] = Kept(300_000, lambda folds: sum(len(names) * len(rows) for names, rows in folds))
-"""By the changes that they are of, which weigh as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,32 +142,40 @@ class _Page:
     ask: ChangesAsk
 
     @cached_property
-    def rows(self) -> Sequence[Row]:
-        return matching(self.seen.rows, self.ask)
+    def choice(self) -> Choice:
+        return chosen(self.seen, self.ask)
 
-    def _all(self) -> Folds:
-        """Their folds; kept, as the next page is of the same."""
-        if self.seen.whole and not asked(self.ask):
-            return self.seen.outline.folds
-        return _folds.get((self.seen.plan, tuple(row.seq for row in self.rows)), lambda: folds_of(self.rows))
+    @cached_property
+    def all(self) -> list[Fold]:
+        """Their folds."""
+        return self.seen.outline.folds(self.choice) if asked(self.ask) else self.seen.folds
+
+    def matching(self) -> int:
+        """How many changes these are."""
+        return sum(len(fold.groups) * len(fold.kinds) for fold in self.all)
 
     def folds(self) -> tuple[list[FoldPart], str]:
         """A page of folds, and the cursor of the next one."""
-        key = after(self.ask.cursor, str)
-        rest = [fold for fold in self._all() if key is None or fold[0][0] > key[0]]
+        key, outline = after(self.ask.cursor, str), self.seen.outline
+        names = outline.columns.groups
+        rest = [fold for fold in self.all if key is None or names[fold.groups[0]] > key[0]]
         page = rest[: self.ask.limit]
-        loaded = load_changes(self.connection, self.seen.plan.row, [row.seq for _, rows in page for row in rows[:MOST_CHANGES]])
+        numbers = outline.changes_of({fold.groups[0] for fold in page}, self.choice)
+        loaded = load_changes(self.connection, self.seen.plan.row, [seq for found in numbers.values() for seq in found[:MOST_CHANGES]])
         made: list[FoldPart] = []
         used = 0
-        for names, rows in page:
-            part = self._fold(names, [loaded[row.seq] for row in rows[:MOST_CHANGES]], len(rows))
+        for groups, _ in page:
+            mine = numbers[groups[0]]
+            part = self._fold(
+                [names[group] for group in groups[:MOST_NAMES]], len(groups), [loaded[seq] for seq in mine[:MOST_CHANGES]], len(mine)
+            )
             used += size(part)
             if made and used > MOST_BYTES:
                 break
             made.append(part)
-        return made, cursor_of(page[len(made) - 1][0][0]) if len(made) < len(rest) else ""
+        return made, cursor_of(names[page[len(made) - 1].groups[0]]) if len(made) < len(rest) else ""
 
-    def _fold(self, names: Sequence[str], changes: Sequence[Change], number: int) -> FoldPart:
+    def _fold(self, names: list[str], number: int, changes: Sequence[Change], more: int) -> FoldPart:
         made: list[ChangePart] = []
         used = 0
         for change in changes:
@@ -180,17 +184,28 @@ class _Page:
             if made and used > MOST_FOLD_BYTES:
                 break
             made.append(part)
-        return FoldPart(groups=list(names[:MOST_NAMES]), number=len(names), changes=made, more=number - len(made))
+        return FoldPart(groups=names, number=number, changes=made, more=more - len(made))
 
     def destructive(self) -> list[LossPart]:
         """What is lost, whatever was asked for."""
-        lost = (row for row in self.seen.rows if row.risk & LOST)
-        return [loss_part(row.address, row.action.value, row.risk) for row in islice(lost, MOST_LOSSES)]
+        return [loss_part(row.address, row.action.value, row.risk) for row in _at_risk(self.seen, LOST, MOST_LOSSES)]
 
 
-def _counted(kinds: type[Cause] | type[Risk], items: Iterator[Cause | Risk]) -> dict[str, int]:
-    numbers = Counter(items)
+Names = TypeVar("Names", Action, Cause, Risk)
+
+
+def _counted(kinds: type[Names], items: Iterable[tuple[Names, int]]) -> dict[str, int]:
+    numbers = Counter[Names]()
+    for item, number in items:
+        numbers[item] += number
     return {kind.value: numbers[kind] for kind in kinds if numbers[kind]}
+
+
+def _at_risk(seen: Seen, risks: frozenset[Risk], most: int) -> list[Row]:
+    """The first changes that have one of these risks."""
+    columns = seen.outline.columns
+    wanted = seen.choice.narrowed((not risks.isdisjoint(kind.risk) for kind in columns.kinds), None)
+    return [columns.row(seq) for seq in seen.outline.numbers(wanted)[:most]] if any(wanted.kinds) else []
 
 
 def _put_off(seen: Seen) -> list[DeferredPart]:
@@ -204,7 +219,7 @@ def _put_off(seen: Seen) -> list[DeferredPart]:
 
 def _access(connection: Connection, seen: Seen) -> list[str]:
     """Who gains and loses what by changes of RoleMappings."""
-    rows = [row for row in seen.rows if Risk.ACCESS in row.risk][:MOST_LINES]
+    rows = _at_risk(seen, frozenset({Risk.ACCESS}), MOST_LINES)
     if not rows:
         return []
     loaded = load_changes(connection, seen.plan.row, [row.seq for row in rows])

@@ -5,16 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from reconciler.beginning import check_digits
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Outline, Row, outline, summary, tenant_at
+from reconciler.reading.outline import Choice, Fold, Outline, outline, summary, tenant_at
 from reconciler.reading.paging import Document
 from reconciler.store.engine import Connection
+from reconciler.store.outlines import Kind
 from reconciler.store.plans import PlanRow, plan_rows
 from reconciler.types.change import Action
 from reconciler.types.plan import Deferred
 
-LEAST_DIGITS = 4
+LISTED = "; /plans lists those that you may see"
 
 
 class PlanDocument(Document, frozen=True, kw_only=True):
@@ -35,7 +37,7 @@ class PlanDocument(Document, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A plan as far as a caller sees it: `rows` are its changes."""
+    """A plan as far as a caller sees it: `choice` says which of its changes there are for him, `numbers` which places of the plan these have."""
 
     call: Call
     outline: Outline
@@ -56,12 +58,30 @@ class Seen:
         return self.of_fleet or (bool(self.outline.tenants) and all(self.tenant(tenant) for tenant in self.outline.tenants))
 
     @cached_property
-    def rows(self) -> Sequence[Row]:
-        """The changes that he sees."""
+    def choice(self) -> Choice:
+        """Of the changes that he sees."""
+        sight, source, kinds = self.call.sight, self.plan.source, self.outline.columns.kinds
         if self.whole:
-            return self.outline.rows
-        sees, source = self.call.sight.sees, self.plan.source
-        return tuple(row for row in self.outline.rows if sees(source, row.tenant, row.group))
+            return Choice(kinds=[True] * len(kinds))
+        some = {tenant: sight.some_of(source, tenant) for tenant in {kind.tenant for kind in kinds}}
+        parts = any(seen and not self.tenant(tenant) for tenant, seen in some.items())
+        manifest = (lambda tenant, group: sight.sees(source, tenant, group)) if parts else None
+        return Choice(kinds=[some[kind.tenant] for kind in kinds], manifest=manifest)
+
+    @cached_property
+    def numbers(self) -> Sequence[int]:
+        """The changes that he sees."""
+        return self.outline.numbers(self.choice)
+
+    @cached_property
+    def counted(self) -> list[tuple[Kind, int]]:
+        """How many he sees of each kind."""
+        return self.outline.counted(self.choice)
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The same, those that read the same together."""
+        return self.outline.folds(self.choice)
 
     @cached_property
     def deferred(self) -> Sequence[Deferred]:
@@ -81,8 +101,7 @@ class Seen:
 def found(connection: Connection, call: Call) -> Seen:
     """The plan that the path names by its id or the beginning of it; of one that was made several times, the newest. Raises `Refused`."""
     prefix = call.path["plan"]
-    if len(prefix) < LEAST_DIGITS:
-        raise Refused(f"{prefix!r} is too short for a plan id", hint=f"give at least {LEAST_DIGITS} digits", code="ambiguous-plan")
+    check_digits(prefix, LISTED)
     newest: dict[str, PlanRow] = {}
     for row in plan_rows(connection, prefix):
         newest.setdefault(row.id, row)
@@ -90,7 +109,7 @@ def found(connection: Connection, call: Call) -> Seen:
     if not seen:
         raise Refused(f"there is no plan {prefix}", hint="octofleet plan makes one and prints its id", code="no-plan")
     if len(seen) > 1:
-        raise Refused(f"{prefix} is the beginning of more than one plan id", hint="give more digits", code="ambiguous-plan")
+        raise Refused(f"{prefix} is the beginning of more than one plan id", hint=f"give more of the id{LISTED}", code="ambiguous-plan")
     return Seen(call=call, outline=outline(connection, seen[0]))
 
 
@@ -123,5 +142,5 @@ def summed(connection: Connection, call: Call, one: PlanRow) -> PlanDocument | N
 
 def _of_scopes(seen: Seen, tenant: str) -> Iterator[str]:
     """What a caller sees of a tenant that he sees a part of."""
-    yield from (row.action.value for row in seen.rows if row.tenant == tenant)
+    yield from (kind.action.value for kind, number in seen.counted if kind.tenant == tenant for _ in range(number))
     yield from ("deferred" for item in seen.deferred if tenant_at(item.address) == tenant)

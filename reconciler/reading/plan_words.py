@@ -1,6 +1,6 @@
 """What people say of plans: whose word there is and whose is missing; and plans that are made, approved, rejected and applied over HTTP."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -9,15 +9,16 @@ from reconciler import gating
 from reconciler.approving import authors, missing_of
 from reconciler.beginning import begin
 from reconciler.errors import Refused
-from reconciler.gate.approvals import Approval, Missing, rules_of
+from reconciler.gate.approvals import Approval, ApprovalRule, Missing, rules_of
 from reconciler.identity.access import Action, Resource
 from reconciler.permitting import Asked, to_apply_stored, to_pause, to_steer
 from reconciler.planning import make_plan
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Rev, Word
-from reconciler.reading.outline import Kept, Row
+from reconciler.reading.kept import Kept
+from reconciler.reading.making import PlanRequest, again, made
 from reconciler.reading.paging import Ask, Document, Note, Reason
-from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
+from reconciler.reading.plan_seen import PlanDocument, Seen, found
 from reconciler.reading.whose import told_in_sight
 from reconciler.report.parts import MissingPart
 from reconciler.report.text import printable
@@ -25,14 +26,15 @@ from reconciler.scope import is_scope
 from reconciler.source.repository import Repository
 from reconciler.store.approvals import standing, standing_ids
 from reconciler.store.audit import record
-from reconciler.store.engine import Connection
 from reconciler.store.followed import ask as ask_to_look
 from reconciler.store.followed import followed
+from reconciler.store.outlines import Row
 from reconciler.store.plans import plan_row
 from reconciler.store.records import applied_commit, fleet_in_force, locations, mark
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
 from reconciler.types.request import Request
+from reconciler.wiring import Installation
 
 MOST_NAMED = 20
 Place = Annotated[str, msgspec.Meta(max_length=2000, description="A repository, as the server follows it.")]
@@ -51,12 +53,14 @@ class ApprovalDocument(Document, frozen=True, kw_only=True):
 
 class PlanAsk(Ask, frozen=True, kw_only=True):
     """What to plan: a followed repository (may be left out where there is one), a revision of it, by default its default branch, against a base, by default the
-    commit applied last. `scope`: only these: `host/TENANT/NAME`, `tenant/NAME` or `driver/kind/tenant/name`, with * and ?."""
+    commit applied last. `scope`: only these: `host/TENANT/NAME`, `tenant/NAME` or `driver/kind/tenant/name`, with * and ?. `request`: of an answer 202, instead
+    of all else: wait for that plan."""
 
     repository: Place = ""
     rev: Rev = ""
     base: Rev = ""
     scope: Word = ""
+    request: Word = ""
 
 
 class ApplyAsk(Ask, frozen=True, kw_only=True):
@@ -91,23 +95,26 @@ class LookDocument(Document, frozen=True, kw_only=True):
     asked: list[str]
 
 
-def make(call: Call, ask: PlanAsk) -> PlanDocument:
-    """Plan a revision of a followed repository, and store the plan."""
+def make(call: Call, ask: PlanAsk) -> PlanDocument | PlanRequest:
+    """Plan a revision of a followed repository, and store the plan; of one that takes long, how to ask for it again."""
+    if ask.request:
+        call.use(Action.PLAN)
+        return again(call, ask.request)
     location, source = _one_of(_known(call), ask.repository)
     if ask.scope and not is_scope(ask.scope):
         hint = "host/TENANT/NAME, tenant/NAME or driver/kind/tenant/name, with * and ?"
         raise Refused(f"{ask.scope} is no scope", hint=hint, code="scope")
     call.permit(source, _to_plan(Action.PLAN, source, ask.scope))
-    with told_in_sight(call.sight, source, "the revision cannot be planned"):
-        repository = call.installation.repository(location)
-        if not _trusted(repository, ask):
-            call.permit(source, _to_plan(Action.PLAN_UNTRUSTED, source, ask.scope))
-        made = make_plan(call.installation, repository, Request(rev=ask.rev or None, base=ask.base or None, scope=ask.scope))
-    with call.installation.store.read() as connection:
-        seen = summed(connection, call, plan_row(connection, made.row))
-    if seen is None:
-        raise Refused("the plan says nothing of what you may see", hint="nothing of it changes there", code="nothing-seen")
-    return seen
+    request = Request(rev=ask.rev or None, base=ask.base or None, scope=ask.scope)
+
+    def work(installation: Installation) -> int:
+        with told_in_sight(call.sight, source, "the revision cannot be planned"):
+            repository = installation.repository(location)
+            if not _trusted(repository, ask):
+                call.permit(source, _to_plan(Action.PLAN_UNTRUSTED, source, ask.scope))
+            return make_plan(installation, repository, request).row
+
+    return made(call, source, work)
 
 
 def _one_of(known: Sequence[tuple[str, str]], asked: str) -> tuple[str, str]:
@@ -154,8 +161,8 @@ def reject(call: Call, ask: WordAsk) -> ApprovalDocument:
 def _word(call: Call, ask: WordAsk, *, yes: bool) -> ApprovalDocument:
     row, source = _row(call)
     call.permit(source, to_steer(call.installation, Action.APPROVE if yes else Action.REJECT, row))
-    made = gating.approve(call.installation, row, ask.reason, yes=yes, identity=call.identity)
-    return _said(made, len(made.changes), whole=True)
+    spoke = gating.approve(call.installation, row, ask.reason, yes=yes, identity=call.identity)
+    return _said(spoke, len(spoke.changes), whole=True)
 
 
 def apply(call: Call, ask: ApplyAsk) -> BegunDocument:
@@ -203,27 +210,41 @@ def spoken(call: Call, seen: Seen) -> Spoken:
 
 def _asked(call: Call, seen: Seen, now: float) -> Spoken:
     plan = seen.plan
-    drifted = all(row.causes == {Cause.DRIFT} for row in seen.outline.rows)
+    drifted = all(kind.causes == {Cause.DRIFT} for kind in seen.outline.columns.kinds)
     by = authors(call.installation, plan.source, plan.commit, plan.location, drifted=drifted)
     with call.installation.store.read() as connection:
         said = standing(connection, now)
-        lacking = missing_of(connection, plan.source, seen.rows, by, now, said)
-        shown = [_missing(connection, call, seen, item) for item in lacking]
-    digests = {row.digest for row in seen.rows}
-    given = [(item, len(item.changes & digests)) for item in said]
+        rules = rules_of(fleet_in_force(connection, plan.source))
+        digests = _spoken_of(seen, said)
+        rows = [seen.outline.columns.row(seq) for seq in _judged(seen, rules, digests)]
+        lacking = missing_of(connection, plan.source, rows, by, now, said)
+        shown = [_missing(call, seen, rules, rows, item) for item in lacking]
+    given = [(item, len(item.changes & digests.keys())) for item in said]
     return shown, [_said(item, number, whole=seen.whole) for item, number in given if number]
 
 
-def _missing(connection: Connection, call: Call, seen: Seen, item: Missing) -> MissingPart:
-    source = seen.plan.source
-    rules = {rule.name: rule for rule in rules_of(fleet_in_force(connection, source))}
-    about = [row for row in seen.rows if rules[item.rule.name].is_about(row)] if item.rule.name in rules else []
+def _spoken_of(seen: Seen, said: Iterable[Approval]) -> dict[str, int]:
+    """By digest the place of each change that he sees and somebody has said anything of."""
+    words = frozenset[str]().union(*(item.changes for item in said))
+    digests = seen.outline.columns.digest_of() if words else []
+    return {digests[seq]: seq for seq in seen.numbers if digests[seq] in words} if words else {}
+
+
+def _judged(seen: Seen, rules: Sequence[ApprovalRule], spoken_of: Mapping[str, int]) -> list[int]:
+    """The changes that rules may ask about, or that somebody has spoken of, in the plan's order."""
+    kinds = (any(not rule.risks or not rule.risks.isdisjoint(kind.risk) for rule in rules) for kind in seen.outline.columns.kinds)
+    return sorted({*seen.outline.numbers(seen.choice.narrowed(kinds, None)), *spoken_of.values()})
+
+
+def _missing(call: Call, seen: Seen, rules: Sequence[ApprovalRule], rows: Sequence[Row], item: Missing) -> MissingPart:
+    named = {rule.name: rule for rule in rules}
+    about = [row for row in rows if named[item.rule.name].is_about(row)] if item.rule.name in named else []
     return MissingPart(
         rule=item.rule.name,
         message=printable(item.message) if seen.whole or not item.rejected else "somebody has rejected it",
         changes=item.number,
         count=item.rule.count,
-        who=list(item.rule.people) or _able(call, source, about),
+        who=list(item.rule.people) or _able(call, seen.plan.source, about),
         given=list(item.have),
         rejected=bool(item.rejected),
     )
@@ -236,12 +257,12 @@ def _able(call: Call, source: str, rows: Iterable[Row]) -> list[str]:
     return sorted(set.intersection(*each))[:MOST_NAMED] if each else []
 
 
-def _said(made: Approval, number: int, *, whole: bool) -> ApprovalDocument:
+def _said(word: Approval, number: int, *, whole: bool) -> ApprovalDocument:
     return ApprovalDocument(
-        by=made.identity,
-        approved=made.yes,
-        at=made.at,
-        expires_at=made.expires_at,
+        by=word.identity,
+        approved=word.yes,
+        at=word.at,
+        expires_at=word.expires_at,
         changes=number,
-        reason=printable(made.reason) if whole else "",
+        reason=printable(word.reason) if whole else "",
     )

@@ -1,18 +1,18 @@
 """Plans: which there are, and one of them as far as the caller sees it."""
 
-from collections.abc import Sequence
-from typing import Any
+from bisect import bisect_right
+from typing import Annotated, Any
 
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Row
-from reconciler.reading.paging import Document, Limit, Paged, after, cursor_of
+from reconciler.reading.outline import Choice
+from reconciler.reading.paging import Document, Limit, Paged, after, cursor_of, one_of
 from reconciler.reading.plan_seen import PlanDocument, Seen, found, summed
 from reconciler.report.as_json import change_document
 from reconciler.report.parts import (
     size,
 )
 from reconciler.store.plans import load_changes, plans_before
-from reconciler.types.change import Change
+from reconciler.types.change import Action, Cause, Change, Risk
 
 MOST_BYTES = 80_000
 """Of changes, as JSON."""
@@ -38,9 +38,9 @@ class ChangesAsk(Paged, frozen=True, kw_only=True):
     limit: Limit = 20
     tenant: str = ""
     driver: str = ""
-    action: str = ""
-    cause: str = ""
-    risk: str = ""
+    action: Annotated[str, one_of(Action)] = ""
+    cause: Annotated[str, one_of(Cause)] = ""
+    risk: Annotated[str, one_of(Risk)] = ""
     host: str = ""
 
 
@@ -81,17 +81,18 @@ def changes(call: Call, ask: ChangesAsk) -> Changes:
     key = after(ask.cursor, int)
     with call.installation.store.read() as connection:
         seen = found(connection, call)
-        rows = [row for row in matching(seen.rows, ask) if key is None or row.seq > key[0]]
-        loaded = load_changes(connection, seen.plan.row, [row.seq for row in rows[: ask.limit]])
+        numbers = seen.outline.numbers(chosen(seen, ask))
+        rest = numbers[bisect_right(numbers, key[0]) :] if key else numbers
+        loaded = load_changes(connection, seen.plan.row, rest[: ask.limit])
     items: list[dict[str, Any]] = []
     used = 0
-    for row in rows[: ask.limit]:
-        item = _masked(seen, loaded[row.seq])
+    for seq in rest[: ask.limit]:
+        item = _masked(seen, loaded[seq])
         used += size(item)
         if items and used > MOST_BYTES:
             break
         items.append(item)
-    further = cursor_of(rows[len(items) - 1].seq) if len(items) < len(rows) else ""
+    further = cursor_of(rest[len(items) - 1]) if len(items) < len(rest) else ""
     return Changes(plan=seen.plan.id, items=items, asked=asked(ask), next=further)
 
 
@@ -102,17 +103,15 @@ def _masked(seen: Seen, change: Change) -> dict[str, Any]:
     return said | {"movedFrom": moved, "dependsOn": [where for where in change.depends_on if seen.address(where)]}
 
 
-def matching(rows: Sequence[Row], ask: ChangesAsk) -> Sequence[Row]:
+def chosen(seen: Seen, ask: ChangesAsk) -> Choice:
     """The changes that were asked for."""
-    host, driver = ask.host.lower(), f"{ask.driver}/"
-    wanted = (
-        (ask.tenant, lambda row: row.tenant == ask.tenant),
-        (ask.driver, lambda row: row.address.startswith(driver)),
-        (ask.action, lambda row: row.action == ask.action),
-        (ask.cause, lambda row: ask.cause in row.causes),
-        (ask.risk, lambda row: ask.risk in row.risk),
-        (ask.host, lambda row: host in row.group.lower()),
+    host = ask.host.lower()
+    kinds = (
+        ask.tenant in ("", kind.tenant)
+        and ask.driver in ("", kind.driver)
+        and ask.action in ("", kind.action)
+        and (not ask.cause or ask.cause in kind.causes)
+        and (not ask.risk or ask.risk in kind.risk)
+        for kind in seen.outline.columns.kinds
     )
-    for text, is_so in wanted:
-        rows = [row for row in rows if is_so(row)] if text else rows
-    return rows
+    return seen.choice.narrowed(kinds, (lambda tenant, group: host in group.lower()) if host else None)

@@ -1,11 +1,10 @@
 """The changes of a run, with the steps that they are done in and how they ended."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from reconciler.errors import Refused
 from reconciler.reading.call import Call
-from reconciler.reading.paging import Document, Paged, Step, after, cursor_of
+from reconciler.reading.paging import Document, Paged, Step, after, cursor_of, one_of
 from reconciler.reading.runs import RunDocument, found
 from reconciler.report.parts import ItemPart, size
 from reconciler.report.text import brief
@@ -25,7 +24,7 @@ class RunChangesAsk(Paged, frozen=True, kw_only=True):
 
     host: str = ""
     step: Step = -1
-    outcome: str = ""
+    outcome: Annotated[str, one_of(OUTCOMES)] = ""
 
 
 class RunChanges(Document, frozen=True, kw_only=True):
@@ -39,8 +38,6 @@ class RunChanges(Document, frozen=True, kw_only=True):
 
 def changes(call: Call, ask: RunChangesAsk) -> RunChanges:
     """A page of the changes of a run that the caller sees."""
-    if ask.outcome and ask.outcome not in OUTCOMES:
-        raise Refused(f"{ask.outcome} is no outcome", hint=", ".join(OUTCOMES), code="usage")
     run, document = found(call)
     key = after(ask.cursor, int, str)
     items: list[ItemPart] = []

@@ -6,8 +6,8 @@ from typing import Annotated
 import msgspec
 
 from reconciler.reading.call import Call
+from reconciler.reading.kept import Kept
 from reconciler.reading.live import View, view_of
-from reconciler.reading.outline import Kept
 from reconciler.reading.paging import MOST_NUMBER, Ask, Document, Limit, Step
 from reconciler.reading.runs import RunDocument, found
 from reconciler.report.parts import LinePart

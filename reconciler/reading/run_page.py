@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from reconciler import applying
 from reconciler.reading.call import Call
+from reconciler.reading.next_step import over_http
 from reconciler.reading.paging import Ask
 from reconciler.reading.run_log import newest
 from reconciler.reading.runs import RunDocument, found
@@ -102,7 +103,7 @@ def why_part(item: Why, *, whole: bool = True) -> WhyPart:
     return WhyPart(
         code=item.code,
         text=brief(item.text) if whole else CODES.get(item.code, item.code),
-        next=brief(item.next) if whole else "",
+        next=brief(over_http(item.next)) if whole else "",
         what=[printable(what) for what in item.what[:MOST_NAMED]],
         number=item.number,
         since=item.since,

@@ -3,25 +3,27 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
 from reconciler.errors import Refused
 from reconciler.identity.sight import Sight
 from reconciler.reading.call import Call
-from reconciler.reading.outline import Kept
-from reconciler.reading.paging import Document, Paged, after, cursor_of
+from reconciler.reading.kept import Kept
+from reconciler.reading.paging import Document, Paged, after, cursor_of, one_of
 from reconciler.store.engine import Connection
 from reconciler.store.plans import plan_row
 from reconciler.store.runs import JournalRun, find_runs, runs_before, statuses, statuses_of, tenants_of_run
 
+STATES = ("running", "paused", "cancelling", "done", "failed", "cancelled")
 LARGE = 1_000
 """Changes of a run that are not counted for each question."""
 _counted: Kept[Mapping[str, int]] = Kept(5_000)
 
 
 class RunsAsk(Paged, frozen=True, kw_only=True):
-    """`state`: only those in it (`running`, `done`, ...)."""
+    """`state`: only those in it."""
 
-    state: str = ""
+    state: Annotated[str, one_of(STATES)] = ""
 
 
 class RunDocument(Document, frozen=True, kw_only=True):

@@ -95,7 +95,7 @@ def _within(names: tuple[str, ...], tenant: str, scopes: frozenset[str]) -> Sequ
 
 def seen(call: Call) -> Seen:
     """The picture as the caller sees it."""
-    return Seen(picture=watch(call.installation.store).picture(), sight=call.sight)
+    return Seen(picture=watch(call.installation).picture(), sight=call.sight)
 
 
 def by_state(stands: Sequence[Stand], tally: Mapping[int, int]) -> Counter[State]:

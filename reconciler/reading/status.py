@@ -9,9 +9,11 @@ import msgspec
 
 from reconciler.applying import living
 from reconciler.errors import Refused
+from reconciler.granting import lockout
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Rev
+from reconciler.reading.next_step import over_http
 from reconciler.reading.paging import Ask, Document
 from reconciler.reading.seen import seen
 from reconciler.reading.whose import sees_run
@@ -181,7 +183,7 @@ def _repositories(found: Status, names: Mapping[str, str], wholes: set[str], som
     for one in found.repositories:
         name = of.get(one.location, "")
         if name in wholes:
-            yield one
+            yield msgspec.structs.replace(one, next=over_http(one.next))
         elif name in some:
             yield msgspec.structs.replace(one, note="", next="", plan="", run="")
 
@@ -231,10 +233,11 @@ def validate(call: Call, ask: ValidateAsk) -> Valid:
     repository = call.installation.repository(location, fetch=False)
     commit = repository.commit(ask.rev or heads.get(location) or None)
     desired = compiled(call.installation, repository, commit)
+    problems = sorted([*desired.problems, *lockout(call.access, desired, call.caller.identity)])
     return Valid(
-        valid=not any(problem.severity is Severity.ERROR for problem in desired.problems),
+        valid=not any(problem.severity is Severity.ERROR for problem in problems),
         source=source,
         commit=commit.id,
         summary={"hosts": len(desired.hosts), "manifests": desired.count()},
-        problems=[problem_document(problem) for problem in desired.problems],
+        problems=[problem_document(problem) for problem in problems],
     )

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 from reconciler.comparing import resources
 from reconciler.desired.desired import Desired
@@ -11,6 +13,8 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.identity.access import Action
 from reconciler.planning import compiled
 from reconciler.reading.call import Call
+from reconciler.reading.hosts import HostsAsk, matching
+from reconciler.reading.paging import Ask, Document
 from reconciler.reading.seen import seen
 from reconciler.reading.whose import told_in_sight
 from reconciler.source.repository import Commit, Repository
@@ -19,6 +23,9 @@ from reconciler.tracking import CommitTree
 from reconciler.types.host import ResolvedHost
 from reconciler.types.resource import Resource
 from reconciler.types.values import KnownAfter, Secret, redacted
+
+MOST = 10
+"""So many hosts are named that have the like in their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +81,40 @@ def ref_of(call: Call, text: str) -> Ref:
         return found[0]
     if found:
         groups = sorted({one.group for one in found})
-        raise Refused(f"there are several hosts {name}", hint=f"say which: {', '.join(groups)}", code="ambiguous-ref")
-    raise no_host(text)
+        raise Refused(f"there are several hosts {name}", hint=f"say which: {', '.join(map(_page, groups))}", code="ambiguous-ref")
+    raise no_host(call, text)
 
 
-def no_host(text: str) -> Refused:
-    """There is none, or none that is seen."""
-    return Refused(f"there is no host {text.removeprefix('host/')}", hint="the list of hosts has those that you may see", code="no-host")
+class HostPlace(Document, frozen=True, kw_only=True):
+    """Whose a host is."""
+
+    ref: str
+    source: str
+    tenant: str
+    name: str
+
+
+def place_of(call: Call, ask: Ask) -> HostPlace:
+    """The only host of this name that the caller sees."""
+    del ask
+    name = call.path["name"]
+    if "/" in name:
+        raise no_host(call, name)
+    ref = ref_of(call, f"host/{name}")
+    return HostPlace(ref=ref.group, source=ref.source, tenant=ref.tenant, name=name)
+
+
+def no_host(call: Call, text: str) -> Refused:
+    """There is none, or none that is seen; with some that are and have the like in their names."""
+    said = text.removeprefix("host/")
+    name = said.rpartition("/")[2]
+    alike = [_page(f"host/{tenant}/{one}") for _, tenant, one, _ in islice(matching(seen(call), HostsAsk(text=name)), MOST)] if name else []
+    hint = f"like it: {', '.join(alike)}; /search?q={quote(name, safe='')} finds more" if alike else "/hosts lists those that you may see"
+    return Refused(f"there is no host {said}, or none that you may see", hint=hint, code="no-host")
+
+
+def _page(group: str) -> str:
+    return "/hosts/" + "/".join(quote(part, safe="") for part in group.split("/")[1:])
 
 
 def wanted(call: Call, ref: Ref, rev: str = "") -> Wanted:
@@ -88,7 +122,7 @@ def wanted(call: Call, ref: Ref, rev: str = "") -> Wanted:
     with call.installation.store.read() as connection:
         applied = applied_commit(connection, ref.source)
     if applied is None:
-        raise no_host(ref.group)
+        raise no_host(call, ref.group)
     repository = call.installation.repository(applied[1], fetch=False)
     with told_in_sight(call.sight, ref.source, "the revision cannot be read"):
         commit = repository.commit(rev or applied[0])

@@ -5,6 +5,7 @@ fleets have it at once; of large ones the picture before is given until the new 
 """
 
 import time
+from collections.abc import Collection
 from threading import Lock, Thread
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -14,6 +15,7 @@ from reconciler.events import Repeated
 from reconciler.reading.picture import Maker, Picture
 from reconciler.store.engine import Store
 from reconciler.store.standings import told_by
+from reconciler.wiring import Installation
 
 EVERY_S = 1.0
 WAIT_S = 0.5
@@ -23,10 +25,10 @@ OLD_S = 60.0
 
 
 class Watch:
-    """The picture of one database. Safe for threads."""
+    """The picture of one database, as it is known with these drivers. Safe for threads."""
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._maker, self._lock = ref(store), Maker(), Lock()
+    def __init__(self, store: Store, drivers: Collection[str]) -> None:
+        self._store, self._maker, self._lock = ref(store), Maker(drivers), Lock()
         self._picture: Picture | None = None
         self._told: tuple[Any, ...] = ()
         self._asked_at, self._made_at = float("-inf"), float("-inf")
@@ -74,10 +76,10 @@ _watches: "WeakKeyDictionary[Store, Watch]" = WeakKeyDictionary()
 _lock = Lock()
 
 
-def watch(store: Store) -> Watch:
-    """The one of an open database in this process."""
+def watch(installation: Installation) -> Watch:
+    """The one of an installation's open database in this process."""
     with _lock:
-        found = _watches.get(store)
+        found = _watches.get(installation.store)
         if found is None:
-            found = _watches[store] = Watch(store)
+            found = _watches[installation.store] = Watch(installation.store, frozenset(installation.drivers))
         return found

@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
 
 from reconciler.gate.approvals import Missing
-from reconciler.types.canonical import canonical, pack
+from reconciler.types.canonical import canonical
 from reconciler.types.change import MISSING, REMOVALS, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, Plan
-from reconciler.types.resource import parts
+from reconciler.types.reads import Read, Reads
 from reconciler.types.values import KnownAfter, Secret, redacted, secrets_in
 
 SIGNS = {
@@ -174,50 +173,11 @@ def folds(changes: Iterable[Change]) -> tuple[Fold, ...]:
     groups: dict[str, list[Change]] = {}
     for change in changes:
         groups.setdefault(change.group, []).append(change)
-    said = _Said()
-    same: dict[tuple[object, ...], list[str]] = {}
+    said = Reads()
+    same: dict[Read, list[str]] = {}
     for group in sorted(groups):
-        same.setdefault(said.of(group, groups[group]), []).append(group)
+        same.setdefault(said.manifest(group, groups[group]), []).append(group)
     return tuple(Fold(groups=tuple(names), changes=tuple(groups[names[0]])) for names in same.values())
-
-
-Reads = tuple[object, ...]
-
-
-class _Said:
-    """Tells what reads the same. Fields that changes share are looked at once."""
-
-    def __init__(self) -> None:
-        self._fields: dict[int, bytes] = {}
-
-    def of(self, group: str, changes: Sequence[Change]) -> tuple[object, ...]:
-        """Equal for manifests whose changes read the same. What only differs by the host's own name is the same."""
-        name = group.rpartition("/")[2]
-        return (group.partition("/")[0], *(self._change(name, change) for change in changes))
-
-    def _change(self, name: str, change: Change) -> Reads:
-        known = self._fields.get(id(change.fields))
-        if known is None:
-            stated = [(item.path, _plain(item.before), _plain(item.after), _names(item.causes)) for item in change.fields]
-            known = self._fields[id(change.fields)] = pack(stated)
-        return reads(name, change.address, change.action, change.risk, change.causes, known, change.blind_spots)
-
-
-def reads(
-    name: str, address: str, action: str, risk: frozenset[Risk], causes: frozenset[Cause], fields: object, blind_spots: Sequence[str]
-) -> Reads:
-    """What a change of the manifest `name` reads as: equal for two that read the same, but for the manifest's own name. `fields`: what its fields do."""
-    driver, kind, _, resource = parts(address)
-    return driver, kind, resource.removeprefix(name), action, risk, causes, fields, tuple(blind_spots)
-
-
-@cache
-def _names(causes: frozenset[Cause]) -> list[str]:
-    return sorted(causes)
-
-
-def _plain(value: object) -> Any:
-    return {"$missing": True} if value is MISSING else value
 
 
 def shown(value: object, most: int = 80) -> str:

@@ -24,7 +24,11 @@ ERRORS = {"4XX": "What is wrong with what was asked.", "5XX": "The server could 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The whole document, as JSON values."""
-    kinds = list(dict.fromkeys([Problem, *(kind for route in routes for kind in (route.asks, route.answers) if kind is not Raw)]))
+    kinds = list(
+        dict.fromkeys(
+            [Problem, *(kind for route in routes for kind in (route.asks, route.answers, route.later or Problem) if kind is not Raw)]
+        )
+    )
     found, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(kinds, found, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -91,6 +95,10 @@ def _responses(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         }
     else:
         found = {str(route.status): {"description": route.summary, "content": {"application/json": {"schema": schemas[route.answers]}}}}
+        if route.later is not None:
+            content = {"application/json": {"schema": schemas[route.later]}}
+            where = {"schema": {"type": "string"}, "description": "The list that it will be in.", "required": True}
+            found["202"] = {"description": "It takes longer, and goes on.", "content": content, "headers": {"Location": where}}
         if route.method == "GET":
             found["200"]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "Names what is answered.", "required": True}}
             found["304"] = {"description": "It is as `If-None-Match` names it."}

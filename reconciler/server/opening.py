@@ -10,6 +10,7 @@ from reconciler import signing_in
 from reconciler.server.answer import Doors
 from reconciler.server.app import make_app
 from reconciler.server.doorstep import Doorstep
+from reconciler.server.own_account import OwnAccount
 from reconciler.server.process import Process
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import Site
@@ -27,7 +28,7 @@ def opened(parts: Serving, stop: Event) -> Iterator[web.Application]:
         yield make_app(process, parts.parts)
         return
     threads = Threads(parts.installation)
-    site = Site(parts.installation, ROUTES, DOORS, threads, Doorstep(threads))
+    site = Site(parts.installation, ROUTES, DOORS, threads, Doorstep(threads), OwnAccount(threads))
     try:
         yield make_app(process, parts.parts, site)
     finally:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from reconciler.errors import InputError, OctofleetError, Refused, RetryLater
+from reconciler.reading.next_step import over_http
 from reconciler.report.as_json import problem_document
 from reconciler.source.errors import strip_credentials
 from reconciler.store.engine import Unavailable
@@ -12,6 +13,7 @@ from reconciler.store.engine import Unavailable
 STATUS = {
     "usage": 400,
     "scope": 400,
+    "short-plan": 400,
     "request": 400,
     "ambiguous-revision": 400,
     "sign-in": 401,
@@ -20,6 +22,7 @@ STATUS = {
     "csrf": 403,
     "invalid-input": 422,
     "unknown-revision": 404,
+    "ambiguous-ref": 404,
     "method": 405,
     "slow-request": 408,
     "too-large": 413,
@@ -56,7 +59,7 @@ def problem(error: Exception) -> Problem:
         status=_status(error),
         detail=strip_credentials(error.message),
         code=error.code,
-        hint=strip_credentials(error.hint),
+        hint=over_http(strip_credentials(error.hint)),
         problems=problems,
         after_s=error.after_s if isinstance(error, RetryLater | Refused) else 0.0,
     )

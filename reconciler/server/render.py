@@ -11,14 +11,11 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from reconciler.identity.caller import Caller
 from reconciler.reading.call import Call
+from reconciler.reading.next_step import parted
 from reconciler.report.as_html import FILTERS, TEMPLATES
 from reconciler.report.text import printable
 from reconciler.report.view import duration, shown
 from reconciler.wiring import VERSION
-
-SAID: dict[str, str] = {}
-"""What a page says after the form of a route, by its name: filled by `site`."""
-
 
 SECTIONS = (
     ("/", "Overview"),
@@ -44,7 +41,7 @@ MORE = (
 
 
 def page(template: str, call: Call | Caller | None, document: object, *, said: str = "", here: str = "", again: str = "") -> bytes:
-    """A whole page of a document, for whoever asks; `said` names the form that was sent before, `here` is the path of its route, `again` the page's own
+    """A whole page of a document, for whoever asks; `said`: what came of the form that was sent before; `here` is the path of its route, `again` the page's own
     address on its first part, whose query is `typed`."""
     caller = call.caller if isinstance(call, Call) else call
     text = (
@@ -55,7 +52,7 @@ def page(template: str, call: Call | Caller | None, document: object, *, said: s
             call=call if isinstance(call, Call) else None,
             caller=caller,
             now=time.time(),
-            said=SAID.get(said, ""),
+            said=said,
             here=here,
             again=again,
             typed=dict(parse_qsl(urlsplit(again).query)),
@@ -75,7 +72,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= FILTERS | {"ago": ago, "iso": iso, "pretty": pretty, "value": value, "query": query}
+    made.filters |= FILTERS | {"ago": ago, "iso": iso, "pretty": pretty, "value": value, "query": query, "parted": parted}
     made.globals |= {"SECTIONS": SECTIONS, "MORE": MORE}
     return made
 

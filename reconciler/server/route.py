@@ -20,9 +20,11 @@ class Nothing(Ask, frozen=True, kw_only=True):
 class Route:
     """`path` is below `/api/v1`, and the same without it for people. `do` answers with a document (`answers`) in a thread of its own: of what the caller
     may see, or after `call.permit`; a GET takes a query and others a body (`asks`). `template`: what shows the document as a page, which stands at
-    `page` where that is not the same path. `then`: where a form goes on, with the names of the path and the document's fields in it, and `said`: what the
-    page says there. `kind`: the content type of what is answered as it is (`Raw`). `stream`: what `do` gives is followed, and answered with server-sent
-    events, each an `answers`. `long`: it may take long, as what reads all of a commit does; few such are answered at once."""
+    `page` where that is not the same path. `then`: where a form goes on, or a GET without template, with the names of the path and the document's fields
+    in it, and `said`: what the page says there. `kind`: the content type of what is answered as it is (`Raw`). `stream`: what `do` gives is followed, and
+    answered with server-sent events, each an `answers`. `long`: it may take long, as what reads all of a commit does; few such are answered at once.
+    `later`: a document that is answered with 202 instead: what was asked for goes on, and will be in the list at the route's own path, its `Location`, where
+    a form goes on too."""
 
     method: str
     path: str
@@ -40,6 +42,7 @@ class Route:
     kind: str = ""
     stream: bool = False
     long: bool = False
+    later: Any = None
 
 
 def plain_path(path: str) -> str:

@@ -1,6 +1,7 @@
 """The API and the pages as routes of the HTTP server: reads a request as far as it is not too large, has it answered in a thread, writes the answer."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -8,12 +9,12 @@ import msgspec
 from aiohttp import web
 
 from reconciler.errors import OctofleetError, Refused
-from reconciler.reading.paging import Raw
-from reconciler.server import openapi, render
-from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, answered, refusal
+from reconciler.reading.paging import Ask, Raw
+from reconciler.server import openapi
+from reconciler.server.answer import FORM, JSON, Answer, Asked, Doors, Form, answered, list_fields, refusal
 from reconciler.server.proxies import client_address
 from reconciler.server.route import API, Route
-from reconciler.server.stream import Streams
+from reconciler.server.streams import Streams
 from reconciler.server.threads import LONG, QUICK, Threads
 from reconciler.server.written import HEADERS, written
 from reconciler.wiring import Installation
@@ -41,7 +42,7 @@ class Site:
         self._routes, self._doors, self._threads, self._more = routes, doors, threads, more
         self._streams = Streams(installation, doors, threads)
         self._known: dict[str, str] = {}
-        render.SAID.update({route.name: route.said for route in routes if route.said})
+        self._said = {route.name: route.said for route in routes}
 
     def add_to(self, app: web.Application) -> None:
         """Add every route to an application."""
@@ -67,6 +68,7 @@ class Site:
     def _handler(self, route: Route, *, people: bool) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             asked = await read(request, route, people=people)
+            asked = replace(asked, said=self._said.get(asked.query.get("said", ""), ""))
             key = asked.bearer or asked.cookie
             of, lane = self._known.get(key, client_address(request)), LONG if route.long else QUICK
             found = await self._threads.run(lambda installation: answered(installation, self._doors, asked), of=of, lane=lane)
@@ -105,10 +107,11 @@ def safely(handler: Handler, *, people: bool = True) -> Handler:
 
 async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
     """What came in a request. Raises `Refused`."""
+    form: Form = {}
     query, body, csrf = _once(request.query.items()), b"", request.headers.get("X-CSRF-Token", "")
     if route.method != "GET" and people:
-        query = await form_of(request)
-        csrf = query.pop("csrf", csrf)
+        form = await form_of(request, route.asks)
+        csrf = str(form.pop("csrf", csrf))
     elif route.method != "GET":
         body = await _body(request)
         if body and request.content_type != JSON:
@@ -122,21 +125,28 @@ async def read(request: web.Request, route: Route, *, people: bool) -> Asked:
         url=str(request.rel_url),
         people=people,
         query=query,
+        form=form,
         body=body,
         kind=request.content_type,
         cookie=request.cookies.get(COOKIE, ""),
         bearer=token.strip() if scheme.lower() == "bearer" else "",
         csrf=csrf,
         known=request.headers.get("If-None-Match", ""),
+        by_itself="X-By-Itself" in request.headers,
     )
 
 
-async def form_of(request: web.Request) -> dict[str, str]:
-    """The fields of a form. Raises `Refused`."""
+async def form_of(request: web.Request, asks: type[Ask]) -> dict[str, str | list[str]]:
+    """The fields of a form; of what is a list where it is `asks`, all that have its name. Raises `Refused`."""
     await _body(request)
     if request.content_type != FORM:
         raise Refused("a form is expected", hint=f"send it as {FORM}", code="type")
-    return _once((await request.post()).items())
+    items, lists = list((await request.post()).items()), list_fields(asks)
+    found: dict[str, str | list[str]] = dict(_once((name, text) for name, text in items if name not in lists))
+    for name, text in items:
+        if name in lists:
+            found[name] = [*found.get(name, ()), str(text)]
+    return found
 
 
 async def _body(request: web.Request) -> bytes:

@@ -1,14 +1,16 @@
 """Plans in the database: immutable once saved. Functions on a connection; the caller owns the transaction."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
 
 from reconciler.errors import OctofleetError
 from reconciler.store.engine import Connection, insert
+from reconciler.store.outlines import Columns, columns_of, load_outline, save_outline
 from reconciler.store.sql import BEGINS, beginning
 from reconciler.types.canonical import pack, unpack
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
@@ -26,8 +28,16 @@ def save_plan(connection: Connection, made: Plan, location: str) -> int:
     """Store a plan, the repository that it was made from, and its changes; gives the row. The specifications of its changes are stored apart, by digest."""
     values = (made.id, made.source, made.commit, made.created_at, made.expires_at, made.applyable, location, pack(_head(made)))
     row = int(connection.scalar(f'{insert("plan", PLAN)} RETURNING "row"', values))
-    rows = ((row, seq, item.address, item.digest, pack(_change(item))) for seq, item in enumerate(made.changes))
+    seal = hashlib.sha256()
+
+    def packed(item: Change) -> bytes:
+        body = pack(_change(item))
+        seal.update(body)
+        return body
+
+    rows = ((row, seq, item.address, item.digest, packed(item)) for seq, item in enumerate(made.changes))
     connection.run_many(insert("change", CHANGE), rows)
+    save_outline(connection, row, made.changes, seal.digest())
     return row
 
 
@@ -118,21 +128,6 @@ def plan_body(connection: Connection, row: int) -> bytes:
     return bytes(found[0])
 
 
-def change_bodies(connection: Connection, row: int) -> Iterator[tuple[int, str, bytes]]:
-    """Place, digest and body of every change of a plan in its order, some at a time."""
-    seq = -1
-    while True:
-        query = "SELECT seq, digest, body FROM change WHERE plan = ? AND seq > ? ORDER BY seq LIMIT ?"
-        found = list(connection.rows(query, (row, seq, CHANGES_AT_ONCE)))
-        yield from found
-        if len(found) < CHANGES_AT_ONCE:
-            return
-        seq = found[-1][0]
-
-
-CHANGES_AT_ONCE = 5000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanHead:
     """A stored plan without its changes. `location`: the path or URL of the repository that it was made from."""
@@ -183,6 +178,116 @@ def load_plan(connection: Connection, row: int) -> Plan:
     if not intact:
         raise _damaged(row)
     return found
+
+
+def plan_columns(connection: Connection, row: int) -> Columns:
+    """All changes of the plan in this row in outline. Raises `OctofleetError` if it is damaged."""
+    try:
+        found = load_outline(connection, row)
+    except msgspec.DecodeError as error:
+        raise _damaged(row) from error
+    return found if found is not None else columns_of(load_plan(connection, row).changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlined:
+    """A stored plan in outline. `head` is the plan without its changes, `digests` those of all of them, in its order."""
+
+    id: str
+    location: str
+    head: Plan
+    columns: Columns
+    digests: Sequence[str]
+
+
+def load_outlined(connection: Connection, row: int) -> Outlined:
+    """The plan in this row, in outline. Raises `OctofleetError` if its changes are not those that were saved: its id tells by their digests."""
+    found = connection.row('SELECT id, location, body FROM plan WHERE "row" = ?', (row,))
+    if found is None:
+        raise _damaged(row)
+    plan_id, location, body = found
+    try:
+        head = head_of(body)
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(row) from error
+    columns = plan_columns(connection, row)
+    made = Outlined(id=plan_id, location=location, head=head, columns=columns, digests=columns.digest_of())
+    if head.id_with(made.digests) != plan_id:
+        raise _damaged(row)
+    return made
+
+
+class _Bare(msgspec.Struct, rename="camel"):
+    """What is read of a stored change besides its fields."""
+
+    address: str
+    action: Action
+    before: str
+    after: str
+    desired: str
+    rules: dict[str, Any]
+    group: str
+    origin: tuple[str, int, int]
+    causes: frozenset[Cause]
+    risk: frozenset[Risk]
+    moved_from: str | None
+    wave: int
+    depends_on: tuple[str, ...]
+    blind_spots: tuple[str, ...]
+    basis: str
+
+
+_bare = msgspec.json.Decoder(_Bare).decode
+
+
+def load_bare(connection: Connection, row: int) -> Plan:
+    """The plan in this row, its changes without their fields, which are most of it; each has the digest that it was saved with. Raises `OctofleetError` if
+    they are not those that were saved: the plan's id tells by their digests, and the outline by its seal. Who applies a change makes its digest anew."""
+    saved = connection.row('SELECT id, body FROM plan WHERE "row" = ?', (row,))
+    sealed = plan_columns(connection, row).seal
+    if saved is None or not sealed:
+        return load_plan(connection, row)
+    seal = hashlib.sha256()
+
+    def bare(digest: str, body: bytes | str) -> Change:
+        read = body.encode() if isinstance(body, str) else bytes(body)
+        seal.update(read)
+        return _bare_change(digest, _bare(read))
+
+    query = "SELECT digest, body FROM change WHERE plan = ? ORDER BY seq"
+    try:
+        changes = tuple(bare(digest, body) for digest, body in connection.rows(query, (row,)))
+        found = replace(head_of(saved[1]), changes=changes)
+        intact = found.id == saved[0] and seal.digest() == sealed
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(row) from error
+    if not intact:
+        raise _damaged(row)
+    return found
+
+
+def _bare_change(digest: str, body: _Bare) -> Change:
+    path, line, column = body.origin
+    made = Change(
+        address=body.address,
+        action=body.action,
+        fields=(),
+        before_digest=body.before,
+        after_digest=body.after,
+        desired_digest=body.desired,
+        rules=Rules.revived(body.rules),
+        group=body.group,
+        origin=Origin(path=path, line=line, column=column),
+        causes=body.causes,
+        risk=body.risk,
+        moved_from=body.moved_from,
+        wave=body.wave,
+        depends_on=body.depends_on,
+        blind_spots=body.blind_spots,
+        basis=body.basis,
+    )
+    made.__dict__["digest"] = digest  # as the cached property would, of a change with its fields
+    return made
 
 
 def head_of(body: bytes) -> Plan:

@@ -3,6 +3,7 @@ owns the transaction."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from reconciler.store.engine import Connection, insert
 from reconciler.store.pulls import PullKey
@@ -24,13 +25,20 @@ class Held:
 def take_locks(
     connection: Connection, key: PullKey, source: str, addresses: Iterable[str], *, identity: str = "", reason: str = ""
 ) -> list[Held]:
-    """Hold these resources, as far as nobody else does; gives those that others hold. What it held by its plan and does not want any more is free again."""
+    """Hold these resources, as far as nobody else does; gives those that others hold. What it held by its plan and does not want any more is free again.
+
+    Freed and taken in the one order of their addresses: two pull requests that swap resources would wait for each other for good.
+    """
     wanted, now = sorted(set(addresses)), connection.now()
     before = {row[0]: row[1] for row in connection.rows(f"SELECT address, identity FROM pull_lock WHERE {_OF}", key.place)}  # noqa: S608 - from below
-    left = [address for address, by in before.items() if not by and address not in set(wanted)]
-    connection.run_in(f"DELETE FROM pull_lock WHERE {_OF} AND address IN (...)", left, key.place)  # noqa: S608 - from below
-    new = [(source, address, *key.place, now, identity, reason) for address in wanted if address not in before]
-    connection.run_many(f"{insert('pull_lock', LOCK)} ON CONFLICT (source, address) DO NOTHING", new)
+    left = {address for address, by in before.items() if not by} - set(wanted)
+    new = set(wanted) - before.keys()
+    for free, part in groupby(sorted(left | new), key=left.__contains__):
+        if free:
+            connection.run_in(f"DELETE FROM pull_lock WHERE {_OF} AND address IN (...)", list(part), key.place)  # noqa: S608 - from below
+        else:
+            rows = [(source, address, *key.place, now, identity, reason) for address in part]
+            connection.run_many(f"{insert('pull_lock', LOCK)} ON CONFLICT (source, address) DO NOTHING", rows)
     if identity:
         said = f"UPDATE pull_lock SET identity = ?, reason = ? WHERE {_OF} AND address IN (...)"  # noqa: S608 - from below
         connection.run_in(said, wanted, (identity, reason, *key.place))

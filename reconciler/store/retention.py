@@ -61,6 +61,7 @@ OLD_SIGN_INS = {
 }
 """What has ended of signing in, by table: its key, what finds it, and for how many seconds it is kept."""
 OF_A_PULL = ("posting", "pull_command", "pull_lock")
+OLD_OUTLINES = 'FROM outline WHERE NOT EXISTS (SELECT 1 FROM plan WHERE plan."row" = outline.plan)'
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
 
 
@@ -107,6 +108,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
             _delete_run(store, run_id)
         for row in plans:
             _delete_plan(store, row)
+        _delete(store, "outline", ("plan", "piece"), OLD_OUTLINES)
         _delete(store, "log", ("id",), OLD_LINES, lines)
         _delete(store, "worker", ("id",), OLD_WORKERS, (now - keep.log_days * DAY_S,))
         _delete(store, "delivery", ("forge", "id"), OLD_DELIVERIES, (now - DELIVERIES_S,))
@@ -179,7 +181,7 @@ def _counted(connection: Connection, what: str, params: tuple[object, ...]) -> i
     return int(connection.scalar(f"SELECT count(*) {what}", params))
 
 
-def _delete(store: Store, table: str, key: tuple[str, ...], what: str, params: tuple[object, ...]) -> None:
+def _delete(store: Store, table: str, key: tuple[str, ...], what: str, params: tuple[object, ...] = ()) -> None:
     """Delete what `FROM table WHERE ..` finds, some rows in each transaction."""
     keys = ", ".join(key)
     query = f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} {what} LIMIT ?) RETURNING 1"  # noqa: S608 - names from here

@@ -124,6 +124,11 @@ class Change:
         return (here,) if self.moved_from is None else (here, (self.moved_from, host_of(self.moved_from)))
 
     @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self.rules.tenant
+
+    @property
     def path(self) -> str:
         """The file that it comes from."""
         return self.origin.path

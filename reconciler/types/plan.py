@@ -1,5 +1,6 @@
 """An immutable plan: what would change, what is put off, and what forbids it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -93,13 +94,17 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """SHA-256 over source, scope, sorted change digests, deferrals, guard verdicts and phases: not commit, base, origin or time."""
+        return self.id_with(change.digest for change in self.changes)
+
+    def id_with(self, digests: Iterable[str]) -> str:
+        """The id, with changes of these digests."""
         rollout = {"phases": [phase.stated() for phase in self.phases]} if self.phases else {}
         return digest(
             rollout
             | {
                 "source": self.source,
                 "scope": self.scope,
-                "changes": sorted(change.digest for change in self.changes),
+                "changes": sorted(digests),
                 "deferred": sorted([item.address, item.code] for item in self.deferred),
                 "guards": sorted([item.guard, item.refuses] for item in self.guards),
             }

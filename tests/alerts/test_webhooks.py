@@ -22,8 +22,8 @@ from reconciler.alert.line import Line, Message, due, failed, follow, told, tryi
 from reconciler.alerting import post, try_out
 from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.settings import Alerts, Secrets, Settings, Store
+from reconciler.standard_webhook import check_url, key_of, place_of, send, signed
 from reconciler.types.values import Secret, SecretRef
-from reconciler.webhook import check_url, key_of, place_of, send, signed
 from reconciler.wiring import Installation, open_installation
 from tests.alerts.made import condition
 from tests.alerts.test_alerting import Server, Told, drift, served

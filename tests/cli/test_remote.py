@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -19,6 +19,8 @@ from reconciler.cli.main import COMMANDS, REMOTE
 from reconciler.cli.remote_showing import MOST_TRIES
 from reconciler.errors import OctofleetError
 from reconciler.identity.access import Action, Identity
+from reconciler.reading import making, plan_words
+from reconciler.reading.call import Call
 from reconciler.reading.run_page import RunPage
 from reconciler.report.parts import LinePart
 from reconciler.server.opening import DOORS
@@ -174,6 +176,28 @@ def test_a_scope_is_paused_and_goes_on(asked: Asking) -> None:
     assert asked("resume", "tenant/shop", "--json").json == {"resumed": [made.json["id"]]}
     assert asked.error("pause", "tenant/shop", "--for", "long", "--reason", "moving")[0] == "usage"
     assert asked.error("pause", "tenant/bank", "--reason", "moving")[0] == "forbidden"
+
+
+def test_a_plan_that_takes_long_is_waited_for(asked: Asking, plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, real, again = threading.Event(), plan_words.make_plan, plan_words.again
+    asked_again: list[str] = []
+
+    def slow(*given: Any) -> Any:
+        assert go_on.wait(60)
+        return real(*given)
+
+    def counted(call: Call, name: str) -> object:
+        asked_again.append(name)
+        if len(asked_again) == 2:
+            go_on.set()
+        return again(call, name)
+
+    monkeypatch.setattr(making, "WITHIN_S", 0.0)
+    monkeypatch.setattr(making, "AGAIN_WITHIN_S", 0.1)
+    monkeypatch.setattr(plan_words, "make_plan", slow)
+    monkeypatch.setattr(plan_words, "again", counted)
+    made = asked("plan", "--scope", "tenant/shop", "--json")
+    assert made.code == 2 and made.json["tenants"] == ["shop"] and len(asked_again) >= 2
 
 
 def test_nothing_of_another_tenant_is_printed(asked: Asking, site: Site, plan: str) -> None:

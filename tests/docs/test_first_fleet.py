@@ -40,7 +40,12 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert quick(data, "apply", "--approve", *where, env=ENV).code == 0
     told = quick(data, "access", "local:ben", "--action", "apply", "--tenant", "main").out
     assert "local:ben  apply  main  main: yes" in told
+    for me in (whoami(), "account:ada"):
+        assert f"{me} is super-admin in every tenant" in quick(data, "access", me).out, "who follows the page is not locked out"
     assert {row["name"] for row in quick(data, "gates", "--json").json["windows"]} == {"christmas", "lab/nights"}
+    step(directory, "The same in a browser")
+    assert quick(data, "apply", "--approve", *where, env=ENV).code == 0
+    assert "token:watch is viewer" in quick(data, "access", "token:watch").out
     role = directory / "roles" / "web.yaml"
     role.write_text(role.read_text().replace("[nginx]", "[nginx, curl]"))
     commit_all(directory, "curl")

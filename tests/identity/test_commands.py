@@ -336,6 +336,21 @@ def test_access_says_what_a_commit_would_change_and_what_is_in_force_until_then(
     assert [(b["role"], b["origin"]) for b in alone] == [("operator", None)], "what is recorded is known without the repository"
 
 
+def test_validate_warns_who_would_be_locked_out_by_the_first_mappings(tmp_path: Path) -> None:
+    """As `access --repo` does, but only whoever is not named; once a RoleMapping is in force it is a change as any other."""
+    data, made = tmp_path / "data", repo(tmp_path / "repo", fleet(hosts=1, rules=mapping("rules", ("super-admin", "local:somebody-else"))))
+    at = ("--repo", str(made.path))
+    found = quick(data, "validate", *at)
+    assert found.code == 0 and f"rules.yaml:7:18: warning: no RoleMapping names you, {whoami()}, and these are the first" in found.out
+    document = quick(data, "validate", *at, "--json").json
+    assert document["valid"] and [(p["code"], p["severity"]) for p in document["problems"]] == [("access-first", "warning")]
+    made.commit({"rules.yaml": mapping("rules", ("super-admin", "local:somebody-else"), ("viewer", whoami()))})
+    assert "warning" not in quick(data, "validate", *at).out
+    assert quick(data, "apply", "--approve", *at).code == 0
+    made.commit({"rules.yaml": mapping("rules", ("super-admin", "local:somebody-else"))})
+    assert "warning" not in quick(data, "validate", *at).out
+
+
 def test_access_before_anything_is_in_force(tmp_path: Path) -> None:
     data, made = tmp_path / "data", repo(tmp_path / "repo")
     assert "may do everything" in quick(data, "access").out

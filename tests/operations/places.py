@@ -56,6 +56,7 @@ def filled(store: Store) -> None:
         )
         add(connection, "backoff", address="a", failures=1, until=NOW, reason="r")
         add(connection, "sample", at=int(NOW), source="f", tenant="t", converged=1, changing=0, drifted=0, unknown=0, failed=2)
+        add(connection, "outline", plan=2, piece=1, body=b"\x00\xff")
         add(connection, "blob", name="b", body=b"\x00\xff", at=NOW, expires_at=None)
         add_rules(connection)
         add_pulls(connection)

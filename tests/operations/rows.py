@@ -31,6 +31,7 @@ def add_plan(
     made = NOW - age * DAY
     values = {"id": f"{row:064x}", "source": "f", "commit": "c", "created_at": made, "expires_at": made + expires * DAY} | more
     add(connection, "plan", row=row, applyable=True, location="l", body=pack({"scope": scope, "deferred": []}), **values)
+    add(connection, "outline", plan=row, piece=0, body=b"o")
     for seq, text in enumerate(specs):
         desired = add_spec(connection, text)
         body = pack({"before": "b", "after": "a", "desired": desired, "fields": []})

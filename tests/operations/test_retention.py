@@ -94,7 +94,7 @@ def test_what_goes_and_what_stays(store: Store, blobs: DirectoryBlobs) -> None:
     assert prune(store, blobs, KEEP, NOW) == expected
     assert ids(store, "run", "id") == {"young", "open", "other", "fresh"}
     assert all(ids(store, table, "run") == {"young", "open", "other", "fresh"} for table in ("step", "item", "attempt", "lane"))
-    assert ids(store, "plan", "row") == {2, 3, 4, 5, 8, 10} == ids(store, "change", "plan")
+    assert ids(store, "plan", "row") == {2, 3, 4, 5, 8, 10} == ids(store, "change", "plan") == ids(store, "outline", "plan")
     gone = ["of an old run", "shared", "nobody's", "older of the applied commit", "scoped", "named by nobody"]
     kept = [
         "of a young run",

@@ -48,7 +48,7 @@ def shown(directory: Path) -> Iterator[tuple[Web, dict[str, str]]]:
     look_again(site)
     for number in (3, 2):
         site.repo.commit({f"host-{number}.yaml": host(f"web-{number:02d}", number, spec=HOUSEKEEPING) if number == 2 else None})
-    Sampling(site.store).once()
+    Sampling(site.installation).once()
     at = int(time.time() // EVERY_S * EVERY_S)
     with site.store.write() as connection:
         follow(connection, str(site.repo.path))

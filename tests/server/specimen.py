@@ -26,6 +26,10 @@ SIGN_IN = {"name": "", "next": "/runs", "wrong": "", "chosen": False}
 WELCOME = {"path": "/invitation/x", "name": "ada", "reset": False, "typed": "", "display": "", "least": 12, "wrong": ""}
 
 
+def choices(*names: str) -> list[Doc]:
+    return [Doc(name=name, means=f"What {name} means, in a sentence.") for name in names]
+
+
 def _account(now: float) -> dict[str, Any]:
     sessions = [
         Doc(this=True, made_at=now - 7000, seen_at=now - 3, source="192.0.2.17", agent="Firefox on Linux"),
@@ -33,7 +37,12 @@ def _account(now: float) -> dict[str, Any]:
     ]
     token = Doc(id="4be1", label="dashboard", actions=["view"], made_at=now - 900_000, last_used_at=None, expires_at=now + 900_000)
     account = {"display": "Ada Lovelace", "least": 12, "wrong": "", "secret": ""}
-    return account | {"sessions": sessions, "tokens": [token], "actions": ["view", "plan", "apply", "pause"]}
+    return account | {
+        "sessions": sessions,
+        "tokens": [token],
+        "reading": choices("view", "plan"),
+        "changing": choices("apply", "pause", "break-windows"),
+    }
 
 
 def documents() -> Mapping[str, tuple[str, Caller | None, Mapping[str, Any]]]:

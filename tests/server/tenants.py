@@ -111,7 +111,7 @@ def look_again(site: Site) -> None:
     repository = site.installation.repository(str(site.repo.path))
     request = Request(rev=site.rows("SELECT applied_commit FROM source")[0][0], refresh=True, causes=frozenset({Cause.DRIFT}))
     make_plan(site.installation, repository, request)
-    watch(site.store).look()
+    watch(site.installation).look()
 
 
 def spoil(site: Site, where: str, **values: Any) -> None:

@@ -1,6 +1,7 @@
 """The fleets over HTTP: how they stand, one host, drift, the search; and nothing of another tenant."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,10 +35,11 @@ API_PATHS = [
     "/search?q=memory/",
     "/search?q=id-",
     "/explain?ref=web-01",
+    "/hosts/web-01",
     "/render?ref=host/shop/web-01",
     "/status",
 ]
-PAGES = ["/" if path == "/overview" else path for path in API_PATHS if not path.startswith("/render")]
+PAGES = ["/" if path == "/overview" else path for path in API_PATHS if not path.startswith(("/render", "/hosts/web-01"))]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     spoil(made, "memory/config/shop/web-01", timezone="Europe/Paris")
     spoil(made, "memory/config/bank/vault-01", timezone="Europe/Rome")
     look_again(made)
-    Sampling(made.store).once()
+    Sampling(made.installation).once()
     return made
 
 
@@ -67,7 +69,7 @@ def fresh(tmp_path: Path, database_url: str) -> Iterator[tuple[Site, Web]]:
 
 def states(found: Web, site: Site, by: str = "github:root") -> dict[str, str]:
     """Of every host, as it is now."""
-    watch(site.store).look()
+    watch(site.installation).look()
     answer = found.api("/hosts", by) if by.startswith("token") else found.ask("GET", "/api/v1/hosts", Cookie=f"__Host-octofleet={by}")
     return {item["name"]: item["state"] for item in answer.json["items"]}
 
@@ -153,6 +155,7 @@ def test_hosts_in_parts_and_filtered(served: Web) -> None:
     }.items():
         assert [item["name"] for item in served.api(f"/hosts?{query}", "token:shop").json["items"]] == names, query
     assert served.api("/hosts?state=odd", "token:shop").status == 400
+    assert "converged, changing, drifted, unknown, failed" in served.page("/hosts?state=odd", "github:vera").text
     assert "web-01" in served.page("/hosts?text=web&tenant=&driver=&state=", "github:vera").text, "as the form sends it"
 
 
@@ -169,6 +172,26 @@ def test_a_host_shows_its_three_sides_and_who_set_what(served: Web) -> None:
     assert {one["status"] for one in document["runs"]["items"]} == {"done"}
     page = served.page(HOST, "github:vera").text
     assert "Europe/Paris" in page and "fleet.yaml:6:5" in page
+
+
+def test_what_no_driver_can_look_at_is_not_known(site: Site) -> None:
+    """Neither how it stands nor what is wanted of it, on every page alike."""
+    without = replace(site.installation, extra=())
+    with web(without, *CALLERS) as served:
+        watch(without).look()
+        (row,) = [one for one in api(served, "/hosts", "github:root").json["items"] if one["name"] == "web-02"]
+        document = served.api("/hosts/shop/web-02", "token:shop").json
+        assert row["state"] == document["state"] == "unknown"
+        assert row["drivers"] == document["drivers"] == {"boot": "converged", "fleet": "converged", "memory": "unknown"}
+        gone = [one for one in document["resources"] if one["driver"] == "memory"]
+        assert {(one["seen"], one["wanted"], one["differs"], one["seenWhy"]) for one in gone} == {
+            ("unknown", None, False, "the driver memory is not in this installation: nobody can look at it (no-driver)")
+        }
+        assert {one["wanted"] for one in document["resources"] if one not in gone} == {True}
+        numbers = served.api("/overview", "token:shop").json
+        assert numbers["hosts"]["unknown"] == 3 and numbers["hosts"]["converged"] == 0
+        page = served.page("/hosts/shop/web-02", "github:vera").text
+        assert "is not in this installation" in page and "not wanted" not in page and "differs" not in page.replace('class="differs"', "")
 
 
 def test_much_drift_is_told_in_parts(served: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +245,32 @@ def test_explain_is_as_the_command_says(served: Web) -> None:
     (value,) = served.api("/explain?ref=shop/web-01&field=spec.timezone", "token:shop").json["values"]
     assert value["settings"][-1]["value"] == "UTC" and value["settings"][-1]["origin"]["line"] == 6
     assert served.api("/explain?ref=shop/web-01&field=spec.nothing", "token:shop").status == 404
+
+
+def test_a_host_by_its_name_alone(tmp_path: Path) -> None:
+    """For each the one that he sees; where there are several, they are named, and only to who sees them."""
+    site = two_tenants(tmp_path, f"sqlite:///{tmp_path / 'q.db'}")
+    site.repo.commit({"twin.yaml": host("web-01", 120, tenant="bank")})
+    site.settle()
+    with web(site.installation, *CALLERS) as served:
+        for by, where in (("github:vera", "/hosts/shop/web-01"), ("github:ben", "/hosts/bank/web-01")):
+            page = served.page("/hosts/web-01", by)
+            assert (page.status, page.headers.get("Location")) == (303, where), by
+        assert served.api("/hosts/web-02", "token:shop").json["ref"] == "host/shop/web-02"
+        several = served.page("/hosts/web-01", "github:root")
+        assert several.status == 404 and all(f'<a href="/hosts/{one}/web-01">' in several.text for one in ("shop", "bank"))
+        for path in ("/hosts/web-0", "/hosts/shop/web-0", "/explain?ref=web-0", "/explain?host=web-0", "/hosts/shop%2Fweb-0"):
+            mine = served.page(path, "github:vera")
+            assert mine.status == 404 and "or none that you may see" in mine.text, path
+            assert '<a href="/hosts/shop/web-03">' in mine.text and '<a href="/search?q=web-0">' in mine.text, path
+            assert not [word for word in OF_BANK if word in mine.text], path
+        for by, name in (("github:vera", "vault-01"), ("github:nobody", "web-01"), ("github:narrow", "web-01"), ("github:vera", "none")):
+            for path in (f"/hosts/{name}", f"/explain?host={name}"):
+                none = served.page(path, by)
+                assert none.status == 404 and '<a href="/hosts">' in none.text and "/hosts/" not in none.text, (by, path)
+        assert (
+            "Which" not in served.page("/explain", "github:vera").text and "UTC" in served.page("/explain?host=web-02", "github:vera").text
+        )
 
 
 def test_a_boot_file_as_text(served: Web) -> None:
@@ -299,7 +348,7 @@ def test_status_is_whole_for_who_sees_all(served: Web, site: Site) -> None:
 
 
 def test_asking_again_reads_next_to_nothing(served: Web, site: Site) -> None:
-    watch(site.store).look()
+    watch(site.installation).look()
     found: list[int] = []
 
     def told(what: str, number: int) -> None:
@@ -309,7 +358,7 @@ def test_asking_again_reads_next_to_nothing(served: Web, site: Site) -> None:
     stages.counters.append(told)
     try:
         served.api("/hosts", "token:shop")
-        watch(site.store)._asked_at = float("-inf")
+        watch(site.installation)._asked_at = float("-inf")
         served.api("/hosts", "token:shop")
     finally:
         stages.counters.remove(told)

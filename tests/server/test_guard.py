@@ -17,6 +17,7 @@ from reconciler.errors import Refused
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Raw
 from reconciler.server.doorstep import Doorstep
+from reconciler.server.own_account import OwnAccount
 from reconciler.server.route import API, Route, plain_path
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import Site as Pages
@@ -203,7 +204,7 @@ def test_a_route_that_asks_no_rule_answers_nothing(site: Site) -> None:
 
 def test_whatever_else_answers_is_on_the_list(site: Site) -> None:
     threads = Threads(site.installation)
-    pages = Pages(site.installation, ROUTES, doors(), threads, Doorstep(threads))
+    pages = Pages(site.installation, ROUTES, doors(), threads, Doorstep(threads), OwnAccount(threads))
     with app_of(Process(store=site.store), site=pages) as app:
         there = set(handlers(app))
     pages.close()

@@ -14,6 +14,7 @@ from reconciler import accounts, events
 from reconciler.server.app import listening
 from reconciler.server.doorstep import Doorstep
 from reconciler.server.opening import DOORS
+from reconciler.server.own_account import OwnAccount
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import COOKIE, Site
 from reconciler.server.threads import Threads
@@ -33,15 +34,15 @@ SCRIPT = "<script>alert(1)</script>"
 @pytest.fixture
 def served(installation: Installation) -> Iterator[Web]:
     threads = Threads(installation)
-    site = Site(installation, ROUTES, DOORS, threads, Doorstep(threads))
+    site = Site(installation, ROUTES, DOORS, threads, Doorstep(threads), OwnAccount(threads))
     with app_of(Process(store=installation.store), site=site) as app, listening(app, "127.0.0.1", 0) as port:
         yield Web(port)
     site.close()
 
 
-def form(served: Web, path: str, fields: Mapping[str, str], cookie: str = "", **headers: str) -> Answered:
+def form(served: Web, path: str, fields: Mapping[str, str | list[str]], cookie: str = "", **headers: str) -> Answered:
     more = {"Cookie": f"{COOKIE}={cookie}"} if cookie else {}
-    return served.ask("POST", path, body=urlencode(fields), **(FORM | more | headers))
+    return served.ask("POST", path, body=urlencode(fields, doseq=True), **(FORM | more | headers))
 
 
 def sign_in(served: Web, name: str = "ada", **more: str) -> Answered:
@@ -173,8 +174,18 @@ def test_who_shows_a_token_is_who_that_says(installation: Installation, served: 
     assert served.ask("GET", "/api/v1/runs", **both).status == 200
     assert served.ask("GET", "/api/v1/runs", **(both | {"Authorization": "Bearer x"})).status == 401
     assert served.ask("GET", "/account", Authorization=both["Authorization"]).status == 303, "no token makes tokens"
-    for wrong in ({"actions": "break-glass"}, {"actions": "operate-process"}, {"days": "9999"}, {"label": "a\0b"}, {"label": "x" * 101}):
-        asked = {"csrf": csrf, "label": "x", "actions": "view", "days": "1"} | wrong
+    for wrong in (
+        {"actions": "break-glass"},
+        {"actions": "operate-process"},
+        {"actions": ["view", "x"]},
+        {"actions": []},
+        {"actions": ["view", "a\0b"]},
+        {"label": ["a", "b"]},
+        {"days": "9999"},
+        {"label": "a\0b"},
+        {"label": "x" * 101},
+    ):
+        asked: dict[str, str | list[str]] = {"csrf": csrf, "label": "x", "actions": "view", "days": "1"} | wrong  # type: ignore[operator]
         assert form(served, "/account/tokens", asked, cookie).status == 400
 
 

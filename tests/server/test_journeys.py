@@ -162,6 +162,9 @@ def follow(day: Day, run: str) -> None:
     other.close()
     if day.view.script:
         page.locator("[data-ended]").wait_for(timeout=60_000)
+        page.locator("dl.facts dt", has_text="Ended").wait_for(timeout=60_000)
+        page.get_by_role("button", name="Pause").wait_for(state="detached", timeout=60_000)
+        page.locator("dl.facts", has_text="done").wait_for(timeout=60_000)
         assert page.evaluate("window.same"), "it was loaded again"
     else:
         until(day.site, lambda: page.goto(f"/runs/{run}") and page.locator("h1 .state").inner_text() == "done", "the end of the run")
@@ -206,11 +209,19 @@ def use_a_token(day: Day) -> None:
     page = day.page
     page.goto("/account")
     page.get_by_label("What it is for").fill("dashboard")
+    assert page.get_by_role("group", name="Good for reading").get_by_role("checkbox", checked=True).count() == 1, (
+        "viewing, unless more is ticked"
+    )
+    page.get_by_role("group", name="Good for reading").get_by_label("plan", exact=True).check()
+    page.get_by_role("group", name="Good for changing").get_by_label("apply", exact=True).check()
     day.press("Make token")
+    assert "apply, plan, view" in page.locator("main table", has_text="dashboard").inner_text()
     secret = page.locator("main pre").inner_text()
     answer = day.web.api("/hosts", secret)
     assert answer.status == 200 and {item["name"] for item in answer.json["items"]} == {"web-01", "web-02", "vault-01"}
-    assert day.web.api("/pauses", secret, body={"scope": "fleet", "reason": "x"}).status == 403, "it is good for reading alone"
+    assert day.web.api("/pauses", secret, body={"scope": "fleet", "reason": "x"}).status == 403, (
+        "it is good for nothing that was not ticked"
+    )
 
 
 def leave(day: Day) -> None:

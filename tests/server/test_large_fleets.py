@@ -40,7 +40,7 @@ def pictured(kind: type[str]) -> Picture:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chosen]:
     made = installation(tmp_path_factory.mktemp("large") / "data")
-    found = watch(made.store)
+    found = watch(made)
     found.look()
     found._picture, found._asked_at = pictured(str), float("inf")
     yield made
@@ -82,7 +82,7 @@ def test_all_pages_have_each_host_once(made: Chosen) -> None:
     [("zzz", NUMBER, 0), ("web-000001", NUMBER, 10), ("tenant-3/web-000001", NUMBER // TENANTS, 1), ("tenant-3", NUMBER, 10), ("t", 0, 0)],
 )
 def test_a_search_looks_at_each_name_once_at_most(made: Chosen, monkeypatch: pytest.MonkeyPatch, text: str, most: int, hits: int) -> None:
-    monkeypatch.setattr(watch(made.store), "_picture", pictured(Name))
+    monkeypatch.setattr(watch(made), "_picture", pictured(Name))
     Name.looked = 0
     assert len(search.search(call(made), search.SearchAsk(q=text)).items) == hits
     assert Name.looked <= most

@@ -194,6 +194,22 @@ def test_a_run_is_paused(browser: Any, tmp_path: Path, view: View) -> None:
         assert page.locator("h1 .state").inner_text() == "paused"
 
 
+def test_what_somebody_fills_in_on_a_live_page_is_left_alone(browser: Any, tmp_path: Path) -> None:
+    """Everything else is as it is now, without being loaded again."""
+    with shown(tmp_path) as (served, names), looking(browser, served, by="github:root") as page:
+        page.goto(f"/runs/{names['run']}")
+        page.evaluate("window.same = true")
+        field = page.locator("[data-part=actions]").get_by_label("Why").first
+        field.fill("half a sen")
+        assert served.form(f"/runs/{names['run']}/pause", "github:root", {"reason": "it is late"}).status == 303
+        page.locator("[data-part=stands] strong", has_text="paused").wait_for(timeout=60_000)
+        assert field.input_value() == "half a sen" and page.get_by_role("button", name="Pause", exact=True).is_visible()
+        field.fill("")
+        field.blur()
+        page.get_by_role("button", name="Resume", exact=True).wait_for(timeout=60_000)
+        assert page.evaluate("window.same")
+
+
 def test_the_cookie_of_a_session_is_kept_on_this_machine_without_tls(browser: Any, served: Web) -> None:
     with looking(browser, served, PLAIN) as page:
         page.goto("/specimen/cookie")

@@ -1,12 +1,22 @@
 """Plans over HTTP: lists, pages of large ones, words about them, and nothing of another tenant."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from threading import Event
+from typing import Any
 
 import pytest
 
+from reconciler import gating
+from reconciler.errors import OctofleetError
 from reconciler.identity.access import Action
+from reconciler.permitting import to_steer
+from reconciler.reading import making, plan_page, plan_words
+from reconciler.reading.call import Call
+from reconciler.reading.plans import ChangesAsk
+from reconciler.store import plans as plans_of_store
+from reconciler.store.engine import Connection
 from reconciler.store.followed import follow
 from reconciler.store.plans import save_plan
 from reconciler.types.canonical import digest
@@ -17,11 +27,12 @@ from reconciler.types.plan import Deferred, GuardVerdict, Plan
 from reconciler.types.problem import Problem
 from reconciler.types.resource import Rules, address
 from reconciler.types.values import Secret, SecretRef
-from tests.gate.site import Site
+from tests.gate.site import Site, host
 from tests.server.site import Web, token, web
-from tests.server.tenants import CALLERS, OF_BANK, change_both, two_tenants
+from tests.server.tenants import CALLERS, OF_BANK, ROOT, change_both, two_tenants
 
 MAKER = token("token:shop", Action.VIEW, Action.PLAN)
+OTHER = replace(token("token:other", Action.VIEW, Action.PLAN), identity=ROOT.identity)
 DIGEST, NUMBER = digest("anything"), 300
 
 
@@ -60,7 +71,10 @@ def test_a_plan_as_page_and_by_the_beginning_of_its_id(served: Web) -> None:
     plan = newest(served)
     text = served.page(f"/plans/{plan[:10]}", "github:root").text
     assert "web-01" in text and "vault-01" in text and "htop" in text and "Apply" in text
-    assert served.api(f"/plans/{plan[:3]}", "token:shop").json["code"] == "ambiguous-plan"
+    short = served.api(f"/plans/{plan[:3]}", "token:shop")
+    assert (short.status, short.json["code"]) == (400, "short-plan")
+    assert short.json["detail"] == f"'{plan[:3]}' is too short: 4 characters at least of a plan's id are needed"
+    assert '<a href="/plans">/plans</a> lists those' in served.page("/plans/zz", "github:vera").text
     assert served.api(f"/plans/{plan[::-1]}", "token:shop").status == 404
 
 
@@ -152,9 +166,21 @@ def test_a_plan_is_approved_and_applied_by_who_may(served: Web, site: Site) -> N
     assert site.ended(run) == "done" and {"web-01", "vault-01"} <= site.changed()
     assert site.rows("SELECT identity FROM audit WHERE action = 'apply' AND run = ?", run) == [("github:root",)]
     assert run in served.page(f"/plans/{plan}", "github:root").text
-    assert served.form("/reconcile", "github:root", {}).headers["Location"] == "/plans?said=reconcile"
+    assert served.form("/reconcile", "github:root", {}).headers["Location"] == "/?said=reconcile"
     assert served.form("/reconcile", "github:sam", {}).status == 403
     assert site.rows("SELECT 1 FROM repository WHERE asked_at IS NOT NULL")
+
+
+def test_the_overview_has_the_button_for_who_may(served: Web, site: Site) -> None:
+    location = str(site.repo.path)
+    page = served.page("/", "github:root").text
+    assert "Look now" in page and f'name="repository" value="{location}"' in page
+    assert "Look now" not in served.page("/", "github:sam").text, "an operator of one tenant of it"
+    with site.store.write() as connection:
+        connection.run("UPDATE repository SET asked_at = NULL")
+    assert served.form("/reconcile", "github:root", {"repository": location}).status == 303
+    assert site.rows("SELECT location FROM repository WHERE asked_at IS NOT NULL") == [(location,)]
+    assert "The server looks now." in served.page("/?said=reconcile", "github:root").text
 
 
 def large(number: int, *, distinct: bool, risk: frozenset[Risk] = frozenset()) -> Plan:
@@ -255,3 +281,97 @@ def test_an_empty_list_is_answered(served: Web, site: Site, tmp_path_factory: py
     with web(other.installation, *CALLERS) as empty:
         for page in ("/plans", "/runs"):
             assert empty.page(page, "github:root").status == 200
+
+
+def test_a_plan_that_takes_long_is_answered_later(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.repo.commit({"host-1.yaml": host("web-01", 1, spec="  packages: [tmux]\n")})
+    go_on, real = Event(), plan_words.make_plan
+
+    def slow(*args: Any) -> Any:
+        assert go_on.wait(60)
+        return real(*args)
+
+    monkeypatch.setattr(making, "WITHIN_S", 0.0)
+    monkeypatch.setattr(making, "AGAIN_WITHIN_S", 0.0)
+    monkeypatch.setattr(plan_words, "make_plan", slow)
+    with web(site.installation, MAKER, OTHER) as maker:
+        later(maker, monkeypatch, go_on)
+
+
+def later(maker: Web, monkeypatch: pytest.MonkeyPatch, go_on: Event) -> None:
+    first = maker.api("/plans", "token:shop", body={"scope": "tenant/shop"})
+    assert (first.status, first.headers["Location"], set(first.json)) == (202, "/api/v1/plans", {"request"})
+    again = maker.api("/plans", "token:shop", body=first.json)
+    assert (again.status, again.json) == (202, first.json)
+    assert maker.api("/plans", "token:other", body=first.json).json["code"] == "no-request", "it is of who asked for it alone"
+    second = maker.api("/plans", "token:shop", body={"scope": "tenant/shop"})
+    assert second.status == 202 and maker.api("/plans", "token:shop", body={"scope": "tenant/shop"}).json["code"] == "busy"
+    go_on.set()
+    monkeypatch.setattr(making, "AGAIN_WITHIN_S", 60.0)
+    for asked in (first, second):
+        done = maker.api("/plans", "token:shop", body=asked.json)
+        assert done.status == 201 and maker.api(f"/plans/{done.json['plan']}", "token:shop").status == 200
+
+
+def test_what_a_late_plan_fails_of_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "WITHIN_S", 0.0)
+    monkeypatch.setattr(making, "AGAIN_WITHIN_S", 60.0)
+    with web(site.installation, OTHER) as other:
+        found = other.api("/plans", "token:other", body={"rev": "nothing-of-the-kind", "scope": "tenant/shop"})
+        if found.status == 202:
+            found = other.api("/plans", "token:other", body=found.json)
+    assert (found.status, found.json["code"]) == (404, "unknown-revision")
+
+
+def test_looks_at_a_plan_read_its_outline_and_what_they_show(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = large(NUMBER, distinct=True, risk=frozenset())
+    with site.store.write() as connection:
+        row = save_plan(connection, plan, str(site.repo.path))
+    asked: list[int] = []
+    real = plan_page.load_changes
+
+    def counted(connection: Connection, of: int, numbers: Sequence[int]) -> dict[int, Change]:
+        asked.append(len(numbers))
+        return real(connection, of, numbers)
+
+    monkeypatch.setattr(plan_page, "load_changes", counted)
+    monkeypatch.setattr(plans_of_store, "load_plan", None)
+    call = Call(installation=site.installation, caller=CALLERS[0], path={"plan": plan.id})
+    assert plan_page.plan(call, ChangesAsk(limit=5)).matching == NUMBER
+    assert plan_page.plan(call, ChangesAsk(limit=5, host="host-00000")).matching == 10
+    assert asked == [5, 5]
+    assert len(list(to_steer(site.installation, Action.APPROVE, row))) == NUMBER
+    made = gating.approve(site.installation, row, "seen", yes=True, identity="github:root")
+    assert made.changes == {change.digest for change in plan.changes}
+
+
+def test_an_outline_says_of_changes_what_they_say(site: Site) -> None:
+    plan = large(50, distinct=True, risk=frozenset({Risk.REBOOT}))
+    moved = replace(plan.changes[3], address="memory/config/shop/moved", moved_from="memory/config/bank/before", action=Does.MOVE)
+    plan = replace(plan, changes=(*plan.changes[:3], moved, *plan.changes[4:]))
+    with site.store.write() as connection:
+        row = save_plan(connection, plan, str(site.repo.path))
+        whole = plans_of_store.load_outlined(connection, row)
+        connection.run("DELETE FROM outline WHERE plan = ?", (row,))
+        older = plans_of_store.load_outlined(connection, row)
+        bare = plans_of_store.load_bare(connection, row)
+    names = ("address", "digest", "group", "tenant", "action", "causes", "risk", "moved_from", "path", "places")
+    said = [[getattr(change, name) for name in names] for change in plan.changes]
+    for made in (whole, older):
+        assert [[getattr(row, name) for name in names] for row in made.columns.rows()] == said
+    assert [[getattr(change, name) for name in names] for change in bare.changes] == said and bare.id == plan.id
+    assert [(c.wave, c.depends_on, c.basis, c.rules) for c in bare.changes] == [
+        (c.wave, c.depends_on, c.basis, c.rules) for c in plan.changes
+    ]
+
+
+def test_a_damaged_outline_is_refused(site: Site) -> None:
+    plan = large(20, distinct=True, risk=frozenset())
+    with site.store.write() as connection:
+        row = save_plan(connection, plan, str(site.repo.path))
+        body = connection.scalar("SELECT body FROM outline WHERE plan = ? AND piece = 0", (row,))
+        connection.run(
+            "UPDATE outline SET body = ? WHERE plan = ?", (bytes(body).replace(bytes.fromhex(plan.changes[7].digest), bytes(32)), row)
+        )
+    with pytest.raises(OctofleetError, match="changed or damaged"):
+        gating.approve(site.installation, row, "seen", yes=True, identity="github:root")

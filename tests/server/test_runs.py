@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.reading import runs
-from reconciler.reading.outline import Kept
+from reconciler.reading.kept import Kept
 from reconciler.store.engine import Connection
 from tests.gate.site import Site
 from tests.server.site import Web, web

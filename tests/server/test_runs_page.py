@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from reconciler.server.answer import Doors
 from reconciler.store.archive import move_log
 from tests.cli.command import quick
 from tests.gate.site import Site
@@ -143,3 +144,13 @@ def test_a_run_as_a_file(site: Site, tmp_path_factory: pytest.TempPathFactory) -
     text = out.read_text()
     assert run in text and "vault-01" in text and "href=" not in text
     assert quick(site.installation.data_dir, "logs", run, "--out", "run.pdf", env=env).code == 1
+
+
+def test_a_page_that_asks_by_itself_keeps_no_session_from_being_idle(site: Site) -> None:
+    used = list[bool]()
+    one = next(found for found in CALLERS if found.session == "github:root")
+    asking = Doors(by_session=lambda _, cookie, use: used.append(use) or one, by_token=lambda *_: None)  # type: ignore[func-returns-value]
+    with web(site.installation, by=asking) as served:
+        assert served.page("/runs", "github:root").status == 200
+        assert served.ask("GET", "/runs", Cookie="__Host-octofleet=github:root", X_By_Itself="1").status == 200
+    assert used == [True, False]

@@ -196,3 +196,13 @@ def test_buttons_are_for_who_may(served: Web) -> None:
         "github:sam": ["Pause a part", "Go on", "Make a plan"],
         "github:root": list(words),
     }
+
+
+def test_who_gives_a_role_is_a_line_of_a_file(served: Web, site: Site) -> None:
+    (one,) = served.page("/api/v1/access?who=me", "github:sam").json["fleets"][0]["bindings"]
+    origin = one["origin"]
+    line = (site.repo.path / origin["path"]).read_text().splitlines()[origin["line"] - 1]
+    assert "github:sam" in line and line[origin["column"] - 1 :].startswith('"github:sam"')
+    assert f"{origin['path']}:{origin['line']}" in served.page("/access?who=me", "github:sam").text
+    (decision,) = served.page("/api/v1/access?who=github:root&action=apply&tenant=shop", "github:root").json["fleets"][0]["decisions"]
+    assert decision["allowed"] and "yaml:" in decision["reason"]

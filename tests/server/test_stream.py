@@ -17,13 +17,15 @@ from reconciler.identity.access import Identity
 from reconciler.identity.caller import Caller
 from reconciler.identity.sight import Sight
 from reconciler.reading.live import News, View, Watch, view_of
-from reconciler.server import stream
+from reconciler.server import stream_reader
 from reconciler.server.answer import Asked
 from reconciler.server.app import Terms, listening
 from reconciler.server.route import API
 from reconciler.server.routes import ROUTES
 from reconciler.server.site import Site as Pages
-from reconciler.server.stream import AT_ONCE, QUEUE_MOST, STREAMS_OF_ONE, Stream, _Handing, _Reader
+from reconciler.server.stream import QUEUE_MOST, Stream
+from reconciler.server.stream_reader import AT_ONCE, Handing, Reader
+from reconciler.server.streams import STREAMS_OF_ONE
 from reconciler.server.terms import Limits
 from reconciler.server.threads import Threads
 from reconciler.store.archive import Line
@@ -225,7 +227,7 @@ def test_a_slow_reader_is_let_go_without_a_gap() -> None:
 
 def test_what_else_is_asked_gets_its_turn_among_many_streams() -> None:
     with closing(asyncio.new_event_loop()) as loop:
-        streams, handing, between = [stream_of(View(whole=True), loop) for _ in range(4 * AT_ONCE)], _Handing(), list[int]()
+        streams, handing, between = [stream_of(View(whole=True), loop) for _ in range(4 * AT_ONCE)], Handing(), list[int]()
         handing.give([(streams, b"a")])
         handing.give([(streams[::-1], b"b")])
         loop.call_soon(lambda: between.append(sum(bool(one.parts) for one in streams)))
@@ -238,7 +240,7 @@ def test_what_else_is_asked_gets_its_turn_among_many_streams() -> None:
 def test_what_many_see_is_encoded_once(site: Site) -> None:
     with closing(asyncio.new_event_loop()) as loop:
         streams = [stream_of(View(whole=False, tenants=frozenset("ab"[n % 2])), loop) for n in range(20)]
-        reader = _Reader(site.installation, doors(), SimpleQueue(), Event())
+        reader = Reader(site.installation, doors(), SimpleQueue(), Event())
         reader._streams["r"] = streams
         lines = (Line(1, 1, 0.0, "of a"), Line(2, 2, 0.0, "of b"), Line(3, 0, 0.0, "of all"))
         parts = list(reader._parts("r", News(lines=lines, addresses={1: ["m/k/a/x"], 2: ["m/k/b/x"]})))
@@ -255,12 +257,12 @@ def test_of_many_streams_of_somebody_it_is_asked_once(site: Site, monkeypatch: p
         asked.append(sight.identity)
         return view_of(sight, source, tenants)
 
-    monkeypatch.setattr(stream, "view_of", view)
+    monkeypatch.setattr(stream_reader, "view_of", view)
     with closing(asyncio.new_event_loop()) as loop:
         streams = [stream_of(View(whole=True, tenants=frozenset("ab")), loop) for _ in range(20)]
         for number, one in enumerate(streams):
             one.asked, one.checked_at = Asked(route=ROUTES[0], path={}, cookie=("github:root", "nobody")[number % 2]), float("-inf")
-        reader = _Reader(site.installation, doors(*CALLERS), SimpleQueue(), Event())
+        reader = Reader(site.installation, doors(*CALLERS), SimpleQueue(), Event())
         reader._streams["r"] = streams
         reader._check(site.installation)
         loop.call_soon(loop.stop)

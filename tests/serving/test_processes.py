@@ -246,6 +246,11 @@ def test_it_says_whom_it_answers_as_it_begins(site: Site, listen: str, says: str
     with site.serve("web", OCTOFLEET_LISTEN=listen):
         log = site.path / "web.log"
         site.until(lambda: "is ready" in log.read_text(), "a process that is ready")
+        link = re.search(r"open (\S+)/invitation/\S+ once", log.read_text())
+        assert (link and re.sub(r":\d+$", "", link[1])) == ("http://127.0.0.1" if listen else None), "one that can be opened"
+        if link:
+            made = octofleet(site.home("web"), "account", "add", "ben", env={"OCTOFLEET_DATABASE_URL": site.url, "OCTOFLEET_LISTEN": ""})
+            assert made.out.startswith(f"{link[1]}/invitation/"), made.text
     for one in ("no pages and no API: set listen", "without encryption"):
         assert (one in log.read_text()) == (one == says)
 

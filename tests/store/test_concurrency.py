@@ -12,6 +12,8 @@ import pytest
 from reconciler.store import connection as common
 from reconciler.store import postgresql
 from reconciler.store.engine import Connection, Store, Unavailable, insert
+from reconciler.store.pull_locks import locks_of, release, take_locks
+from reconciler.store.pulls import PullKey
 from reconciler.store.records import drop_records, mark, save_records
 from tests.store.made import record
 
@@ -167,6 +169,36 @@ def test_a_deadlock_ends_one_of_the_two_and_that_one_may_try_again(store: Store)
     with store.read() as connection:
         assert list(connection.rows("SELECT source, seq FROM mark ORDER BY source")) == [("a", 2), ("b", 2)]
     assert len(refused) == 1 and not refused[0].in_doubt and "run the same command again" in refused[0].hint
+
+
+@postgresql_alone
+def test_pull_requests_that_swap_resources_do_not_wait_for_each_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third one lets go of what both want too, when both wait for that."""
+    monkeypatch.setattr(postgresql, "IDLE_MS", {"write": 60_000, "alone": 60_000})
+    third, one, two = (PullKey(forge="hub", project="acme/fleet", number=number) for number in range(3))
+    with store.write() as connection:
+        for key, address in ((third, "a"), (one, "b"), (two, "c")):
+            assert take_locks(connection, key, "fleet", [address]) == []
+
+    def swapped(key: PullKey, address: str) -> None:
+        with store.write(alone=False) as connection:
+            take_locks(connection, key, "fleet", ["a", address])
+
+    def let_go() -> None:
+        with store.write(alone=False) as connection:
+            assert release(connection, third) == 1
+            query, waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", 0
+            while waiting < 2:
+                with store.read() as reader:
+                    waiting = reader.scalar(query)
+
+    together(let_go, lambda: swapped(one, "c"), lambda: swapped(two, "b"))
+    with store.read() as connection:
+        held = {key.number: [lock.address for lock in locks_of(connection, key)] for key in (third, one, two)}
+    assert sorted(address for some in held.values() for address in some) in (["a", "b"], ["a", "c"]), (
+        "who waited comes to what is free by then"
+    )
+    assert held[0] == []
 
 
 @postgresql_alone

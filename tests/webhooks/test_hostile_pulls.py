@@ -15,7 +15,7 @@ from reconciler.store.pulls import Command, save_command
 from tests.fleets import FLEET
 from tests.peers.forges.double import PullState
 from tests.webhooks.site import PEOPLE, PullSite
-from webhooks import speaking, work
+from webhooks import looking, speaking
 from webhooks.forge import Verdict
 
 
@@ -112,7 +112,7 @@ def test_what_comments_say_where_nobody_can_look_is_answered(site: PullSite, los
     if lost == "the pull request":
         del site.project.pulls[pull.number]
     else:
-        site.work._rules = {}
+        site.work.looking.rules = {}
     write_down(site, pull, "olga", "octofleet lock mine")
     row = site.look(pull)
     assert row.state == "closed" and answers(site) == [row.note.partition(";")[0]]
@@ -130,7 +130,7 @@ def test_a_word_outlives_what_goes_wrong_after_it(site: PullSite, fork: Path, mo
         raise RuntimeError("a mistake")
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "told", broken)
+        patch.setattr(looking, "told", broken)
         site.say(pull, "olga", f"octofleet plan {pull.head}" if word == "plan" else "octofleet unlock")
     row = site.row(pull)
     assert row.failures == 1 and (row.trusted if word == "plan" else row.let_go) == pull.head
@@ -217,7 +217,7 @@ def test_what_breaks_a_look_breaks_no_other_and_is_tried_again(site: PullSite, m
         def broken(*_: object, **__: object) -> Any:
             raise error
 
-        patch.setattr(work, "make_plan", broken)
+        patch.setattr(looking, "make_plan", broken)
         with suppress(Unavailable):
             site.look(evil)
     if not isinstance(error, Unavailable):
@@ -311,7 +311,7 @@ def test_answers_and_statuses_tell_no_names(site: PullSite) -> None:
 def test_what_a_lease_that_was_taken_away_finds_is_not_told(site: PullSite, monkeypatch: pytest.MonkeyPatch) -> None:
     site.change("more", 1)
     pull = site.open("more")
-    before = work.make_plan
+    before = looking.make_plan
 
     def slow(*given: Any, **more: Any) -> Any:
         made = before(*given, **more)
@@ -319,7 +319,7 @@ def test_what_a_lease_that_was_taken_away_finds_is_not_told(site: PullSite, monk
         return made
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "make_plan", slow)
+        patch.setattr(looking, "make_plan", slow)
         site.look(pull)
     assert site.comment(pull) == "" and locks(site) == set()
     while site.work.once():

@@ -15,7 +15,7 @@ from reconciler.types.observation import Observation
 from tests.fleets import FLEET
 from tests.peers.forges.double import Fault
 from tests.webhooks.site import PEOPLE, PullSite
-from webhooks import speaking, work
+from webhooks import looking, speaking
 from webhooks.forge import Verdict
 
 
@@ -285,7 +285,7 @@ def test_a_pull_request_has_to_be_signed_and_up_to_date_where_that_is_asked_for(
         site.look(pull)
         assert site.status(pull).verdict is Verdict.FAILURE and "not signed by a known key" in site.status(pull).text
         assert "unsigned" in site.comment(pull)
-        site.work._rules = {key: replace(rule, signed=False) for key, rule in site.work._rules.items()}
+        site.work.looking.rules = {key: replace(rule, signed=False) for key, rule in site.work.looking.rules.items()}
         site.look(pull)
         assert site.status(pull).verdict is Verdict.SUCCESS
         site.change("main", 3)
@@ -348,7 +348,7 @@ def test_who_dies_after_a_word_has_still_heard_it(site: PullSite, monkeypatch: p
     pull = site.open("more")
     site.look(pull)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(work, "want_heard", interrupted)
+        patch.setattr(looking, "want_heard", interrupted)
         site.say(pull, "olga", "octofleet unlock")
     assert site.row(pull).let_go == pull.head and site.rows("SELECT address FROM pull_lock") == []
     site.look(pull)
@@ -359,7 +359,7 @@ def test_who_dies_after_a_word_has_still_heard_it(site: PullSite, monkeypatch: p
     other = site.open("theirs", author="mallory", fork=fork)
     site.look(other)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(work, "want_heard", interrupted)
+        patch.setattr(looking, "want_heard", interrupted)
         site.say(other, "olga", f"octofleet plan {other.head}")
     site.look(other)
     assert site.row(other).trusted == other.head and site.status(other).verdict is Verdict.SUCCESS

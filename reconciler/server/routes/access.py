@@ -15,5 +15,6 @@ ROUTES = (
         asks=access.AccessAsk,
         answers=access.AccessDocument,
         template="access.html",
+        long=True,
     ),
 )

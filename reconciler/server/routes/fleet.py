@@ -1,7 +1,7 @@
 """Routes of the fleets: the overview, hosts, drift, the search, and where values come from."""
 
 from reconciler.identity.access import Action
-from reconciler.reading import drift, explain, host, hosts, overview, search, status
+from reconciler.reading import drift, explain, host, hosts, overview, search, status, wanted
 from reconciler.reading.call import Call
 from reconciler.reading.chart import CSP, chart
 from reconciler.reading.paging import Paged, Raw
@@ -46,6 +46,16 @@ ROUTES = (
         asks=hosts.HostsAsk,
         answers=hosts.HostList,
         template="hosts.html",
+    ),
+    Route(
+        method="GET",
+        path="/hosts/{name}",
+        name="findHost",
+        action=Action.VIEW,
+        summary="The host of this name, if there is one alone that you may see; its page is where that leads.",
+        do=wanted.place_of,
+        answers=wanted.HostPlace,
+        then="/hosts/{tenant}/{name}",
     ),
     Route(
         method="GET",

@@ -1,7 +1,7 @@
 """Routes of plans."""
 
 from reconciler.identity.access import Action
-from reconciler.reading import plan_page, plan_words, plans
+from reconciler.reading import making, plan_page, plan_words, plans
 from reconciler.reading.plan_seen import PlanDocument
 from reconciler.server.route import Route
 
@@ -30,6 +30,7 @@ ROUTES = (
         said="The plan is made.",
         status=201,
         long=True,
+        later=making.PlanRequest,
     ),
     Route(
         method="GET",
@@ -100,7 +101,7 @@ ROUTES = (
         do=plan_words.look,
         asks=plan_words.LookAsk,
         answers=plan_words.LookDocument,
-        then="/plans",
+        then="/",
         said="The server looks now.",
     ),
 )

@@ -1,7 +1,7 @@
 // What pages do better with script. Everything works without it, and nothing here knows more than the page says.
 "use strict";
 
-const REFRESH_MS = 10_000, PAUSE_MS = 400, LINES_MOST = 2000;
+const REFRESH_MS = 10_000, PAUSE_MS = 400, LINES_MOST = 2000, PARTS_MS = 3_000;
 
 // Times: "3 min ago" goes on being right.
 function duration(seconds) {
@@ -25,6 +25,11 @@ function onKey(event) {
     box.focus();
     box.select();
   }
+}
+
+// Chromium scrolls what overflows by keyboard by itself; elsewhere a table that scrolls has to be reachable.
+function reachTables() {
+  for (const one of document.querySelectorAll("table")) if (one.scrollWidth > one.clientWidth + 1) one.tabIndex = 0;
 }
 
 // Danger: asked once more before it is sent.
@@ -77,10 +82,46 @@ function addLine(log, line) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
+// What else the page says of it ([data-part]: numbers, reasons, buttons) is taken from the page as it is now, but what somebody is filling in.
+function inUse(part) {
+  const typed = [...part.querySelectorAll("input, select")].some((one) => one.type === "checkbox" ? one.checked !== one.defaultChecked : one.value !== "" && one.type !== "hidden");
+  return typed || part.contains(document.activeElement) || part.querySelector("details[open]") !== null;
+}
+
+async function refreshParts() {
+  const answer = await fetch(location.href, { headers: { "X-By-Itself": "1" } }).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-part]")) {
+    const now = page.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
+    if (now && !inUse(part)) part.replaceChildren(...now.childNodes);
+  }
+  reachTables();
+}
+
+// At once where nothing was refreshed for a while, and never more often than that; what happens meanwhile is refreshed together.
+function seldom(act, pause) {
+  let timer = null, again = false;
+  const go = () => {
+    again = false;
+    act();
+    timer = setTimeout(() => {
+      timer = null;
+      if (again) go();
+    }, pause);
+  };
+  return () => {
+    if (timer === null) go();
+    else again = true;
+  };
+}
+
 function follow(root) {
   const log = root.querySelector(".log"), last = log?.lastElementChild?.dataset.id;
   const source = new EventSource(root.dataset.events + (last ? `?after=${last}` : ""));
   const on = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data)));
+  const refresh = seldom(refreshParts, PARTS_MS), often = setInterval(refresh, REFRESH_MS);
+  for (const name of ["change", "phase", "run"]) on(name, refresh);
   if (log) {
     log.classList.add("live");
     log.tabIndex = 0;
@@ -94,6 +135,7 @@ function follow(root) {
     badge("run", run.state);
     if (!run.endedAt) return;
     source.close();
+    clearInterval(often);
     for (const one of root.querySelectorAll("[data-ended]")) one.hidden = false;
   });
 }
@@ -104,5 +146,4 @@ document.addEventListener("keydown", onKey);
 document.addEventListener("submit", onSubmit);
 watchFilters();
 document.querySelectorAll("[data-events]").forEach(follow);
-// Chromium scrolls what overflows by keyboard by itself; elsewhere a table that scrolls has to be reachable.
-for (const one of document.querySelectorAll("table")) if (one.scrollWidth > one.clientWidth + 1) one.tabIndex = 0;
+reachTables();

@@ -84,6 +84,8 @@ audit = Table(
     Column("hash", String, nullable=False),
     Index("audit_by_run", "run", "seq", **where("run <> ''")),
     Index("audit_by_plan", "plan", "seq", **where("plan <> ''")),
+    Index("audit_by_identity", "identity", "seq"),
+    Index("audit_by_action", "action", "seq"),
 )
 """Who said and did what, numbered from 1. Triggers refuse UPDATE and DELETE; `hash` is over everything else of the row, `previous` the hash of the row
 before: see `types.audit`."""

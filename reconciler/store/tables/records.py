@@ -120,6 +120,15 @@ change = Table(
 )
 """The changes of a plan in its order."""
 
+outline = Table(
+    "outline",
+    metadata,
+    Column("plan", Integer, primary_key=True, autoincrement=False),
+    Column("piece", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""What `store.outlines` keeps of all changes of a plan, in pieces. It goes after its plan, so that an Octofleet that knows nothing of it can prune too."""
+
 sample = Table(
     "sample",
     metadata,

@@ -12,11 +12,11 @@ import os
 import ssl
 from binascii import Error as NotBase64
 from collections.abc import Sequence
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from reconciler.errors import Permanent, RetryLater
+from reconciler.loopback import is_loopback
 
 TIMEOUT_S = 30.0
 PREFIX = "whsec_"
@@ -46,14 +46,6 @@ def check_url(url: str, *, http_loopback: bool) -> None:
     if parts.scheme == "http" and not (http_loopback and is_loopback(parts.hostname or "")):
         hint = "write https://; alerts.http_loopback of the settings allows http to this machine alone"
         raise Permanent(f"{place} is not encrypted", hint=hint, code="alert-url")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name alone."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def key_of(secret: str) -> bytes:
