@@ -8,21 +8,25 @@ import hashlib
 import hmac
 import secrets as random
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reconciler.drivers.netboot import Host
-from reconciler.errors import Permanent
+from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.events import happened
 from reconciler.store import installs
 from reconciler.store.engine import Connection, Store
 from reconciler.store.records import load_records, load_specs
-from reconciler.types.installation import Installation, Installed, State
+from reconciler.types.installation import Installation, Installed, Power, State
 from reconciler.types.resource import address
 from reconciler.types.values import Spec
 
+AT_ONCE = 16
+"""How many machines are switched at once."""
 LABEL = b"octofleet install token 1"
-Start = Callable[[str, Spec], str]
-"""Has a machine boot from the network now, given its tenant and what is recorded of it; what there is to say, or empty. Raises `OctofleetError`."""
+Begin = Callable[[str, Spec, float], str]
+"""Has a machine boot from the network now, given its tenant, what is recorded of it and since when that is asked; what there is to say, or empty. Raises
+`OctofleetError`."""
 
 
 def token_of(key: bytes, installation: str) -> str:
@@ -42,7 +46,7 @@ class Arming:
     store: Store
     key: Callable[[], bytes]
     within_s: float
-    start: Start = lambda tenant, spec: ""
+    begin: Begin = lambda tenant, spec, asked_at: ""
 
     def ledger(self, hosts: Sequence[Host]) -> Mapping[Host, Installed]:
         """What hosts were installed with."""
@@ -70,33 +74,57 @@ class Arming:
                     happened("installation-ended", tenant=item.tenant, host=item.host, generation=item.generation, state=state.value)
             return installs.by_operation(connection, operation)
 
-    def arm(self, operation: str, host: Host, generation: int, attempt: int = 1) -> str:
-        """Begin an installation, and start the machine where its manifest has a BMC. Done again for the same step, it changes nothing."""
+    def arm(self, operation: str, host: Host, generation: int, attempt: int = 1) -> None:
+        """Begin an installation. Done again for the same step, it changes nothing."""
         run = operation.rpartition(".")[0]
         tenant, name = host
         with self.store.write() as connection:
             spec, source = self._machine(connection, host)
             before = installs.open_installation_of(connection, tenant, name)
-            if before is None or (before.operation, before.attempt) != (operation, attempt):
-                now, of = connection.now(), random.token_hex(16)
-                made = Installation(
-                    id=of,
-                    tenant=tenant,
-                    host=name,
-                    source=source,
-                    generation=generation,
-                    attempt=attempt,
-                    attempts=spec.get("attempts", 1),
-                    state=State.ARMED,
-                    operation=operation,
-                    run=run,
-                    token=token_digest(token_of(self.key(), of)),
-                    armed_at=now,
-                    expires_at=now + spec.get("withinS", self.within_s),
-                )
-                installs.arm(connection, made)
+            if before is not None and (before.operation, before.attempt) == (operation, attempt):
+                return
+            now, of = connection.now(), random.token_hex(16)
+            made = Installation(
+                id=of,
+                tenant=tenant,
+                host=name,
+                source=source,
+                generation=generation,
+                attempt=attempt,
+                attempts=spec.get("attempts", 1),
+                state=State.ARMED,
+                operation=operation,
+                run=run,
+                token=token_digest(token_of(self.key(), of)),
+                armed_at=now,
+                expires_at=now + spec.get("withinS", self.within_s),
+                power=Power.LATER if "bmc" in spec else Power.NONE,
+            )
+            installs.arm(connection, made)
         happened("installation-armed", tenant=tenant, host=name, generation=generation, attempt=attempt, run=run)
-        return self.start(tenant, spec)
+
+    def start(self, operation: str) -> Sequence[str]:
+        """Have the machines of a step boot from the network that have not come yet and can be told to, some at a time; what there is to say. Who refuses is
+        left to a person; who does not answer is asked again the next time."""
+        with self.store.read() as connection:
+            wanted = [item for item in installs.by_operation(connection, operation) if item.waits_for_power]
+            specs = [self._machine(connection, (item.tenant, item.host))[0] for item in wanted]
+        if not wanted:
+            return ()
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="power") as threads:
+            ends = list(threads.map(self._started, wanted, specs))
+        with self.store.write() as connection:
+            for item, (power, _) in zip(wanted, ends, strict=True):
+                installs.note_power(connection, item.id, power)
+        return [f"{item.tenant}/{item.host}: {text}" for item, (_, text) in zip(wanted, ends, strict=True) if text]
+
+    def _started(self, item: Installation, spec: Spec) -> tuple[Power, str]:
+        try:
+            return Power.STARTED, self.begin(item.tenant, spec, item.armed_at)
+        except RetryLater as error:
+            return Power.LATER, f"{error.message}; it is tried again"
+        except OctofleetError as error:
+            return Power.REFUSED, f"{error.message}; switch it on yourself, or {error.hint}"
 
     def _machine(self, connection: Connection, host: Host) -> tuple[Spec, str]:
         where = address("netboot", "machine", *host)

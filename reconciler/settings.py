@@ -99,6 +99,7 @@ class Boot(Table, frozen=True):
     unknown: Literal["menu", "discover", "local"] = "menu"
     install_s: Annotated[float, msgspec.Meta(ge=60, le=31_536_000)] = 86_400.0
     secrets_over_http: bool = False
+    bmc_ca_file: str = ""
 
     @property
     def served(self) -> bool:

@@ -9,7 +9,7 @@ from reconciler.settings_checked import Problem
 from reconciler.settings_http import networks
 
 ANY = ("0.0.0.0", "[::]", "::", "")  # noqa: S104 - compared with
-PATHS = ("directory", "media", "loaders", "tls_certificate", "tls_key", "ca_file")
+PATHS = ("directory", "media", "loaders", "tls_certificate", "tls_key", "ca_file", "bmc_ca_file")
 
 
 def listened(text: str) -> tuple[str, int] | None:

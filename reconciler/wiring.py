@@ -51,11 +51,12 @@ from reconciler.store.blobs import DatabaseBlobs
 from reconciler.store.engine import Store, sqlite_url, url_problem
 from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
-from reconciler.types.values import UNKNOWN, SecretRef, SecretValue
+from reconciler.types.values import UNKNOWN, SecretRef, SecretValue, Spec
 from renderers.registry import RENDERERS
 
 VERSION = "0.1.0"
 CALL_DEADLINE_S = 1800.0
+POWER_S = 300.0
 INSTALL_MOST_S = 366 * 86_400.0
 """No step waits longer for a machine, whatever a manifest says."""
 CONFIG = "octofleet.toml"
@@ -106,7 +107,24 @@ class Installation:
     @cached_property
     def arming(self) -> Arming:
         """What begins installations."""
-        return Arming(store=self.store, key=lambda: self.key, within_s=self.settings.boot.install_s)
+        return Arming(store=self.store, key=lambda: self.key, within_s=self.settings.boot.install_s, begin=self._start)
+
+    def _start(self, tenant: str, machine: Spec, asked_at: float) -> str:
+        """Have a machine boot from the network, by its BMC or by waking it."""
+        if "bmc" not in machine:
+            return ""
+        from reconciler.power.switch import boot_from_network_once, way_of  # noqa: PLC0415 - slow to import, and seldom needed
+
+        way = way_of(machine, lambda secret: self.secrets.value(secret.ref, tenant), self._bmc_ca)
+        if way is None:
+            return ""
+        said: list[str] = []
+        boot_from_network_once(way, deadline=time.monotonic() + POWER_S, asked_at=asked_at, log=said.append)
+        return "\n".join(said) or "its BMC has it boot from the network"
+
+    @property
+    def _bmc_ca(self) -> Path | None:
+        return Path(self.settings.boot.bmc_ca_file) if self.settings.boot.bmc_ca_file else None
 
     def _wrapped(self, driver: Driver) -> Wrapped:
         chosen = self.settings.retry

@@ -22,8 +22,8 @@ def render(values: Mapping[str, Any]) -> bytes:
     if plan.wrapped or not plan.beside:
         raise RenderError("/os/distribution", "GRUB cannot start this installer: let the machine boot iPXE")
     kernel = device_path(plan.kernel, "/install/kernel")
-    [(_name, url)] = plan.beside
-    initrd = device_path(url, "/install/initrd")
+    url = plan.beside[0][1]
+    initrds = " ".join(device_path(one, "/install/initrd") for _, one in plan.beside)
     args = " ".join(grub_kernel_arg(argument) for argument in (*plan.installer_args, *plan.user_args, *plan.trailer))
     title = grub(f"Install {plan.title}")
     lines = [
@@ -33,7 +33,7 @@ def render(values: Mapping[str, Any]) -> bytes:
         f"    echo {grub(f'Loading the kernel from {plan.kernel}')}",
         f"    linux {kernel} {args}",
         f"    echo {grub(f'Loading the initrd from {url}')}",
-        f"    initrd {initrd}",
+        f"    initrd {initrds}",
         "}",
     ]
     return ("\n".join(lines) + "\n").encode()

@@ -18,12 +18,12 @@ from renderers.netboot import USES, boot_plan
 def render(values: Mapping[str, Any]) -> bytes:
     """The script for `values`; RenderError where a URL or an argument cannot stand in iPXE.
 
-    `initrd=initrd` names the image for UEFI kernels, which look it up by that name; wimboot takes each file by its last argument. On failure
+    `initrd=initrd` names the images for UEFI kernels, which look them up by these names; wimboot takes each file by its last argument. On failure
     the script says so, offers a shell and goes on to the firmware's next boot device after 30 s.
     """
     plan = boot_plan(values)
     words = (*plan.installer_args, *plan.user_args, *plan.trailer)
-    named = ["initrd=initrd"] if plan.beside and not plan.wrapped else []
+    named = [] if plan.wrapped else [f"initrd={name}" for name, _ in plan.beside]
     title = ipxe(plan.title)
     lines = [
         "#!ipxe",

@@ -24,7 +24,7 @@ _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 class BootPlan:
     """The kernel's URL, what is loaded beside it (name and URL), the installer's arguments, then the user's.
 
-    With `wrapped` the kernel is wimboot, to which a boot loader hands each file under its name; else `beside` is one initrd, or nothing.
+    With `wrapped` the kernel is wimboot, to which a boot loader hands each file under its name; else `beside` is the initrds, or nothing.
     """
 
     title: str
@@ -37,13 +37,21 @@ class BootPlan:
     trailer: tuple[str, ...]
 
 
-def own_files(values: Mapping[str, Any]) -> str:
-    """The URL below which the host's own files are, without a slash at the end."""
+def own_files(values: Mapping[str, Any], *, loader: bool = False) -> str:
+    """The URL below which the host's own files are, without a slash at the end. A boot server has another one for the `loader`, which trusts its own roots
+    alone, than for installers (`boot.loaderUrl`; no manifest says it)."""
     host = inputs.machine(values)
-    base = Node(values)["boot"]["url"].url()
+    boot = Node(values)["boot"]
+    base = (boot["loaderUrl"].url() if loader else None) or boot["url"].url()
     if base is None:
         raise RenderError("/boot/url", "missing: the URL where the published boot files are served")
     return f"{base.rstrip('/')}/{host.tenant}/{host.name}"
+
+
+def authority(values: Mapping[str, Any]) -> str | None:
+    """Where the loader finds what installers have to trust (`ca.gz`, an initrd; `ca.crt`), without a slash at the end: a boot server says it, no manifest."""
+    base = Node(values)["boot"]["caUrl"].url()
+    return base.rstrip("/") if base else None
 
 
 def boot_plan(values: Mapping[str, Any]) -> BootPlan:
@@ -53,19 +61,20 @@ def boot_plan(values: Mapping[str, Any]) -> BootPlan:
     files = own_files(values)
     nics = inputs.interfaces(values)
     nic = nics[0] if nics else None
-    user_args = inputs.kernel_args(values)
+    user_args, ca = inputs.kernel_args(values), authority(values)
     trailer: tuple[str, ...] = ()
     beside: tuple[tuple[str, str], ...]
     if host.distribution == "windows":
         if user_args:
             raise RenderError("/kernel_args", "Windows has no kernel arguments: remove them")
-        kernel, beside, args = _windows(install, files)
+        kernel, beside, args = _windows(install, own_files(values, loader=True))
+        beside += (("ca.crt", f"{ca}/ca.crt"),) if ca else ()
     elif host.distribution == "esxi":
         kernel, beside, user_args = _mboot(install, values), (), ()  # boot.cfg has the user's arguments
-        args = ["-c", f"{files}/boot.cfg"]
+        args = ["-c", f"{own_files(values, loader=True)}/boot.cfg"]
     else:
         kernel, initrd = _loadables(host, install)
-        beside = (("initrd", initrd),)
+        beside = (("initrd", initrd), *((("ca.gz", f"{ca}/ca.gz"),) if ca else ()))
         if host.rhel_like:
             args = _anaconda(host, install, files, nic)
         elif host.distribution in inputs.SUSE_FAMILY:

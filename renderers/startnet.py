@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 from renderers import inputs
 from renderers.contract import Renderer
 from renderers.escape import batch
-from renderers.netboot import own_files
+from renderers.netboot import authority, own_files
 
 REPORT = r"C:\Windows\Setup\Scripts\octofleet.ps1"
+_CURL = " --globoff"
 _ANSWERS = r"X:\unattend.xml"
 _LOG = r"X:\Windows\Panther\setuperr.log"
 
@@ -24,20 +25,19 @@ def render(values: Mapping[str, Any]) -> bytes:
     """The batch file, with the line ends that Windows wants. curl.exe and Setup are in the medium that netboot.py names."""
     host, url, files = inputs.machine(values), inputs.install(values).callback, own_files(values)
     form = urlencode({"host": host.name, "tenant": host.tenant})
+    curl = rf"curl.exe --cacert X:\Windows\System32\ca.crt{_CURL}" if authority(values) else f"curl.exe{_CURL}"
 
     def tell(stage: str, more: str = "") -> list[str]:
         if url is None:
             return []
-        return [
-            f"curl.exe --globoff --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"
-        ]
+        return [f"{curl} --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"]
 
     lines = [
         "@echo off",
         "wpeinit",
         "set tries=0",
         ":fetch",
-        f"curl.exe --globoff --silent --show-error --fail --max-time 60 --output {_ANSWERS} {batch(f'{files}/unattend.xml')} && goto fetched",
+        f"{curl} --silent --show-error --fail --max-time 60 --output {_ANSWERS} {batch(f'{files}/unattend.xml')} && goto fetched",
         "set /a tries+=1",
         "ping -n 4 127.0.0.1 > NUL",
         "if %tries% lss 30 goto fetch",
@@ -51,7 +51,7 @@ def render(values: Mapping[str, Any]) -> bytes:
     if url is not None:
         lines += [
             r"mkdir C:\Windows\Setup\Scripts",
-            f"curl.exe --globoff --silent --show-error --fail --max-time 60 --output {REPORT} {batch(f'{files}/report.ps1')}",
+            f"{curl} --silent --show-error --fail --max-time 60 --output {REPORT} {batch(f'{files}/report.ps1')}",
         ]
     lines += [
         *tell("installed"),

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from renderers.menu import Firmware
+
 _MAC = re.compile(r"([0-9a-f]{2}[:-]){5}[0-9a-f]{2}")
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}")
@@ -29,12 +31,12 @@ NOBODY = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """`keys`, the surest first, are written as those of `netboot/machine`. `loader`: ipxe or grub. `firmware` (pcbios, efi) and `architecture` (i386, x86_64,
-    arm64) as iPXE calls them, or empty."""
+    """`keys`, the surest first, are written as those of `netboot/machine`. `loader`: ipxe or grub. `architecture` as iPXE calls it
+    (i386, also on 64-bit processors with BIOS, x86_64, arm64), or empty."""
 
     keys: tuple[str, ...]
     loader: str = "ipxe"
-    firmware: str = ""
+    firmware: Firmware = "bios"
     architecture: str = ""
 
     @property
@@ -45,7 +47,7 @@ class Asked:
     @property
     def described(self) -> str:
         """For the log."""
-        return ", ".join([*self.keys, " ".join(filter(None, (self.loader, self.firmware, self.architecture)))])
+        return ", ".join([*self.keys, f"{self.loader} {self.firmware} {self.architecture}".rstrip()])
 
 
 def asked(said: Mapping[str, str], loader: str = "ipxe") -> Asked:
@@ -60,7 +62,9 @@ def asked(said: Mapping[str, str], loader: str = "ipxe") -> Asked:
         text = said.get(key, "").strip()
         if _TEXT.fullmatch(text) and text.lower() not in NOBODY:
             keys.append(f"{key}:{text.lower()}")
-    return Asked(keys=tuple(keys), loader=loader, firmware=_word(said, "platform"), architecture=_word(said, "arch"))
+    return Asked(
+        keys=tuple(keys), loader=loader, firmware="uefi" if _word(said, "platform") == "efi" else "bios", architecture=_word(said, "arch")
+    )
 
 
 def _word(said: Mapping[str, str], name: str) -> str:

@@ -72,9 +72,11 @@ class Files:
         return data
 
     def _rendered(self, of: Installation, kind: str, spec: Spec, place: str) -> bytes:
-        base = f"{self.bases.installers}/i/{token_of(self.wiring.key, of.id)}"
+        below = f"i/{token_of(self.wiring.key, of.id)}"
+        base = f"{self.bases.installers}/{below}"
         values = dict(spec["values"])
-        values["boot"] = {**values.get("boot", {}), "url": base} | ({"ca": f"{self.bases.plain}/boot/ca.gz"} if self.bases.ca else {})
+        values["boot"] = {**values.get("boot", {}), "url": base, "loaderUrl": f"{self.bases.plain}/{below}"}
+        values["boot"] |= {"caUrl": f"{self.bases.plain}/boot"} if self.bases.ca else {}
         values["install"] = {**values.get("install", {}), "callback": f"{base}/callback"}
         repository: list[Repository] = []
 

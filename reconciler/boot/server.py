@@ -76,7 +76,7 @@ class BootServer:
         why = {"decision": found.boot.value, "why": found.why, "address": address, "machine": asked.described}
         happened("boot-decision", **why)
         if found.machine is not None:
-            self.notes.seen((*found.machine.place, time.time(), address, asked.firmware or asked.loader, found.boot.value, found.why))
+            self.notes.seen((*found.machine.place, time.time(), address, asked.firmware, found.boot.value, found.why))
         return found
 
     def _decided(self, asked: Asked, address: str) -> Decision:

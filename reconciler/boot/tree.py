@@ -1,7 +1,7 @@
 """What TFTP serves, by name: boot loaders, GRUB's configuration of the machine that asks, an entry script for iPXE, and small media.
 
-GRUB asks for `grub/grub.cfg`, which leads to `grub/grub.cfg-01-52:54:00:12:34:56`. Whose configuration is not made yet is told nothing: GRUB asks again, and has it
-then.
+GRUB asks for `grub/grub.cfg`, which leads to `grub/grub.cfg-01-52:54:00:12:34:56`. Whose configuration is not made yet is told nothing: GRUB asks again,
+and has it then.
 """
 
 import asyncio

@@ -88,12 +88,12 @@ class Web:
             return None
         found = await self._boot.decision(who, address)
         if found.installation is None:
-            return grub_local("efi")
+            return grub_local("uefi")
         try:
             return await self._boot.script(found.installation, "grub", secure=self._secure)
         except OctofleetError as error:
             happened("boot-refused", why=error.message, address=address, path=f"/boot/grub/{name}")
-            return grub_local("efi")
+            return grub_local("uefi")
 
     async def _file(self, request: web.Request) -> web.Response:
         part = request.match_info

@@ -59,6 +59,7 @@ KEYS = {
     "blobs.region": "s3: the region. Empty: the SDK's own choice.",
     "blobs.store": "Empty: `directory`; with PostgreSQL `database`.",
     "boot.directory": "Where boot files are published. Empty: `boot` in the data directory.",
+    "boot.bmc_ca_file": "Authorities that sign the certificates of BMCs, in PEM, besides the system's.",
     "boot.ca_file": "What installers have to trust for `tls_certificate`, in PEM; they get it as an initial ram disk. Empty: they trust it already.",
     "boot.dhcp": "The address of this machine, on the network of the machines, that proxyDHCP answers from, beside the site's own DHCP server. Empty: none.",
     "boot.install_s": "How long an armed machine has until it is installed, in seconds, where `install.within` does not say.",

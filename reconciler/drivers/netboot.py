@@ -27,6 +27,7 @@ from renderers.registry import serving
 ORDER_MACHINE = 10
 ORDER_INSTALL = 40
 POLL_S = 15.0
+CARD = ("mac", "primary", "address", "prefix")
 INSTALLING = "installing"
 """The code of what cannot be told before an installation has ended."""
 DOUBTED = "generation-doubted"
@@ -48,8 +49,11 @@ class Installs(Protocol):
         """Those of a step, the newest attempt of each host last; those whose time is over have ended. One whose run was cancelled before its machine came
         has ended too."""
 
-    def arm(self, operation: str, host: Host, generation: int, attempt: int = 1) -> str:
-        """Begin an installation; what there is to say of how its machine is started, or empty. A machine with a BMC is started."""
+    def arm(self, operation: str, host: Host, generation: int, attempt: int = 1) -> None:
+        """Begin an installation."""
+
+    def start(self, operation: str) -> Sequence[str]:
+        """Have the machines of a step boot from the network, where that can be told them; what there is to say."""
 
     def moved(self, old: Host, new: Host) -> None:
         """A host has another name."""
@@ -118,7 +122,13 @@ class NetbootDriver:
             context.checkpoint(step.id)
         for work in step.work:
             results[work.target.address] = self._one(step.id, work, context, now)
+        if any(isinstance(result, Pending) for result in results.values()):
+            self._start(step.id, context)
         return results
+
+    def _start(self, operation: str, context: Context) -> None:
+        for line in self.installs.start(operation):
+            context.log(line)
 
     def _one(self, operation: str, work: Work, context: Context, now: float) -> Outcome | Pending:
         target = work.target
@@ -133,12 +143,10 @@ class NetbootDriver:
         known = self.installs.ledger([host]).get(host)
         if known is not None and known.generation >= target.desired.spec["generation"]:
             return Outcome(status=Status.DONE, observation=seen)
-        said = self.installs.arm(operation, host, target.desired.spec["generation"])
+        self.installs.arm(operation, host, target.desired.spec["generation"])
         context.log(
             f"{host[0]}/{host[1]} is armed: it installs generation {target.desired.spec['generation']} when it boots from the network"
         )
-        if said:
-            context.log(said)
         return Pending(operation=operation, poll_after_s=POLL_S)
 
     def poll(self, operation: str, context: Context) -> Results:
@@ -153,6 +161,8 @@ class NetbootDriver:
                 results[where] = Pending(operation=operation, poll_after_s=POLL_S)
             else:
                 results[where] = Pending(operation=operation, poll_after_s=POLL_S) if item.open else _ended(item)
+        if any(isinstance(result, Pending) for result in results.values()):
+            self._start(operation, context)
         return results
 
     def list(self, context: Context) -> Iterator[Listed]:
@@ -198,7 +208,8 @@ def machine_spec(values: Mapping[str, Any]) -> dict[str, Any]:
     if "within" in install:
         spec["withinS"] = seconds_of(install["within"])
     if values.get("bmc"):
-        spec |= {"bmc": values["bmc"], "mac": macs[0] if macs else ""}
+        cards = [{key: item[key] for key in CARD if key in item} for item in values.get("interfaces") or ()]
+        spec |= {"bmc": values["bmc"], "interfaces": cards}
     return spec
 
 

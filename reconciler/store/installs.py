@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.store.engine import Connection, insert, upsert
-from reconciler.types.installation import Installation, Installed, Stage, State, said
+from reconciler.types.installation import Installation, Installed, Power, Stage, State, said
 
 COLUMNS = tuple(Installation.__dataclass_fields__)
 INSTALLED = tuple(Installed.__dataclass_fields__)
@@ -21,7 +21,7 @@ LOG_MOST = 16_384
 
 def _installation(row: tuple[Any, ...]) -> Installation:
     fields = dict(zip(COLUMNS, row, strict=True))
-    return Installation(**fields | {"state": State(fields["state"])})
+    return Installation(**fields | {"state": State(fields["state"]), "power": Power(fields["power"])})
 
 
 def open_installation_of(connection: Connection, tenant: str, host: str, *, lock: bool = False) -> Installation | None:
@@ -79,7 +79,7 @@ def arm(connection: Connection, made: Installation) -> None:
 
 
 def _plain(value: object) -> object:
-    return value.value if isinstance(value, State) else value
+    return value.value if isinstance(value, State | Power) else value
 
 
 def claim(connection: Connection, of: str, address: str, now: float) -> bool:
@@ -89,6 +89,11 @@ def claim(connection: Connection, of: str, address: str, now: float) -> bool:
         "WHERE id = ? AND ended_at IS NULL AND (claimed_by = ? OR released_at IS NULL)"
     )
     return connection.changed(query, (address, now, of, address)) > 0
+
+
+def note_power(connection: Connection, of: str, power: Power) -> None:
+    """Note whether its machine was told to boot."""
+    connection.run(f"UPDATE installation SET power = ?, seq = {NEXT} WHERE id = ?", (power.value, of))  # noqa: S608 - a constant
 
 
 def released(connection: Connection, of: str, now: float) -> None:

@@ -36,6 +36,15 @@ class Stage(StrEnum):
     FAILED = "failed"
 
 
+class Power(StrEnum):
+    """Whether its machine was told to boot from the network: by nobody but a person, not yet, done, or in vain."""
+
+    NONE = "none"
+    LATER = "later"
+    STARTED = "started"
+    REFUSED = "refused"
+
+
 AFTER = {Stage.BOOTED: State.INSTALLING, Stage.PARTITIONED: State.INSTALLING, Stage.INSTALLED: State.INSTALLED, Stage.FAILED: State.FAILED}
 """The state that a stage brings an open installation to."""
 
@@ -66,11 +75,17 @@ class Installation:
     log: str = ""
     facts: bytes = b""
     seq: int = 0
+    power: Power = Power.NONE
 
     @property
     def label(self) -> str:
         """The state, for people."""
         return "booting" if self.state is State.ARMED and self.claimed_at is not None else self.state.value
+
+    @property
+    def waits_for_power(self) -> bool:
+        """Whether its machine is to be switched, and has not come."""
+        return self.state is State.ARMED and self.claimed_at is None and self.power is Power.LATER
 
     @property
     def open(self) -> bool:

@@ -43,7 +43,7 @@ def test_a_raised_generation_installs_once(site: Site) -> None:
         assert site.call(url, "installed").text == "installed\n", "said twice is no news"
         assert site.call(url, "failed").status == 410
         assert ask(url).status == 404, "its token is good for nothing any more"
-        assert "disk" in script(site)
+        assert "sanboot" in script(site)
         site.until(lambda: site.wiring.arming.ledger([("shop", "web-01")])[("shop", "web-01")].generation == 1)
         assert site.wiring.arming.host_keys("shop", "web-01") == (key,)
         assert len(site.installations()) == 1
@@ -85,7 +85,7 @@ def test_others_do_not_wait_for_a_machine(site: Site) -> None:
         head = site.repo.commit({"host-2.yaml": bootable(name="web-02", number=2, generation=0)})
         site.until(lambda: site.commit() == head)
         assert site.armed().label == "armed", "its run goes on"
-        site.until(lambda: "disk" in script(site, "52:54:00:00:00:02"))
+        site.until(lambda: "sanboot" in script(site, "52:54:00:00:00:02"))
         site.call(site.answers(script(site)), "installed")
         site.until(lambda: not site.open_runs())
         assert site.commit() == head, "the run that began earlier does not take the fleet back"
@@ -109,7 +109,7 @@ def test_what_fails_is_armed_again_as_often_as_the_host_says(site: Site) -> None
         site.call(second, "failed", log="no disk\nat all")
         site.until(lambda: not site.open_runs())
         assert "the installer failed after" in str(site.stands()) and "at all" in str(site.stands())
-        assert "disk" in script(site)
+        assert "sanboot" in script(site)
         assert site.ledger() is None
 
 
@@ -124,7 +124,7 @@ def test_a_token_is_bound_to_the_machine(site: Site) -> None:
         assert ask(url).status == 200
         assert ask(url, source="127.0.0.7").status == 404
         assert site.call(url, "installed", source="127.0.0.7").status == 404
-        assert "disk" in ask(f"{site.url}/boot/ipxe?mac=52-54-00-00-00-01", source="127.0.0.7").text
+        assert "sanboot" in ask(f"{site.url}/boot/ipxe?mac=52-54-00-00-00-01", source="127.0.0.7").text
         assert ask(url.replace("/i/", "/i/0")).status == 404
         assert site.installations()[0].claimed_by == "127.0.0.1"
 

@@ -29,6 +29,7 @@ installation = Table(
     Column("log", String, nullable=False),
     Column("facts", LargeBinary, nullable=False),
     Column("seq", Integer, nullable=False),
+    Column("power", String, nullable=False),
     Index("installation_open", "tenant", "host", unique=True, **where("ended_at IS NULL")),
     Index("installation_of", "tenant", "host", "armed_at"),
     Index("installation_by_operation", "operation"),

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 READABLE_FROM = "0003"
@@ -37,6 +37,7 @@ def upgrade() -> None:
         _text("log"),
         sa.Column("facts", sa.LargeBinary(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
+        _text("power"),
     )
     going, over = sa.text("ended_at IS NULL"), sa.text("ended_at IS NOT NULL")
     op.create_index("installation_open", "installation", ["tenant", "host"], unique=True, sqlite_where=going, postgresql_where=going)
