@@ -34,8 +34,6 @@ class Later(Exception):
 TICK_S = 0.25
 BATCH, ROUNDS = 64, 4
 """How many packets are taken at once, and how often, before the loop turns to others."""
-ANSWER_BYTES = 64
-"""What is read of a peer's packet: no text of an error is needed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,31 +157,20 @@ class TftpServer:
             retransmissions=self._limits.retransmissions,
         )
         self._by_peer[peer] = self._by_file[link.fileno()] = transfer
-        self._watch.register(link.fileno(), select.EPOLLIN)
+        self._watch.register(link.fileno(), select.EPOLLIN | select.EPOLLET)
         return transfer
 
     def _transfer(self) -> None:
+        by_file, poll = self._by_file, self._watch.poll
         for _ in range(ROUNDS):
-            ready = self._watch.poll(0, BATCH)
+            ready = poll(0, BATCH)
             if not ready:
                 return
             now = time.monotonic()
             for number, _ in ready:
-                transfer = self._by_file.get(number)
-                if transfer is not None:
-                    self._hear(transfer, now)
-
-    def _hear(self, transfer: Transfer, now: float) -> None:
-        try:
-            packet = transfer.link.recv(ANSWER_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end(transfer, End.ABORTED)
-            return
-        end = transfer.received(packet, now)
-        if end is not None:
-            self._end(transfer, end)
+                transfer = by_file.get(number)
+                if transfer is not None and (end := transfer.hear(now)) is not None:
+                    self._end(transfer, end)
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -16,6 +16,10 @@ TIMEOUT_S = 1.0
 UNPROVEN_TRIES = 2
 """How often something is sent again to an address that has not answered yet: who forged it makes us send three packets, not more."""
 
+ANSWER_BYTES = 64
+"""What is read of a peer's packet: no text of an error is needed."""
+QUEUED = 64
+"""How many packets of one peer are taken at once."""
 UDP_SEGMENT = 103
 """Linux's option by which one call sends several datagrams, cut by the kernel or the network card. Not every card and route can."""
 
@@ -40,6 +44,7 @@ class Transfer:
         "_step",
         "_timeout_s",
         "_window",
+        "_window_bytes",
         "base",
         "content",
         "due",
@@ -72,6 +77,7 @@ class Transfer:
         self.base, self.last = 0 if terms.accepted else 1, packets(len(content), terms.block)
         self.due, self.tries, self.resent, self.proven = 0.0, 0, 0, False
         self._window, self._step = terms.window, HEAD.size + terms.block
+        self._window_bytes = self._window * self._step
         self._timeout_s, self._retransmissions = TIMEOUT_S, retransmissions
         self._steady, self._repeated, self._segmented = True, False, False
 
@@ -83,15 +89,20 @@ class Transfer:
     def send(self, now: float) -> End | None:
         """Send the window: all blocks from the first that is not acknowledged. What does not fit into the socket is sent when the time is up."""
         self.due = now + self._timeout_s * (1 << self.tries)
-        before = self.base - 1
+        base = self.base
         try:
-            if before < 0:
+            if not base:
                 self.link.send(oack(self.terms.accepted))
-            elif self.image is not None:
-                step = self._step
-                self._send(self.image[before * step : (before + self._window) * step])
+                return None
+            if self.image is None:
+                window = memoryview(cut(self.content, self.terms.block, base, self._window))
             else:
-                self._send(memoryview(cut(self.content, self.terms.block, self.base, self._window)))
+                at = (base - 1) * self._step
+                window = self.image[at : at + self._window_bytes]
+            if self._window == 1:
+                self.link.send(window)
+            else:
+                self._send(window)
         except BlockingIOError:
             pass
         except OSError:
@@ -99,9 +110,6 @@ class Transfer:
         return None
 
     def _send(self, window: memoryview) -> None:
-        if self._window == 1:
-            self.link.send(window)
-            return
         if self._segmented:
             try:
                 self.link.send(window)
@@ -115,6 +123,22 @@ class Transfer:
         for at in range(0, len(window), self._step):
             self.link.send(window[at : at + self._step])
 
+    def hear(self, now: float) -> End | None:
+        """Take what the peer has sent, since this is told but once: all of it, or with windows of one block until an acknowledgement counts, as nothing that
+        counts can be behind it."""
+        for _ in range(QUEUED):
+            base = self.base
+            try:
+                packet = self.link.recv(ANSWER_BYTES)
+            except BlockingIOError:
+                return None
+            except OSError:
+                return End.ABORTED
+            end = self.received(packet, now)
+            if end is not None or (self._window == 1 and self.base != base):
+                return end
+        return None
+
     def received(self, packet: bytes, now: float) -> End | None:
         """What the peer says. Only an acknowledgement of blocks under way makes anything be sent (but see `_again`)."""
         if len(packet) < HEAD.size:
@@ -122,17 +146,19 @@ class Transfer:
         kind, number = HEAD.unpack_from(packet)
         if kind != ACK:
             return End.ABORTED if kind == ERROR else None
-        base = self.base
+        base, window = self.base, self._window
         acknowledged = (number - base + 1) & 0xFFFF if base else int(number == 0)
         if not acknowledged:
-            return self._again(now) if base and self._window > 1 else None
-        under_way = self._under_way()
-        if acknowledged > under_way:
+            return self._again(now) if base and window > 1 else None
+        if window > 1:
+            under_way = self._under_way()
+            if acknowledged > under_way:
+                return None
+            self.resent += under_way - acknowledged
+            self._steady, self._repeated = not self._repeated, acknowledged < under_way
+        elif acknowledged > 1:
             return None
-        self.base = base + acknowledged
-        self.resent += under_way - acknowledged
-        self.tries = 0
-        self._steady, self._repeated = not self._repeated, acknowledged < under_way
+        self.base, self.tries = base + acknowledged, 0
         if not self.proven:
             self._prove()
         return End.COMPLETE if self.base > self.last else self.send(now)
@@ -155,7 +181,10 @@ class Transfer:
         return self._repeat(now) if first else None
 
     def timed_out(self, now: float) -> End | None:
-        """Nothing came in time: send the window again, each time after twice as long, or give up."""
+        """Nothing came in time: send the window again, each time after twice as long, or give up. First what was left in the queue is heard."""
+        end = self.hear(now)
+        if end is not None or self.due > now:
+            return end
         if self.tries >= (self._retransmissions if self.proven else min(self._retransmissions, UNPROVEN_TRIES)):
             return End.EXPIRED
         self.tries += 1

@@ -85,6 +85,16 @@ def test_a_client_that_asks_for_the_size_and_gives_up_does_no_harm() -> None:
         assert (found.counters.aborted, found.counters.expired, found.counters.refused) == (3, 0, 0)
 
 
+def test_a_peer_that_gives_up_behind_an_acknowledgement_is_heard_when_the_time_is_up() -> None:
+    with serving(FILES) as found, link() as client:
+        client.sendto(rrq("100000.bin"), ("127.0.0.1", found.port))
+        _, peer = client.recvfrom(600)
+        for packet in (ack(1), ack(1), b"\0\5\0\0enough\0"):
+            client.sendto(packet, peer)
+        found.until(lambda: found.counters.aborted == 1)
+        assert found.counters.retransmissions == 0
+
+
 def test_a_request_that_comes_twice_begins_one_transfer() -> None:
     with serving(FILES) as found, link() as client:
         for _ in range(5):

@@ -27,6 +27,9 @@ class Link:
     def setsockopt(self, level: int, name: int, value: int) -> None:
         self.options.append(value)
 
+    def recv(self, most: int) -> bytes:
+        raise BlockingIOError
+
     def send(self, packet: bytes) -> None:
         if len(packet) > self._most:
             raise OSError(self._refused, "refused")
