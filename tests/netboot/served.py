@@ -2,10 +2,11 @@
 
 import json
 import os
+import sqlite3
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +79,25 @@ class Served:
         text = SETTINGS.format(api=":".join(map(str, API)), server=SERVER, base=BASE, media=media)
         config.write_text(text + settings)
         self.env = {"OCTOFLEET_CONFIG": str(config), "OCTOFLEET_DATA_DIR": str(self.data), "PYTHONPATH": str(ROOT)}
+        self.env["OCTOFLEET_MEMORY__ENABLED"] = "false"
         self.repo = fleets.repo(lab.directory / "fleet", fleets.fleet(0, network=NETWORK, **{"host-1": self._manifest(0)}))
         self.octofleet("apply", "--repo", str(self.repo.path), "--approve")
 
-    def arm(self, generation: int = 1) -> None:
-        """A commit that raises the host's generation, approved and applied."""
+    def arm(self, generation: int = 1) -> Kept:
+        """A commit that raises the host's generation, approved and being applied: `octofleet apply` ends when the machine is installed."""
         self.repo.commit({"host-1.yaml": self._manifest(generation)})
-        self.octofleet("apply", "--repo", str(self.repo.path), "--approve")
+        applying = self._start("apply", "--approve")
 
-    def start(self, env: Mapping[str, str] | None = None) -> Kept:
+        def armed() -> bool:
+            assert applying.alive, applying.tail()
+            return self.states() == ["armed"]
+
+        until(armed, f"{HOST} armed", within_s=LIMIT_S)
+        return applying
+
+    def start(self) -> Kept:
         """Serve until the laboratory ends."""
-        known = {name: value for name, value in os.environ.items() if not name.startswith("OCTOFLEET_")}
-        command = [sys.executable, "-m", "reconciler.cli", "serve", "--repo", str(self.repo.path)]
-        serving = self._lab.start("serve", command, env=known | self.env | dict(env or {}))
+        serving = self._start("serve")
 
         def ready() -> bool:
             assert serving.alive, serving.tail()
@@ -98,6 +105,11 @@ class Served:
 
         until(ready, "octofleet serve is ready", within_s=120)
         return serving
+
+    def _start(self, name: str, *more: str) -> Kept:
+        known = {key: value for key, value in os.environ.items() if not key.startswith("OCTOFLEET_")}
+        command = [sys.executable, "-m", "reconciler.cli", name, "--repo", str(self.repo.path), *more]
+        return self._lab.start(name, command, env=known | self.env)
 
     def octofleet(self, *arguments: str) -> str:
         """What the command prints; fails the test on any error."""
@@ -118,10 +130,16 @@ class Served:
     def _manifest(self, generation: int) -> str:
         return MACHINE.format(**self._host, generation=generation)
 
+    def states(self) -> list[str]:
+        """How installations stand, the latest last."""
+        with closing(sqlite3.connect(self.data / "octofleet.db")) as database:
+            return [str(state) for (state,) in database.execute("SELECT state FROM installation ORDER BY armed_at")]
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """What `serve` logged under that name, in order."""
         lines = (self._lab.directory / "serve.log").read_text().splitlines()
-        return [event for event in map(json.loads, lines) if event["event"] == name]
+        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [event for event in found if event["event"] == name]
 
     def wait_event(self, name: str, **fields: object) -> None:
         """Until `serve` has logged such an event."""

@@ -34,6 +34,8 @@ def addresses(interface: str, leases: Path) -> list[str]:
         f"dhcp-leasefile={leases}",
         "dhcp-authoritative",
         "dhcp-range=10.77.0.100,10.77.0.200,255.255.255.0,10m",
+        f"dhcp-option=option:dns-server,{SITE}",  # Debian's installer asks a person for one otherwise
+        "dhcp-option=option:domain-name,lab",
         "enable-ra",
         "dhcp-range=fd77::,ra-stateless,64,10m",
     ]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ha.kept import until
 from tests.netboot.lab import Lab
 from tests.netboot.served import BASE, Served, check_installed
 from tests.netboot.site_dhcp import script_url
@@ -13,12 +14,13 @@ pytestmark = pytest.mark.xdist_group("netboot")
 
 def test_an_armed_machine_is_installed_once_and_then_boots_its_disk(lab: Lab, media: Path) -> None:
     served = Served(lab, media, mac="52:54:00:aa:00:01")
-    served.arm()
+    applying = served.arm()
     served.start()
     lab.give_boot_files(script=script_url(BASE))
     machine = lab.machine("bios")
     print(f"power-on to power-off: {machine.wait_off():.0f} s")
     assert check_installed(served, machine)["firmware"] == "bios"
+    until(lambda: not applying.alive, "octofleet apply knows that the machine is installed", within_s=60)
     machine.switch_on()
     served.wait_event("boot-decision", decision="local")
     assert [event["decision"] for event in served.events("boot-decision")] == ["install", "local"]
