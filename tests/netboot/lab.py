@@ -57,10 +57,10 @@ class Lab:
         with self.inside.entered():
             return socket.create_server((SERVER, port))
 
-    def give_boot_files(self, **boot: str | Path | None) -> None:
-        """DHCP that also says what to boot; see `site_dhcp.boot_files`."""
+    def give_boot_files(self, *more: str, **boot: str | Path | None) -> None:
+        """DHCP that also says what to boot; see `site_dhcp.boot_files`. `more`: further lines of dnsmasq's configuration."""
         lines = site_dhcp.addresses(BRIDGE, self.directory / "leases") + site_dhcp.boot_files(**boot)  # type: ignore[arg-type]
-        self._dhcp(lines, self.inside)
+        self._dhcp([*lines, *more], self.inside)
 
     def give_addresses(self) -> None:
         """DHCP as a site has it, elsewhere on the network: addresses, and nothing about booting."""
@@ -82,8 +82,7 @@ class Lab:
         self._taps += 1
         tap = f"tap{self._taps}"
         self.inside.ip(f"tuntap add {tap} mode tap", f"link set {tap} master {BRIDGE} up")
-        made = Machine(firmware=firmware, tap=tap, directory=self.directory, number=self._taps, **parts)  # type: ignore[arg-type]
-        with self.inside.entered():
-            made.switch_on()
+        made = Machine(firmware=firmware, where=self.inside, tap=tap, directory=self.directory, number=self._taps, **parts)  # type: ignore[arg-type]
         self._exit.callback(made.kill)
+        made.switch_on()
         return made

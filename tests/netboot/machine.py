@@ -15,9 +15,10 @@ from typing import Literal
 
 from tests.conftest import missing
 from tests.ha.kept import Kept, until
+from tests.netboot.namespace import Namespace
 
 Firmware = Literal["bios", "uefi-ipxe-rom", "uefi-native", "uefi-http", "secure-boot"]
-LIMIT_S = 120
+LIMIT_S = 240
 OVMF = Path("/usr/share/OVMF")
 CODE, VARIABLES = OVMF / "OVMF_CODE_4M.fd", OVMF / "OVMF_VARS_4M.fd"
 SECURE_CODE, SECURE_VARIABLES = OVMF / "OVMF_CODE_4M.secboot.fd", OVMF / "OVMF_VARS_4M.ms.fd"
@@ -65,6 +66,7 @@ class Machine:
     """
 
     firmware: Firmware
+    where: Namespace
     tap: str
     directory: Path
     number: int
@@ -87,10 +89,12 @@ class Machine:
         return f"11111111-2222-3333-4444-{self.number:012x}"
 
     def switch_on(self) -> None:
+        """For the first time, or again."""
         log = self.directory / f"machine-{self.number}.log"
         command = self._command()
         self._began = time.monotonic()
-        self._kept = Kept(command, cwd=self.directory, log=log, env=os.environ)
+        with self.where.entered():
+            self._kept = Kept(command, cwd=self.directory, log=log, env=os.environ)
 
     @property
     def console(self) -> str:

@@ -37,7 +37,7 @@ spec:
   firmware: {firmware}
   kernel_args: [{kernel_args}]
   interfaces:
-    - {{name: eth0, mac: "{mac}", network: lan, dhcp4: true}}
+    - {{name: eth0, mac: "{mac}", network: lan, {address}}}
   disk: {{device: /dev/vda}}
   install:
     source: {base}/media
@@ -66,7 +66,7 @@ class Served:
     def __init__(self, lab: Lab, media: Path, *, mac: str, settings: str = "", **host: str) -> None:
         self._lab = lab
         self._host = (
-            {"roles": "web", "firmware": "bios", "kernel_args": "console=ttyS0", "mac": mac, "base": BASE}
+            {"roles": "web", "firmware": "bios", "kernel_args": "console=ttyS0", "mac": mac, "base": BASE, "address": "dhcp4: true"}
             | {
                 "kernel": f"{BASE}/media/linux",
                 "initrd": f"{BASE}/media/call-back.gz",
@@ -81,7 +81,6 @@ class Served:
         self.env = {"OCTOFLEET_CONFIG": str(config), "OCTOFLEET_DATA_DIR": str(self.data), "PYTHONPATH": str(ROOT)}
         self.env["OCTOFLEET_MEMORY__ENABLED"] = "false"
         self.repo = fleets.repo(lab.directory / "fleet", fleets.fleet(0, network=NETWORK, **{"host-1": self._manifest(0)}))
-        self.octofleet("apply", "--repo", str(self.repo.path), "--approve")
 
     def arm(self, generation: int = 1) -> Kept:
         """A commit that raises the host's generation, approved and being applied: `octofleet apply` ends when the machine is installed."""
@@ -90,7 +89,7 @@ class Served:
 
         def armed() -> bool:
             assert applying.alive, applying.tail()
-            return self.states() == ["armed"]
+            return self.states()[-1:] == ["armed"]
 
         until(armed, f"{HOST} armed", within_s=LIMIT_S)
         return applying
@@ -132,7 +131,11 @@ class Served:
 
     def states(self) -> list[str]:
         """How installations stand, the latest last."""
-        with closing(sqlite3.connect(self.data / "octofleet.db")) as database:
+        if not (self.data / "octofleet.db").exists():
+            return []
+        with closing(sqlite3.connect(f"file:{self.data / 'octofleet.db'}?mode=rw", uri=True)) as database:
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'installation'").fetchall():
+                return []  # the command is about to make its tables
             return [str(state) for (state,) in database.execute("SELECT state FROM installation ORDER BY armed_at")]
 
     def events(self, name: str) -> list[dict[str, Any]]:

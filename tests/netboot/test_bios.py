@@ -28,6 +28,7 @@ def test_an_armed_machine_is_installed_once_and_then_boots_its_disk(lab: Lab, me
 
 def test_a_machine_that_no_commit_armed_boots_its_disk(lab: Lab, media: Path) -> None:
     served = Served(lab, media, mac="52:54:00:aa:00:01")
+    served.octofleet("apply", "--repo", str(served.repo.path), "--approve")
     served.start()
     lab.give_boot_files(script=script_url(BASE))
     lab.machine("bios")
