@@ -31,24 +31,33 @@ DHCP=ipv4
 [DHCPv4]
 ClientIdentifier=mac
 """
-FIRST_BOOT = """\
+KEY = "/etc/ssh/ssh_host_ed25519_key"
+KEYS = f"""\
+[Service]
+ExecStartPre=
+ExecStartPre=/bin/sh -c 'test -e {KEY} || ssh-keygen -q -t ed25519 -N "" -f {KEY}'
+"""
+CALL_BACK = """\
 [Unit]
-Description=Host keys, and a word to who had this machine installed
+Description=A word to who had this machine installed
 Wants=network-online.target
-After=network-online.target
-Before=ssh.service
-ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key.pub
+After=network-online.target ssh.service
+ConditionPathExists=!/var/lib/called-back
 [Service]
 Type=oneshot
 StandardOutput=journal+console
 StandardError=journal+console
-ExecStart=/bin/sh -ec 'ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key; \\
-    read -r url </dev/vda3; \\
-    printf "{\\\\"firstBoot\\\\": \\\\"%%s\\\\"}" "$$(uname -r)" >/run/facts; \\
-    curl --fail --silent --show-error --retry 5 --retry-connrefused --data stage=installed --data-urlencode facts@/run/facts \\
-        --data-urlencode hostkeys@/etc/ssh/ssh_host_ed25519_key.pub "$$url"; echo lab: called back from the disk'
+ExecStart=/bin/sh -e /usr/local/sbin/call-back
 [Install]
 WantedBy=multi-user.target
+"""
+SCRIPT = f"""\
+read -r url </dev/vda3
+printf '{{"kernel": "%s"}}' "$(uname -r)" >/run/facts
+curl --fail --silent --show-error --retry 5 --retry-connrefused --data stage=installed --data-urlencode facts@/run/facts \\
+    --data-urlencode hostkeys@{KEY}.pub "$url"
+touch /var/lib/called-back
+echo 'lab: called back from the disk'
 """
 
 
@@ -67,21 +76,39 @@ def make_root(root: Path, key: str) -> None:
     for name, package in NEEDED.items():
         program(name, package)
     codename, *places = sources()
-    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}", codename, str(root), *places]
+    # Its mounts are in a namespace of their own, so that nothing of this system is ever below `root`.
+    command = [
+        "unshare",
+        "--mount",
+        "mmdebstrap",
+        "--quiet",
+        "--mode=root",
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        codename,
+        str(root),
+        *places,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    _configure(root, key)
+
+
+def _configure(root: Path, key: str) -> None:
     for file in (root / "etc/ssh").glob("ssh_host_*"):
         file.unlink()
     for name, text in {
         "etc/fstab": "",
         "etc/hostname": "web-01\n",
         "etc/systemd/network/lan.network": CARD,
-        "etc/systemd/system/first-boot.service": FIRST_BOOT,
+        "etc/systemd/system/ssh.service.d/keys.conf": KEYS,
+        "etc/systemd/system/call-back.service": CALL_BACK,
+        "usr/local/sbin/call-back": SCRIPT,
         "root/.ssh/authorized_keys": f"{key}\n",
     }.items():
-        (root / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    for unit in ("systemd-networkd.service", "systemd-networkd-wait-online.service", "first-boot.service"):
+    for unit in ("systemd-networkd.service", "systemd-networkd-wait-online.service", "call-back.service"):
         subprocess.run(["systemctl", f"--root={root}", "--quiet", "enable", unit], check=True)
 
 
@@ -105,6 +132,7 @@ def make_image(root: Path, image: Path) -> None:
     for part, at in ((loader, 1), (system, 1 + LOADER_MIB)):
         _run("dd", f"if={part}", f"of={image}", "bs=1M", f"seek={at}", "conv=notrunc,sparse", "status=none")
         part.unlink()
+    config.unlink()
     _run(shutil.which("pigz") or "gzip", "-kf", "-1", str(image))
 
 

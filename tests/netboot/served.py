@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,13 @@ media = "{media}"
 
 
 class Served:
-    """The product with `media` published, and its repository's only host, which has this `mac`. `settings` is added to the table [boot].
+    """The product with `media` published, and its repository's only host, which has this `mac`. `settings` is added to the table [boot],
+    `files` to the repository.
 
     `arm` commits and applies an installation, as a person does with a commit; `start` serves.
     """
 
-    def __init__(self, lab: Lab, media: Path, *, mac: str, settings: str = "", **host: str) -> None:
+    def __init__(self, lab: Lab, media: Path, *, mac: str, settings: str = "", files: Mapping[str, str] | None = None, **host: str) -> None:
         self._lab = lab
         self._host = (
             {"roles": "web", "firmware": "bios", "kernel_args": "console=ttyS0", "mac": mac, "base": BASE, "address": "dhcp4: true"}
@@ -80,7 +82,8 @@ class Served:
         config.write_text(text + settings)
         self.env = {"OCTOFLEET_CONFIG": str(config), "OCTOFLEET_DATA_DIR": str(self.data), "PYTHONPATH": str(ROOT)}
         self.env["OCTOFLEET_MEMORY__ENABLED"] = "false"
-        self.repo = fleets.repo(lab.directory / "fleet", fleets.fleet(0, network=NETWORK, **{"host-1": self._manifest(0)}))
+        fleet = fleets.fleet(0, network=NETWORK, **{"host-1": self._manifest(0)}) | dict(files or {})
+        self.repo = fleets.repo(lab.directory / "fleet", fleet)
 
     def arm(self, generation: int = 1) -> Kept:
         """A commit that raises the host's generation, approved and being applied: `octofleet apply` ends when the machine is installed."""
