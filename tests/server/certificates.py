@@ -1,4 +1,4 @@
-"""Certificates for the loopback, signed by themselves."""
+"""Certificates that are signed by themselves."""
 
 import datetime
 import ipaddress
@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def write_pair(directory: Path, name: str = "localhost", *, days: float = 30) -> tuple[Path, Path]:
-    """`server.pem` and `server.key` in a directory, replaced one after the other."""
+def write_pair(directory: Path, name: str = "localhost", *, days: float = 30, address: str = "127.0.0.1") -> tuple[Path, Path]:
+    """`server.pem` and `server.key` in a directory, replaced one after the other; also for an IP address."""
     now, key = datetime.datetime.now(datetime.UTC), ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = (
         x509.CertificateBuilder()
