@@ -6,6 +6,7 @@ cannot carry is a RenderError that names the field. Must not drop, replace or sh
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 import unicodedata
@@ -153,6 +154,11 @@ def xml(value: str) -> str:
     if value != value.strip():
         _refuse(value, "an XML file cannot carry blanks at the start or the end of a value safely: remove them")
     return value
+
+
+def markup(value: str) -> str:
+    """The same where the document is written by hand, as a user's template is: `&`, `<`, `>` and both quotes become references."""
+    return html.escape(xml(value))
 
 
 def batch(value: str) -> str:

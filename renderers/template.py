@@ -25,6 +25,11 @@ FILTERS = {
     "grub": escape.grub,
     "kernel_arg": escape.kernel_arg,
     "sudoers": escape.sudoers,
+    "xml": escape.markup,
+    "batch": escape.batch,
+    "powershell": escape.powershell,
+    "esxi": escape.esxi,
+    "boot_cfg": escape.boot_cfg,
 }
 LARGEST = 1_000_000  # characters of one repetition, digits of one power
 

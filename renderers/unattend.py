@@ -222,6 +222,7 @@ def _first_start(phase: _Pass, values: Mapping[str, Any], install: inputs.Instal
         commands.append((f"powershell.exe -NoProfile -ExecutionPolicy Bypass -File {REPORT}", "Report to Octofleet"))
     if commands:
         logon = element(shell, "AutoLogon")
+        element(logon, "Domain", ".")  # the machine itself, also in a domain
         element(logon, "Enabled", True)
         element(logon, "LogonCount", 1)
         _secret(logon, "Password", told.administrator)

@@ -50,7 +50,7 @@ def test_tftp_hpa_fetches(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("block", ["512", "1468", "9000"])
 def test_busybox_fetches(name: str, block: str, tmp_path: Path) -> None:
-    busybox = program("busybox", "busybox")
+    busybox = program("busybox", "busybox-static")
     if "tftp" not in run(busybox, "--list", cwd=tmp_path).stdout.split():
         missing("busybox with tftp", "apt-get install busybox")
     with serving(FILES) as found:

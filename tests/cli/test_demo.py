@@ -16,7 +16,7 @@ from tests.conftest import program
 
 CHAPTERS = (
     "is valid: 59 manifests, 23 hosts",
-    "112 done of 112 changes",
+    "120 done of 120 changes",
     "nothing to do: the fleet is as the commit wants it",
     "profiles/linux.yaml:",
     "2 drift",

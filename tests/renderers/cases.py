@@ -174,6 +174,7 @@ CASES: dict[str, dict[str, Any]] = {
         ],
         keyboard={"layout": "de"},
         root={"hashed_passwd": HASH, "ssh_authorized_keys": [KEY]},
+        packages=["vim", "htop"],
         package_upgrade=True,
         install=_install("http://mirror.acme.example/sles/15.6"),
     ),

@@ -174,7 +174,7 @@ UNATTEND_CHILDREN: dict[str, list[str]] = {
     "UnicastIpAddresses": ["IpAddress"],
     "DNSServerSearchOrder": ["IpAddress"],
     "DNSSuffixSearchOrder": ["DomainName"],
-    "AutoLogon": ["Enabled", "LogonCount", "Password", "Username"],
+    "AutoLogon": ["Domain", "Enabled", "LogonCount", "Password", "Username"],
     "Password": ["PlainText", "Value"],
     "FirstLogonCommands": ["SynchronousCommand"],
     "SynchronousCommand": ["CommandLine", "Description", "Order"],

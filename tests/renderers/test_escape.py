@@ -130,7 +130,11 @@ def test_quoted_words_are_one_word(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [escape.shell, escape.kickstart, escape.preseed, escape.ipxe, escape.grub, escape.kernel_arg, escape.sudoers]
+    "function",
+    [
+        *(escape.shell, escape.kickstart, escape.preseed, escape.ipxe, escape.grub, escape.kernel_arg, escape.sudoers),
+        *(escape.xml, escape.markup, escape.batch, escape.powershell, escape.esxi, escape.boot_cfg),
+    ],
 )
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "a\u2028b", "\ud800"])
 def test_what_no_line_can_carry_is_refused_by_field(function: object, value: str) -> None:

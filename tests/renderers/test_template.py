@@ -33,6 +33,11 @@ def test_values_are_variables_and_the_last_newline_stays() -> None:
         ("yaml", True, b"true"),
         ("kernel_arg", "quiet", b"quiet"),
         ("shell", 7, b"7"),
+        ("xml", "a & <b> ']]>\"", b"a &amp; &lt;b&gt; &#x27;]]&gt;&quot;"),
+        ("batch", "100% & x", b'"100%% & x"'),
+        ("powershell", "it's", b"'it''s'"),
+        ("esxi", "US Default", b'"US Default"'),
+        ("boot_cfg", "b.b00", b"b.b00"),
     ],
 )
 def test_each_filter_escapes(filter: str, value: object, expected: bytes) -> None:
