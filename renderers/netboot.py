@@ -192,9 +192,9 @@ def _debian(host: inputs.Machine, files: str, nic: inputs.Interface | None) -> l
         args += ["netcfg/disable_autoconfig=true", f"netcfg/get_ipaddress={nic.address.ip if version4 else nic.address}"]
         args += [f"netcfg/get_netmask={nic.address.netmask}"] if version4 else []
         args += [f"netcfg/get_gateway={nic.gateway or 'none'}", "netcfg/confirm_static=true"]
-        # one server: a blank would need quotes, which loaders pass on differently; preseed.py gives the installed system all of them
-        args.append(f"netcfg/get_nameservers={''.join(nic.nameservers[:1])}")
-    return args
+    # one server: a blank would need quotes, which loaders pass on differently; preseed.py gives the installed system all of them. Where DHCP names none, an
+    # empty answer keeps the installer from asking before it has fetched its preseed
+    return [*args, f"netcfg/get_nameservers={''.join(nic.nameservers[:1]) if nic else ''}"]
 
 
 def _ubuntu(host: inputs.Machine, install: inputs.Install, files: str, nic: inputs.Interface | None) -> list[str]:

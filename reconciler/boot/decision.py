@@ -83,7 +83,7 @@ def decide(
 
 
 def may_have(installation: Installation, machine: Machine | None, address: str) -> bool:
-    """Whether an address may have the files of an installation: the one that was given the boot script, and what the manifest says. Before an answer file was
-    handed out the machine may come back from another one."""
+    """Whether an address may have the files of an installation: the one that was given the boot script, the one that was handed the first answer file, and
+    what the manifest says. Before an answer file was handed out the machine may come back from another one."""
     declared = machine is not None and address in machine.addresses
-    return declared or installation.claimed_by in ("", address) or installation.released_at is None
+    return declared or installation.released_at is None or address in (installation.claimed_by, installation.released_to)

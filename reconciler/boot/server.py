@@ -93,8 +93,8 @@ class BootServer:
         if of is None or kind is None or (of.tenant, of.host) != (tenant, host):
             raise Refused("there is no such file", code="no-file")
         data = await self.script(of, kind, secure=secure)
-        if of.released_at is None:
-            await self.written(partial(installs.released, of=of.id, now=time.time()))
+        if of.released_at is None and not await self.written(partial(installs.released, of=of.id, address=address, now=time.time())):
+            raise Refused("there is no such file", code="no-file")
         return data
 
     def _of_token(self, token: str, address: str) -> Installation | None:

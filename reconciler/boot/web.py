@@ -9,6 +9,7 @@ from aiohttp import web
 
 from reconciler.boot.asked import Asked, asked
 from reconciler.boot.decision import Boot, Decision
+from reconciler.boot.dhcp import SCRIPT
 from reconciler.boot.media import Media
 from reconciler.boot.server import BootServer, heard_of
 from reconciler.errors import OctofleetError, Refused
@@ -24,6 +25,8 @@ BODY_MOST = 65_536
 TEXT = "text/plain; charset=utf-8"
 BY_MAC = b"source $prefix/grub.cfg-01-$net_default_mac\n"
 """Debian's signed GRUB asks for one name alone, and knows its address."""
+ENTRY = f"#!ipxe\nchain --replace --autofree {SCRIPT.rpartition('/')[2]}\n".encode()
+"""For a DHCP server that has no room for more than the address: iPXE asks again, and says who it is."""
 PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -61,8 +64,9 @@ class Web:
             **request.query,
             **({k: str(v) for k, v in (await request.post()).items()} if request.method == "POST" else {}),
         }
-        who = asked(said)
-        return _text(await self.ipxe(who, request.remote or ""))
+        if not said:
+            return _text(ENTRY)
+        return _text(await self.ipxe(asked(said), request.remote or ""))
 
     async def ipxe(self, who: Asked, address: str) -> bytes:
         """The script for a machine."""

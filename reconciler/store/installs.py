@@ -96,9 +96,14 @@ def note_power(connection: Connection, of: str, power: Power) -> None:
     connection.run(f"UPDATE installation SET power = ?, seq = {NEXT} WHERE id = ?", (power.value, of))  # noqa: S608 - a constant
 
 
-def released(connection: Connection, of: str, now: float) -> None:
-    """Note that an answer file was handed out."""
-    connection.run(f"UPDATE installation SET released_at = ?, seq = {NEXT} WHERE id = ? AND released_at IS NULL", (now, of))  # noqa: S608 - a constant
+def released(connection: Connection, of: str, address: str, now: float) -> bool:
+    """Note who is handed the first answer file; an installer often has another address than the loader that started it. False: somebody else was."""
+    query = (
+        "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "
+        f"released_at = COALESCE(released_at, ?), seq = {NEXT} "
+        "WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"
+    )
+    return connection.changed(query, (address, now, of, address)) > 0
 
 
 def report(

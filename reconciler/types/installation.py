@@ -69,6 +69,7 @@ class Installation:
     claimed_at: float | None = None
     claimed_by: str = ""
     released_at: float | None = None
+    released_to: str = ""
     stage: str = ""
     stage_at: float | None = None
     ended_at: float | None = None

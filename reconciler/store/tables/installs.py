@@ -23,6 +23,7 @@ installation = Table(
     Column("claimed_at", Float),
     Column("claimed_by", String, nullable=False),
     Column("released_at", Float),
+    Column("released_to", String, nullable=False),
     Column("stage", String, nullable=False),
     Column("stage_at", Float),
     Column("ended_at", Float),
@@ -37,9 +38,9 @@ installation = Table(
     Index("installation_by_seq", "seq"),
     Index("installation_by_end", "ended_at", **where("ended_at IS NOT NULL")),
 )
-"""One generation of one host, on its way from being armed to its end: see `boot.lifecycle`. `token`: the digest of what its URLs hold; `claimed_by`: the
-address of the machine that was given them; `released_at`: when it first fetched an answer file; `stage`: what the installer said last; `log`: the end of
-its log; `seq` grows with every change of any of them."""
+"""One generation of one host, on its way from being armed to its end: see `types.installation`. `token`: the digest of what its URLs hold; `claimed_by`:
+the address of the machine that was given its script; `released_at`: when an answer file was first fetched, `released_to` by whom; `stage`: what the
+installer said last; `log`: the end of its log; `power`: whether its machine was told to boot; `seq` grows with every change of any of them."""
 
 installed = Table(
     "installed",

@@ -31,6 +31,7 @@ def upgrade() -> None:
         _when("claimed_at"),
         _text("claimed_by"),
         _when("released_at"),
+        _text("released_to"),
         _text("stage"),
         _when("stage_at"),
         _when("ended_at"),
