@@ -11,64 +11,62 @@ from typing import Any
 from urllib.parse import urlencode
 
 from renderers import inputs
-from renderers.contract import Renderer
+from renderers.contract import Renderer, Text
 from renderers.escape import batch
 from renderers.netboot import authority, own_files
 
 REPORT = r"C:\Windows\Setup\Scripts\octofleet.ps1"
-_CURL = " --globoff"
 _ANSWERS = r"X:\unattend.xml"
 _LOG = r"X:\Windows\Panther\setuperr.log"
+_TAIL = r"X:\tail.txt"
 
 
 def render(values: Mapping[str, Any]) -> bytes:
     """The batch file, with the line ends that Windows wants. curl.exe and Setup are in the medium that netboot.py names."""
     host, url, files = inputs.machine(values), inputs.install(values).callback, own_files(values)
-    form = urlencode({"host": host.name, "tenant": host.tenant})
-    curl = rf"curl.exe --cacert X:\Windows\System32\ca.crt{_CURL}" if authority(values) else f"curl.exe{_CURL}"
-
-    def tell(stage: str, more: str = "") -> list[str]:
-        if url is None:
-            return []
-        return [f"{curl} --silent --output NUL --max-time 30 --retry 5 --data {batch(f'{form}&stage={stage}')}{more} {batch(url)}"]
-
+    curl = r"curl.exe --cacert X:\Windows\System32\ca.crt --globoff" if authority(values) else "curl.exe --globoff"
     lines = [
         "@echo off",
         "wpeinit",
         "set tries=0",
         ":fetch",
-        f"{curl} --silent --show-error --fail --max-time 60 --output {_ANSWERS} {batch(f'{files}/unattend.xml')} && goto fetched",
+        f"{_fetch(curl, f'{files}/unattend.xml', _ANSWERS)} && goto fetched",
         "set /a tries+=1",
         "ping -n 4 127.0.0.1 > NUL",
         "if %tries% lss 30 goto fetch",
         "goto failed",
         ":fetched",
-        *tell("booted"),
+        *_tell(curl, url, host, "booted"),
         f"start /wait X:\\sources\\setup.exe /unattend:{_ANSWERS} /noreboot",
         "if errorlevel 1 goto failed",
         r"if not exist C:\Windows\System32\config\SYSTEM goto failed",
-    ]
-    if url is not None:
-        lines += [
-            r"mkdir C:\Windows\Setup\Scripts",
-            f"{curl} --silent --show-error --fail --max-time 60 --output {REPORT} {batch(f'{files}/report.ps1')}",
-        ]
-    lines += [
-        *tell("installed"),
+        *(["mkdir " + REPORT.rpartition("\\")[0], _fetch(curl, f"{files}/report.ps1", REPORT)] if url else []),
+        *_tell(curl, url, host, "installed"),
         "wpeutil reboot",
         "exit /b 0",
         ":failed",
-        *(
-            ["set skip=0", f"for /f %%n in ('find /c /v \"\" ^< {_LOG}') do set /a skip=%%n-80", "if %skip% lss 0 set skip=0"]
-            if url
-            else []
-        ),
-        *([f"more +%skip% {_LOG} > X:\\tail.txt"] if url else []),
-        *tell("failed", r" --data-urlencode log@X:\tail.txt"),
-        "echo Octofleet: the installation has failed; the log is below X:\\Windows\\Panther",
+        "set skip=0",
+        f"for /f %%n in ('find /c /v \"\" ^< {_LOG}') do set /a skip=%%n-80",
+        "if %skip% lss 0 set skip=0",
+        f"more +%skip% {_LOG} > {_TAIL}",
+        f"type {_TAIL}",
+        *_tell(curl, url, host, "failed", f" --data-urlencode log@{_TAIL}"),
+        "echo Octofleet: the installation has failed",
         "cmd.exe",
     ]
     return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def _fetch(curl: str, url: str, path: str) -> str:
+    return f"{curl} --silent --show-error --fail --max-time 60 --output {path} {batch(url)}"
+
+
+def _tell(url: Text | None, host: inputs.Machine, stage: str, more: str = "") -> list[str]:
+    """A report as callback.py's shell makes it, with nothing but `log` beside the stage: Windows PE has no facts worth telling."""
+    if url is None:
+        return []
+    form = urlencode({"host": host.name, "tenant": host.tenant, "stage": stage})
+    return [f"{curl} --silent --output NUL --max-time 30 --retry 5 --data {batch(form)}{more} {batch(url)}"]
 
 
 def _shell(values: Mapping[str, Any]) -> bytes:

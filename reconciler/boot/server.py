@@ -106,15 +106,16 @@ class BootServer:
     async def heard(self, token: str, said: Said, address: str) -> State:
         """What an installer says; the state that it came to. What is said twice is no news. Raises `Refused`."""
         digest = token_digest(token)
-        if digest in self.picture.by_token and self._of_token(token, address) is None:
-            raise Refused("this is another machine's", code="no-installation")
 
         def note(connection: Connection) -> tuple[Installation, State | None] | None:
             of = installs.by_token(connection, digest, lock=True)
             if of is None:
                 return None
-            now = connection.now()
-            return of, installs.report(connection, of, said.stage, now, log=said.log, facts=said.facts, keys=said.keys)
+            if not may_have(of, self.picture.hosts.get((of.tenant, of.host)), address):
+                return None
+            if of.state is State.INSTALLED and said.stage is Stage.INSTALLED:
+                installs.complete(connection, of, said.facts, said.keys)
+            return of, installs.report(connection, of, said.stage, connection.now(), log=said.log, facts=said.facts, keys=said.keys)
 
         found = await self.written(note)
         if found is None:

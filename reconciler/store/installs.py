@@ -96,14 +96,24 @@ def note_power(connection: Connection, of: str, power: Power) -> None:
     connection.run(f"UPDATE installation SET power = ?, seq = {NEXT} WHERE id = ?", (power.value, of))  # noqa: S608 - a constant
 
 
+RELEASED = (
+    "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, released_at = COALESCE(released_at, ?), "
+    f"seq = {NEXT} WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"  # noqa: S608 - a constant
+)
+
+
 def released(connection: Connection, of: str, address: str, now: float) -> bool:
     """Note who is handed the first answer file; an installer often has another address than the loader that started it. False: somebody else was."""
-    query = (
-        "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "
-        f"released_at = COALESCE(released_at, ?), seq = {NEXT} "
-        "WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"
-    )
-    return connection.changed(query, (address, now, of, address)) > 0
+    return connection.changed(RELEASED, (address, now, of, address)) > 0
+
+
+def complete(connection: Connection, found: Installation, facts: bytes, keys: str) -> None:
+    """What the new system tells of itself, after its installer had said that it is installed: facts, and keys where none are known."""
+    if facts:
+        connection.run(f"UPDATE installation SET facts = ?, seq = {NEXT} WHERE id = ?", (facts, found.id))  # noqa: S608 - a constant
+    known = ledger(connection, [(found.tenant, found.host)]).get((found.tenant, found.host))
+    if keys and known is not None and not known.keys and known.generation == found.generation:
+        note_installed(connection, replace(known, keys=keys))
 
 
 def report(

@@ -138,3 +138,22 @@ def test_a_restored_database_doubts(site: Site) -> None:
         site.settled(head)
         assert "database was restored" in str(site.deferred())
         assert not any(item.open for item in site.installations())
+
+
+def test_the_new_system_tells_its_keys_once(site: Site) -> None:
+    """Windows and ESXi say so before they start anew, and again with their keys."""
+    with site.serving():
+        site.begun()
+        site.repo.commit({"host-1.yaml": bootable(generation=1)})
+        site.approved()
+        site.armed()
+        site.until(lambda: "installing" in script(site))
+        url = site.answers(script(site))
+        assert ask(url).status == 200
+        key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVyYW5kb20ta2V5LWZvci10ZXN0cy1vbmx5"
+        site.call(url, "installed")
+        assert site.wiring.arming.host_keys("shop", "web-01") == ()
+        assert site.call(url, "installed", hostkeys=key, source="127.0.0.7").status == 404
+        assert site.call(url, "installed", hostkeys=key).status == 200
+        assert site.call(url, "installed", hostkeys=key.replace("VyYW", "WyYW")).status == 200
+        assert site.wiring.arming.host_keys("shop", "web-01") == (key,)

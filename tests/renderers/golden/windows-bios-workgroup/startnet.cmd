@@ -14,5 +14,10 @@ if not exist C:\Windows\System32\config\SYSTEM goto failed
 wpeutil reboot
 exit /b 0
 :failed
-echo Octofleet: the installation has failed; the log is below X:\Windows\Panther
+set skip=0
+for /f %%n in ('find /c /v "" ^< X:\Windows\Panther\setuperr.log') do set /a skip=%%n-80
+if %skip% lss 0 set skip=0
+more +%skip% X:\Windows\Panther\setuperr.log > X:\tail.txt
+type X:\tail.txt
+echo Octofleet: the installation has failed
 cmd.exe

@@ -22,6 +22,7 @@ set skip=0
 for /f %%n in ('find /c /v "" ^< X:\Windows\Panther\setuperr.log') do set /a skip=%%n-80
 if %skip% lss 0 set skip=0
 more +%skip% X:\Windows\Panther\setuperr.log > X:\tail.txt
+type X:\tail.txt
 curl.exe --globoff --silent --output NUL --max-time 30 --retry 5 --data "host=ad-01&tenant=acme&stage=failed" --data-urlencode log@X:\tail.txt "http://boot.acme.example:8080/callback"
-echo Octofleet: the installation has failed; the log is below X:\Windows\Panther
+echo Octofleet: the installation has failed
 cmd.exe
