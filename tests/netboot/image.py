@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conftest import missing, program
 
-PACKAGES = ("linux-image-cloud-amd64", "systemd-sysv", "udev", "openssh-server", "python3-minimal", "curl")
+PACKAGES = ("linux-image-cloud-amd64", "systemd-sysv", "udev", "openssh-server", "python3", "curl")
 NEEDED = {"mmdebstrap": "mmdebstrap", "mkfs.vfat": "dosfstools", "mcopy": "mtools", "sfdisk": "fdisk", "mke2fs": "e2fsprogs"}
 SHIM, GRUB = Path("/usr/lib/shim/shimx64.efi.signed"), Path("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed")
 ROOT_ID = "0c7fd6a2-55a4-4d3e-9d4b-6a1f5f3c0001"

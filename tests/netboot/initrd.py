@@ -16,7 +16,7 @@ INIT = Path(__file__).with_name("init.sh")
 BUSYBOX = Path("/bin/busybox")
 # In the order in which they need each other; the installer's own initrd has no disk drivers.
 MODULES = (
-    *("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"),
+    *("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"),
     *("failover", "net_failover", "virtio_net", "e1000", "e1000e", "virtio_blk"),
 )
 FILE, PROGRAM, DIRECTORY = 0o100644, 0o100755, 0o040755

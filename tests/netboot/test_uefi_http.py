@@ -15,7 +15,7 @@ def test_an_armed_machine_is_installed(lab: Lab, media: Path) -> None:
     served = Served(lab, media, mac="52:54:00:aa:00:01", firmware="uefi")
     served.arm()
     served.start()
-    lab.give_boot_files(script=script_url(BASE), http=f"{BASE}/boot/snponly.efi")
+    lab.give_boot_files(script=script_url(BASE), http=f"{BASE}/boot/loader/snponly.efi")
     machine = lab.machine("uefi-http")
     print(f"power-on to power-off: {machine.wait_off():.0f} s")
     assert check_installed(served, machine)["firmware"] == "uefi"

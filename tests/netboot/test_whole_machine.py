@@ -21,7 +21,7 @@ apiVersion: octofleet/v1
 kind: Role
 metadata: {name: greeting}
 spec:
-  ansible: {playbook: greeting.yml, project: .}
+  ansible: {playbook: ansible/greeting.yml, project: ansible}
 """
 PLAYBOOK = f"""\
 - name: Greeting
@@ -56,7 +56,7 @@ def test_a_machine_is_installed_boots_from_its_disk_and_is_converged(lab: Lab) -
         media,
         mac=MAC,
         settings=f'[ansible]\nprivate_key_file = "{key}"\nuser = "root"\n',
-        files={"role-2.yaml": ROLE, "greeting.yml": PLAYBOOK},
+        files={"role-2.yaml": ROLE, ".octofleetignore": "ansible/\n", "ansible/greeting.yml": PLAYBOOK},
         **{"roles": "greeting", "firmware": "uefi", "address": f"address: {ADDRESS}", "kernel_args": arguments},
     )
     applying = served.arm()
