@@ -61,7 +61,7 @@ def _fetch(curl: str, url: str, path: str) -> str:
     return f"{curl} --silent --show-error --fail --max-time 60 --output {path} {batch(url)}"
 
 
-def _tell(url: Text | None, host: inputs.Machine, stage: str, more: str = "") -> list[str]:
+def _tell(curl: str, url: Text | None, host: inputs.Machine, stage: str, more: str = "") -> list[str]:
     """A report as callback.py's shell makes it, with nothing but `log` beside the stage: Windows PE has no facts worth telling."""
     if url is None:
         return []
