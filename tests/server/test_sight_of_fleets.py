@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.drivers.ansible import AnsibleDriver, ansible_settings
+from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.identity.access import Access, Action, Identity, Resource
 from reconciler.identity.caller import Caller
 from reconciler.reading import drift, host, hosts, overview, search, status
@@ -17,6 +19,7 @@ from reconciler.reading import watch as watching
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Paged
 from reconciler.server.route import Nothing
+from reconciler.settings import Ansible
 from reconciler.store.engine import Connection
 from reconciler.store.samples import save_samples
 from tests.fleets import Chosen, installation
@@ -39,7 +42,9 @@ KINDS = {"converged": "present", "drifted": "absent", "unknown": "unknown"}
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chosen]:
-    made = installation(tmp_path_factory.mktemp("sight") / "data")
+    path = tmp_path_factory.mktemp("sight")
+    drivers = MemoryDriver(world=World(str(path / "world.db"))), AnsibleDriver(ansible_settings(Ansible()))
+    made = installation(path / "data", *drivers)
     yield made
     made.close()
 
