@@ -142,8 +142,8 @@ def _files_of(ca_file: str) -> dict[str, bytes]:
     return {"ca.crt": pem, "ca.gz": gzip.compress(archive(dict.fromkeys(TRUSTED, pem)), mtime=0)}
 
 
-TRUSTED = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/ca-bundle.pem")
-"""Where installers look for what they trust: Debian's and Ubuntu's, Anaconda's, SUSE's."""
+TRUSTED = ("usr/lib/ssl/cert.pem", "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/ca-bundle.pem")
+"""Where installers look for what they trust: Debian's, Ubuntu's, Anaconda's, SUSE's."""
 
 
 def archive(files: dict[str, bytes]) -> bytes:

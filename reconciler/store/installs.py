@@ -97,8 +97,9 @@ def note_power(connection: Connection, of: str, power: Power) -> None:
 
 
 RELEASED = (
-    "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, released_at = COALESCE(released_at, ?), "
-    f"seq = {NEXT} WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"  # noqa: S608 - a constant
+    "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "  # noqa: S608 - a constant
+    "released_at = COALESCE(released_at, ?), "
+    f"seq = {NEXT} WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"
 )
 
 
