@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import secrets as random
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reconciler.drivers.netboot import Host
@@ -111,6 +110,8 @@ class Arming:
             specs = [self._machine(connection, (item.tenant, item.host))[0] for item in wanted]
         if not wanted:
             return ()
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - slow to import, and seldom needed
+
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="power") as threads:
             ends = list(threads.map(self._started, wanted, specs))
         with self.store.write() as connection:

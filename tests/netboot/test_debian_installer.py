@@ -13,7 +13,7 @@ from tests.netboot.served import BASE, Served
 from tests.netboot.site_dhcp import SERVER, script_url
 from tests.server.certificates import write_pair
 
-pytestmark = pytest.mark.xdist_group("netboot")
+pytestmark = [pytest.mark.xdist_group("netboot"), pytest.mark.slow]
 SETTINGS = """\
 tls_listen = "{server}:8443"
 tls_url = "https://{server}:8443"
