@@ -6,6 +6,7 @@ handed out without TLS, unless the settings say so.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -45,6 +46,7 @@ class Files:
     _kept: "OrderedDict[Key, bytes]" = field(default_factory=OrderedDict)
     _size: int = 0
     _lock: Lock = field(default_factory=Lock)
+    _turn: Lock = field(default_factory=Lock)
 
     def kept(self, of: Installation, kind: str) -> bytes | None:
         """A file that was rendered before and holds no secret."""
@@ -85,7 +87,9 @@ class Files:
             return repository[0].blob(blob)
 
         try:
-            return render_spec(kind, {**spec, "values": values}, content, self.wiring.sandbox.render)
+            # one at a time: two would only take the interpreter from each other; a user's template is rendered in another process
+            with nullcontext() if "template" in spec else self._turn:
+                return render_spec(kind, {**spec, "values": values}, content, self.wiring.sandbox.render)
         except RenderError as error:
             raise OctofleetError(f"cannot render {kind} of {of.tenant}/{of.host}: {error}", code="render") from error
 

@@ -136,7 +136,7 @@ class BootServer:
 
     async def written(self, note: Callable[[Connection], T]) -> T:
         """What a note gives once it is durable."""
-        return await asyncio.wrap_future(self.notes.write(note))
+        return await self.notes.write(note)
 
 
 def heard_of(form: Mapping[str, str]) -> Said:
