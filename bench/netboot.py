@@ -19,24 +19,35 @@ from bench.results import Found, Options, told
 
 NAME, TITLE = "netboot", "Machines that boot from the network"
 BEGINNINGS = ("netboot, ",)
-NOTE = """Scripts and answer files: each request is another armed host's, over connections that stay. *First* is rendered when it is asked for, and whose it is is durable before it is
-answered (a claim, the first answer file); *again* is authorised, and as it was kept. The floor is a bare aiohttp handler in a process of its own which renders the same
+NOTE = """Scripts and answer files: each request is another armed host's, over connections that stay. *First*: whose it is is durable before it is answered (a claim, the first answer
+file); *again*: nothing is written. Files were rendered when their hosts were armed, which is not in these rows. The floor is a bare aiohttp handler in a process of its own which renders the same
 file of the same host from values in memory for each request, without any question whose it is; hosts a second are what is compared. For orientation:
 Cobbler published 148 to 249 kickstarts a second. *Power-on*: all machines of a fleet are armed by one run and come at once, as many at a time as the row says, each from an
 address of its own: script, kernel (64 KiB), answer file, and the callbacks booted and installed; "seconds" are until the last callback, and its floor are the seconds of the client's own CPU. *The picture*
 is what a serving process knows of machines in memory; MiB are what it adds, and its floor reads the same rows and does nothing with them. DHCP and TFTP are not
 in it. Server and clients share the cores."""
 FINDINGS = """FINDINGS"""
-RATE_HOSTS, CONNECTIONS = 2_000, 200
-POWER_HOSTS, AT_ONCE = 10_000, 1_000
-PICTURE_HOSTS = 100_000
-LEAST = 0.8
+CONNECTIONS, LEAST = 200, 0.8
 WHAT = {
     "scripts": "iPXE scripts, first",
     "scripts again": "iPXE scripts, again",
     "answers": "answer files, first",
     "answers again": "answer files, again",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Hosts of each part, and how many of them are switched on at once."""
+
+    rate: int
+    power: int
+    at_once: int
+    picture: int
+
+
+FULL = Sizes(rate=2_000, power=10_000, at_once=1_000, picture=100_000)
+QUICK = Sizes(rate=200, power=200, at_once=50, picture=1_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +80,12 @@ class Server:
 
 def measure(machine: Machine, options: Options) -> Found:
     """Every row of the subject."""
-    quick = options.hosts == (1_000,)
-    rate_hosts, power_hosts, at_once, picture_hosts = (200, 200, 50, 1_000) if quick else (RATE_HOSTS, POWER_HOSTS, AT_ONCE, PICTURE_HOSTS)
-    made = _filled(machine, rate_hosts)
-    ours, bare = (_rates(machine, server, made, rate_hosts) for server in ("serve", "bare"))
-    rows = [told(_rate(name, rate_hosts, ours[0][name], bare[0][name], ours[1])) for name in WHAT]
-    rows.append(told(_power_on(machine, _filled(machine, power_hosts), power_hosts, at_once)))
-    rows.append(told(_picture(machine, picture_hosts)))
+    sizes = QUICK if options.hosts == (1_000,) else FULL
+    made = _filled(machine, sizes.rate)
+    ours, bare = (_rates(machine, server, made, sizes.rate) for server in ("serve", "bare"))
+    rows = [told(_rate(name, sizes.rate, ours[0][name], bare[0][name], ours[1])) for name in WHAT]
+    rows.append(told(_power_on(machine, _filled(machine, sizes.power), sizes.power, sizes.at_once)))
+    rows.append(told(_picture(machine, sizes.picture)))
     return Found(rows=rows)
 
 

@@ -70,7 +70,7 @@ def serve(data: str, location: str) -> None:
     begin(installation, planned.row, approved=True)
     with serving(installation, "serve", [], lambda: False), booting(installation) as where:
         armed_s = _until(lambda: _count(installation, "installation") >= len(planned.plan.changes)) - began
-        time.sleep(1)  # the boot server looks twice a second at what has changed
+        _until_idle()
         _say({"port": int(where[0].rpartition(":")[2]), "armed_s": armed_s, "armed": len(planned.plan.changes)})
         _tell_cpu()
         if _count(installation, "installed"):
@@ -110,6 +110,14 @@ def _until(so: object, within_s: float = 900.0) -> float:
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.2)
     return time.perf_counter()
+
+
+def _until_idle() -> None:
+    """The boot server has seen what is armed, and made its files."""
+    before = float("-inf")
+    while time.process_time() - before > 0.1:
+        before = time.process_time()
+        time.sleep(2)
 
 
 def _count(installation: Installation, table: str) -> int:

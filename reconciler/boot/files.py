@@ -6,7 +6,7 @@ handed out without TLS, unless the settings say so.
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -17,7 +17,7 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.source.repository import Repository
 from reconciler.store.records import load_records, load_specs, locations
 from reconciler.types.installation import Installation
-from reconciler.types.resource import address
+from reconciler.types.resource import address, parts
 from reconciler.types.values import Secret, Spec, holds_secret
 from reconciler.wiring import Installation as Wiring
 from renderers.contract import RenderError
@@ -72,6 +72,15 @@ class Files:
         if not secret:
             self._keep((of.id, kind, self.bases.installers), data)
         return data
+
+    def render_ahead(self, of: Installation) -> None:
+        """Keep what a machine that is armed will ask for, as long as there is room; what cannot be made is told to who asks."""
+        with suppress(OctofleetError):
+            with self.wiring.store.read() as connection:
+                found = load_records(connection, [address("boot", kind, of.tenant, of.host) for kind in RENDERERS])
+            for where in found if self._size < KEPT_BYTES // 2 else ():
+                with suppress(OctofleetError):
+                    self.render(of, parts(where)[1], secure=False)
 
     def _rendered(self, of: Installation, kind: str, spec: Spec, place: str) -> bytes:
         below = f"i/{token_of(self.wiring.key, of.id)}"
