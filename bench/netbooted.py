@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 
 from aiohttp import web
 
@@ -84,7 +83,12 @@ def picture(data: str) -> None:
     installation = open_installation(Path(data))
     made, before_mib, began, cpu = Picture(installation.store), rss_mib(), time.perf_counter(), time.process_time()
     made.refresh()
-    said = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "mib": rss_mib() - before_mib, "machines": len(made.hosts)}
+    said = {
+        "seconds": time.perf_counter() - began,
+        "cpu_s": time.process_time() - cpu,
+        "mib": rss_mib() - before_mib,
+        "machines": len(made.hosts),
+    }
     installation.close()
     database, cpu = sqlite3.connect(Path(data) / "octofleet.db"), time.process_time()
     query = "SELECT address, body FROM record JOIN spec ON spec.digest = record.digest WHERE address >= ? AND address < ?"
@@ -122,7 +126,7 @@ def _until_idle() -> None:
 
 def _count(installation: Installation, table: str) -> int:
     with installation.store.read() as connection:
-        return int(connection.scalar(f"SELECT count(*) FROM {table}"))  # noqa: S608 - a constant
+        return int(connection.scalar(f"SELECT count(*) FROM {table}"))
 
 
 def _states(installation: Installation) -> dict[str, int]:
@@ -166,7 +170,9 @@ def _values(installation: Installation, kind: str) -> dict[tuple[str, str], dict
     found: dict[tuple[str, str], dict[str, object]] = {}
     with installation.store.read() as connection:
         first = f"boot/{kind}/"
-        addresses = [a for (a,) in connection.rows("SELECT address FROM record WHERE address >= ? AND address < ?", (first, first[:-1] + "0"))]
+        addresses = [
+            a for (a,) in connection.rows("SELECT address FROM record WHERE address >= ? AND address < ?", (first, first[:-1] + "0"))
+        ]
         for part in chunks(addresses):
             records = load_records(connection, part)
             specs = load_specs(connection, (record.digest for record in records.values()))
