@@ -1,11 +1,12 @@
 """Machines that boot for `bench.netboot`, each part a process of its own.
 
-`fill DATA REPOSITORY HOSTS` records a fleet as if all but its generations had been applied. `serve DATA REPOSITORY` plans those generations, approves and begins
-them, and works and serves boot until all have been installed or its stdin ends. `bare DATA` renders the same files of the same hosts with a bare handler. `ask PORT HOSTS
-CONNECTIONS` fetches each host's script and answer file twice; `boot PORT HOSTS AT_ONCE` takes each host from its script to its last callback, each from an address of its own.
+`fill DATA REPOSITORY HOSTS` records a fleet as if all but its generations had been applied. `serve DATA REPOSITORY` plans those generations, approves and
+begins them, works, and serves boot. `bare DATA` renders the same files of the same hosts with a bare handler. `ask PORT HOSTS CONNECTIONS` fetches each
+host's script and answer file twice; `boot PORT HOSTS AT_ONCE` takes each host from its script to its last callback, each from an address of its own.
 `picture DATA` says what a process's memory of machines takes.
 
-A server prints JSON lines: its port (and what arming took); then, when its stdin says a line, its CPU seconds until then; `serve` at last how many are in the ledger.
+A server prints JSON lines: its port (and what arming took); its CPU seconds since it was asked last, at each line of its stdin; `serve` at last, after an
+empty line, how many are in the ledger and how runs stand.
 """
 
 import asyncio
@@ -185,7 +186,7 @@ def _values(installation: Installation, kind: str) -> dict[tuple[str, str], dict
 
 
 class Asker(asyncio.Protocol):
-    """A connection that stays: asks for one path after the other, and takes what comes to `took`. Raw bytes, so that a client costs little beside the server."""
+    """A connection that stays: asks for one path after the other, and takes what comes to `took`: raw bytes, so that it costs little beside the server."""
 
     def __init__(self, paths: Iterator[tuple[str, str]], took: dict[str, bytes], ended: asyncio.Queue[None]) -> None:
         self._paths, self._took, self._ended, self._data = paths, took, ended, b""

@@ -99,7 +99,7 @@ def note_power(connection: Connection, of: str, power: Power) -> None:
 def released(connection: Connection, of: str, address: str, now: float) -> bool:
     """Note who is handed the first answer file; an installer often has another address than the loader that started it. False: somebody else was."""
     query = (
-        "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "
+        "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "  # noqa: S608 - a constant
         f"released_at = COALESCE(released_at, ?), seq = {NEXT} "
         "WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"
     )
