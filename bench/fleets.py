@@ -35,6 +35,11 @@ def tenant_of(number: int) -> str:
     return f"t{number // NETWORK % TENANTS:02d}"
 
 
+def mac_of(number: int) -> str:
+    """The address of a host's card."""
+    return f"52:54:{number >> 24 & 255:02x}:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+
+
 def host(number: int, *, changed: bool = False) -> str:
     """One host: static address, two roles, labels, variables of its own."""
     network, profile, timezone = number // NETWORK, number % PROFILES, "Europe/Berlin" if changed else "Etc/UTC"
@@ -52,7 +57,7 @@ spec:
   timezone: {timezone}
   interfaces:
     - name: eno1
-      mac: "52:54:{number >> 24 & 255:02x}:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+      mac: "{mac_of(number)}"
       network: n{network:04d}
       address: 10.{network >> 8}.{network & 255}.{number % NETWORK + 1}
       primary: true

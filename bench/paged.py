@@ -16,6 +16,7 @@ from aiohttp import web
 
 from bench.fleets import tenant_of
 from bench.judged import changes
+from bench.measure import rss_mib
 from bench.noop import Noop, plan
 from bench.seed import SOURCE
 from bench.streamed import TERMS, reader
@@ -94,9 +95,9 @@ def _runs(store: Store, now: float) -> None:
 def serve(data: str) -> None:
     """See the module."""
     installation = open_installation(Path(data))
-    before_mib, began, cpu = _mib(), time.perf_counter(), time.process_time()
+    before_mib, began, cpu = rss_mib(), time.perf_counter(), time.process_time()
     watch(installation).look()
-    said = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "mib": _mib() - before_mib}
+    said = {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "mib": rss_mib() - before_mib}
     app = web.Application()
     app.router.add_get("/bare/{bytes}", _bare)
     site = Site(
@@ -120,12 +121,6 @@ def _floor(data: str) -> float:
     for _ in database.execute('SELECT address, source, "group" FROM record'):
         pass
     return time.process_time() - began
-
-
-def _mib() -> float:
-    """The memory that this process has now."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -63,13 +63,12 @@ class Arming:
         """Those of a step. What is over by time ends now; so does what no machine has come for, if its run was cancelled."""
         with self.store.read() as connection:
             found = installs.by_operation(connection, operation)
-            late = [item for item in found if _over(connection, item) is not None]
+            late = _over(connection, operation, found)
         if not late:
             return found
         with self.store.write() as connection:
-            for item in late:
-                state = _over(connection, item)
-                if state is not None and installs.end(connection, item.id, state, connection.now()):
+            for item, state in _over(connection, operation, installs.by_operation(connection, operation)):
+                if installs.end(connection, item.id, state, connection.now()):
                     happened("installation-ended", tenant=item.tenant, host=item.host, generation=item.generation, state=state.value)
             return installs.by_operation(connection, operation)
 
@@ -146,11 +145,10 @@ class Arming:
             return installs.host_keys(connection, tenant, host)
 
 
-def _over(connection: Connection, item: Installation) -> State | None:
-    """The state that one which goes on should end in."""
-    if not item.open:
-        return None
-    if item.expires_at <= connection.now():
-        return State.EXPIRED
-    run = connection.scalar("SELECT state FROM run WHERE id = ?", (item.run,))
-    return State.CANCELLED if item.claimed_at is None and run in ("cancelling", "cancelled") else None
+def _over(connection: Connection, operation: str, items: Sequence[Installation]) -> list[tuple[Installation, State]]:
+    """Those of a step that should end, and in which state."""
+    now = connection.now()
+    run = connection.scalar("SELECT state FROM run WHERE id = ?", (operation.rpartition(".")[0],))
+    ends = State.CANCELLED if run in ("cancelling", "cancelled") else None
+    over = ((item, State.EXPIRED if item.expires_at <= now else ends if item.claimed_at is None else None) for item in items if item.open)
+    return [(item, state) for item, state in over if state is not None]

@@ -78,7 +78,7 @@ def _plain(logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 def bound(**ids: Any) -> AbstractContextManager[object]:

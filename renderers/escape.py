@@ -26,7 +26,7 @@ def _refuse(value: str, why: str) -> NoReturn:
 
 def line(value: str, syntax: str = "this file") -> str:
     """`value`, once it is sure that it is text of one line: no control character, no line separator of Unicode, no lone surrogate."""
-    for char in value:
+    for char in "" if value.isprintable() else value:
         if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}:
             _refuse(value, f"the character U+{ord(char):04X} cannot stand in {syntax}: remove it")
     return value

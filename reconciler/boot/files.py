@@ -6,6 +6,7 @@ handed out without TLS, unless the settings say so.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -16,7 +17,7 @@ from reconciler.errors import OctofleetError, Refused
 from reconciler.source.repository import Repository
 from reconciler.store.records import load_records, load_specs, locations
 from reconciler.types.installation import Installation
-from reconciler.types.resource import address
+from reconciler.types.resource import address, parts
 from reconciler.types.values import Secret, Spec, holds_secret
 from reconciler.wiring import Installation as Wiring
 from renderers.contract import RenderError
@@ -45,6 +46,7 @@ class Files:
     _kept: "OrderedDict[Key, bytes]" = field(default_factory=OrderedDict)
     _size: int = 0
     _lock: Lock = field(default_factory=Lock)
+    _turn: Lock = field(default_factory=Lock)
 
     def kept(self, of: Installation, kind: str) -> bytes | None:
         """A file that was rendered before and holds no secret."""
@@ -71,6 +73,15 @@ class Files:
             self._keep((of.id, kind, self.bases.installers), data)
         return data
 
+    def render_ahead(self, of: Installation) -> None:
+        """Keep what a machine that is armed will ask for, as long as there is room; what cannot be made is told to who asks."""
+        with suppress(OctofleetError):
+            with self.wiring.store.read() as connection:
+                found = load_records(connection, [address("boot", kind, of.tenant, of.host) for kind in RENDERERS])
+            for where in found if self._size < KEPT_BYTES // 2 else ():
+                with suppress(OctofleetError):
+                    self.render(of, parts(where)[1], secure=False)
+
     def _rendered(self, of: Installation, kind: str, spec: Spec, place: str) -> bytes:
         below = f"i/{token_of(self.wiring.key, of.id)}"
         base = f"{self.bases.installers}/{below}"
@@ -85,7 +96,9 @@ class Files:
             return repository[0].blob(blob)
 
         try:
-            return render_spec(kind, {**spec, "values": values}, content, self.wiring.sandbox.render)
+            # one at a time: two would only take the interpreter from each other; a user's template is rendered in another process
+            with nullcontext() if "template" in spec else self._turn:
+                return render_spec(kind, {**spec, "values": values}, content, self.wiring.sandbox.render)
         except RenderError as error:
             raise OctofleetError(f"cannot render {kind} of {of.tenant}/{of.host}: {error}", code="render") from error
 

@@ -4,8 +4,10 @@ A claim, an answer file that was handed out, and what an installer says are dura
 waited for, and the latest of each host is kept.
 """
 
-from collections.abc import Callable
-from concurrent.futures import Future
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from reconciler.store.engine import Connection, Store
 T = TypeVar("T")
 MOST = 500
 TICK_S = 0.5
+Note = tuple[Callable[[Connection], Any], asyncio.Future[Any]]
 Seen = tuple[str, str, float, str, str, str, str]
 
 
@@ -25,7 +28,7 @@ class Notes:
 
     def __init__(self, store: Store, refreshed: Callable[[], None]) -> None:
         self._store, self._refreshed = store, refreshed
-        self._queue: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
+        self._queue: SimpleQueue[Note] = SimpleQueue()
         self._seen: dict[tuple[str, str], Seen] = {}
         self._thread = Thread(target=self._work, name="boot-notes", daemon=True)
         self._end = Event()
@@ -39,9 +42,9 @@ class Notes:
         self._end.set()
         self._thread.join(5)
 
-    def write(self, note: Callable[[Connection], T]) -> "Future[T]":
-        """What a note gives, once it is durable."""
-        future: Future[T] = Future()
+    def write(self, note: Callable[[Connection], T]) -> Awaitable[T]:
+        """What a note gives, once it is durable; for the event loop that asks."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put((note, future))
         return future
 
@@ -57,12 +60,10 @@ class Notes:
                 results = self._written([note for note, _ in batch], list(seen.values())) if batch or seen else []
                 self._refreshed()
             except OctofleetError as error:
-                for _, future in batch:
-                    future.set_exception(error)
+                _tell([(future, error) for _, future in batch])
                 self._end.wait(TICK_S)
                 continue
-            for (_, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
+            _tell([(future, result) for (_, future), result in zip(batch, results, strict=True)])
 
     def _written(self, notes: list[Callable[[Connection], Any]], seen: list[Seen]) -> list[Any]:
         with self._store.write() as connection:
@@ -70,8 +71,8 @@ class Notes:
             installs.save_seen(connection, seen)
         return results
 
-    def _taken(self) -> list[tuple[Callable[[Connection], Any], "Future[Any]"]]:
-        batch: list[tuple[Callable[[Connection], Any], Future[Any]]] = []
+    def _taken(self) -> list[Note]:
+        batch: list[Note] = []
         try:
             batch.append(self._queue.get(timeout=TICK_S))
             while len(batch) < MOST:
@@ -79,3 +80,23 @@ class Notes:
         except Empty:
             pass
         return batch
+
+
+def _tell(results: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    """Each event loop is woken once for all that it waits for. Whoever does not wait any more, or has no loop any more, is not told."""
+    of = defaultdict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]](list)
+    for future, result in results:
+        of[future.get_loop()].append((future, result))
+    for loop, some in of.items():
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, some)
+
+
+def _settle(results: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in results:
+        if future.done():
+            continue
+        if isinstance(result, OctofleetError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

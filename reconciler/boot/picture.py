@@ -20,7 +20,8 @@ AFTER = "netboot/machine0"
 
 
 class Picture:
-    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token."""
+    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `armed`: those that were not known
+    before, until somebody takes them out."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
@@ -28,6 +29,7 @@ class Picture:
         self.hosts: dict[tuple[str, str], Machine] = {}
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
+        self.armed: list[Installation] = []
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._marks: dict[str, tuple[str, int]] = {}
         self._seq = 0
@@ -48,6 +50,8 @@ class Picture:
         if item.ended_at is None and item.open:
             if known is not None and known.id != item.id:
                 self.by_token.pop(known.token, None)
+            if known is None or known.id != item.id:
+                self.armed.append(item)
             self.installations[place], self.by_token[item.token] = item, item
         else:
             self.by_token.pop(item.token, None)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from threading import local
 from typing import TypeVar
 
 import msgspec
@@ -50,20 +49,27 @@ class BootServer:
         self.wiring, self.bases = wiring, bases
         self.unknown = Boot(wiring.settings.boot.unknown)
         self.picture = Picture(wiring.store)
-        self.notes = Notes(wiring.store, self.picture.refresh)
+        self.notes = Notes(wiring.store, self._refresh)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="boot-files")
         self._files = Files(wiring=wiring, bases=bases)
-        self._own = local()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="boot-ahead")
 
     def start(self) -> None:
         """Read what there is, and begin to write."""
-        self.picture.refresh()
+        self._refresh()
         self.notes.start()
 
     def close(self) -> None:
         """End."""
         self.notes.close()
         self._threads.shutdown()
+        self._ahead.shutdown(cancel_futures=True)
+
+    def _refresh(self) -> None:
+        self.picture.refresh()
+        armed, self.picture.armed = self.picture.armed, []
+        for item in armed:
+            self._ahead.submit(self._files.render_ahead, item)
 
     async def decision(self, asked: Asked, address: str) -> Decision:
         """What a machine is to boot. Who is given its installer's script has claimed it when this returns."""
@@ -137,7 +143,7 @@ class BootServer:
 
     async def written(self, note: Callable[[Connection], T]) -> T:
         """What a note gives once it is durable."""
-        return await asyncio.wrap_future(self.notes.write(note))
+        return await self.notes.write(note)
 
 
 def heard_of(form: Mapping[str, str]) -> Said:

@@ -4,6 +4,7 @@ Only provisioning networks are answered. Nothing in a path ever reaches the file
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -144,6 +145,7 @@ class Web:
         self._refusals.happened("boot-refused", why=why, address=request.remote or "", path=shown[:200])
 
 
+@lru_cache(maxsize=1 << 14)
 def within(address: str, networks: Networks) -> bool:
     """Whether an address is in any of the networks."""
     try:

@@ -138,8 +138,16 @@ def report(
             Installed(tenant=found.tenant, host=found.host, generation=found.generation, at=now, keys=keys, why=f"installation {found.id}"),
         )
     if ended_at is not None:
-        connection.run("UPDATE step SET due_at = 0 WHERE run = ? AND owner = '' AND state = 'waiting'", (found.run,))
+        _wake(connection, found, to)
     return to
+
+
+def _wake(connection: Connection, found: Installation, to: State) -> None:
+    """Its step is asked after at once where that may go on: when one has failed, or the last one has ended."""
+    others = "SELECT 1 FROM installation WHERE operation = ? AND ended_at IS NULL LIMIT 1"
+    if to is State.FAILED or connection.scalar(others, (found.operation,)) is None:
+        query = "UPDATE step SET due_at = 0 WHERE run = ? AND seq = ? AND owner = '' AND state = 'waiting'"
+        connection.run(query, (found.run, int(found.operation.rpartition(".")[2])))
 
 
 def end(connection: Connection, of: str, state: State, now: float) -> bool:

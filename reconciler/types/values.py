@@ -126,7 +126,11 @@ def secrets_in(value: Any) -> Iterator[Secret]:
 
 def holds_secret(value: Any) -> bool:
     """Whether a `Secret` stands anywhere in the tree."""
-    return next(secrets_in(value), None) is not None
+    if isinstance(value, str | bytes | int | None):
+        return False
+    if isinstance(value, Mapping):
+        return any(map(holds_secret, value.values()))
+    return isinstance(value, Secret) or (isinstance(value, Sequence) and any(map(holds_secret, value)))
 
 
 def redacted(value: object) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.boot.files import Files
 from reconciler.store.installs import doubt
 from reconciler.types.installation import State
 from tests.boot.site import Site, ask, bootable, script
@@ -111,6 +112,21 @@ def test_what_fails_is_armed_again_as_often_as_the_host_says(site: Site) -> None
         assert "the installer failed after" in str(site.stands()) and "at all" in str(site.stands())
         assert "sanboot" in script(site)
         assert site.ledger() is None
+
+
+def test_files_are_rendered_when_their_host_is_armed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, str]] = []
+    monkeypatch.setattr(Files, "_keep", lambda files, key, data, keep=Files._keep: made.append(key[:2]) or keep(files, key, data))
+    with site.serving():
+        site.begun()
+        site.repo.commit({"host-1.yaml": bootable(generation=1)})
+        site.approved()
+        of = site.armed().id
+        site.until(lambda: {(of, "ipxe"), (of, "preseed")} <= set(made))
+        before = len(made)
+        site.until(lambda: "installing" in script(site))
+        assert ask(site.answers(script(site))).status == 200
+        assert len(made) == before, "nothing is rendered again"
 
 
 def test_a_token_is_bound_to_the_machine(site: Site) -> None:
