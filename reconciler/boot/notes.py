@@ -1,7 +1,7 @@
 """What the boot server writes down: many short notes in one transaction, in a thread of its own.
 
 A claim, an answer file that was handed out, and what an installer says are durable before the machine is answered; what a machine was told to boot is not
-waited for, and the latest of each host is kept.
+waited for, and the latest of each host is kept. A note that fails fails alone, and never ends the thread.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,16 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 from reconciler.errors import OctofleetError
+from reconciler.server.refused import unforeseen
 from reconciler.store import installs
+from reconciler.store.connection import Unavailable
 from reconciler.store.engine import Connection, Store
 
 T = TypeVar("T")
 MOST = 500
 TICK_S = 0.5
 Seen = tuple[str, str, float, str, str, str, str]
+Note = Callable[[Connection], Any]
 
 
 class Notes:
@@ -25,7 +28,7 @@ class Notes:
 
     def __init__(self, store: Store, refreshed: Callable[[], None]) -> None:
         self._store, self._refreshed = store, refreshed
-        self._queue: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Note | None, Future[Any]]] = SimpleQueue()
         self._seen: dict[tuple[str, str], Seen] = {}
         self._thread = Thread(target=self._work, name="boot-notes", daemon=True)
         self._end = Event()
@@ -45,33 +48,60 @@ class Notes:
         self._queue.put((note, future))
         return future
 
+    def fresh(self) -> "Future[None]":
+        """Done once all that was written before, by whichever process, has been read. Whoever asks at the same time shares one look at the database."""
+        future: Future[None] = Future()
+        self._queue.put((None, future))
+        return future
+
     def seen(self, row: Seen) -> None:
         """What a known machine was told to boot."""
         self._seen[row[0], row[1]] = row
 
     def _work(self) -> None:
         while not self._end.is_set() or not self._queue.empty():
-            batch = self._taken()
+            batch = [(note, future) for note, future in self._taken() if future.set_running_or_notify_cancel()]
             seen, self._seen = self._seen, {}
-            try:
-                results = self._written([note for note, _ in batch], list(seen.values())) if batch or seen else []
-                self._refreshed()
-            except OctofleetError as error:
-                for _, future in batch:
-                    future.set_exception(error)
+            ends = self._ended([note for note, _ in batch], list(seen.values()))
+            failed = self._failed()
+            for (_, future), (result, error) in zip(batch, ends, strict=True):
+                if error or failed:
+                    future.set_exception(error or failed)
+                else:
+                    future.set_result(result)
+            if failed:
                 self._end.wait(TICK_S)
-                continue
-            for (_, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
 
-    def _written(self, notes: list[Callable[[Connection], Any]], seen: list[Seen]) -> list[Any]:
+    def _failed(self) -> Exception | None:
+        """Why what was written cannot be read."""
+        try:
+            self._refreshed()
+        except Exception as error:  # noqa: BLE001 - the thread goes on
+            return _told(error)
+        return None
+
+    def _ended(self, notes: list[Note | None], seen: list[Seen]) -> list[tuple[Any, Exception | None]]:
+        """What each note gives, or why it failed. If one does, each is written alone."""
+        try:
+            return [(result, None) for result in self._written(notes, seen)]
+        except Unavailable as error:
+            return [(None, error if note else None) for note in notes]
+        except Exception as error:  # noqa: BLE001 - whoever waits for the note is told
+            if len(notes) + bool(seen) < 2:
+                return [(None, _told(error)) for _ in notes]
+            self._ended([], seen)
+            return [end for note in notes for end in self._ended([note], [])]
+
+    def _written(self, notes: list[Note | None], seen: list[Seen]) -> list[Any]:
+        if not seen and not any(notes):
+            return [None] * len(notes)
         with self._store.write() as connection:
-            results = [note(connection) for note in notes]
+            results = [note(connection) if note else None for note in notes]
             installs.save_seen(connection, seen)
         return results
 
-    def _taken(self) -> list[tuple[Callable[[Connection], Any], "Future[Any]"]]:
-        batch: list[tuple[Callable[[Connection], Any], Future[Any]]] = []
+    def _taken(self) -> list[tuple[Note | None, "Future[Any]"]]:
+        batch: list[tuple[Note | None, Future[Any]]] = []
         try:
             batch.append(self._queue.get(timeout=TICK_S))
             while len(batch) < MOST:
@@ -79,3 +109,10 @@ class Notes:
         except Empty:
             pass
         return batch
+
+
+def _told(error: Exception) -> Exception:
+    """What nobody foresaw is told to the log."""
+    if not isinstance(error, OctofleetError):
+        unforeseen("boot notes", error)
+    return error
