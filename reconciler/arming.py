@@ -29,7 +29,7 @@ Begin = Callable[[str, Spec, float], str]
 
 
 def token_of(key: bytes, installation: str) -> str:
-    """The token of an installation: 43 characters, 256 bits that nobody without the key can tell."""
+    """The token of an installation: 64 hexadecimal digits, 256 bits that nobody without the key can tell."""
     return hmac.digest(hmac.digest(key, LABEL, "sha256"), installation.encode(), "sha256").hex()
 
 
@@ -73,14 +73,20 @@ class Arming:
             return installs.by_operation(connection, operation)
 
     def arm(self, operation: str, host: Host, generation: int, attempt: int = 1) -> None:
-        """Begin an installation. Done again for the same step, it changes nothing."""
+        """Begin an installation. Done again for the same step it changes nothing, whatever became of the one that it began: who did it may have been frozen
+        meanwhile. Raises `Permanent` for a host that nothing is on record of, or a run that is over."""
         run = operation.rpartition(".")[0]
         tenant, name = host
         with self.store.write() as connection:
             spec, source = self._machine(connection, host)
-            before = installs.open_installation_of(connection, tenant, name)
-            if before is not None and (before.operation, before.attempt) == (operation, attempt):
+            if any(
+                (item.host, item.tenant) == (name, tenant) and item.attempt >= attempt
+                for item in installs.by_operation(connection, operation)
+            ):
                 return
+            state = connection.scalar("SELECT state FROM run WHERE id = ?", (run,))
+            if state in ("cancelling", "cancelled", "failed", "done"):
+                raise Permanent(f"{tenant}/{name} is not armed: run {run} is {state}", hint="plan again", code="no-run")
             now, of = connection.now(), random.token_hex(16)
             made = Installation(
                 id=of,
@@ -105,8 +111,10 @@ class Arming:
         """Have the machines of a step boot from the network that have not come yet and can be told to, some at a time; what there is to say. Who refuses is
         left to a person; who does not answer is asked again the next time."""
         with self.store.read() as connection:
-            wanted = [item for item in installs.by_operation(connection, operation) if item.waits_for_power]
-            specs = [self._machine(connection, (item.tenant, item.host))[0] for item in wanted]
+            waiting = [item for item in installs.by_operation(connection, operation) if item.waits_for_power]
+            known = {item.id: self._recorded(connection, (item.tenant, item.host)) for item in waiting}
+            specs = [found[0] for found in known.values() if found]
+            wanted = [item for item in waiting if known[item.id]]
         if not wanted:
             return ()
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - slow to import, and seldom needed
@@ -126,13 +134,17 @@ class Arming:
         except OctofleetError as error:
             return Power.REFUSED, f"{error.message}; switch it on yourself, or {error.hint}"
 
-    def _machine(self, connection: Connection, host: Host) -> tuple[Spec, str]:
+    def _recorded(self, connection: Connection, host: Host) -> tuple[Spec, str] | None:
         where = address("netboot", "machine", *host)
         record = load_records(connection, [where]).get(where)
-        if record is None:
+        return (load_specs(connection, [record.digest])[record.digest], record.source) if record else None
+
+    def _machine(self, connection: Connection, host: Host) -> tuple[Spec, str]:
+        found = self._recorded(connection, host)
+        if found is None:
             text = f"{host[0]}/{host[1]} cannot be armed: nothing is on record that it would be known by"
             raise Permanent(text, hint="give its interface a mac, or hardware.uuid", code="no-machine")
-        return load_specs(connection, [record.digest])[record.digest], record.source
+        return found
 
     def moved(self, old: Host, new: Host) -> None:
         """A host has another name."""

@@ -1,11 +1,14 @@
 """What a machine is told to boot, and why. Pure: who it is and how its installation stands go in, an action with its reason comes out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.boot.asked import Asked
 from reconciler.types.installation import Installation
+
+Rivals = Mapping[str, Sequence[tuple[str, str]]]
+NOBODYS: Rivals = {}
 
 
 class Boot(StrEnum):
@@ -44,8 +47,12 @@ class Decision:
     installation: Installation | None = None
 
 
-def known_by(asked: Asked, machines: Mapping[str, Machine]) -> tuple[Machine | None, str]:
+def known_by(asked: Asked, machines: Mapping[str, Machine], rivals: Rivals = NOBODYS) -> tuple[Machine | None, str]:
     """The one that all keys which anybody knows speak of, or None and why."""
+    for key in asked.keys:
+        if key in rivals:
+            whose = " and ".join("/".join(place) for place in rivals[key])
+            return None, f"it says what two hosts would: {key} is in the manifests of {whose}; correct one of them"
     found = {machines[key].place: (key, machines[key]) for key in reversed(asked.keys) if key in machines}
     if len(found) > 1:
         whose = " and ".join(f"{key} is {tenant}/{name}'s" for (tenant, name), (key, _) in sorted(found.items()))
@@ -63,9 +70,11 @@ def decide(
     installations: Mapping[tuple[str, str], Installation],
     unknown: Boot,
     now: float,
+    rivals: Rivals = NOBODYS,
 ) -> Decision:
-    """`address`: the asker's; `installations`: those that go on, by tenant and name; `unknown`: what a machine gets that nobody knows."""
-    machine, why = known_by(asked, machines)
+    """`address`: the asker's; `installations`: those that go on, by tenant and name; `unknown`: what a machine gets that nobody knows; `rivals`: the hosts
+    whose manifests have the same key."""
+    machine, why = known_by(asked, machines, rivals)
     if machine is None:
         return Decision(boot=unknown if asked.keys and "two hosts" not in why else Boot.LOCAL, why=why)
     going_on = installations.get(machine.place)

@@ -1,7 +1,7 @@
 """What the boot server writes down: many short notes in one transaction, in a thread of its own.
 
 A claim, an answer file that was handed out, and what an installer says are durable before the machine is answered; what a machine was told to boot is not
-waited for, and the latest of each host is kept.
+waited for, and the latest of each host is kept. A note that fails fails alone, and never ends the thread.
 """
 
 import asyncio
@@ -13,14 +13,19 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 from reconciler.errors import OctofleetError
+from reconciler.server.refused import unforeseen
 from reconciler.store import installs
+from reconciler.store.connection import Unavailable
 from reconciler.store.engine import Connection, Store
 
 T = TypeVar("T")
 MOST = 500
 TICK_S = 0.5
-Note = tuple[Callable[[Connection], Any], asyncio.Future[Any]]
 Seen = tuple[str, str, float, str, str, str, str]
+Note = Callable[[Connection], Any]
+End = tuple[Any, Exception | None]
+"""What a note gave, or why it failed."""
+Waiting = tuple[Note | None, asyncio.Future[Any] | None]
 
 
 class Notes:
@@ -28,7 +33,7 @@ class Notes:
 
     def __init__(self, store: Store, refreshed: Callable[[], None]) -> None:
         self._store, self._refreshed = store, refreshed
-        self._queue: SimpleQueue[Note] = SimpleQueue()
+        self._queue: SimpleQueue[Waiting] = SimpleQueue()
         self._seen: dict[tuple[str, str], Seen] = {}
         self._thread = Thread(target=self._work, name="boot-notes", daemon=True)
         self._end = Event()
@@ -44,7 +49,18 @@ class Notes:
 
     def write(self, note: Callable[[Connection], T]) -> Awaitable[T]:
         """What a note gives, once it is durable; for the event loop that asks."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        return self._put(note)
+
+    def fresh(self) -> Awaitable[None]:
+        """Done once all that was written before, by whichever process, has been read. Whoever asks at the same time shares one look at the database."""
+        return self._put(None)
+
+    def later(self, note: Note) -> None:
+        """Nobody waits for this one."""
+        self._queue.put((note, None))
+
+    def _put(self, note: Note | None) -> Awaitable[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queue.put((note, future))
         return future
 
@@ -56,23 +72,48 @@ class Notes:
         while not self._end.is_set() or not self._queue.empty():
             batch = self._taken()
             seen, self._seen = self._seen, {}
-            try:
-                results = self._written([note for note, _ in batch], list(seen.values())) if batch or seen else []
-                self._refreshed()
-            except OctofleetError as error:
-                _tell([(future, error) for _, future in batch])
+            ends = self._ended([note for note, _ in batch], list(seen.values()))
+            failed = self._failed()
+            _tell(
+                [
+                    (future, (result, error or failed))
+                    for (_, future), (result, error) in zip(batch, ends, strict=True)
+                    if future is not None
+                ]
+            )
+            if failed:
                 self._end.wait(TICK_S)
-                continue
-            _tell([(future, result) for (_, future), result in zip(batch, results, strict=True)])
 
-    def _written(self, notes: list[Callable[[Connection], Any]], seen: list[Seen]) -> list[Any]:
+    def _failed(self) -> Exception | None:
+        """Why what was written cannot be read."""
+        try:
+            self._refreshed()
+        except Exception as error:  # noqa: BLE001 - the thread goes on
+            return _told(error)
+        return None
+
+    def _ended(self, notes: list[Note | None], seen: list[Seen]) -> list[End]:
+        """What each note gives, or why it failed. If one does, each is written alone."""
+        try:
+            return [(result, None) for result in self._written(notes, seen)]
+        except Unavailable as error:
+            return [(None, error if note else None) for note in notes]
+        except Exception as error:  # noqa: BLE001 - whoever waits for the note is told
+            if len(notes) + bool(seen) < 2:
+                return [(None, _told(error)) for _ in notes]
+            self._ended([], seen)
+            return [end for note in notes for end in self._ended([note], [])]
+
+    def _written(self, notes: list[Note | None], seen: list[Seen]) -> list[Any]:
+        if not seen and not any(notes):
+            return [None] * len(notes)
         with self._store.write() as connection:
-            results = [note(connection) for note in notes]
+            results = [note(connection) if note else None for note in notes]
             installs.save_seen(connection, seen)
         return results
 
-    def _taken(self) -> list[Note]:
-        batch: list[Note] = []
+    def _taken(self) -> list[Waiting]:
+        batch: list[Waiting] = []
         try:
             batch.append(self._queue.get(timeout=TICK_S))
             while len(batch) < MOST:
@@ -82,21 +123,28 @@ class Notes:
         return batch
 
 
-def _tell(results: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+def _told(error: Exception) -> Exception:
+    """What nobody foresaw is told to the log."""
+    if not isinstance(error, OctofleetError):
+        unforeseen("boot notes", error)
+    return error
+
+
+def _tell(ends: Sequence[tuple[asyncio.Future[Any], End]]) -> None:
     """Each event loop is woken once for all that it waits for. Whoever does not wait any more, or has no loop any more, is not told."""
-    of = defaultdict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]](list)
-    for future, result in results:
-        of[future.get_loop()].append((future, result))
+    of = defaultdict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], End]]](list)
+    for future, end in ends:
+        of[future.get_loop()].append((future, end))
     for loop, some in of.items():
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, some)
 
 
-def _settle(results: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, result in results:
+def _settle(ends: Sequence[tuple[asyncio.Future[Any], End]]) -> None:
+    for future, (result, error) in ends:
         if future.done():
             continue
-        if isinstance(result, OctofleetError):
-            future.set_exception(result)
+        if error is not None:
+            future.set_exception(error)
         else:
             future.set_result(result)

@@ -5,13 +5,16 @@ process's writes are seen with the next one.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import inf
 from threading import Lock
+from time import monotonic
 
 from reconciler.boot.decision import Machine
 from reconciler.store import installs
 from reconciler.store.engine import Connection, Store, chunks
 from reconciler.store.records import load_records, load_specs, mark, touched_since
-from reconciler.types.installation import Installation
+from reconciler.types.installation import Installation, State
 from reconciler.types.resource import address, parts
 from reconciler.types.values import Spec
 
@@ -21,27 +24,51 @@ AFTER = "netboot/machine0"
 
 class Picture:
     """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `armed`: those that were not known
-    before, until somebody takes them out."""
+    before, until somebody takes them out. `rivals`: whose a key is that several hosts have, of different Fleets, since one Fleet's cannot be applied so:
+    whoever came first stays in `machines`, and nobody is installed by it."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
         self.machines: dict[str, Machine] = {}
         self.hosts: dict[tuple[str, str], Machine] = {}
+        self.rivals: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._holders: dict[str, dict[tuple[str, str], Machine]] = {}
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
         self.armed: list[Installation] = []
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._marks: dict[str, tuple[str, int]] = {}
         self._seq = 0
+        self._read_at = -inf
 
-    def refresh(self) -> None:
-        """Read what has changed."""
+    @property
+    def old_s(self) -> float:
+        """How old it is, in seconds."""
+        return monotonic() - self._read_at
+
+    def refresh(self) -> list[Installation]:
+        """Read what has changed. Gives those whose run has ended without them, as somebody gave it up: they are not served, and are to be ended."""
+        began = monotonic()
         with self._lock, self._store.read() as connection:
             for (source,) in list(connection.rows("SELECT source FROM mark ORDER BY source")):
                 self._records(connection, source)
-            self._seq, changed = installs.changed_since(connection, self._seq)
-        for item in changed:
-            self.put(item)
+            newest, changed = installs.changed_since(connection, self._seq)
+            if newest < self._seq:
+                self.installations, self.by_token = {}, {}
+            self._seq = newest
+            for item in changed:
+                self.put(item)
+            over = self._over(connection)
+        self._read_at = began
+        return over
+
+    def _over(self, connection: Connection) -> list[Installation]:
+        runs = {item.run for item in self.installations.values()}
+        ended = {run for (run,) in connection.rows_in("SELECT id FROM run WHERE id IN (...) AND ended_at IS NOT NULL", sorted(runs))}
+        over = [item for item in list(self.installations.values()) if item.run in ended]
+        for item in over:
+            self.put(replace(item, state=State.CANCELLED, ended_at=connection.now()))
+        return over
 
     def put(self, item: Installation) -> None:
         """An installation has changed."""
@@ -78,17 +105,36 @@ class Picture:
         specs = load_specs(connection, (record.digest for record in records.values()))
         for where in asked:
             _, _, tenant, host = parts(where)
-            for key in self._keys.pop((tenant, host), ()):
-                if key in self.machines and self.machines[key].place == (tenant, host):
-                    del self.machines[key]
-            self.hosts.pop((tenant, host), None)
-            if where in records and records[where].digest in specs:
-                self._add(_machine(tenant, host, records[where].source, specs[records[where].digest]), specs[records[where].digest]["keys"])
+            spec = specs.get(records[where].digest) if where in records else None
+            if spec is not None:
+                self._put((tenant, host), _machine(tenant, host, records[where].source, spec), spec["keys"])
+            else:
+                self._put((tenant, host), None, ())
 
-    def _add(self, machine: Machine, keys: Iterable[str]) -> None:
-        self._keys[machine.place] = tuple(keys)
-        self.hosts[machine.place] = machine
-        self.machines.update(dict.fromkeys(keys, machine))
+    def _put(self, place: tuple[str, str], machine: Machine | None, keys: Iterable[str]) -> None:
+        before, after = self._keys.pop(place, ()), tuple(keys) if machine else ()
+        if machine is not None:
+            self._keys[place], self.hosts[place] = after, machine
+        else:
+            self.hosts.pop(place, None)
+        for key in {*before, *after}:
+            holders = self._holders.setdefault(key, {})
+            if machine is not None and key in after:
+                holders[place] = machine
+            else:
+                holders.pop(place, None)
+            self._settle(key, holders)
+
+    def _settle(self, key: str, holders: dict[tuple[str, str], Machine]) -> None:
+        if len(holders) > 1:
+            self.rivals[key] = tuple(sorted(holders))
+        else:
+            self.rivals.pop(key, None)
+        if holders:
+            self.machines[key] = next(iter(holders.values()))
+        else:
+            self.machines.pop(key, None)
+            del self._holders[key]
 
     def __iter__(self) -> Iterator[Machine]:
         return iter(list(self.hosts.values()))

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from reconciler.desired.catalog import Catalog
+from reconciler.desired.clash import of_machine
 from reconciler.desired.layers import Unresolved, follow, own_layers, roles, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules, is_secret, merge
@@ -84,6 +85,7 @@ class Resolver:
             own = self._own(layer.settings, host.tenant, inputs) if host.secrets else layer.settings
             values = merge(values, own, self.rules)
         identities: list[str] = []
+        identities += of_machine(values.get("hardware") or {})
         values["interfaces"] = [self._interface(host, item, identities, inputs) for item in values.get("interfaces", ())]
         if values.get("disk") is not base.values.get("disk"):
             _check_partitions(host, values)
@@ -103,7 +105,7 @@ class Resolver:
             on_delete=host.on_delete,
             moved_from=host.moved_from,
         )
-        return Resolution(manifest=host, host=resolved, identities=tuple(identities), inputs=self._union(tuple(inputs)))
+        return Resolution(manifest=host, host=resolved, identities=tuple(dict.fromkeys(identities)), inputs=self._union(tuple(inputs)))
 
     def changed(self, host: Manifest, former: "Resolver") -> frozenset[str] | None:
         """The top-level names of values that another resolver's layers may give the same host otherwise; None: any. Networks are not compared."""
@@ -151,7 +153,7 @@ class Resolver:
         net = self._net(host, interface["network"], inputs) if "network" in interface else None
         where = net.ref if net else ""
         if "mac" in interface:
-            identities.append(f"MAC {interface['mac'].lower()} {where}")
+            identities.append(f"MAC {interface['mac'].lower().replace('-', ':')} ")
         address = ip_address(interface["address"]) if "address" in interface else None
         if address is not None:
             identities.append(f"address {address} {where}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Step, Target, Work
+from reconciler.errors import Permanent
 from reconciler.types.canonical import digest
 from reconciler.types.change import Action, Risk
 from reconciler.types.duration import seconds_of
@@ -143,10 +144,16 @@ class NetbootDriver:
         known = self.installs.ledger([host]).get(host)
         if known is not None and known.generation >= target.desired.spec["generation"]:
             return Outcome(status=Status.DONE, observation=seen)
-        self.installs.arm(operation, host, target.desired.spec["generation"])
-        context.log(
-            f"{host[0]}/{host[1]} is armed: it installs generation {target.desired.spec['generation']} when it boots from the network"
-        )
+        said = f"it installs generation {target.desired.spec['generation']} when it boots from the network"
+        return self._armed(operation, host, target.desired.spec["generation"], 1, f"is armed: {said}", context)
+
+    def _armed(self, operation: str, host: Host, generation: int, attempt: int, said: str, context: Context) -> Outcome | Pending:
+        """One that cannot be armed fails alone."""
+        try:
+            self.installs.arm(operation, host, generation, attempt)
+        except Permanent as error:
+            return Outcome(status=Status.FAILED, error=f"{error.message}; {error.hint}")
+        context.log(f"{host[0]}/{host[1]} {said}")
         return Pending(operation=operation, poll_after_s=POLL_S)
 
     def poll(self, operation: str, context: Context) -> Results:
@@ -156,9 +163,8 @@ class NetbootDriver:
         for host, item in latest.items():
             where = address("netboot", "install", *host)
             if item.state is State.FAILED and item.attempt < item.attempts:
-                self.installs.arm(operation, host, item.generation, item.attempt + 1)
-                context.log(f"{host[0]}/{host[1]}: attempt {item.attempt} of {item.attempts} failed; it is armed again")
-                results[where] = Pending(operation=operation, poll_after_s=POLL_S)
+                said = f"is armed again: attempt {item.attempt} of {item.attempts} failed"
+                results[where] = self._armed(operation, host, item.generation, item.attempt + 1, said, context)
             else:
                 results[where] = Pending(operation=operation, poll_after_s=POLL_S) if item.open else _ended(item)
         if any(isinstance(result, Pending) for result in results.values()):
@@ -194,7 +200,7 @@ def machine_spec(values: Mapping[str, Any]) -> dict[str, Any]:
     hardware, install = values.get("hardware") or {}, values.get("install") or {}
     macs = [item["mac"].lower().replace("-", ":") for item in values.get("interfaces") or () if item.get("mac")]
     keys = {f"mac:{mac}" for mac in macs} | {
-        f"{key}:{str(hardware[name]).lower()}"
+        f"{key}:{str(hardware[name]).strip().lower()}"
         for key, name in (("uuid", "uuid"), ("serial", "serial"), ("asset", "assetTag"))
         if hardware.get(name)
     }

@@ -5,12 +5,12 @@ The others describe one tree, `about.tree`:
 `manifest`: every manifest and every host that a HostSet stands for: where it stands (document `number` in its file, `member` in its set or -1, `line`), the set
 of inputs that a host was resolved from, what identifies it in its networks, whether its resources may differ from the record (`open`), why it is
 unknown (`problem`, null: it is not), where it moved from.
-`used`: which sets hold an input; `inputs`: the sets. `identity`: who has a MAC or an address. `bad`: files with problems.
+`used`: which sets hold an input; `inputs`: the sets. `identity`: who has an address, a MAC, or what else a machine is known by. `bad`: files with problems.
 `project`: directories of Ansible projects and the Roles that name them. `finding`: problems that only show when everything is known.
 `orphan`: groups with a record and no manifest. `secret`: tokens of the secrets in use.
 """
 
-FORMAT = 2
+FORMAT = 3
 
 TABLES = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

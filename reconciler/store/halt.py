@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from reconciler.events import happened
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
+from reconciler.store.installs import cancel
 from reconciler.store.journal import Lease, close_if_over, end_steps
 from reconciler.store.leases import free
 from reconciler.store.phases import left_waiting
@@ -44,6 +45,7 @@ def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) 
     now = connection.now()
     write_log(connection, run, [(0, now, f"cancelled: {reason}")])
     drop(connection, run, "a person cancelled it")
+    cancel(connection, run, now, begun=give_up)
     if give_up:
         leases = connection.rows("SELECT run, seq, fence FROM step WHERE run = ? AND owner <> '' ORDER BY seq", (run,))
         free(connection, [(of, seq, fence) for of, seq, fence in leases], "lost", now)

@@ -64,9 +64,12 @@ def open_installations(connection: Connection, source: str | None = None) -> lis
 
 
 def changed_since(connection: Connection, seq: int) -> tuple[int, list[Installation]]:
-    """What has changed after that number, and the newest number. An installation whose run has ended without it counts as `cancelled`."""
+    """What has changed after that number, and the newest number. All that go on after 0, or where the newest is lower, as rows were let go of."""
+    newest = int(connection.scalar("SELECT COALESCE(max(seq), 0) FROM installation"))
+    if not 0 < seq <= newest:
+        return newest, open_installations(connection)
     rows = [_installation(row) for row in connection.rows(f"{SELECT} WHERE seq > ? ORDER BY seq", (seq,))]
-    return max((item.seq for item in rows), default=seq), rows
+    return newest, rows
 
 
 def arm(connection: Connection, made: Installation) -> None:
@@ -122,7 +125,7 @@ def report(
 ) -> State | None:
     """Write what an installer says; the state it came to, or None if that changed nothing. Who is installed is in the ledger from then on."""
     to = said(found.state, stage)
-    if to is None:
+    if to is None or (stage.value == found.stage and log in ("", found.log) and facts in (b"", found.facts)):
         return None
     query = (
         f"UPDATE installation SET state = ?, stage = ?, stage_at = ?, ended_at = ?, log = CASE WHEN ? = '' THEN log ELSE ? END, "  # noqa: S608 - a constant
@@ -154,6 +157,13 @@ def end(connection: Connection, of: str, state: State, now: float) -> bool:
     """End one that goes on."""
     query = f"UPDATE installation SET state = ?, ended_at = ?, seq = {NEXT} WHERE id = ? AND ended_at IS NULL"  # noqa: S608 - a constant
     return connection.changed(query, (state.value, now, of)) > 0
+
+
+def cancel(connection: Connection, run: str, now: float, *, begun: bool) -> None:
+    """End those of a run that no machine has come for, or all that go on."""
+    query = f"UPDATE installation SET state = ?, ended_at = ?, seq = {NEXT} WHERE run = ? AND ended_at IS NULL"  # noqa: S608 - a constant
+    connection.run(query if begun else f"{query} AND claimed_at IS NULL", (State.CANCELLED.value, now, run))
+    connection.run("UPDATE step SET due_at = 0 WHERE run = ? AND owner = '' AND state = 'waiting'", (run,))
 
 
 def ledger(connection: Connection, hosts: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Installed]:

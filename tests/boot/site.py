@@ -77,12 +77,12 @@ def script(site: "Site", mac: str = MAC, platform: str = "pcbios") -> str:
 class Site:
     """`settings`: further lines of the table [boot]."""
 
-    def __init__(self, path: Path, url: str = "", settings: str = "", **files: str) -> None:
+    def __init__(self, path: Path, url: str = "", settings: str = "", *, network: str = "127.0.0.0/8", **files: str) -> None:
         self.path = path
         self.repo: Repo = repo(path / "repo", fleet(0, **({"host-1": bootable(generation=0)} | files)))
         (path / "data").mkdir()
         lines = [f'database_url = "{url}"'] if url else []
-        lines += ["[boot]", 'listen = "127.0.0.1:0"', 'url = "http://127.0.0.1:8069"', 'networks = ["127.0.0.0/8"]', settings]
+        lines += ["[boot]", 'listen = "127.0.0.1:0"', 'url = "http://127.0.0.1:8069"', f'networks = ["{network}"]', settings]
         (path / "data" / "octofleet.toml").write_text("\n".join(lines))
         self.wiring: Wiring = open_installation(path / "data")
         self.url = ""

@@ -46,7 +46,9 @@ print(*sys.modules)
 
 def test_only_the_server_and_what_sends_webhooks_know_its_library() -> None:
     naming = {path.relative_to(ROOT).parts[:2] for path in (ROOT / "reconciler").rglob("*.py") if "aiohttp" in path.read_text()}
-    assert naming == {("reconciler", name) for name in ("server", "boot", "power", "standard_webhook.py")}, "it is both a server and a client"
+    assert naming == {("reconciler", name) for name in ("server", "boot", "power", "standard_webhook.py")}, (
+        "it is both a server and a client"
+    )
 
 
 def test_what_a_plan_imports_before_it_reads_anything() -> None:
