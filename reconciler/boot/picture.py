@@ -15,17 +15,20 @@ from reconciler.types.installation import Installation
 from reconciler.types.resource import address, parts
 from reconciler.types.values import Spec
 
-PREFIX = "netboot/machine/"
-AFTER = "netboot/machine0"
+MACHINES = ("netboot/machine/", "netboot/machine0")
+FLEETS = ("fleet/fleet/", "fleet/fleet0")
+"""Where the addresses of a kind begin, and what comes after them."""
 
 
 class Picture:
-    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token."""
+    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `fleets`: what each Fleet says of booting
+    (`spec.boot`), by its name, which is that of its source."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
         self.machines: dict[str, Machine] = {}
         self.hosts: dict[tuple[str, str], Machine] = {}
+        self.fleets: dict[str, Spec] = {}
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -40,6 +43,11 @@ class Picture:
             self._seq, changed = installs.changed_since(connection, self._seq)
         for item in changed:
             self.put(item)
+
+    def of_fleet(self, source: str, field: str) -> tuple[str, Spec] | None:
+        """The `menu` or `discovery` of a Fleet; without a source, of the first Fleet by name that has one. Gives the Fleet's name too."""
+        names = [source] if source else sorted(self.fleets)
+        return next(((name, self.fleets[name][field]) for name in names if field in self.fleets.get(name, {})), None)
 
     def put(self, item: Installation) -> None:
         """An installation has changed."""
@@ -60,10 +68,11 @@ class Picture:
             return
         if known is None or known[0] != now[0]:
             query = "SELECT address FROM record WHERE address >= ? AND address < ?"
-            found = [where for (where,) in connection.rows(query, (PREFIX, AFTER))]
+            found = [where for of in (FLEETS, MACHINES) for (where,) in connection.rows(query, of)]
         else:
-            touched = (group.split("/") for group in touched_since(connection, source, known[1]))
+            touched = [group.split("/") for group in touched_since(connection, source, known[1])]
             found = [address("netboot", "machine", part[1], part[2]) for part in touched if part[0] == "host"]
+            found += [address("fleet", "fleet", "", part[1]) for part in touched if part[0] == "fleet"]
         for places in chunks(found):
             self._load(connection, places)
         self._marks[source] = now
@@ -73,13 +82,18 @@ class Picture:
         records = load_records(connection, asked)
         specs = load_specs(connection, (record.digest for record in records.values()))
         for where in asked:
-            _, _, tenant, host = parts(where)
+            _, kind, tenant, host = parts(where)
+            spec = specs.get(records[where].digest) if where in records else None
+            if kind == "fleet":
+                self.fleets.pop(host, None)
+                self.fleets |= {host: spec["boot"]} if spec is not None and "boot" in spec else {}
+                continue
             for key in self._keys.pop((tenant, host), ()):
                 if key in self.machines and self.machines[key].place == (tenant, host):
                     del self.machines[key]
             self.hosts.pop((tenant, host), None)
-            if where in records and records[where].digest in specs:
-                self._add(_machine(tenant, host, records[where].source, specs[records[where].digest]), specs[records[where].digest]["keys"])
+            if spec is not None:
+                self._add(_machine(tenant, host, records[where].source, spec), spec["keys"])
 
     def _add(self, machine: Machine, keys: Iterable[str]) -> None:
         self._keys[machine.place] = tuple(keys)
@@ -98,4 +112,5 @@ def _machine(tenant: str, host: str, source: str, spec: Spec) -> Machine:
         addresses=tuple(spec.get("addresses", ())),
         distribution=spec.get("distribution", ""),
         secure_boot=bool(spec.get("secureBoot")),
+        default=spec.get("default", ""),
     )
