@@ -12,6 +12,8 @@ from renderers import grub_menu, ipxe_menu
 from renderers.contract import RenderError
 from renderers.fleet_menu import Site, fleet_menu
 
+PATH = SCRIPT.partition("?")[0]
+
 
 class Menus:
     """`url`: where machines reach us by HTTP, without a slash at the end. Called in event loops: it waits for nothing."""
@@ -30,7 +32,7 @@ class Menus:
         menu = self._picture.of_fleet(found.machine.source if found.machine else "", "menu") if found.boot is Boot.MENU else None
         if menu is None:
             return local_boot(who.firmware)
-        site = Site(loaders=f"{self._url}/boot/loader", discover=f"{self._url}{SCRIPT}?{discovering(who)}")
+        site = Site(loaders=f"{self._url}/boot/loader", discover=f"{self._url}{PATH}?{discovering(who)}")
         try:
             return fleet_menu(menu[1], found.machine.default if found.machine else "", loader, who.firmware, site)
         except RenderError as error:
