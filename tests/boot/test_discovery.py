@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from reconciler import logs
 from reconciler.applying import unfinished
 from reconciler.boot.asked import asked
 from reconciler.boot.discovery import LATER, OFF, OPEN_MOST, PREFIX, Discovery
@@ -33,7 +34,7 @@ FOUND = FLEET + f"  boot: {{discovery: {RULES}}}\n"
 DISCOVER = 'unknown = "discover"'
 FORGE = """
 [[repositories]]
-location = "{repo}"
+location = "file://{repo}"
 forge = "hub"
 project = "acme/fleet"
 [[forges]]
@@ -41,6 +42,7 @@ name = "hub"
 type = "{kind}"
 url = "{url}"
 token_file = "{token}"
+poll_s = 3600
 """
 
 
@@ -50,6 +52,13 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         made = Site(tmp_path, url, DISCOVER, fleet=FOUND)
         yield made
         made.close()
+
+
+@pytest.fixture(autouse=True)
+def _told() -> Iterator[None]:
+    logs.choose(level="info")
+    yield
+    logs.choose(level="warning")
 
 
 def found(site: Site) -> dict[str, str]:
@@ -72,8 +81,8 @@ def discovering(site: Site) -> Iterator[Discovery]:
             made.close()
 
 
-def apply(site: Site) -> None:
-    done = octofleet(site.path / "data", "apply", "--repo", str(site.repo.path), "--approve")
+def apply(site: Site, location: str = "") -> None:
+    done = octofleet(site.path / "data", "apply", "--repo", location or str(site.repo.path), "--approve")
     assert done.code == 0, done.text
     assert not unfinished(site.wiring)
 
@@ -110,7 +119,7 @@ def test_an_unknown_machine_is_proposed_once_and_known_when_that_is_merged(site:
         for _ in range(3):
             assert ask(url).status == 200
         assert found(site) == before
-        assert '"decision=discover"' in capsys.readouterr().err.replace("decision=discover", '"decision=discover"')
+        assert "event=boot-decision decision=discover " in capsys.readouterr().err.replace("logger=octofleet ", "")
         git = pygit2.Repository(str(site.repo.path))
         git.reset(made.id, pygit2.enums.ResetMode.HARD)
         site.settled(str(made.id))
@@ -199,7 +208,7 @@ def test_a_pull_request_is_opened_where_there_is_a_forge(tmp_path: Path, kind: s
         settings = FORGE.format(repo=tmp_path / "repo", kind=kind, url=forge.url, token=tmp_path / "token")
         site = stack.enter_context(closing(Site(tmp_path, settings=settings, fleet=FOUND)))
         project = forge.project("acme/fleet", site.repo.path)
-        apply(site)
+        apply(site, f"file://{site.repo.path}")
         with discovering(site) as discovery:
             site.until(lambda: "is proposed as shop/" in discovery.asked(asked({"mac": UNKNOWN, "serial": "5BQ8T72"})))
             (pull,) = project.pulls.values()
