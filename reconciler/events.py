@@ -32,6 +32,16 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "installation-stage": ("info", "An installer said how it goes on; `stage`, `state`."),
     "installation-ended": ("info", "An installation ended without a word of its installer; `state` says how."),
     "boot-decision": ("info", "A machine was told what to boot; `decision`, `why`, what it said of itself."),
+    "discovered": (
+        "info",
+        "A machine that nobody knows was proposed as a host, by a branch; `tenant`, `host`, `branch`, what it said of itself.",
+    ),
+    "discovered-pull": ("info", "A pull request was opened for it; `tenant`, `host`, `url`."),
+    "discovery-refused": ("warning", "A machine that nobody knows was not proposed, or no pull request could be opened; `why`, `hint`."),
+    "menu-broken": (
+        "warning",
+        "A Fleet's boot menu cannot be written for a loader, and the machine boots from its disk; `fleet`, `why`, `loader`.",
+    ),
     "boot-refused": ("warning", "A request to the boot server was refused; `why`, `address`, `path` without its token."),
     "repository-failed": ("warning", "A followed repository could not be looked at or planned; it is tried again later."),
     "plan-waits": ("warning", "The plan of a followed repository waits for approval; `next` gives it."),

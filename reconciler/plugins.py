@@ -78,6 +78,12 @@ class Hooks:
         """What `octofleet doctor` should look at beside its own; `installation` is the `reconciler.wiring.Installation`."""
         raise NotImplementedError
 
+    @hookspec(firstresult=True)
+    def octofleet_opens_pull(self, installation: Any, followed: Followed, branch: str, onto: str, title: str, body: str) -> str | None:
+        """Open a pull request from a branch of a followed repository onto another, and give its URL; None for one whose forge the plugin does not know. One
+        that is open already is given again. Raises `OctofleetError`."""
+        raise NotImplementedError
+
 
 class _BuiltIn:
     """The drivers that come with Octofleet but may be left out."""
@@ -155,3 +161,14 @@ def load_parts(serves: Serves) -> list[Part]:
 def load_checks(installation: Any) -> list[Check]:
     """What plugins have `octofleet doctor` look at."""
     return [check for checks in plugin_manager(ours=True).hook.octofleet_checks(installation=installation) for check in checks]
+
+
+def pull_opener(installation: Any) -> Callable[[Followed, str, str, str, str], str]:
+    """What opens a pull request of a followed repository, from a branch, onto a branch, with a title and a text; gives its URL, or nothing without a forge."""
+    plugins = plugin_manager(ours=True)
+
+    def opened(followed: Followed, branch: str, onto: str, title: str, body: str) -> str:
+        said = {"installation": installation, "followed": followed, "branch": branch, "onto": onto, "title": title, "body": body}
+        return plugins.hook.octofleet_opens_pull(**said) or "" if followed.forge else ""
+
+    return opened

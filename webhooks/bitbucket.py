@@ -226,6 +226,12 @@ class BitbucketClient(RestClient):
         found = {one.id: one async for one in onto if one.source.commit}
         return [await self._pull(project, one) for one in found.values()]
 
+    async def open_pull(self, project: str, branch: str, onto: str, title: str, body: str) -> Pull:
+        """See `Client`."""
+        ends = {"source": {"branch": {"name": branch}}, "destination": {"branch": {"name": onto}}}
+        answer = await self._http.call("POST", _repository(project) + "/pullrequests", json={"title": title, "description": body} | ends)
+        return await self._pull(project, answer.read(_Pull))
+
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """See `Client`. A status must have a URL; that of the commit, if it has none of its own."""
         url = status.url or f"https://bitbucket.org/{project}/commits/{commit}"

@@ -212,6 +212,15 @@ class BitbucketServerClient(RestClient):
         found = {one.id: one async for page in pages for one in page.values if branch in ("", branch_of(one.to_ref.id))}
         return [_pull(project, one) for one in found.values()]
 
+    async def open_pull(self, project: str, branch: str, onto: str, title: str, body: str) -> Pull:
+        """See `Client`."""
+        key, _, slug = project.partition("/")
+        where = {"repository": {"slug": slug, "project": {"key": key}}}
+        ends = {"fromRef": {"id": f"refs/heads/{branch}"} | where, "toRef": {"id": f"refs/heads/{onto}"} | where}
+        path = API + _repository(project) + "/pull-requests"
+        answer = await self._http.call("POST", path, json={"title": title, "description": body} | ends)
+        return _pull(project, answer.read(_Pull))
+
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """See `Client`. A status must have a URL; that of the commit, if it has none of its own."""
         url = status.url or self._http.origin.base + _repository(project) + path_of("commits", commit)

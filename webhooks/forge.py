@@ -156,6 +156,10 @@ class Client(ABC):
         """All open pull requests onto a branch, or with an empty one onto any; cheap (conditional) where nothing has changed."""
 
     @abstractmethod
+    async def open_pull(self, project: str, branch: str, onto: str, title: str, body: str) -> Pull:
+        """Open a pull request from a branch of the project onto another. One that is open already is refused by most forges: look first."""
+
+    @abstractmethod
     async def comments(self, project: str, number: int, since: float) -> Sequence[Commented]:
         """The comments of a pull request that were written at or after that time, the oldest first, ours included."""
 

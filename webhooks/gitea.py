@@ -149,6 +149,11 @@ class GiteaClient(RestClient):
         found = {one.number: one async for page in pages for one in page if branch in ("", one.base.ref)}
         return [_pull(project, one) for one in found.values()]
 
+    async def open_pull(self, project: str, branch: str, onto: str, title: str, body: str) -> Pull:
+        """See `Client`."""
+        said = {"head": branch, "base": onto, "title": title, "body": body}
+        return _pull(project, (await self._http.call("POST", _repository(project) + "/pulls", json=said)).read(_Pull))
+
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """See `Client`."""
         body = {"state": str(status.verdict), "context": status.context, "description": status.text, "target_url": status.url}

@@ -187,6 +187,11 @@ class GithubClient(CommentClient):
         found = await self._all(project, path_of("pulls"), list[_Pull], state="open", base=branch)
         return [one.pull(project) for one in found]
 
+    async def open_pull(self, project: str, branch: str, onto: str, title: str, body: str) -> Pull:
+        """`POST /repos/{owner}/{repo}/pulls`."""
+        said = {"head": branch, "base": onto, "title": title, "body": body}
+        return _as(await self._send("POST", project, path_of("pulls"), said), _Pull).pull(project)
+
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """`POST /repos/{owner}/{repo}/statuses/{sha}`: our four verdicts are GitHub's states."""
         said = {"state": status.verdict.value, "context": status.context, "description": status.text[:140]}

@@ -202,6 +202,12 @@ class GitLabClient(RestClient):
         found = {one.iid: one async for page in pages for one in page if branch in ("", one.target_branch) and one.sha}
         return [_pull(project, one) for one in found.values()]
 
+    async def open_pull(self, project: str, branch: str, onto: str, title: str, body: str) -> Pull:
+        """See `Client`."""
+        said = {"source_branch": branch, "target_branch": onto, "title": title, "description": body}
+        answer = await self._http.call("POST", path_of("projects", project, "merge_requests"), json=said)
+        return _pull(project, answer.read(_MergeRequest))
+
     async def put_status(self, project: str, commit: str, status: Status) -> None:
         """See `Client`. GitLab refuses to set a status to what it is; then it is as it should be."""
         body = {"state": WORDS[status.verdict], "name": status.context, "description": status.text}

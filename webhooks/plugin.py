@@ -69,6 +69,34 @@ def _check(installation: Any, number: int, rules: Rules) -> None:
 
 
 @hookimpl
+def octofleet_opens_pull(installation: Any, followed: Followed, branch: str, onto: str, title: str, body: str) -> str | None:
+    """By the forge that the settings name for the repository."""
+    import asyncio  # noqa: PLC0415
+
+    from webhooks.forge import Denied, Gone, Later, Unreadable  # noqa: PLC0415
+    from webhooks.forges import make_forge  # noqa: PLC0415
+
+    rules = next((one for one in installation.settings.forges if one.name == followed.forge), None)
+    if rules is None:
+        return None
+    client = make_forge(rules).client
+
+    async def opened() -> str:
+        try:
+            there = (pull for pull in await client.open_pulls(followed.project, onto) if pull.head_branch == branch and not pull.fork)
+            found = next(there, None) or await client.open_pull(followed.project, branch, onto, title, body)
+            return found.url
+        finally:
+            await client.close()
+
+    try:
+        return asyncio.run(opened())
+    except (Denied, Gone, Later, Unreadable) as error:
+        text = f"no pull request could be opened for the branch {branch} of {followed.project}: {error}"
+        raise OctofleetError(text, hint="open it by hand; docs/pull-requests.md tells what a token needs", code="forge") from error
+
+
+@hookimpl
 def octofleet_checks(installation: Any) -> Iterable[Check]:
     """For each forge whether its settings are whole, whether it can be reached and takes the token, whether the token reads the pull requests of each
     project, and how many calls it still takes."""

@@ -6,6 +6,7 @@ iPXE: https://ipxe.org/cfg (mac, uuid, serial, asset, buildarch, platform). GRUB
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
 
 from renderers.menu import Firmware
 
@@ -32,12 +33,13 @@ NOBODY = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """`keys`, the surest first, are written as those of `netboot/machine`. `loader`: ipxe or grub. `architecture` as iPXE calls it
-    (i386, also on 64-bit processors with BIOS, x86_64, arm64), or empty."""
+    (i386, also on 64-bit processors with BIOS, x86_64, arm64), or empty. `discover`: somebody chose in its menu that it be proposed as a host."""
 
     keys: tuple[str, ...]
     loader: str = "ipxe"
     firmware: Firmware = "bios"
     architecture: str = ""
+    discover: bool = False
 
     @property
     def mac(self) -> str:
@@ -63,8 +65,19 @@ def asked(said: Mapping[str, str], loader: str = "ipxe") -> Asked:
         if _TEXT.fullmatch(text) and text.lower() not in NOBODY:
             keys.append(f"{key}:{text.lower()}")
     return Asked(
-        keys=tuple(keys), loader=loader, firmware="uefi" if _word(said, "platform") == "efi" else "bios", architecture=_word(said, "arch")
+        keys=tuple(keys),
+        loader=loader,
+        firmware="uefi" if _word(said, "platform") == "efi" else "bios",
+        architecture=_word(said, "arch"),
+        discover=said.get("discover") == "yes",
     )
+
+
+def discovering(who: Asked) -> str:
+    """The query by which a machine says the same again, and that somebody wants it proposed."""
+    said = dict(key.split(":", 1) for key in who.keys)
+    platform = "efi" if who.firmware == "uefi" else "pcbios"
+    return urlencode({"discover": "yes", **said, "arch": who.architecture, "platform": platform}, quote_via=quote)
 
 
 def _word(said: Mapping[str, str], name: str) -> str:

@@ -22,7 +22,8 @@ class Boot(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What is recorded of a host that may boot: `netboot/machine`. `addresses`: the fixed ones that its manifest gives it."""
+    """What is recorded of a host that may boot: `netboot/machine`. `addresses`: the fixed ones that its manifest gives it;
+    `default`: the entry of the menu that it gets where nothing is to be installed."""
 
     tenant: str
     host: str
@@ -30,6 +31,7 @@ class Machine:
     addresses: tuple[str, ...] = ()
     distribution: str = ""
     secure_boot: bool = False
+    default: str = ""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -76,8 +78,11 @@ def decide(
     whose manifests have the same key."""
     machine, why = known_by(asked, machines, rivals)
     if machine is None:
-        return Decision(boot=unknown if asked.keys and "two hosts" not in why else Boot.LOCAL, why=why)
+        return _unknown(asked, why, unknown)
     going_on = installations.get(machine.place)
+    if going_on is None and machine.default:
+        text = f"{why}; nothing is to be installed on it, and its manifest has it boot {machine.default}"
+        return Decision(boot=Boot.MENU, why=text, machine=machine)
     if going_on is None:
         return Decision(boot=Boot.LOCAL, why=f"{why}; nothing is to be installed on it", machine=machine)
     what = f"generation {going_on.generation}, attempt {going_on.attempt} of {going_on.attempts}"
@@ -89,6 +94,14 @@ def decide(
         )
         return Decision(boot=Boot.LOCAL, why=text, machine=machine)
     return Decision(boot=Boot.INSTALL, why=f"{why}; it is armed: {what}", machine=machine, installation=going_on)
+
+
+def _unknown(asked: Asked, why: str, unknown: Boot) -> Decision:
+    if not asked.keys or "two hosts" in why:
+        return Decision(boot=Boot.LOCAL, why=why)
+    if asked.discover and unknown is Boot.MENU:
+        return Decision(boot=Boot.DISCOVER, why=f"{why}; somebody chose in its menu that it be proposed")
+    return Decision(boot=unknown, why=why)
 
 
 def may_have(installation: Installation, machine: Machine | None, address: str) -> bool:

@@ -18,14 +18,16 @@ from reconciler.types.installation import Installation, State
 from reconciler.types.resource import address, parts
 from reconciler.types.values import Spec
 
-PREFIX = "netboot/machine/"
-AFTER = "netboot/machine0"
+MACHINES = ("netboot/machine/", "netboot/machine0")
+FLEETS = ("fleet/fleet/", "fleet/fleet0")
+"""Where the addresses of a kind begin, and what comes after them."""
 
 
 class Picture:
     """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `armed`: those that were not known
     before, until somebody takes them out. `rivals`: whose a key is that several hosts have, of different Fleets, since one Fleet's cannot be applied so:
-    whoever came first stays in `machines`, and nobody is installed by it."""
+    whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet says of booting (`spec.boot`), by its name, which is that
+    of its source."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
@@ -33,6 +35,7 @@ class Picture:
         self.hosts: dict[tuple[str, str], Machine] = {}
         self.rivals: dict[str, tuple[tuple[str, str], ...]] = {}
         self._holders: dict[str, dict[tuple[str, str], Machine]] = {}
+        self.fleets: dict[str, Spec] = {}
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
         self.armed: list[Installation] = []
@@ -70,6 +73,11 @@ class Picture:
             self.put(replace(item, state=State.CANCELLED, ended_at=connection.now()))
         return over
 
+    def of_fleet(self, source: str, field: str) -> tuple[str, Spec] | None:
+        """The `menu` or `discovery` of a Fleet; without a source, of the first Fleet by name that has one. Gives the Fleet's name too."""
+        names = [source] if source else sorted(self.fleets)
+        return next(((name, self.fleets[name][field]) for name in names if field in self.fleets.get(name, {})), None)
+
     def put(self, item: Installation) -> None:
         """An installation has changed."""
         place = item.tenant, item.host
@@ -91,10 +99,11 @@ class Picture:
             return
         if known is None or known[0] != now[0]:
             query = "SELECT address FROM record WHERE address >= ? AND address < ?"
-            found = [where for (where,) in connection.rows(query, (PREFIX, AFTER))]
+            found = [where for of in (FLEETS, MACHINES) for (where,) in connection.rows(query, of)]
         else:
-            touched = (group.split("/") for group in touched_since(connection, source, known[1]))
+            touched = [group.split("/") for group in touched_since(connection, source, known[1])]
             found = [address("netboot", "machine", part[1], part[2]) for part in touched if part[0] == "host"]
+            found += [address("fleet", "fleet", "", part[1]) for part in touched if part[0] == "fleet"]
         for places in chunks(found):
             self._load(connection, places)
         self._marks[source] = now
@@ -104,9 +113,12 @@ class Picture:
         records = load_records(connection, asked)
         specs = load_specs(connection, (record.digest for record in records.values()))
         for where in asked:
-            _, _, tenant, host = parts(where)
+            _, kind, tenant, host = parts(where)
             spec = specs.get(records[where].digest) if where in records else None
-            if spec is not None:
+            if kind == "fleet":
+                self.fleets.pop(host, None)
+                self.fleets |= {host: spec["boot"]} if spec is not None and "boot" in spec else {}
+            elif spec is not None:
                 self._put((tenant, host), _machine(tenant, host, records[where].source, spec), spec["keys"])
             else:
                 self._put((tenant, host), None, ())
@@ -148,4 +160,5 @@ def _machine(tenant: str, host: str, source: str, spec: Spec) -> Machine:
         addresses=tuple(spec.get("addresses", ())),
         distribution=spec.get("distribution", ""),
         secure_boot=bool(spec.get("secureBoot")),
+        default=spec.get("default", ""),
     )

@@ -6,23 +6,24 @@ HTTP and HTTPS have an event loop each, as people's pages have; TFTP and proxyDH
 import asyncio
 import gzip
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from threading import Event, Thread
 
-from reconciler.boot.asked import Asked
-from reconciler.boot.decision import Decision
 from reconciler.boot.dhcp import Offered, ProxyDhcp
+from reconciler.boot.discovery import Discovery
 from reconciler.boot.files import Bases
 from reconciler.boot.loaders import read_loaders
 from reconciler.boot.media import Media
+from reconciler.boot.menus import Menus
 from reconciler.boot.server import BootServer
 from reconciler.boot.tftp import TftpServer
 from reconciler.boot.tftp_limits import TftpLimits
 from reconciler.boot.tree import Tree
 from reconciler.boot.web import Web
 from reconciler.errors import OctofleetError
+from reconciler.plugins import pull_opener
 from reconciler.server.app import Terms, listening
 from reconciler.server.terms import Limits
 from reconciler.server.tls import certificate
@@ -30,7 +31,6 @@ from reconciler.settings import Boot
 from reconciler.settings_boot import listened, reached
 from reconciler.settings_http import networks
 from reconciler.wiring import Installation
-from renderers.ipxe_menu import local_boot
 
 REFRESH_S = 2.0
 LIMITS = Limits(connections=8192, of_client=256, idle_s=15.0)
@@ -50,24 +50,28 @@ def booting(installation: Installation) -> Iterator[list[str]]:
     )
     wiring = installation.apart()
     server = BootServer(wiring, bases)
-    loaders = read_loaders(Path(boot.loaders) if boot.loaders else None).files if boot.tftp or boot.dhcp else {}
+    loaders = read_loaders(Path(boot.loaders) if boot.loaders else None).files
     media = Media(Path(boot.media) if boot.media else None, {**loaders, **_files_of(boot.ca_file)})
     allowed = networks(boot.networks)
     with ExitStack() as stack:
         stack.callback(wiring.close)
         server.start()
         stack.callback(server.close)
+        discovery = Discovery(stack.enter_context(closing(installation.apart())), server.picture, pull_opener(installation))
+        discovery.start()
+        stack.callback(discovery.close)
+        menus = Menus(server.picture, discovery, bases.plain)
         said = []
         for name, text in (("http", boot.listen), ("https", boot.tls_listen)):
             if not text:
                 continue
             place = listened(text) or ("", 0)
             shown = certificate((boot.tls_certificate, boot.tls_key)) if name == "https" else None
-            web = Web(server, media, allowed, secure=name == "https", menu=_menu)
+            web = Web(server, media, allowed, menus, secure=name == "https")
             port = stack.enter_context(listening(web.app(), *place, Terms(limits=LIMITS, certificate=shown)))
             said.append(f"{name}://{text.rpartition(':')[0]}:{port}")
         if boot.tftp or boot.dhcp:
-            plain = Web(server, media, allowed, secure=False, menu=_menu)
+            plain = Web(server, media, allowed, menus, secure=False)
             said += stack.enter_context(_Datagrams(boot, server, Tree(media, plain.grub, bases.plain), bases.plain, loaders))
         yield said
 
@@ -159,8 +163,3 @@ def _entry(name: str, mode: int, data: bytes, number: int) -> bytes:
     fields = (number, mode, 0, 0, 2 if mode & 0o040000 else 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
     return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
-
-
-def _menu(found: Decision, who: Asked) -> bytes:
-    del found
-    return local_boot(who.firmware)

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from reconciler.boot.asked import Asked, asked
-from reconciler.boot.decision import Boot, Decision
 from reconciler.boot.dhcp import SCRIPT
 from reconciler.boot.media import Media
+from reconciler.boot.menus import Menus
 from reconciler.boot.server import BootServer, heard_of
 from reconciler.errors import OctofleetError, Refused
 from reconciler.events import Repeated, happened
@@ -41,10 +41,8 @@ PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 class Web:
     """The routes of one listener; `secure`: it is HTTPS."""
 
-    def __init__(
-        self, boot: BootServer, media: Media, networks: Networks, *, secure: bool, menu: Callable[[Decision, Asked], bytes]
-    ) -> None:
-        self._boot, self._media, self._networks, self._secure, self._menu = boot, media, networks, secure, menu
+    def __init__(self, boot: BootServer, media: Media, networks: Networks, menus: Menus, *, secure: bool) -> None:
+        self._boot, self._media, self._networks, self._menus, self._secure = boot, media, networks, menus, secure
         self._refusals = Repeated()
 
     def app(self) -> web.Application:
@@ -78,13 +76,13 @@ class Web:
     async def ipxe(self, who: Asked, address: str) -> bytes:
         """The script for a machine. Raises `OctofleetError`: nothing can be told now, and firmware goes on to what it boots otherwise."""
         found = await self._boot.decision(who, address)
-        if found.installation is not None:
-            try:
-                return await self._boot.script(found.installation, "ipxe", secure=self._secure)
-            except OctofleetError as error:
-                happened("boot-refused", why=error.message, address=address, path="/boot/ipxe")
-                return ipxe_local(who.firmware)
-        return ipxe_local(who.firmware) if found.boot is Boot.LOCAL else self._menu(found, who)
+        if found.installation is None:
+            return self._menus.answer(found, who)
+        try:
+            return await self._boot.script(found.installation, "ipxe", secure=self._secure)
+        except OctofleetError as error:
+            happened("boot-refused", why=error.message, address=address, path="/boot/ipxe")
+            return ipxe_local(who.firmware)
 
     async def _grub(self, request: web.Request) -> web.Response:
         data = await self.grub(request.match_info["name"], _address(request))
@@ -100,7 +98,7 @@ class Web:
             return None
         found = await self._boot.decision(who, address)
         if found.installation is None:
-            return grub_local("uefi")
+            return self._menus.answer(found, who)
         try:
             return await self._boot.script(found.installation, "grub", secure=self._secure)
         except OctofleetError as error:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Literal
 
 import click
 
@@ -20,6 +21,8 @@ from reconciler.source.repository import Commit, Repository
 from reconciler.types.problem import Problem
 from reconciler.wiring import Installation
 from renderers.contract import RenderError
+from renderers.fleet_menu import POINTER, Site, fleet_menu
+from renderers.menu import Firmware
 
 
 @click.command()
@@ -31,7 +34,7 @@ def validate(installation: Installation, as_json: bool, repo: str, rev: str | No
     commit = repository.commit(rev)
     desired = compiled(installation, repository, commit)
     with progress(quiet=as_json) as bar:
-        found = {*desired.problems, *_rendering(installation, repository, commit, desired, bar.told)}
+        found = {*desired.problems, *_rendering(installation, repository, commit, desired, bar.told), *_menus(desired)}
     with installation.store.read() as connection:
         found.update(lockout(access_in_force(connection), desired, me()))
     problems = tuple(sorted(found))
@@ -61,6 +64,33 @@ def _rendering(installation: Installation, repository: Repository, commit: Commi
         for _, kind, data in rendered(installation, repository, commit, host):
             if isinstance(data, RenderError):
                 yield _problem(desired, group, kind, data)
+        if default := (host.values.get("boot") or {}).get("default"):
+            try:
+                secure = bool((host.values.get("hardware") or {}).get("secureBoot"))
+                _menu(desired, default, "grub" if secure else "ipxe", host.values.get("firmware", "bios"))
+            except RenderError as error:
+                yield _problem(desired, group, "boot menu", RenderError("/boot/default", error.message))
+
+
+def _menus(desired: Desired) -> Iterator[Problem]:
+    """The Fleet's own boot menu, as every loader gets it."""
+    if desired.fleet is None or "menu" not in desired.fleet.spec.get("boot", {}):
+        return
+    ways: tuple[tuple[Literal["ipxe", "grub"], Firmware], ...] = (("ipxe", "bios"), ("ipxe", "uefi"), ("grub", "uefi"))
+    for loader, firmware in ways:
+        try:
+            _menu(desired, "", loader, firmware)
+        except RenderError as error:
+            origin = desired.origin(desired.fleet, error.pointer or POINTER)
+            yield Problem(origin=origin, code="render", message=f"the boot menu cannot be rendered for {loader}: {error.message}")
+
+
+def _menu(desired: Desired, default: str, loader: Literal["ipxe", "grub"], firmware: Firmware) -> bytes:
+    """Raises RenderError."""
+    menu = desired.fleet.spec.get("boot", {}).get("menu") if desired.fleet else None
+    if menu is None:
+        raise RenderError("", "the Fleet has no boot menu (spec.boot.menu)")
+    return fleet_menu(menu, default, loader, firmware, Site(loaders="http://boot.example.net", discover="http://boot.example.net"))
 
 
 def _problem(desired: Desired, group: str, kind: str, error: RenderError) -> Problem:

@@ -198,9 +198,17 @@ def file_spec(host: ResolvedHost, renderer: Renderer, inputs: Inputs) -> dict[st
     path = host.values.get("templates", {}).get(renderer.format)
     if path is not None:
         values = {name: value for name, value in host.values.items() if name not in UNSEEN}
-        return {"values": values, "template": {"path": path, "content": inputs.content(path)}}
+        return {"values": _without_menu(values), "template": {"path": path, "content": inputs.content(path)}}
     values = {name: host.values[name] for name in renderer.uses if name in host.values}
-    return {"values": values, "renderer": {"name": renderer.format, "version": renderer.version}}
+    return {"values": _without_menu(values), "renderer": {"name": renderer.format, "version": renderer.version}}
+
+
+def _without_menu(values: dict[str, Any]) -> dict[str, Any]:
+    """Values without `boot.default`: which entry of a menu starts by itself is of no file."""
+    if "default" not in (values.get("boot") or {}):
+        return values
+    boot = {name: value for name, value in values["boot"].items() if name != "default"}
+    return {name: boot if name == "boot" else value for name, value in values.items() if name != "boot" or boot}
 
 
 def _rules(host: ResolvedHost) -> Rules:

@@ -32,7 +32,7 @@ CARD = ("mac", "primary", "address", "prefix")
 INSTALLING = "installing"
 """The code of what cannot be told before an installation has ended."""
 DOUBTED = "generation-doubted"
-MACHINE_FIELDS = frozenset({"interfaces", "hardware", "install", "os", "bmc"})
+MACHINE_FIELDS = frozenset({"interfaces", "hardware", "install", "os", "bmc", "boot"})
 Host = tuple[str, str]
 """Tenant and name."""
 
@@ -196,7 +196,8 @@ def generation_of(values: Mapping[str, Any]) -> int:
 
 
 def machine_spec(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the boot server has to know of a host: `keys` such as `mac:52:54:00:12:34:56`, `addresses` that it may have, and how it is installed."""
+    """What the boot server has to know of a host: `keys` such as `mac:52:54:00:12:34:56`, `addresses` that it may have, how it is installed, and the
+    `default` entry of its menu."""
     hardware, install = values.get("hardware") or {}, values.get("install") or {}
     macs = [item["mac"].lower().replace("-", ":") for item in values.get("interfaces") or () if item.get("mac")]
     keys = {f"mac:{mac}" for mac in macs} | {
@@ -211,6 +212,8 @@ def machine_spec(values: Mapping[str, Any]) -> dict[str, Any]:
         "secureBoot": bool(hardware.get("secureBoot")),
         "attempts": int(install.get("attempts") or 1),
     }
+    if default := (values.get("boot") or {}).get("default"):
+        spec["default"] = default
     if "within" in install:
         spec["withinS"] = seconds_of(install["within"])
     if values.get("bmc"):

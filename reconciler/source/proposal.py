@@ -1,12 +1,15 @@
-"""A commit that takes back what other commits brought, and where it goes: to a branch of its own, which people merge, or onto the followed branch.
+"""A commit that takes back what other commits brought, or adds files, and where it goes: to a branch of its own, which people merge, or onto the followed
+branch.
 
-In: a repository, the commits to take back. Out: a commit, and a branch that points to it, in the local repository or pushed to the remote one. Nothing is
-ever overwritten: a new branch must not be there, another one must be where it was.
+In: a repository, the commits to take back or the files. Out: a commit, and a branch that points to it, in the local repository or pushed to the remote
+one. Nothing is ever overwritten: a new branch must not be there, another one must be where it was.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pygit2
+import pygit2.enums
 
 from reconciler.errors import Permanent, Refused
 from reconciler.source.git_program import PUSH_REFUSED
@@ -44,12 +47,35 @@ def undo(repository: Repository, *, since: str, until: str, onto: Commit, author
         if tree == onto.tree:
             text = "the branch has nothing of it any more: there is nothing to take back"
             raise Refused(text, hint="octofleet plan", code="nothing-to-undo")
-        time = () if author.at is None else (int(author.at), 0)
-        signature = pygit2.Signature(author.name, EMAIL, *time)
-        return str(git.create_commit(None, signature, signature, message, pygit2.Oid(hex=tree), [pygit2.Oid(hex=onto.id)]))
+        return _committed(git, tree, onto, author, message)
     except (pygit2.GitError, ValueError, OSError) as error:
-        hint = "check who may write to the repository"
-        raise Permanent(f"cannot make a commit in {repository.location}: {error}", hint=hint, code="proposal") from error
+        raise _cannot_commit(repository, error) from error
+
+
+def add(repository: Repository, files: Mapping[str, bytes], *, onto: Commit, author: Author, message: str) -> str:
+    """Make a commit on top of `onto` with further files, by their paths; gives its id. Nothing points to it yet. Raises `Refused` if one is there already."""
+    git = pygit2.Repository(str(repository.path))
+    try:
+        index = pygit2.Index()
+        index.read_tree(git[onto.tree].peel(pygit2.Tree))
+        for path, data in files.items():
+            if path in index:
+                raise Refused(f"there is a file {path} already", hint="look at it, or delete it", code="file-exists")
+            index.add(pygit2.IndexEntry(path, git.create_blob(data), pygit2.enums.FileMode.BLOB))
+        return _committed(git, str(index.write_tree(git)), onto, author, message)
+    except (pygit2.GitError, ValueError, OSError) as error:
+        raise _cannot_commit(repository, error) from error
+
+
+def _committed(git: pygit2.Repository, tree: str, onto: Commit, author: Author, message: str) -> str:
+    time = () if author.at is None else (int(author.at), 0)
+    signature = pygit2.Signature(author.name, EMAIL, *time)
+    return str(git.create_commit(None, signature, signature, message, pygit2.Oid(hex=tree), [pygit2.Oid(hex=onto.id)]))
+
+
+def _cannot_commit(repository: Repository, error: Exception) -> Permanent:
+    hint = "check who may write to the repository"
+    return Permanent(f"cannot make a commit in {repository.location}: {error}", hint=hint, code="proposal")
 
 
 def propose(repository: Repository, commit: str, branch: str) -> None:

@@ -116,6 +116,18 @@ class Contract(Deliveries):
         found = world.ask(lambda client: client.open_pulls(PROJECT, ""))
         assert sorted(one.number for one in found) == [*wanted, other], "without a branch they are onto any"
 
+    def test_one_of_ours_is_opened_from_a_branch(self, world: World) -> None:
+        world.commit("octofleet/discovered-x", "new")
+        opened = lambda client: client.open_pull(PROJECT, "octofleet/discovered-x", "main", "Größer & <b>", "Zeile 1\nline 2")  # noqa: E731
+        made = world.ask(opened)
+        state = world.project.pulls[made.number]
+        assert (state.title, state.body, state.author, state.base) == ("Größer & <b>", "Zeile 1\nline 2", BOT, "main")
+        assert (made.head_branch, made.fork, made.state) == ("octofleet/discovered-x", False, contract.PullState.OPEN)
+        assert str(made.number) in made.url
+        with pytest.raises((Unreadable, Denied, Gone, Later)):
+            world.ask(opened)
+        assert len(world.project.pulls) == 1
+
     def test_what_is_not_there_is_gone(self, world: World) -> None:
         for question in (
             lambda client: client.pull(PROJECT, 77),

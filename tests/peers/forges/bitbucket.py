@@ -45,6 +45,7 @@ class Bitbucket(Double):
         routes = [
             web.get("/2.0/user", self._user),
             web.get(root + "/pullrequests", self._list),
+            web.post(root + "/pullrequests", self._open),
             web.get(request, self._show),
             web.get(request + "/commits", self._commits),
             web.get(request + "/comments", self._comments),
@@ -120,6 +121,12 @@ class Bitbucket(Double):
         if len(items) > page * size:
             made["next"] = str(request.url.update_query(page=page + 1))
         return answered(request, made)
+
+    async def _open(self, request: web.Request) -> web.Response:
+        project, said = self.projects[self._name(request)], await request.json()
+        ends = (said["source"]["branch"]["name"], said["destination"]["branch"]["name"])
+        made = self.opened(project, *ends, said["title"], said["description"])
+        return _error(400, "There are no changes to be pulled") if made is None else web.json_response(self._api(project, made), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
         return answered(request, self._api(*self._found(request)))

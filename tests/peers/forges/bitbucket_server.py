@@ -34,6 +34,7 @@ class BitbucketServer(Double):
         routes = [
             web.get("/rest/api/latest/application-properties", self._properties),
             web.get(f"/rest/api/latest{repository}/pull-requests", self._list),
+            web.post(f"/rest/api/latest{repository}/pull-requests", self._open),
             web.get(request, self._show),
             web.get(request + "/activities", self._activities),
             web.post(request + "/comments", self._comment),
@@ -103,6 +104,16 @@ class BitbucketServer(Double):
         pulls = [pull for pull in project.pulls.values() if STATES[pull.state] == query.get("state", "OPEN")]
         assert query.get("direction", "INCOMING") == "INCOMING"
         return self._paged(request, [self._api(project, pull) for pull in pulls if query.get("at", "") in ("", f"refs/heads/{pull.base}")])
+
+    async def _open(self, request: web.Request) -> web.Response:
+        project, said = self.projects[self._name(request)], await request.json()
+        for end in (said["fromRef"], said["toRef"]):
+            assert "{key}/{slug}".format(key=end["repository"]["project"]["key"], slug=end["repository"]["slug"]) == project.name
+        ends = [said[end]["id"].removeprefix("refs/heads/") for end in ("fromRef", "toRef")]
+        made = self.opened(project, *ends, said["title"], said["description"])
+        if made is None:
+            return _error(409, "Only one pull request may be open for a given source and target branch")
+        return web.json_response(self._api(project, made), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
         return answered(request, self._api(*self._found(request)), etag=False)

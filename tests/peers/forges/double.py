@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 import pygit2
 from aiohttp import web
@@ -63,6 +64,7 @@ class PullState:
     state: str = "open"
     merged_as: str = ""
     draft: bool = False
+    body: str = ""
     updated_at: float = 0.0
     comments: list[CommentState] = field(default_factory=list)
 
@@ -171,13 +173,23 @@ class Double(ABC):
     ) -> PullState:
         """Open a pull request from a branch, and deliver that."""
         with self.lock:
-            number = max(project.pulls, default=0) + 1
-            made = PullState(
-                number=number, title=title, author=author, branch=branch, base=base, source=fork or project.git, updated_at=time.time()
-            )
-            project.pulls[number] = made
-            self._point(project, made)
+            made = self._new(project, branch, title=title, author=author, base=base, source=fork or project.git)
         self.deliver("opened", project, made)
+        return made
+
+    def opened(self, project: Project, branch: str, base: str, title: str, body: str) -> PullState | None:
+        """Our own, by the API; None if a branch is not there, or one from there is open already."""
+        with self.lock:
+            branches = pygit2.Repository(str(project.git)).branches.local
+            there = any(pull.state == "open" and (pull.branch, pull.base) == (branch, base) for pull in project.pulls.values())
+            if there or branch not in branches or base not in branches:
+                return None
+            return self._new(project, branch, title=title, author=BOT, base=base, source=project.git, body=body)
+
+    def _new(self, project: Project, branch: str, **more: Any) -> PullState:
+        made = PullState(number=max(project.pulls, default=0) + 1, branch=branch, updated_at=time.time(), **more)
+        project.pulls[made.number] = made
+        self._point(project, made)
         return made
 
     def pushed(self, project: Project, pull: PullState) -> None:

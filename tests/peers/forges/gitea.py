@@ -28,6 +28,7 @@ class Gitea(Double):
         routes = [
             web.get("/api/v1/user", self._user),
             web.get(root + "/pulls", self._list),
+            web.post(root + "/pulls", self._open),
             web.get(root + "/pulls/{number}", self._show),
             web.get(root + "/issues/{number}/comments", self._comments),
             web.post(root + "/issues/{number}/comments", self._comment),
@@ -105,6 +106,13 @@ class Gitea(Double):
         found = [self._api(project, pull) for pull in project.pulls.values()]
         shown = [one for one in found if state in ("all", one["state"])]
         return linked(request, self, shown, asked(request, "limit", self.page_most), etag=False)
+
+    async def _open(self, request: web.Request) -> web.Response:
+        project, said = self.projects[self._name(request)], await request.json()
+        made = self.opened(project, said["head"], said["base"], said["title"], said["body"])
+        if made is None:
+            return web.json_response({"message": "pull request already exists for these targets"}, status=409)
+        return web.json_response(self._api(project, made), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
         return answered(request, self._api(*self._found(request)), etag=False)

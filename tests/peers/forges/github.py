@@ -44,6 +44,7 @@ class GithubDouble(Double):
             web.get(repo + "/installation", self._as_app(self._installation)),
             web.post("/app/installations/{id}/access_tokens", self._as_app(self._access_token)),
             web.get(repo + "/pulls", self._as_user(self._pulls)),
+            web.post(repo + "/pulls", self._as_user(self._open)),
             web.get(repo + "/pulls/{number}", self._as_user(self._pull)),
             web.get(repo + "/issues/{number}/comments", self._as_user(self._comments)),
             web.post(repo + "/issues/{number}/comments", self._as_user(self._add_comment)),
@@ -119,6 +120,13 @@ class GithubDouble(Double):
             return _said(404, "Not Found")
         found = [pull for pull in project.pulls.values() if pull.state == "open" and base in (None, pull.base)]
         return self._paged(request, [self._pull_json(project, pull) for pull in sorted(found, key=lambda pull: -pull.number)])
+
+    async def _open(self, request: web.Request, author: str) -> Answer:
+        project, said = self._project(request), await request.json()
+        if project is None:
+            return _said(404, "Not Found")
+        made = self.opened(project, said["head"], said["base"], said["title"], said["body"])
+        return _said(422, "Validation Failed") if made is None else web.json_response(self._pull_json(project, made), status=201)
 
     async def _pull(self, request: web.Request, author: str) -> Answer:
         found = self._found(request)

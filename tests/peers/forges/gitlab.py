@@ -32,6 +32,7 @@ class GitLab(Double):
         routes = [
             web.get("/api/v4/user", self._user),
             web.get("/api/v4/projects/{id}/merge_requests", self._list),
+            web.post("/api/v4/projects/{id}/merge_requests", self._open),
             web.get(request, self._show),
             web.get(request + "/notes", self._notes),
             web.post(request + "/notes", self._note),
@@ -116,6 +117,13 @@ class GitLab(Double):
         found = [self._api(project, pull) for pull in project.pulls.values() if branch in (None, pull.base)]
         shown = [one for one in found if state in ("all", one["state"])]
         return linked(request, self, shown, asked(request, "per_page", self.page_most))
+
+    async def _open(self, request: web.Request) -> web.Response:
+        project, said = self.projects[request.match_info["id"]], await request.json()
+        made = self.opened(project, said["source_branch"], said["target_branch"], said["title"], said["description"])
+        if made is None:
+            return web.json_response({"message": ["Another open merge request already exists for this source branch"]}, status=409)
+        return web.json_response(self._api(project, made), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
         return answered(request, self._api(*self._found(request)))
