@@ -99,7 +99,7 @@ def note_power(connection: Connection, of: str, power: Power) -> None:
 def released(connection: Connection, of: str, address: str, now: float) -> bool:
     """Note who is handed the first answer file; an installer often has another address than the loader that started it. False: somebody else was."""
     query = (
-        "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "
+        "UPDATE installation SET released_to = CASE WHEN released_at IS NULL THEN ? ELSE released_to END, "  # noqa: S608 - a constant
         f"released_at = COALESCE(released_at, ?), seq = {NEXT} "
         "WHERE id = ? AND ended_at IS NULL AND (released_at IS NULL OR ? IN (released_to, claimed_by))"
     )
@@ -156,6 +156,12 @@ def note_installed(connection: Connection, made: Installed) -> None:
     if known is not None:
         made = replace(made, generation=max(made.generation, known.generation), keys=made.keys or known.keys)
     connection.run(upsert("installed", INSTALLED, key=2), tuple(getattr(made, name) for name in INSTALLED))
+
+
+def be_sure(connection: Connection, tenant: str, host: str) -> bool:
+    """What is on record of a host is all that it was installed with. False: nobody doubted it."""
+    query = "UPDATE installed SET sure = ? WHERE tenant = ? AND host = ? AND sure = ?"
+    return connection.changed(query, (True, tenant, host, False)) > 0
 
 
 def move_installed(connection: Connection, old: tuple[str, str], new: tuple[str, str]) -> None:
