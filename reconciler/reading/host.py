@@ -27,6 +27,8 @@ from reconciler.types.values import Spec
 from reconciler.viewing import value_pointer
 from renderers.registry import RENDERERS
 
+INSTALL = "netboot/install/"
+
 
 class HostAsk(Ask, frozen=True, kw_only=True):
     """`rev`: the commit that says what is wanted; by default the one applied last."""
@@ -287,6 +289,9 @@ def _waits(connection: Connection, call: Call, ref: Ref, addresses: Sequence[str
     whole = call.sight.whole(ref.source)
     now = connection.now()
     for one in waits_of(connection, addresses):
+        if one.state == "waiting" and one.address.startswith(INSTALL):
+            yield WaitOfHost(address=one.address, text="its machine is being installed, as Installation tells below", run=one.run)
+            continue
         text = one.note if one.note and whole else "it goes on" if one.state != "ready" else "it has not begun"
         yield WaitOfHost(address=one.address, text=text, run=one.run, until=one.due_at if one.due_at > now else None)
     for address, until, reason in left_alone(connection, addresses):

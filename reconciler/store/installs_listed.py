@@ -50,6 +50,18 @@ def all_listed(connection: Connection) -> Iterator[Installation]:
         key = key_of(part[-1])
 
 
+def open_of_operation(connection: Connection, operation: str) -> list[Installation]:
+    """Those of a step that go on."""
+    query = f"{SELECT} WHERE operation = ? AND ended_at IS NULL ORDER BY tenant, host"
+    return [_brief(row) for row in connection.rows(query, (operation,))]
+
+
+def open_of_run(connection: Connection, run: str) -> list[Installation]:
+    """Those of a run that go on."""
+    query = f"{SELECT} WHERE run = ? AND ended_at IS NULL ORDER BY tenant, host"
+    return [_brief(row) for row in connection.rows(query, (run,))]
+
+
 def key_of(item: Installation) -> tuple[float, str]:
     """What `listed` goes on after."""
     return (item.armed_at if item.ended_at is None else item.ended_at), item.id
