@@ -168,3 +168,29 @@ def test_pages_tell_and_take_words(site: Site) -> None:
         assert re.search(r"/installs/again", text)
         assert pages.form(f"{PAGE}/installs/again", WHO.session, {"reason": "another card"}).status == 303
         assert site.installations()[0].label == "armed" and site.installations()[0].claimed_by == ""
+
+
+@pytest.mark.parametrize("into", KINDS)
+def test_a_backup_is_restored(site: Site, tmp_path: Path, into: str) -> None:
+    """A generation that is on record is installed no second time; a higher one is not before somebody is sure."""
+    with site.serving():
+        site.installed(generation=1)
+    assert said(site, "backup", str(tmp_path / "saved")).code == 0
+    data = tmp_path / "restored"
+    data.mkdir()
+    with database(into, data) as url:
+        lines = (site.path / "data" / "octofleet.toml").read_text().splitlines()
+        kept = [line for line in lines if not line.startswith("database_url")]
+        (data / "octofleet.toml").write_text("\n".join([f'database_url = "{url}"', *kept]))
+        assert quick(data, "restore", str(tmp_path / "saved")).code == 0
+        assert "may be more" in quick(data, "installs", "host/shop/web-01").out
+        at = ("plan", "--repo", str(site.repo.path), "--json")
+        assert quick(data, *at).json["deferred"] == []
+        site.repo.commit({"host-1.yaml": bootable(generation=2)})
+        assert [item["code"] for item in quick(data, *at).json["deferred"]] == ["generation-doubted"]
+        assert quick(data, "installs", "host/shop/web-01", "--sure", "--reason", "looked at it").code == 0
+        found = quick(data, *at).json
+        assert found["deferred"] == []
+        assert [(item["address"], item["risk"]) for item in found["changes"] if item["address"].startswith("netboot/install/")] == [
+            ("netboot/install/shop/web-01", ["reinstall"])
+        ]
