@@ -26,7 +26,11 @@ BADLY = (
     "AND NOT EXISTS (SELECT 1 FROM installation AS newer WHERE newer.tenant = installation.tenant AND newer.host = installation.host "
     "AND newer.armed_at > installation.armed_at) "
     "AND NOT EXISTS (SELECT 1 FROM installed WHERE installed.tenant = installation.tenant AND installed.host = installation.host "
-    "AND installed.generation >= installation.generation) ORDER BY tenant, host"
+    "AND installed.generation >= installation.generation) "
+    "AND NOT (state = 'failed' AND attempt < attempts AND EXISTS "
+    "(SELECT 1 FROM run WHERE run.id = installation.run AND run.ended_at IS NULL)) "
+    "AND EXISTS (SELECT 1 FROM record WHERE record.address = 'netboot/machine/' || installation.tenant || '/' || installation.host) "
+    "ORDER BY tenant, host"
 )
 
 
@@ -74,7 +78,8 @@ def numbers(connection: Connection) -> Mapping[str, int]:
 
 
 def ended_badly(connection: Connection) -> list[Installation]:
-    """Those that failed or expired and were the last of their host, which was not installed with that generation otherwise."""
+    """Those that failed or expired and were the last of their host, which is still to boot from the network and was not installed with that generation
+    otherwise. One that failed is none of them while its run has attempts left."""
     return [_brief(row) for row in connection.rows(BADLY)]
 
 
