@@ -107,6 +107,24 @@ class Arming:
             installs.arm(connection, made)
         happened("installation-armed", tenant=tenant, host=name, generation=generation, attempt=attempt, run=run)
 
+    def begin_anew(self, connection: Connection, before: Installation) -> Installation:
+        """The same attempt with another token and all of its time, for whichever machine of the host asks next; what went before is cancelled."""
+        now, of = connection.now(), random.token_hex(16)
+        made = Installation(
+            id=of,
+            **{
+                name: getattr(before, name)
+                for name in ("tenant", "host", "source", "generation", "attempt", "attempts", "operation", "run")
+            },
+            state=State.ARMED,
+            token=token_digest(token_of(self.key(), of)),
+            armed_at=now,
+            expires_at=now + before.expires_at - before.armed_at,
+            power=Power.NONE if before.power is Power.NONE else Power.LATER,
+        )
+        installs.arm(connection, made)
+        return made
+
     def start(self, operation: str) -> Sequence[str]:
         """Have the machines of a step boot from the network that have not come yet and can be told to, some at a time; what there is to say. Who refuses is
         left to a person; who does not answer is asked again the next time."""

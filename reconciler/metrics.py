@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import events, stages
 from reconciler.files import replace_file
+from reconciler.metrics_boot import Booted
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -44,9 +45,9 @@ def of_process(registry: "CollectorRegistry", version: str, breakers: Callable[[
     from prometheus_client import Gauge, PlatformCollector, ProcessCollector  # noqa: PLC0415 - see above
 
     enable(registry)
-    counted = _Counted(registry)
-    events.listeners.append(counted.happened)
-    stages.counters.append(counted.counted)
+    for counted in (_Counted(registry), Booted(registry)):
+        events.listeners.append(counted.happened)
+        stages.counters.append(counted.counted)
     build = Gauge("octofleet_build_info", "Always 1; the version is a label.", ["version"], registry=registry)
     build.labels(version=version).set(1)
     ProcessCollector(registry=registry)

@@ -31,7 +31,9 @@ from reconciler.store.conditions import (
 from reconciler.store.engine import Connection
 from reconciler.store.followed import APPROVAL, Followed, followed, run_about
 from reconciler.store.gates import load_gates
+from reconciler.store.installs_listed import ended_badly as badly_installed
 from reconciler.store.waiting import ended_badly
+from reconciler.types.installation import Installation, State
 from reconciler.types.outcome import Status
 from reconciler.types.resource import tenant_of
 
@@ -59,6 +61,7 @@ class Notices:
             *self._wanted(connection),
             *_missed(connection, put_off(connection, GATE), now),
             *_halts(halted(connection), now),
+            *_not_installed(badly_installed(connection)),
             *(_silent(connection, opened, now, silent_s) if silent_s is not None else ()),
         ]
         return {item.key: replace(item, since=before[item.key].since) if item.key in before else item for item in found}
@@ -163,6 +166,22 @@ def _halts(found: Iterable[Halted], now: float) -> Iterator[Condition]:
             text=one.note or ("the rollout waits for a person" if held else "the rollout was stopped"),
             next=f"octofleet promote {one.run} --reason WHY" if held else f"octofleet status --why tells what failed of run {one.run}",
             since=now,
+        )
+
+
+def _not_installed(found: Iterable[Installation]) -> Iterator[Condition]:
+    """Machines whose last installation failed or expired. One that is armed again, as attempts are left, is none."""
+    for one in found:
+        ended = "failed" if one.state is State.FAILED else "did not end in time"
+        said = f"after its installer had said {one.stage}" if one.stage else "before its installer had said anything"
+        yield Condition(
+            event=Event.INSTALL_FAILED,
+            source=one.source,
+            tenant=one.tenant,
+            subject=f"host/{one.tenant}/{one.host}",
+            text=f"the installation of generation {one.generation} {ended}, {said}, attempt {one.attempt} of {one.attempts}",
+            next=f"octofleet installs host/{one.tenant}/{one.host} shows its log; octofleet plan what is left",
+            since=one.ended_at or one.expires_at,
         )
 
 

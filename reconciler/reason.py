@@ -14,6 +14,7 @@ CODES: Mapping[str, str] = MappingProxyType(
     {
         "under-way": "a worker is at it",
         "operation": "an operation goes on in the world; it is asked about again",
+        "machine": "a machine is being installed over the network",
         "retry": "it failed with what may work later",
         "needs": "a change that it depends on is not done",
         "settling": "what was begun may still show up in the world",

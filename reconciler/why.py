@@ -13,6 +13,7 @@ from reconciler.reason import CODES, Why, ended, together
 from reconciler.settings import Apply
 from reconciler.store.backoff import Backoff, backing_off
 from reconciler.store.engine import Connection
+from reconciler.store.installs_listed import open_of_operation
 from reconciler.store.leases import WorkerRow, under_way
 from reconciler.store.phases import Order, PhaseRow, load_phases
 from reconciler.store.records import sources
@@ -20,6 +21,7 @@ from reconciler.store.rollbacks import WANTED, RollbackRow, load_rollback
 from reconciler.store.runs import JournalRun, open_runs
 from reconciler.store.waiting import LaneRow, OpenStep, changes_of, ended_badly, first_words, lanes_of, last_words, open_steps
 from reconciler.types.resource import tenant_of
+from reconciler.why_machines import machines
 from reconciler.why_source import SourceWhy, source_why
 
 SAID = {"paused": "paused: ", "cancelling": "cancelled: "}
@@ -139,9 +141,12 @@ class _Asked:
 
     def _steps(self, run: JournalRun, steps: Iterable[OpenStep]) -> Iterator[Why]:
         for step in steps:
+            code, text, then = self._step(run, step)
+            if code == "operation" and (waited := open_of_operation(self._connection, f"{run.id}.{step.seq}")):
+                yield from machines(waited, self._now)
+                continue
             what = (f"step {step.seq} ({step.driver or 'record'}{f', {step.tenant}' if step.tenant else ''})",)
             deadline = step.started_at + self._settings.deadline_s if step.started_at is not None else None
-            code, text, then = self._step(run, step)
             again = step.due_at if not step.owner and step.due_at > self._now else None
             since = step.leased_at if step.owner else step.started_at
             yield Why(code=code, text=text, next=then, what=what, number=1, since=since, again=again, deadline=deadline)

@@ -12,6 +12,7 @@ class Event(StrEnum):
     APPROVAL_WANTED = "approval-wanted"
     WINDOW_MISSED = "window-missed"
     HOST_SILENT = "host-silent"
+    INSTALL_FAILED = "install-failed"
 
     @property
     def words(self) -> str:

@@ -90,7 +90,8 @@ def decide(
         return Decision(boot=Boot.LOCAL, why=f"{why}; the time for {what} is over", machine=machine)
     if not may_have(going_on, machine, address):
         text = (
-            f"{why}; {what} was handed out to {going_on.claimed_by}, and this is {address}: octofleet installs --again lets it begin anew"
+            f"{why}; {what} was handed out to {going_on.claimed_by}, and this is {address}: "
+            f"octofleet installs host/{machine.tenant}/{machine.host} --again --reason WHY lets it begin anew"
         )
         return Decision(boot=Boot.LOCAL, why=text, machine=machine)
     return Decision(boot=Boot.INSTALL, why=f"{why}; it is armed: {what}", machine=machine, installation=going_on)

@@ -5,8 +5,10 @@ HTTP and HTTPS have an event loop each, as people's pages have; TFTP and proxyDH
 
 import asyncio
 import gzip
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from threading import Event, Thread
@@ -30,6 +32,7 @@ from reconciler.server.tls import certificate
 from reconciler.settings import Boot
 from reconciler.settings_boot import listened, reached
 from reconciler.settings_http import networks
+from reconciler.stages import count
 from reconciler.wiring import Installation
 
 REFRESH_S = 2.0
@@ -114,11 +117,13 @@ class _Datagrams:
             self._error = error
             self._end.set()
         self._began.set()
+        told = Counter[str]()
         while not self._end.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._end.wait(), REFRESH_S)
             if dhcp is not None:
                 dhcp.offered = self._offered()
+            told = _tell(told, tftp, dhcp)
         for one in (tftp, dhcp):
             if one is not None:
                 await one.close()
@@ -131,6 +136,18 @@ class _Datagrams:
             if one.secure_boot and key.startswith("mac:")
         }
         return Offered(server=IPv4Address(self._boot.dhcp), url=self._url, loaders=frozenset(self._loaders), secure_boot=secure)
+
+
+def _tell(told: Counter[str], tftp: TftpServer | None, dhcp: ProxyDhcp | None) -> Counter[str]:
+    """Count what has come since: `told` were counted before."""
+    now = Counter[str]()
+    if tftp is not None:
+        now.update({f"tftp_{name}": number for name, number in asdict(tftp.counters).items()})
+    if dhcp is not None:
+        now.update({f"dhcp_{result.value}": number for result, number in dhcp.counts.items()})
+    for what, number in (now - told).items():
+        count(what, number)
+    return now
 
 
 def _files_of(ca_file: str) -> dict[str, bytes]:

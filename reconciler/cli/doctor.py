@@ -19,6 +19,7 @@ from reconciler import standard_webhook
 from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
+from reconciler.cli.doctor_boot import boot_findings, readable
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.doctor_http import accounts_found, http_findings
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
@@ -78,8 +79,9 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield _program("ssh", "needed for Roles with ansible: apt-get install openssh-client")
     for name in ("private_key_file", "known_hosts_file"):
         if path := getattr(installation.settings.ansible, name):
-            yield tried(f"ansible.{name}", lambda path=path: _readable(Path(path)))  # type: ignore[misc]
+            yield tried(f"ansible.{name}", lambda path=path: readable(Path(path)))  # type: ignore[misc]
     yield from http_findings(installation.settings)
+    yield from boot_findings(installation.settings.boot)
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
     if opened.status == OK:
         yield from _channels(installation)
@@ -188,16 +190,6 @@ def _understood(installation: Installation, channel: Channel, to: SecretRef | We
     url = installation.secrets.value(to, channel.tenant).reveal()
     check(url)
     return place_of(url)
-
-
-def _readable(path: Path) -> str:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise OctofleetError(
-            f"cannot read {path}: {error.strerror}", hint="correct the path in octofleet.toml or the file's mode"
-        ) from error
-    return str(path)
 
 
 def _program(name: str, hint: str) -> Finding:

@@ -8,7 +8,7 @@ from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
 from reconciler.loopback import is_loopback
 from reconciler.report.view import counted
 from reconciler.server.tls import Pair, days_left
-from reconciler.settings import Http, Settings
+from reconciler.settings import Boot, Http, Settings
 from reconciler.store.accounts import accounts
 from reconciler.store.engine import Store
 
@@ -46,14 +46,14 @@ def accounts_found(store: Store) -> str | Finding:
     return Finding("accounts", WARNING, "nobody has an account, so nobody can sign in", hint)
 
 
-def certificate(http: Http) -> str | Finding:
-    """The server's own: whether its files are a pair, and how long it is valid."""
-    pair = Pair(certificate=Path(http.tls_certificate), key=Path(http.tls_key))
+def certificate(of: Http | Boot, name: str = "TLS certificate") -> str | Finding:
+    """A server's own: whether its files are a pair, and how long it is valid."""
+    pair = Pair(certificate=Path(of.tls_certificate), key=Path(of.tls_key))
     pair.context()
     left, renew = days_left(pair), "renew it; a server that runs takes the new files by itself"
     if left <= 0:
-        return Finding("TLS certificate", FAILED, f"{pair.certificate} is not valid since {pair.ends():%Y-%m-%d}", renew)
+        return Finding(name, FAILED, f"{pair.certificate} is not valid since {pair.ends():%Y-%m-%d}", renew)
     if pair.key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        return Finding("TLS certificate", WARNING, f"{pair.key} can be read by everybody", f"chmod o= {pair.key}")
+        return Finding(name, WARNING, f"{pair.key} can be read by everybody", f"chmod o= {pair.key}")
     text = f"{pair.certificate}, {int(left)} days left"
-    return Finding("TLS certificate", WARNING, text, renew) if left < RENEW_DAYS else text
+    return Finding(name, WARNING, text, renew) if left < RENEW_DAYS else text

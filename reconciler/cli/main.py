@@ -42,6 +42,8 @@ COMMANDS = {
     "explain": ("explain", "Which file and line set a value of a host."),
     "render": ("render", "Render a host's boot files."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),
+    "installs": ("installs", "Which machines are being installed, and how it goes."),
+    "adopt": ("installs", "Say that a machine has its generation already."),
     "serve": ("serve", "Follow repositories: plan, apply, heal, until told to stop."),
     "worker": ("serve", "Work on runs that others begin, until told to stop."),
     "reconcile": ("serve", "Have the server look at repositories now."),

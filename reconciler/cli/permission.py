@@ -37,6 +37,8 @@ ACTIONS: Mapping[str, Action] = {
     "explain": Action.VIEW,
     "render": Action.VIEW,
     "forget": Action.FORGET,
+    "installs": Action.INSTALL,
+    "adopt": Action.ADOPT,
     "serve": Action.OPERATE_PROCESS,
     "worker": Action.OPERATE_PROCESS,
     "reconcile": Action.RECONCILE,

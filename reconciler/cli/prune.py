@@ -22,6 +22,7 @@ TEXTS = {
     "deliveries": "ids of forges' deliveries",
     "pulls": "closed pull requests",
     "sign_ins": "sessions, one-time links, counted tries and tokens that ended",
+    "installs": "installations that ended",
     "blobs": "blobs that expired",
 }
 

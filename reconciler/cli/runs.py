@@ -17,11 +17,13 @@ from reconciler.permitting import to_pause, to_steer
 from reconciler.report.text import printable
 from reconciler.report.view import counted
 from reconciler.store.archive import Line, load_log
+from reconciler.store.installs_listed import open_of_run
 from reconciler.store.phases import load_phases
 from reconciler.store.plans import plan_head
 from reconciler.store.runs import FORGET, JournalRun, find_runs, list_runs, load_steps, read_log, run_items, statuses
 from reconciler.types.change import Action as Change
 from reconciler.types.duration import utc
+from reconciler.why_machines import machines
 from reconciler.wiring import Installation
 
 DAY_S = 86_400.0
@@ -93,6 +95,7 @@ def logs(installation: Installation, as_json: bool, run: str, out: Path | None) 
     found = run_named(installation, run)
     with installation.store.read() as connection:
         steps = load_steps(connection, found.id)
+        waited = list(machines(open_of_run(connection, found.id), connection.now()))
     lines, missing = load_log(installation.store, installation.blobs, found.id)
     if missing:
         text = f"warning: the log of this run was archived as {missing}, which is not in {installation.blobs.place}"
@@ -106,10 +109,13 @@ def logs(installation: Installation, as_json: bool, run: str, out: Path | None) 
             for i in s.items
         ]
         log = [{"step": line.step, "at": line.at, "text": line.text} for line in lines]
-        click.echo(json.dumps(_document(found) | {"changes": items, "log": log}, indent=2))
+        waits = [{"what": one.what[0], "text": one.text, "since": one.since, "deadline": one.deadline} for one in waited]
+        click.echo(json.dumps(_document(found) | {"changes": items, "log": log, "machines": waits}, indent=2))
         return 0
     for line in lines:
         click.echo(f"{stamp(line.at)}  step {line.step:<4} {printable(line.text)}")
+    for one in waited:
+        click.echo(f"waits for {printable(one.what[0])}: {one.text}")
     still = sum(item.status is None and item.action is not Change.CHECK for step in steps for item in step.items)
     click.echo(f"run {found.id}: {found.state}" + (f", {counted(still, 'change')} to go" if still else ""))
     return 0

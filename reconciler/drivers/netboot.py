@@ -245,8 +245,9 @@ def _as_recorded(target: Target, now: float) -> Observation:
 
 def _generation(target: Target, known: Installed | None, going_on: Installation | None, now: float) -> Observation:
     """Present at what is desired when the host was installed with that or a later one: a generation never goes back."""
+    host = "/".join(("host", *host_of(target.address)))
     if going_on is not None:
-        reason = f"generation {going_on.generation} is {going_on.label} (run {going_on.run}): octofleet installs shows it"
+        reason = f"generation {going_on.generation} is {going_on.label} (run {going_on.run}); octofleet installs {host} shows it"
         return Unknown(code=INSTALLING, reason=reason, at=now)
     if known is None:
         return Absent(at=now)
@@ -254,7 +255,7 @@ def _generation(target: Target, known: Installed | None, going_on: Installation 
     if wanted > known.generation and not known.sure:
         reason = (
             f"generation {known.generation} is on record, and the database was restored since: generation {wanted} may be on the machine already; "
-            "octofleet adopt says that it is, octofleet installs --sure that it is not"
+            f"octofleet adopt {host} --reason WHY says that it is, octofleet installs {host} --sure --reason WHY that it is not"
         )
         return Unknown(code=DOUBTED, reason=reason, at=now)
     spec = {"generation": min(wanted, known.generation)}

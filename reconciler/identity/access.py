@@ -57,6 +57,7 @@ class Action(StrEnum):
     ROLLBACK = "rollback"
     TEST_ALERTS = "test-alerts"
     ADOPT = "adopt"
+    INSTALL = "install"
     LOCK = "lock"
     UNLOCK = "unlock"
     READ_SECRET_NAMES = "read-secret-names"  # noqa: S105 - a name
@@ -98,12 +99,16 @@ NEEDS: Mapping[Action, Need] = {
     Action.ROLLBACK: Need(role=Role.OPERATOR, means="Propose a run's base commit as a branch."),
     Action.TEST_ALERTS: Need(role=Role.OPERATOR, means="Send a test message to an AlertChannel."),
     Action.ADOPT: Need(role=Role.OPERATOR, means="Record what is in the world already."),
+    Action.INSTALL: Need(
+        role=Role.OPERATOR, means="Have an installation that was handed out begin anew, for whichever machine of the host asks next."
+    ),
     Action.LOCK: Need(role=Role.OPERATOR, means="Keep others from changing a resource."),
     Action.UNLOCK: Need(role=Role.OPERATOR, means="End such a lock."),
     Action.READ_SECRET_NAMES: Need(role=Role.OPERATOR, means="See what secrets are called; never their values."),
     Action.APPROVE: Need(
         role=Role.APPROVER,
-        means="Answer for changes that need it, such as what is destroyed or reinstalled; `--approve` of `apply` and `drift` too.",
+        means="Answer for changes that need it, such as what is destroyed or reinstalled; `--approve` of `apply` and `drift`, and `--sure` of "
+        "`installs` too.",
     ),
     Action.REJECT: Need(role=Role.APPROVER, means="Refuse a plan."),
     Action.FORGET: Need(role=Role.ADMIN, means="Drop a record and leave the world alone."),

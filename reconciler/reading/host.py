@@ -5,9 +5,11 @@ from typing import Any
 
 from reconciler.desired.explain import settings
 from reconciler.errors import OctofleetError
+from reconciler.installing import Place as Whose
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Place, Rev, place
 from reconciler.reading.fields import MOST, Row, rows
+from reconciler.reading.installs import HostInstalls, host_installs
 from reconciler.reading.paging import Ask, Document, Paged, after, cursor_of
 from reconciler.reading.picture import State, least_known
 from reconciler.reading.seen import seen
@@ -24,6 +26,8 @@ from reconciler.types.resource import Recorded, parts
 from reconciler.types.values import Spec
 from reconciler.viewing import value_pointer
 from renderers.registry import RENDERERS
+
+INSTALL = "netboot/install/"
 
 
 class HostAsk(Ask, frozen=True, kw_only=True):
@@ -104,7 +108,8 @@ class WaitOfHost(Document, frozen=True, kw_only=True):
 
 
 class HostDocument(Document, frozen=True, kw_only=True):
-    """`why`: why nothing is known of what is wanted; `files`: names of its boot files."""
+    """`why`: why nothing is known of what is wanted; `files`: names of its boot files; `install`: how its machine is
+    installed over the network."""
 
     ref: str
     source: str
@@ -121,6 +126,7 @@ class HostDocument(Document, frozen=True, kw_only=True):
     files: list[str]
     waits: list[WaitOfHost]
     runs: RunsOfHost
+    install: HostInstalls
 
 
 def host(call: Call, ask: HostAsk) -> HostDocument:
@@ -139,6 +145,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         observed = load_observations(connection, addresses) | hidden
         waits = list(_waits(connection, call, ref, addresses))
         runs = _runs(connection, ref, addresses, None, 20)
+        install = host_installs(connection, Whose(source=ref.source, tenant=ref.tenant, host=call.path["name"]))
     shown = Shown.to(call, ref).of
     setter = _setter(want, ref)
     known = set[str]() if want is None or ref.group in want.desired.blocked else set(addresses) - hidden.keys()
@@ -161,6 +168,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         files=_files(want),
         waits=waits,
         runs=runs,
+        install=install,
     )
 
 
@@ -281,6 +289,9 @@ def _waits(connection: Connection, call: Call, ref: Ref, addresses: Sequence[str
     whole = call.sight.whole(ref.source)
     now = connection.now()
     for one in waits_of(connection, addresses):
+        if one.state == "waiting" and one.address.startswith(INSTALL):
+            yield WaitOfHost(address=one.address, text="its machine is being installed, as Installation tells below", run=one.run)
+            continue
         text = one.note if one.note and whole else "it goes on" if one.state != "ready" else "it has not begun"
         yield WaitOfHost(address=one.address, text=text, run=one.run, until=one.due_at if one.due_at > now else None)
     for address, until, reason in left_alone(connection, addresses):

@@ -4,6 +4,7 @@ import re
 
 _ID = r"(?P<id>[0-9a-f]{12,64}|[0-9]{8}-[0-9]{6}-[0-9a-f]{6})"
 _WHY = "(?: --reason WHY)?"
+_HOST = r"host/(?P<tenant>[\w.-]+)/(?P<name>[\w.-]+)"
 STEPS = (
     (rf"approve {_ID}{_WHY}", "Approve at /plans/{id}"),
     (rf"apply {_ID}(?: --approve)?", "Apply at /plans/{id}"),
@@ -12,6 +13,11 @@ STEPS = (
     (rf"resume {_ID}", "Resume at /runs/{id}"),
     (r"resume [0-9a-f]{8}\b", "Go on at /gates"),
     (rf"logs {_ID}", "/runs/{id}"),
+    (rf"installs {_HOST} --again --reason WHY", "Begin anew at /hosts/{tenant}/{name}"),
+    (rf"installs {_HOST} --sure --reason WHY", "Be sure at /hosts/{tenant}/{name}"),
+    (rf"adopt {_HOST} --reason WHY", "Adopt the machine at /hosts/{tenant}/{name}"),
+    (rf"installs {_HOST}", "/hosts/{tenant}/{name}"),
+    (r"installs(?= shows)", "/installs"),
     (r"override (?P<id>\S+) --for 1h --reason WHY", "Override {id} at /gates"),
     (r"token create --allow \S+", "Make token at /account"),
     (r"explain \S+(?= lists)", "/explain"),
@@ -24,7 +30,7 @@ STEPS = (
 )
 """Commands with what follows them, and the button that does it, with the page that it is on. What is not here only a command does."""
 _ALL = [(re.compile(f"octofleet {command}"), step) for command, step in STEPS]
-_PAGE = re.compile(r"(?<![\w/.:])/(?:hosts|search|plans|runs|gates|account|explain|status|validate)(?![\w-])")
+_PAGE = re.compile(r"(?<![\w/.:])/(?:hosts|installs|search|plans|runs|gates|account|explain|status|validate)(?![\w-])")
 _LINK = re.compile(f"({_PAGE.pattern}(?:[/?][\\w%.~/?=&-]*[\\w%~=-])?)")
 
 

@@ -15,6 +15,7 @@ from reconciler.reading.whose import sees_run
 from reconciler.store.conditions import halted
 from reconciler.store.engine import Connection
 from reconciler.store.followed import APPROVAL, followed
+from reconciler.store.installs_listed import all_listed
 from reconciler.store.plans import plan_rows
 from reconciler.store.records import locations
 from reconciler.store.runs import open_runs
@@ -96,7 +97,8 @@ class Waiting(Document, frozen=True, kw_only=True):
 
 
 class Overview(Document, frozen=True, kw_only=True):
-    """`tenants` has the worst first, `more_tenants` more are not named. Everything is of what the caller sees."""
+    """`tenants` has the worst first, `more_tenants` more are not named. `installs`: how many machines that are being installed stand how; empty if none is.
+    Everything is of what the caller sees."""
 
     at: float
     hosts: Numbers
@@ -108,6 +110,7 @@ class Overview(Document, frozen=True, kw_only=True):
     repositories: list[FollowedRow]
     runs: list[OpenRun]
     waiting: list[Waiting]
+    installs: dict[str, int]
 
 
 def overview(call: Call, ask: OverviewAsk) -> Overview:
@@ -131,6 +134,7 @@ def overview(call: Call, ask: OverviewAsk) -> Overview:
             repositories=list(islice(_repositories(connection, found), MOST)),
             runs=list(islice(_runs(connection, found), MOST)),
             waiting=list(islice(_waiting(connection, call), MOST)),
+            installs=_installs(connection, call),
         )
 
 
@@ -186,6 +190,12 @@ def _runs(connection: Connection, found: Seen) -> Iterator[OpenRun]:
     for run in open_runs(connection):
         if sees_run(connection, found.sight, run):
             yield OpenRun(run=run.id, source=run.source, state=run.state, started_at=run.started_at)
+
+
+def _installs(connection: Connection, call: Call) -> dict[str, int]:
+    return dict(
+        Counter(one.label for one in all_listed(connection) if call.sight.sees(one.source, one.tenant, f"host/{one.tenant}/{one.host}"))
+    )
 
 
 def _waiting(connection: Connection, call: Call) -> Iterator[Waiting]:

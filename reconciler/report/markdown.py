@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reconciler.plan.fields import same
 from reconciler.report.markup import block, cell, code, details, html, names, prose
 from reconciler.report.text import MOST_FIELDS, MOST_NAMES, brief
-from reconciler.report.view import SIGNS, Fold, View, come_and_gone, counted, pair, previous, shown
+from reconciler.report.view import SIGNS, Fold, View, come_and_gone, counted, meaning, pair, previous, shown
 from reconciler.types.change import MISSING, Action, Change, FieldChange
 from reconciler.types.plan import GuardVerdict
 from reconciler.types.resource import parts
@@ -65,7 +65,8 @@ def _lines(view: View) -> Iterator[str]:
 
 def lost(change: Change) -> str:
     """What is lost, on one line."""
-    return f"- **{change.action}** {code(change.address)} ({', '.join(sorted(change.risk))})"
+    said = meaning(change.address, change.action)
+    return f"- **{change.action}** {code(change.address)} ({', '.join(sorted(change.risk))}){f': {said}' if said else ''}"
 
 
 def lost_alike(changes: Sequence[Change]) -> str:
@@ -76,7 +77,10 @@ def lost_alike(changes: Sequence[Change]) -> str:
     driver, kind, tenant, _ = parts(first.address)
     said = ", ".join(sorted(first.risk))
     where = names([parts(change.address)[3] for change in changes])
-    return f"- **{first.action} {len(changes):,}** {code(f'{driver}/{kind}/{tenant}')} ({said}): {where}"
+    means = meaning(first.address, first.action)
+    return (
+        f"- **{first.action} {len(changes):,}** {code(f'{driver}/{kind}/{tenant}')} ({said}){f', each: {means}' if means else ''}: {where}"
+    )
 
 
 def grant(line: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from reconciler.report.text import MOST_DIFF_LINES, MOST_FIELDS, MOST_NAMES, brief, printable
-from reconciler.report.view import SIGNS, come_and_gone, pair, previous
+from reconciler.report.view import SIGNS, come_and_gone, meaning, pair, previous
 from reconciler.types.change import Action, Change, FieldChange
 from reconciler.types.origin import Origin
 from reconciler.types.plan import GuardVerdict, Phase
@@ -64,11 +64,12 @@ class FoldPart(Part, frozen=True, kw_only=True):
 
 
 class LossPart(Part, frozen=True, kw_only=True):
-    """A change by which something is lost or reinstalled, or that reboots."""
+    """A change by which something is lost or reinstalled, or that reboots. `meaning`: what that does to a machine, where the address does not say it."""
 
     address: str
     action: str
     risk: list[str]
+    meaning: str = ""
 
 
 class GuardPart(Part, frozen=True, kw_only=True):
@@ -227,7 +228,7 @@ def diff_of(change: Change, diff: Callable[[Change], str]) -> str:
 
 def loss_part(address: str, action: str, risk: Iterable[str]) -> LossPart:
     """What is lost."""
-    return LossPart(address=address, action=action, risk=sorted(risk))
+    return LossPart(address=address, action=action, risk=sorted(risk), meaning=meaning(address, action))
 
 
 def guard_part(verdict: GuardVerdict, *, whole: bool = True) -> GuardPart:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration, previous
+from reconciler.report.view import SIGNS, Fold, View, counted, difference, duration, meaning, previous
 from reconciler.types.change import Action, Change, FieldChange
 from reconciler.types.plan import OnStop, Phase
 from reconciler.types.resource import parts
@@ -105,6 +105,8 @@ def _destructive(view: View) -> Iterator[Line]:
     yield Line(f"DESTRUCTIVE ({len(view.destructive)})", "remove")
     for change in view.destructive:
         yield Line(f"  {SIGNS[change.action]} {change.action} {change.address}  [{', '.join(sorted(change.risk))}]", "remove")
+        if said := meaning(change.address, change.action):
+            yield Line(f"      {said}", "remove")
 
 
 def _access(view: View) -> Iterator[Line]:

@@ -11,6 +11,7 @@ from reconciler.types.change import MISSING, REMOVALS, Action, Cause, Change, Fi
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, Plan
 from reconciler.types.reads import Read, Reads
+from reconciler.types.resource import parts
 from reconciler.types.values import KnownAfter, Secret, redacted, secrets_in
 
 SIGNS = {
@@ -194,6 +195,16 @@ def shown(value: object, most: int = 80) -> str:
     else:
         text = canonical(redacted(value)).decode()
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def meaning(address: str, action: str) -> str:
+    """What a change that loses something does to a machine, where its name does not say it; else empty."""
+    if parts(address)[:2] != ("netboot", "install"):
+        return ""
+    return {
+        "create": "the machine is wiped and installed for the first time, as far as is known",
+        "update": "the machine is wiped and installed again",
+    }.get(action, "")
 
 
 def previous(item: FieldChange) -> object:

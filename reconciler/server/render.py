@@ -20,6 +20,7 @@ from reconciler.wiring import VERSION
 SECTIONS = (
     ("/", "Overview"),
     ("/hosts", "Hosts"),
+    ("/installs", "Installations"),
     ("/drift", "Drift"),
     ("/plans", "Plans"),
     ("/runs", "Runs"),

@@ -60,6 +60,8 @@ def families(found: Standing) -> Iterator[GaugeMetricFamily]:
     yield _gauge("octofleet_alert_receivers_failing", text, (), {(): found.alerts_failing})
     text = "Comments, statuses and reactions that are to stand at a forge, and do not yet."
     yield _gauge("octofleet_postings_open", text, ("forge",), _by(found.postings))
+    text = "Machines that are being installed, by state: armed, booting or installing."
+    yield _gauge("octofleet_installations", text, ("state",), _by(found.installs))
 
 
 def _by(numbers: Mapping[str, float]) -> Rows:

@@ -187,6 +187,12 @@ def note_installed(connection: Connection, made: Installed) -> None:
     connection.run(upsert("installed", INSTALLED, key=2), tuple(getattr(made, name) for name in INSTALLED))
 
 
+def be_sure(connection: Connection, tenant: str, host: str) -> bool:
+    """What is on record of a host is all that it was installed with. False: nobody doubted it."""
+    query = "UPDATE installed SET sure = ? WHERE tenant = ? AND host = ? AND sure = ?"
+    return connection.changed(query, (True, tenant, host, False)) > 0
+
+
 def move_installed(connection: Connection, old: tuple[str, str], new: tuple[str, str]) -> None:
     """A host has another name or tenant: what it was installed with goes with it."""
     known = ledger(connection, [old]).get(old)

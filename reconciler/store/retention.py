@@ -60,6 +60,12 @@ OLD_SIGN_INS = {
     "api_token": ("id", "FROM api_token WHERE COALESCE(revoked_at, expires_at) < ?", TOKENS_S),
 }
 """What has ended of signing in, by table: its key, what finds it, and for how many seconds it is kept."""
+OLD_INSTALLS = "FROM installation WHERE ended_at < ? AND seq < (SELECT max(newest.seq) FROM installation AS newest)"
+"""Not the one that changed last: by its number serving processes know what they have seen."""
+OLD_BOOTS = (
+    "FROM boot_seen WHERE at < ? AND NOT EXISTS "
+    "(SELECT 1 FROM record WHERE record.address = 'netboot/machine/' || boot_seen.tenant || '/' || boot_seen.host)"
+)
 OF_A_PULL = ("posting", "pull_command", "pull_lock")
 OLD_OUTLINES = 'FROM outline WHERE NOT EXISTS (SELECT 1 FROM plan WHERE plan."row" = outline.plan)'
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
@@ -78,6 +84,7 @@ class Pruned:
     deliveries: int
     pulls: int
     sign_ins: int
+    installs: int
     blobs: int
 
 
@@ -97,9 +104,11 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         deliveries = _counted(connection, OLD_DELIVERIES, (now - DELIVERIES_S,))
         pulls = _old_pulls(connection, now - keep.plans_days * DAY_S)
         sign_ins = sum(_counted(connection, what, (now - kept_s,)) for _, what, kept_s in OLD_SIGN_INS.values())
+        installs = _counted(connection, OLD_INSTALLS, (now - keep.runs_days * DAY_S,))
     expired = list(blobs.expired())
     if not dry_run:
-        going = {"logs": len(logs), "runs": len(runs), "plans": len(plans), "forgets": forgets, "pulls": len(pulls), "blobs": len(expired)}
+        going = {"logs": len(logs), "runs": len(runs), "plans": len(plans), "forgets": forgets, "pulls": len(pulls)}
+        going |= {"installs": installs, "blobs": len(expired)}
         _tell(store, identity, keep, going)
         logs = [run for run in logs if move_log(store, blobs, run)]
         for run_id, archive in runs.items():
@@ -117,6 +126,8 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
             _delete_pull(store, place, now - keep.plans_days * DAY_S)
         for table, (key, what, kept_s) in OLD_SIGN_INS.items():
             _delete(store, table, (key,), what, (now - kept_s,))
+        _delete(store, "installation", ("id",), OLD_INSTALLS, (now - keep.runs_days * DAY_S,))
+        _delete(store, "boot_seen", ("tenant", "host"), OLD_BOOTS, (now - keep.runs_days * DAY_S,))
         for name in expired:
             blobs.delete(name)
     specs = _sweep(store, plans, dry_run=dry_run)
@@ -130,6 +141,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         deliveries=deliveries,
         pulls=len(pulls),
         sign_ins=sign_ins,
+        installs=installs,
         blobs=len(expired),
     )
 

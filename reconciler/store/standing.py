@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from reconciler.alert.condition import Event
 from reconciler.store.alerts import failing
 from reconciler.store.engine import Connection
+from reconciler.store.installs_listed import numbers
 from reconciler.store.leases import current
 
 RUN_STATES = ("running", "paused", "cancelling")
@@ -32,8 +33,8 @@ class Standing:
     """`runs` and `steps`: open runs, and the steps of these, by state. `due`: steps that a worker could take now, and for how many seconds the longest of
     them has been due, or its run open if that is shorter. `workers`: those that live. `backing_off`: resources that are left alone for a while. By
     source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded. `alerts`: how many are open, by event;
-    `alerts_failing`: receivers that could not be told the last time. `postings`: what is to stand at each forge and
-    does not yet."""
+    `alerts_failing`: receivers that could not be told the last time. `installs`: installations that go on, by
+    state. `postings`: what is to stand at each forge and does not yet."""
 
     runs: Mapping[str, int]
     steps: Mapping[str, int]
@@ -46,6 +47,7 @@ class Standing:
     alerts: Mapping[str, int]
     alerts_failing: int
     postings: Mapping[str, int]
+    installs: Mapping[str, int]
 
 
 def standing(connection: Connection) -> Standing:
@@ -75,6 +77,7 @@ def standing(connection: Connection) -> Standing:
         alerts=_each(tuple(Event), dict(connection.rows("SELECT event, count(*) FROM alert GROUP BY event"))),
         alerts_failing=len(failing(connection)),
         postings=dict(connection.rows(POSTINGS)),
+        installs=numbers(connection),
     )
 
 

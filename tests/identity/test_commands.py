@@ -134,6 +134,8 @@ def arguments(name: str, made: Fleet) -> Sequence[str]:
             return made.open_run(), *(() if name == "resume" else ("--reason", "why"))
         case "forget":
             return "host/shop/web-01", "--reason", "why"
+        case "installs" | "adopt":
+            return "host/shop/web-01", *(("--again",) if name == "installs" else ()), "--reason", "why"
         case "backup" | "restore":
             return (str(made.data.parent / "a-backup"),)
         case "reconcile":

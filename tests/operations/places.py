@@ -14,7 +14,7 @@ from reconciler.store.audit import record
 from reconciler.store.engine import Connection, Store
 from reconciler.store.restore import Restored, restore
 from reconciler.types.audit import Entry
-from tests.operations.rows import NOW, add, everything
+from tests.operations.rows import NOW, add, add_installation, everything
 from tests.operations.test_retention import history
 from tests.store.databases import database
 
@@ -61,6 +61,7 @@ def filled(store: Store) -> None:
         add_rules(connection)
         add_pulls(connection)
         add_sign_ins(connection)
+        add_installs(connection)
         for number, text in enumerate(VALUES):
             record(
                 connection,
@@ -130,6 +131,14 @@ def add_sign_ins(connection: Connection) -> None:
     token = {"secret": "s", "label": "ci", "identity": "token:ci", "actions": b'["view"]', "made_by": "local:ada"}
     add(connection, "api_token", id="t", **token, made_at=NOW, expires_at=NOW + 1, last_used_at=None, revoked_at=None)
     add(connection, "tries", key="k", count=3, until=NOW)
+
+
+def add_installs(connection: Connection) -> None:
+    """A row in each table of machines that are installed."""
+    add_installation(connection, "over", "installed", seq=1, ended=1.0)
+    add_installation(connection, "open", "installing", seq=2, ended=None)
+    add(connection, "installed", tenant="t", host="web-1", generation=2, at=NOW, sure=True, keys="ssh-ed25519 AAAA", why="w")
+    add(connection, "boot_seen", tenant="t", host="web-1", at=NOW, address="192.0.2.9", firmware="uefi", decision="local", why="w")
 
 
 class Place:

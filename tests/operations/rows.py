@@ -145,3 +145,35 @@ class WatchedBlobs:
 
 def kept_of(blobs: Any) -> Mapping[str, bytes | None]:
     return {name: blobs.get(name) for name in blobs.names()}
+
+
+def add_installation(connection: Connection, of: str, state: str, *, seq: int, ended: float | None, host: str = "web-1") -> None:
+    """An installation of a host of tenant t, that ended so many days ago, or (None) goes on."""
+    add(
+        connection,
+        "installation",
+        id=of,
+        tenant="t",
+        host=host,
+        source="f",
+        generation=2,
+        attempt=1,
+        attempts=3,
+        state=state,
+        operation="r.1",
+        run="r",
+        token=f"digest of {of}",
+        armed_at=NOW - (ended or 0.0) * DAY - 60,
+        expires_at=NOW + DAY,
+        claimed_at=NOW - 30,
+        claimed_by="192.0.2.9",
+        released_at=None,
+        released_to="",
+        stage="booted",
+        stage_at=NOW,
+        ended_at=None if ended is None else NOW - ended * DAY,
+        log="ä€😀\n",
+        facts=b'{"kernel":"6.1"}',
+        seq=seq,
+        power="none",
+    )

@@ -50,8 +50,10 @@ def test_what_is_restored_is_what_was_saved(tmp_path: Path, monkeypatch: pytest.
         for table in LEFT_OUT:
             assert before.pop(table) and not after.pop(table)
         changed = {table for table in before if before[table] != after[table]}
-        assert changed == {"step", "repository", "pull", "forge", "attempt", "run", "log", "audit"}
+        assert changed == {"step", "repository", "pull", "forge", "attempt", "run", "log", "audit", "installation", "installed"}
         named = {table: [dict(zip(TABLES[table], row, strict=True)) for row in after[table]] for table in changed}
+        assert {(row["id"], row["state"]) for row in named["installation"]} == {("open", "expired"), ("over", "installed")}
+        assert [(row["generation"], row["sure"]) for row in named["installed"]] == [(2, False)]
         assert {(row["owner"], row["fence"]) for row in named["step"]} == {("", 4)}
         assert [(row["owner"], row["fence"]) for row in named["repository"]] == [("", 8)]
         assert {row["run"] for row in named["attempt"] if row["result"] == "lost"} == {"open"} and all(

@@ -35,7 +35,7 @@ from tests.operations.rows import (
 
 KEEP = Retention(runs_days=365, plans_days=30, log_days=7)
 
-NOTHING = Pruned(logs=0, runs=0, plans=0, specs=0, forgets=0, workers=0, deliveries=0, pulls=0, sign_ins=0, blobs=0)
+NOTHING = Pruned(logs=0, runs=0, plans=0, specs=0, forgets=0, workers=0, deliveries=0, pulls=0, sign_ins=0, installs=0, blobs=0)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_what_goes_and_what_stays(store: Store, blobs: DirectoryBlobs) -> None:
         history(connection)
     blobs.put("expired", b"", expires_at=1.0)
     blobs.put("later", b"", expires_at=4e9)
-    expected = Pruned(logs=2, runs=2, plans=4, specs=6, forgets=2, workers=1, deliveries=0, pulls=0, sign_ins=0, blobs=1)
+    expected = Pruned(logs=2, runs=2, plans=4, specs=6, forgets=2, workers=1, deliveries=0, pulls=0, sign_ins=0, installs=0, blobs=1)
     before = everything(store)
     assert prune(store, blobs, KEEP, NOW, dry_run=True) == expected
     assert everything(store) == before and list(blobs.names()) == ["later"] and list(blobs.expired()) == ["expired"]

@@ -1,5 +1,6 @@
 """A fleet of two tenants, and the people of each: what one of them may see is never to show for another."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from reconciler.reading.watch import watch
 from reconciler.store.alerts import save_conditions
 from reconciler.store.audit import record
 from reconciler.store.backoff import back_off
+from reconciler.store.engine import Connection
+from reconciler.store.installs import arm, note_installed, save_seen
 from reconciler.store.leases import WorkerRow, beat
 from reconciler.store.pull_locks import take_locks
 from reconciler.store.pulls import Command, PullKey, ask_pull, save_command
 from reconciler.types.audit import Entry
 from reconciler.types.canonical import pack
 from reconciler.types.change import Cause
+from reconciler.types.installation import Installation, Installed, Stage, State
 from reconciler.types.outcome import Status
 from reconciler.types.request import Request
 from tests.fleets import FLEET, TENANT, host
@@ -135,9 +139,56 @@ def fill(site: Site) -> None:
         save_conditions(connection, {}, {one.key: one for one in conditions})
         failed = {f"memory/config/{tenant}/{name}": (Status.FAILED, name) for tenant, name in (("shop", "web-01"), ("bank", "vault-01"))}
         back_off(connection, failed, connection.now())
+        for tenant, name in (("shop", "web-02"), ("bank", "vault-01")):
+            install(connection, tenant, name)
         beat(connection, WorkerRow(id="w", name="vault-machine:1", role="serve", version="1", started_at=1.0, until=connection.now() + 600))
         for tenants in (("shop",), ("bank",), ("bank", "shop"), ()):
             record(
                 connection,
                 Entry(identity=f"github:{'-'.join(tenants) or 'root'}", action="look", tenants=tenants, source="test", reason=f"{tenants}"),
             )
+
+
+def install(connection: Connection, tenant: str, host: str) -> None:
+    """Two installations of a host, of which one failed and the other goes on, with what a machine of ill will tells of itself."""
+    now, told = connection.now(), f"<script>alert('{host}')</script>"
+    made = Installation(
+        id=f"{tenant}-1",
+        tenant=tenant,
+        host=host,
+        source="test",
+        generation=2,
+        attempt=1,
+        attempts=2,
+        state=State.FAILED,
+        operation="r.1",
+        run="r",
+        token=f"{tenant}-1",
+        armed_at=now - 900,
+        expires_at=now + 900,
+        ended_at=now - 600,
+        stage=Stage.BOOTED,
+        stage_at=now - 600,
+        log="no disk",
+    )
+    arm(connection, made)
+    going_on = {"claimed_at": now - 60, "claimed_by": "192.0.2.77", "log": f"{told}\npartitioning /dev/vda\n" + "x" * 300}
+    facts = pack({"kernel": "6.1", told: [told]})
+    arm(
+        connection,
+        replace(
+            made,
+            id=f"{tenant}-2",
+            attempt=2,
+            state=State.INSTALLING,
+            token=f"{tenant}-2",
+            armed_at=now - 90,
+            ended_at=None,
+            facts=facts,
+            **going_on,
+        ),
+    )
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFVyYW5kb20ta2V5LWZvci10ZXN0cy1vbmx5"
+    note_installed(connection, Installed(tenant=tenant, host=host, generation=1, at=now - 9000, sure=False, keys=key, why="installation 1"))
+    why = f"known by serial:{host}; it is armed: generation 2, attempt 2 of 2"
+    save_seen(connection, [(tenant, host, now - 60, "192.0.2.77", "uefi", "install", why)])

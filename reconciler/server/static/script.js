@@ -142,6 +142,7 @@ function follow(root) {
 
 refreshTimes();
 setInterval(refreshTimes, REFRESH_MS);
+setInterval(() => document.querySelector("[data-refresh]") && refreshParts(), REFRESH_MS);  // what goes on without a run's events
 document.addEventListener("keydown", onKey);
 document.addEventListener("submit", onSubmit);
 watchFilters();

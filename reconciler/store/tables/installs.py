@@ -37,6 +37,7 @@ installation = Table(
     Index("installation_by_token", "token", unique=True),
     Index("installation_by_seq", "seq"),
     Index("installation_by_end", "ended_at", **where("ended_at IS NOT NULL")),
+    Index("installation_badly", "tenant", "host", **where("state IN ('failed', 'expired')")),
 )
 """One generation of one host, on its way from being armed to its end: see `types.installation`. `token`: the digest of what its URLs hold; `claimed_by`:
 the address of the machine that was given its script; `released_at`: when an answer file was first fetched, `released_to` by whom; `stage`: what the

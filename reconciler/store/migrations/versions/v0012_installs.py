@@ -47,6 +47,8 @@ def upgrade() -> None:
     op.create_index("installation_by_token", "installation", ["token"], unique=True)
     op.create_index("installation_by_seq", "installation", ["seq"])
     op.create_index("installation_by_end", "installation", ["ended_at"], sqlite_where=over, postgresql_where=over)
+    badly = sa.text("state IN ('failed', 'expired')")
+    op.create_index("installation_badly", "installation", ["tenant", "host"], sqlite_where=badly, postgresql_where=badly)
     op.create_table(
         "installed",
         *(_text(name) for name in ("tenant", "host")),
