@@ -138,3 +138,12 @@ def test_a_restored_database_doubts(site: Site) -> None:
         site.settled(head)
         assert "database was restored" in str(site.deferred())
         assert not any(item.open for item in site.installations())
+
+
+def test_who_asks_without_a_word_is_told_to_ask_again_and_say_who_it_is(site: Site) -> None:
+    with site.serving():
+        assert (
+            ask(f"{site.url}/boot/ipxe")
+            .text.splitlines()[1]
+            .startswith("chain --replace --autofree ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&")
+        )
