@@ -437,6 +437,8 @@ def _seventh(made: Demo) -> None:
         made.plan("--scope", f"host/shop/{NETBOOTED}", expect=3)
         with made.applying(made.planned(), "--approve", "--reason", "a new machine"):
             made.until(made.is_armed, f"{NETBOOTED} armed")
+            if machine is simulated:
+                made.until(simulated.is_awaited, f"the boot server that knows {NETBOOTED}")
             _step("It is armed, and its run waits for the machine, which is switched on now:")
             try:
                 machine.boot()

@@ -33,7 +33,8 @@ MODULES = (
     *("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci"),
     *("failover", "net_failover", "virtio_net", "mmc_core", "mmc_block", "cqhci", "sdhci", "sdhci-pci"),
 )
-"""In the order in which they need each other; a kernel has some of them built in. The disk is an SD card: it is what Debian's installer has drivers for from the start."""
+"""In the order in which they need each other; a kernel has some of them built in. The disk is an SD card, for which Debian's installer
+has drivers from the start."""
 RUNS = "runs from its disk"
 BOOT_SECTOR = bytes.fromhex("31c08ed8be197cfcac84c07409b40ebb0700cd10ebf2f4ebfd")
 """Prints the text that follows it by BIOS's interrupt 10h, and halts: xor ax,ax; mov ds,ax; mov si,7c19h; cld; lodsb; test al,al; jz; mov ah,0eh; ..."""
@@ -81,9 +82,17 @@ class Simulated:
     mac: str
     says: Callable[[str], None]
 
+    def is_awaited(self) -> bool:
+        """Whether the boot server knows by now that it is to be installed: one that was switched on takes longer to ask."""
+        return "Octofleet: installing" in self._answer(self._script).text
+
+    @property
+    def _script(self) -> str:
+        return f"/boot/ipxe?mac={self.mac.replace(':', '-')}&platform=pcbios&arch=i386"
+
     def boot(self) -> None:
         """Once: an installer to its end, or the disk."""
-        script = self._ask(f"/boot/ipxe?mac={self.mac.replace(':', '-')}&platform=pcbios&arch=i386").text
+        script = self._ask(self._script).text
         found = re.search(r"url=http://[^/]+(/i/[^/]+)(/\S+)", script)
         if found is None:
             self.says(f"it is told to boot its disk: {script.splitlines()[1]}")
@@ -96,15 +105,19 @@ class Simulated:
             self.says(f"it says: {stage}")
 
     def _ask(self, path: str, form: dict[str, str] | None = None) -> Answer:
+        answer = self._answer(path, form)
+        shown = re.sub(r"/i/[0-9a-f]+/", "/i/TOKEN/", path)
+        said = f" {urllib.parse.urlencode(form)}" if form else ""
+        self.says(f"{'POST' if form else 'GET'} {shown}{said} -> {answer.status}")
+        return answer
+
+    def _answer(self, path: str, form: dict[str, str] | None = None) -> Answer:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             body = urllib.parse.urlencode(form) if form else None
             kind = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
             connection.request("POST" if form else "GET", path, body, kind)
             found = connection.getresponse()
-            answer = Answer(status=found.status, text=found.read().decode(errors="replace"))
-        shown = re.sub(r"/i/[0-9a-f]+/", "/i/TOKEN/", path)
-        self.says(f"{'POST' if form else 'GET'} {shown}{f' {body}' if body else ''} -> {answer.status}")
-        return answer
+            return Answer(status=found.status, text=found.read().decode(errors="replace"))
 
 
 @dataclass(frozen=True, kw_only=True)
