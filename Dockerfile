@@ -26,7 +26,8 @@ COPY --from=build /opt/octofleet /opt/octofleet
 ENV PATH=/opt/octofleet/bin:$PATH OCTOFLEET_DATA_DIR=/data OCTOFLEET_LISTEN=0.0.0.0:8080 PYTHONDONTWRITEBYTECODE=1 HOME=/data
 USER 10001:10001
 VOLUME /data
-EXPOSE 8080
+# 8080: people, programs, webhooks. 8069 and 8070: machines that boot, over HTTP and HTTPS. 69/udp: TFTP, 67/udp and 4011/udp: proxyDHCP (with --network host).
+EXPOSE 8080 8069 8070 69/udp
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/opt/octofleet/bin/python", "-m", "reconciler.server.probe"]
 ENTRYPOINT ["octofleet"]
 CMD ["--help"]

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from threading import Event, Thread
 
+from reconciler.boot.cpio import archive
 from reconciler.boot.dhcp import Offered, ProxyDhcp
 from reconciler.boot.discovery import Discovery
 from reconciler.boot.files import Bases
@@ -165,18 +166,3 @@ def _files_of(ca_file: str) -> dict[str, bytes]:
 
 TRUSTED = ("usr/lib/ssl/cert.pem", "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/ca-bundle.pem")
 """Where installers look for what they trust: Debian's, Ubuntu's, Anaconda's, SUSE's."""
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    """A cpio archive (newc: Linux, Documentation/driver-api/early-userspace/buffer-format.rst) of these files and their directories."""
-    folders = sorted({"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)})
-    entries = [(name, 0o040755, b"") for name in folders] + [(name, 0o100644, data) for name, data in sorted(files.items())]
-    made = b"".join(_entry(name, mode, data, number) for number, (name, mode, data) in enumerate(entries, 1))
-    return made + _entry("TRAILER!!!", 0, b"", 0)
-
-
-def _entry(name: str, mode: int, data: bytes, number: int) -> bytes:
-    path = name.encode() + b"\0"
-    fields = (number, mode, 0, 0, 2 if mode & 0o040000 else 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
-    head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
-    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)

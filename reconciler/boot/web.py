@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"[0-9A-Fa-f]{32,}")
 TEXT = "text/plain; charset=utf-8"
 BY_MAC = b"source $prefix/grub.cfg-01-$net_default_mac\n"
 """Debian's signed GRUB asks for one name alone, and knows its address."""
-ENTRY = f"#!ipxe\nchain --replace --autofree {SCRIPT.rpartition('/')[2]}\n".encode()
+ENTRY = f"#!ipxe\nchain --replace --autofree {SCRIPT.removeprefix('/boot/')}\n".encode()
 """For a DHCP server that has no room for more than the address: iPXE asks again, and says who it is."""
 PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

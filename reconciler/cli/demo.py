@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import click
 import pygit2
 
 from reconciler.cli.demo_hosts import Machines, machines
+from reconciler.cli.demo_machine import GATEWAY, PACKAGES, Simulated, Virtual, free_port, lacking, make
 from reconciler.cli.init import commit_all
 from reconciler.errors import OctofleetError
 from reconciler.identity.local import whoami
@@ -31,7 +33,8 @@ WEB = "hosts/shop/web.yaml"
 PROFILES = "profiles/linux.yaml"
 ACCESS = "access/fleet.yaml"
 DATABASE = "hosts/shop/db-01.yaml"
-CHAPTERS = 7
+NETBOOTED, MAC = "web-02", "52:54:00:10:00:02"
+CHAPTERS = 8
 LISTEN = "127.0.0.1:8080"
 PATIENCE_S = 180.0
 MOST_LINES = 36
@@ -109,23 +112,67 @@ forge = "demo"
 project = "{PROJECT}"
 """
         )
+        with self._served(config) as address:
+            forge.hook = f"{address}/webhooks/demo"
+            yield address
+
+    @contextmanager
+    def _served(self, config: Path) -> Iterator[str]:
         environment = self._environment | {"OCTOFLEET_CONFIG": str(config), "OCTOFLEET_LISTEN": "127.0.0.1:0"}
         command = [sys.executable, "-m", "reconciler.cli", "serve", "--json"]
-        with (self.root / "serve.log").open("w") as log:
+        with (self.root / "serve.log").open("a") as log:
             process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line.endswith("}\n"):
                 raise OctofleetError("octofleet serve did not start", hint=f"look into {self.root / 'serve.log'}", code="demo")
-            address = str(json.loads(line)["address"])
-            forge.hook = f"{address}/webhooks/demo"
-            yield address
+            yield str(json.loads(line)["address"])
         finally:
             process.terminate()
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+    @contextmanager
+    def booting(self, port: int) -> Iterator[None]:
+        """`octofleet serve` with the settings of netboot, which stay; it follows the repository, but applies nothing."""
+        with (self.root / "octofleet.toml").open("a") as settings:
+            settings.write(
+                f"""
+[boot]
+listen = "127.0.0.1:{port}"
+url = "http://{GATEWAY}:{port}"
+networks = ["127.0.0.0/8"]
+media = "{self.root / "media"}"
+"""
+            )
+        config = self.root / "serve-boot.toml"
+        follow = f'[[repositories]]\nlocation = "{self.fleet.as_uri()}"\napply = false\n'
+        config.write_text(f"{(self.root / 'octofleet.toml').read_text()}\n{follow}")
+        with self._served(config):
+            yield
+
+    @contextmanager
+    def applying(self, *arguments: str) -> Iterator[None]:
+        """`octofleet apply` beside the block; ends the demo if it does not end well in time after it."""
+        said = shlex.join(["apply", *arguments])
+        click.echo(click.style(f"\n$ octofleet {said}", fg="cyan", bold=True))
+        command = [sys.executable, "-m", "reconciler.cli", "apply", *arguments]
+        process = subprocess.Popen(command, cwd=self.fleet, env=self._environment)  # noqa: S603 - our own program
+        try:
+            yield
+            code = process.wait(PATIENCE_S)
+        finally:
+            process.kill()
+            process.wait()
+        if code != 0:
+            raise OctofleetError(f"octofleet {said} ended with {code}", hint=f"look into {self.root}", code="demo")
+
+    def is_armed(self) -> bool:
+        """Whether something waits to be installed."""
+        with sqlite3.connect(f"file:{self.root / 'data' / 'octofleet.db'}?mode=ro", uri=True) as connection:
+            return bool(connection.execute("SELECT count(*) FROM installation WHERE ended_at IS NULL").fetchone()[0])
 
     def until(self, done: Callable[[], Any], what: str) -> None:
         """Wait for something that the server does."""
@@ -207,7 +254,7 @@ def demo(directory: Path | None, local: bool, debug: bool) -> int:
     root = _root(directory)
     with machines(LIVE, root / "machines", local=local) as running:
         made = Demo(root=root, machines=running)
-        for chapter in (_first, _second, _third, _fourth, _fifth, _sixth):
+        for chapter in (_first, _second, _third, _fourth, _fifth, _sixth, _seventh):
             chapter(made)
         _summary(made, time.monotonic() - began)
         if is_asked() and click.confirm("\nStart the server on this fleet now? Ctrl-C stops it", default=False):
@@ -366,12 +413,63 @@ def _sixth(made: Demo) -> None:
     made.octofleet("apply", made.planned(), "--approve", expect=3)
 
 
+def _seventh(made: Demo) -> None:
+    why = lacking()
+    _title(
+        7,
+        "A machine with an empty disk becomes a host",
+        "A commit raises install.generation; its machine boots from the network once, and from its disk ever after.",
+    )
+    _step(
+        f"The machine is simulated, as {why}. For a virtual one: apt-get install {PACKAGES}"
+        if why
+        else "The machine is a virtual one of QEMU, in software: a minute. Its installer is a stand-in that does what one does in short."
+    )
+    port, place = free_port(), made.root / "machine"
+    place.mkdir()
+    if not why:
+        make(made.root / "media", NETBOOTED)
+    edit(made.fleet / WEB, lambda document: _bare_metal(document, port))
+    commit_all(made.fleet, f"{NETBOOTED} is installed over the network")
+    simulated = Simulated(port=port, mac=MAC, says=_machine_says)
+    machine = simulated if why else Virtual(port=port, mac=MAC, says=_machine_says, directory=place)
+    with made.booting(port):
+        made.plan("--scope", f"host/shop/{NETBOOTED}", expect=3)
+        with made.applying(made.planned(), "--approve", "--reason", "a new machine"):
+            made.until(made.is_armed, f"{NETBOOTED} armed")
+            if machine is simulated:
+                made.until(simulated.is_awaited, f"the boot server that knows {NETBOOTED}")
+            _step("It is armed, and its run waits for the machine, which is switched on now:")
+            try:
+                machine.boot()
+            except OctofleetError as error:
+                _step(f"{error.message} ({error.hint}). This program asks instead, as a machine would:")
+                machine = simulated
+                machine.boot()
+        _step("It is installed, and the same run has handed it to its roles. It is switched on again:")
+        machine.boot()
+        made.octofleet("plan", "--scope", f"host/shop/{NETBOOTED}", expect=0)
+
+
+def _bare_metal(document: Any, port: int) -> None:
+    if document["metadata"]["name"] == NETBOOTED:
+        media = f"http://{GATEWAY}:{port}/media"
+        document["spec"]["profile"] = "debian-metal"
+        document["spec"]["firmware"] = "bios"
+        document["spec"]["install"] = {"generation": 1, "kernel": f"{media}/linux", "initrd": f"{media}/initrd.gz"}
+
+
+def _machine_says(line: str) -> None:
+    click.echo(f"  {click.style('│', dim=True)} {line}")
+
+
 def _summary(made: Demo, took_s: float) -> None:
     _title(CHAPTERS, "Done", f"in {took_s:.0f} s")
     command = sys.argv[0] if Path(sys.argv[0]).name == "octofleet" else "octofleet"
     for text in (
         "One plan covered boot files and configuration; it was stored, applied exactly, and empty afterwards.",
         "Each change named its cause: commit, drift, or what was pending. A protected host could not be lost.",
+        "A machine was installed for one commit that said so, and boots from its disk now.",
         "",
         f"Look around:     {made.fleet}   the repository",
         f"                 {made.root / 'data' / 'boot'}   the published boot files",

@@ -173,3 +173,12 @@ def test_the_new_system_tells_its_keys_once(site: Site) -> None:
         assert site.call(url, "installed", hostkeys=key).status == 200
         assert site.call(url, "installed", hostkeys=key.replace("VyYW", "WyYW")).status == 200
         assert site.wiring.arming.host_keys("shop", "web-01") == (key,)
+
+
+def test_who_asks_without_a_word_is_told_to_ask_again_and_say_who_it_is(site: Site) -> None:
+    with site.serving():
+        assert (
+            ask(f"{site.url}/boot/ipxe")
+            .text.splitlines()[1]
+            .startswith("chain --replace --autofree ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&")
+        )

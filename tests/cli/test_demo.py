@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import demo
+from reconciler.cli.demo_machine import lacking
 from tests.conftest import program
 
 CHAPTERS = (
@@ -26,7 +27,11 @@ CHAPTERS = (
     "issue_comment  202",
     "runs --limit 1",
     "done: 10 done",
-    "7/7  Done",
+    "+ create netboot/install/shop/web-02  [destructive, reinstall]",
+    "it fetched its answer file",
+    "it says: installed",
+    "10 done of 10 changes",
+    "8/8  Done",
 )
 
 
@@ -44,6 +49,9 @@ def test_the_demo_tells_its_story_to_the_end(tmp_path: Path, way: str) -> None:
     for line in CHAPTERS:
         assert line in done.stdout
     assert ("over SSH" if way == "sshd" else "by its local connection") in done.stdout
+    real = not lacking()
+    assert ("web-02 runs from its disk" if real else "it is told to boot its disk") in done.stdout
+    assert ("The machine is simulated" not in done.stdout and "This program asks instead" not in done.stdout) is real
     everything = [
         path for path in (tmp_path / "demo").rglob("*") if path.is_file() and "machines" not in path.parts and "secrets" not in path.parts
     ]
