@@ -52,6 +52,12 @@ class Files:
         """A file that was rendered before and holds no secret."""
         return self._kept.get((of.id, kind, self.bases.installers))
 
+    def forget(self, of: Installation) -> None:
+        """What is on record of a host has changed, or has gone: its files are made anew."""
+        with self._lock:
+            for kind in RENDERERS:
+                self._size -= len(self._kept.pop((of.id, kind, self.bases.installers), b""))
+
     def render(self, of: Installation, kind: str, *, secure: bool) -> bytes:
         """A file of an armed host. Raises `Refused` for a secret without TLS, `OctofleetError` if it cannot be made."""
         found = self.kept(of, kind)

@@ -24,10 +24,10 @@ FLEETS = ("fleet/fleet/", "fleet/fleet0")
 
 
 class Picture:
-    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `armed`: those that were not known
-    before, until somebody takes them out. `rivals`: whose a key is that several hosts have, of different Fleets, since one Fleet's cannot be applied so:
-    whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet says of booting (`spec.boot`), by its name, which is that
-    of its source."""
+    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token. Until somebody takes them out: `armed`,
+    those that were not known before, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts have, of different Fleets,
+    since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet says of booting
+    (`spec.boot`), by its name, which is that of its source."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
@@ -39,6 +39,7 @@ class Picture:
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
         self.armed: list[Installation] = []
+        self.touched: set[tuple[str, str]] = set()
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._marks: dict[str, tuple[str, int]] = {}
         self._seq = 0
@@ -104,6 +105,7 @@ class Picture:
             touched = [group.split("/") for group in touched_since(connection, source, known[1])]
             found = [address("netboot", "machine", part[1], part[2]) for part in touched if part[0] == "host"]
             found += [address("fleet", "fleet", "", part[1]) for part in touched if part[0] == "fleet"]
+            self.touched.update((part[1], part[2]) for part in touched if part[0] == "host")
         for places in chunks(found):
             self._load(connection, places)
         self._marks[source] = now

@@ -69,6 +69,9 @@ class BootServer:
     def _refresh(self) -> None:
         for item in self.picture.refresh():
             self.notes.later(partial(installs.end, of=item.id, state=State.CANCELLED, now=time.time()))
+        touched, self.picture.touched = self.picture.touched, set()
+        for place in touched & self.picture.installations.keys():
+            self._files.forget(self.picture.installations[place])
         armed, self.picture.armed = self.picture.armed, []
         for item in armed:
             self._ahead.submit(self._files.render_ahead, item)

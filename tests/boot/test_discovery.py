@@ -160,7 +160,7 @@ def test_so_many_proposals_wait_and_no_more(tmp_path: Path, capsys: pytest.Captu
                 discovery.asked(who)
             site.until(lambda: "proposals wait already" in capsys.readouterr().err)
             assert len(found(site)) == OPEN_MOST
-            assert "is not proposed" in discovery.asked(machines[-1])
+            site.until(lambda: "is not proposed" in discovery.asked(machines[-1]))
             pygit2.Repository(str(site.repo.path)).branches.local[next(iter(found(site)))].delete()
             site.until(lambda: "is proposed as shop/" in discovery.asked(machines[-1]))
             assert len(found(site)) == OPEN_MOST

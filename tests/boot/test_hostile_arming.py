@@ -15,6 +15,7 @@ from reconciler.drivers.netboot import NetbootDriver
 from reconciler.errors import Permanent
 from reconciler.store import installs
 from reconciler.store.engine import Store
+from reconciler.store.records import drop_records
 from reconciler.types.installation import Stage, State
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import address
@@ -226,5 +227,5 @@ def test_a_move_while_the_machine_asks_leads_nowhere_else(tmp_path: Path) -> Non
     with database("sqlite", tmp_path) as database_url, standing(tmp_path, database_url) as site:
         url = site.arm()
         with site.wiring.store.write() as connection:
-            connection.run("DELETE FROM record WHERE address LIKE 'boot/%'")
+            drop_records(connection, [address for (address,) in connection.rows("SELECT address FROM record WHERE address LIKE 'boot/%'")])
         assert ask(url).status == 404

@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def served(place: Path) -> Iterator[tuple[int, Media]]:
     files = Media(place, {"undionly.kpxe": b"loader"})
-    app = Web(None, files, networks(["127.0.0.0/8"]), secure=False, menu=lambda found, who: b"").app()  # type: ignore[arg-type]
+    app = Web(None, files, networks(["127.0.0.0/8"]), None, secure=False).app()  # type: ignore[arg-type]
     with listening(app, "127.0.0.1", 0, Terms()) as port:
         yield port, files
 
