@@ -49,7 +49,7 @@ class Sizes:
 
 
 FULL = Sizes(rate=2_000, power=10_000, at_once=1_000, picture=100_000)
-QUICK = Sizes(rate=200, power=200, at_once=50, picture=1_000)
+QUICK = Sizes(rate=200, power=200, at_once=50, picture=200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +92,20 @@ def measure(machine: Machine, options: Options) -> Found:
 
 
 def _filled(machine: Machine, hosts: int) -> Path:
-    """A directory with a fleet, of which all is applied but its generations; a new one each time."""
+    """A directory with a fleet, of which all is applied but its generations."""
     directory = machine.directory / f"netboot-{hosts}"
-    shutil.rmtree(directory, ignore_errors=True)
-    location = fleets.make(hosts, directory / "fleet.git")
-    machine.python("-m", "bench.netbooted", "fill", directory / "data", f"file://{location}", str(hosts))
+    if not directory.exists():
+        location = fleets.make(hosts, directory / "fleet.git")
+        machine.python("-m", "bench.netbooted", "fill", directory / "data", f"file://{location}", str(hosts))
     return directory
 
 
 @contextmanager
 def _serving(machine: Machine, server: str, made: Path) -> Iterator[Server]:
-    command = [sys.executable, "-m", "bench.netbooted", server, str(made / "data")]
+    """Of a copy, so that what is made stays as it was."""
+    data = made / server
+    shutil.copytree(made / "data", data)
+    command = [sys.executable, "-m", "bench.netbooted", server, str(data)]
     command += [f"file://{made / 'fleet.git'}"] if server == "serve" else []
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": machine.environment()}
     with (machine.directory / f"{server}.log").open("w") as log, subprocess.Popen(command, stderr=log, **pipes) as process:  # type: ignore[call-overload]
@@ -110,6 +113,7 @@ def _serving(machine: Machine, server: str, made: Path) -> Iterator[Server]:
         one.cpu_s()
         yield one
         process.stdin.close()
+    shutil.rmtree(data)
 
 
 def _rates(machine: Machine, server: str, made: Path, hosts: int) -> tuple[dict[str, Pass], float]:
