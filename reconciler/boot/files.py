@@ -82,6 +82,12 @@ class Files:
                 with suppress(OctofleetError):
                     self.render(of, parts(where)[1], secure=False)
 
+    def forget(self, of: Installation) -> None:
+        """It has ended."""
+        with self._lock:
+            for kind in RENDERERS:
+                self._size -= len(self._kept.pop((of.id, kind, self.bases.installers), b""))
+
     def _rendered(self, of: Installation, kind: str, spec: Spec, place: str) -> bytes:
         below = f"i/{token_of(self.wiring.key, of.id)}"
         base = f"{self.bases.installers}/{below}"

@@ -20,8 +20,8 @@ AFTER = "netboot/machine0"
 
 
 class Picture:
-    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `armed`: those that were not known
-    before, until somebody takes them out."""
+    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token; `news`: those that were not known
+    before, and those that have ended, until somebody takes them out."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
@@ -29,7 +29,7 @@ class Picture:
         self.hosts: dict[tuple[str, str], Machine] = {}
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
-        self.armed: list[Installation] = []
+        self.news: list[Installation] = []
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._marks: dict[str, tuple[str, int]] = {}
         self._seq = 0
@@ -51,12 +51,13 @@ class Picture:
             if known is not None and known.id != item.id:
                 self.by_token.pop(known.token, None)
             if known is None or known.id != item.id:
-                self.armed.append(item)
+                self.news.append(item)
             self.installations[place], self.by_token[item.token] = item, item
         else:
             self.by_token.pop(item.token, None)
             if known is not None and known.id == item.id:
                 del self.installations[place]
+            self.news.append(item)
 
     def _records(self, connection: Connection, source: str) -> None:
         now, known = mark(connection, source), self._marks.get(source)

@@ -67,9 +67,12 @@ class BootServer:
 
     def _refresh(self) -> None:
         self.picture.refresh()
-        armed, self.picture.armed = self.picture.armed, []
-        for item in armed:
-            self._ahead.submit(self._files.render_ahead, item)
+        news, self.picture.news = self.picture.news, []
+        for item in news:
+            if item.open:
+                self._ahead.submit(self._files.render_ahead, item)
+            else:
+                self._files.forget(item)
 
     async def decision(self, asked: Asked, address: str) -> Decision:
         """What a machine is to boot. Who is given its installer's script has claimed it when this returns."""
