@@ -52,12 +52,6 @@ class Files:
         """A file that was rendered before and holds no secret."""
         return self._kept.get((of.id, kind, self.bases.installers))
 
-    def forget(self, of: Installation) -> None:
-        """What is on record of a host has changed, or has gone: its files are made anew."""
-        with self._lock:
-            for kind in RENDERERS:
-                self._size -= len(self._kept.pop((of.id, kind, self.bases.installers), b""))
-
     def render(self, of: Installation, kind: str, *, secure: bool) -> bytes:
         """A file of an armed host. Raises `Refused` for a secret without TLS, `OctofleetError` if it cannot be made."""
         found = self.kept(of, kind)
@@ -87,6 +81,12 @@ class Files:
             for where in found if self._size < KEPT_BYTES // 2 else ():
                 with suppress(OctofleetError):
                     self.render(of, parts(where)[1], secure=False)
+
+    def forget(self, of: Installation) -> None:
+        """It has ended, or what is on record of its host has changed: its files are made anew, if at all."""
+        with self._lock:
+            for kind in RENDERERS:
+                self._size -= len(self._kept.pop((of.id, kind, self.bases.installers), b""))
 
     def _rendered(self, of: Installation, kind: str, spec: Spec, place: str) -> bytes:
         below = f"i/{token_of(self.wiring.key, of.id)}"

@@ -24,10 +24,10 @@ FLEETS = ("fleet/fleet/", "fleet/fleet0")
 
 
 class Picture:
-    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token. Until somebody takes them out: `armed`,
-    those that were not known before, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts have, of different Fleets,
-    since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet says of booting
-    (`spec.boot`), by its name, which is that of its source."""
+    """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token. Until somebody takes them out: `news`,
+    installations that were not known before or have ended, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts have, of
+    different Fleets, since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet
+    says of booting (`spec.boot`), by its name, which is that of its source."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
@@ -38,7 +38,7 @@ class Picture:
         self.fleets: dict[str, Spec] = {}
         self.installations: dict[tuple[str, str], Installation] = {}
         self.by_token: dict[str, Installation] = {}
-        self.armed: list[Installation] = []
+        self.news: list[Installation] = []
         self.touched: set[tuple[str, str]] = set()
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
         self._marks: dict[str, tuple[str, int]] = {}
@@ -87,12 +87,13 @@ class Picture:
             if known is not None and known.id != item.id:
                 self.by_token.pop(known.token, None)
             if known is None or known.id != item.id:
-                self.armed.append(item)
+                self.news.append(item)
             self.installations[place], self.by_token[item.token] = item, item
         else:
             self.by_token.pop(item.token, None)
             if known is not None and known.id == item.id:
                 del self.installations[place]
+            self.news.append(item)
 
     def _records(self, connection: Connection, source: str) -> None:
         now, known = mark(connection, source), self._marks.get(source)

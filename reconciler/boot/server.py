@@ -72,9 +72,12 @@ class BootServer:
         touched, self.picture.touched = self.picture.touched, set()
         for place in touched & self.picture.installations.keys():
             self._files.forget(self.picture.installations[place])
-        armed, self.picture.armed = self.picture.armed, []
-        for item in armed:
-            self._ahead.submit(self._files.render_ahead, item)
+        news, self.picture.news = self.picture.news, []
+        for item in news:
+            if item.open:
+                self._ahead.submit(self._files.render_ahead, item)
+            else:
+                self._files.forget(item)
 
     def close(self) -> None:
         """End."""
