@@ -25,8 +25,8 @@ FLEETS = ("fleet/fleet/", "fleet/fleet0")
 
 class Picture:
     """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token. Until somebody takes them out: `news`,
-    installations that were not known before or have ended, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts have, of
-    different Fleets, since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet
+    installations that were not known before or have ended, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts have,
+    of different Fleets, since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet
     says of booting (`spec.boot`), by its name, which is that of its source."""
 
     def __init__(self, store: Store) -> None:
