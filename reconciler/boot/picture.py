@@ -85,9 +85,10 @@ class Picture:
         now, known = mark(connection, source), self._marks.get(source)
         if now == known:
             return
-        if known is None or known[0] != now[0]:
+        if known is None or known[0] != now[0] or known[1] > now[1]:
             query = "SELECT address FROM record WHERE address >= ? AND address < ?"
-            found = [where for (where,) in connection.rows(query, (PREFIX, AFTER))]
+            gone = {address("netboot", "machine", *place) for place in self.hosts}
+            found = sorted(gone.union(where for (where,) in connection.rows(query, (PREFIX, AFTER))))
         else:
             touched = (group.split("/") for group in touched_since(connection, source, known[1]))
             found = [address("netboot", "machine", part[1], part[2]) for part in touched if part[0] == "host"]
