@@ -25,9 +25,9 @@ FLEETS = ("fleet/fleet/", "fleet/fleet0")
 
 class Picture:
     """`machines` by key, `installations` that go on by tenant and name, and the same by the digest of their token. Until somebody takes them out: `news`,
-    installations that were not known before or have ended, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts have,
-    of different Fleets, since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what each Fleet
-    says of booting (`spec.boot`), by its name, which is that of its source."""
+    installations that were not known before or have ended, and `touched`, hosts whose records have changed. `rivals`: whose a key is that several hosts
+    have, of different Fleets, since one Fleet's cannot be applied so: whoever came first stays in `machines`, and nobody is installed by it. `fleets`: what
+    each Fleet says of booting (`spec.boot`), by its name, which is that of its source."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, Lock()
@@ -99,9 +99,10 @@ class Picture:
         now, known = mark(connection, source), self._marks.get(source)
         if now == known:
             return
-        if known is None or known[0] != now[0]:
+        if known is None or known[0] != now[0] or known[1] > now[1]:
             query = "SELECT address FROM record WHERE address >= ? AND address < ?"
-            found = [where for of in (FLEETS, MACHINES) for (where,) in connection.rows(query, of)]
+            gone = {address("netboot", "machine", *place) for place in self.hosts}
+            found = sorted(gone.union(where for of in (FLEETS, MACHINES) for (where,) in connection.rows(query, of)))
         else:
             touched = [group.split("/") for group in touched_since(connection, source, known[1])]
             found = [address("netboot", "machine", part[1], part[2]) for part in touched if part[0] == "host"]

@@ -127,7 +127,8 @@ class BootServer:
 
     def _of_token(self, token: str, address: str) -> Installation | None:
         of = self.picture.by_token.get(token_digest(token))
-        if of is None or of.expires_at <= time.time() or not may_have(of, self.picture.hosts.get((of.tenant, of.host)), address):
+        machine = self.picture.hosts.get((of.tenant, of.host)) if of else None
+        if of is None or machine is None or of.expires_at <= time.time() or not may_have(of, machine, address):
             return None
         return of
 

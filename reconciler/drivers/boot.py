@@ -114,7 +114,8 @@ class BootDriver:
                 remove_file(self.path(target.address), self.directory)
                 return Outcome(status=Status.DONE, observation=Absent(at=now))
             if self.served and holds_secret(target.desired.spec):
-                remove_file(self.path(target.address), self.directory)
+                for where in (target.address, *([work.moved_from.address] if work.moved_from else [])):
+                    remove_file(self.path(where), self.directory)
                 return Outcome(status=Status.DONE, observation=Present(spec=target.desired.spec, digest=target.desired.digest, at=now))
             data = self.render(target.desired, context.content)
             replace_file(self.path(target.address), data)

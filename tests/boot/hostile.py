@@ -20,6 +20,7 @@ class Stand(Site):
     """`arm` begins an installation of web-01; `told` are all events since the start."""
 
     told: list[tuple[str, dict[str, object]]]
+    where: list[str]
 
     def arm(self, attempts: int = 1) -> str:
         """The URL of the answer file of a new installation, as its machine was told it; what went on before is cancelled."""
@@ -49,7 +50,7 @@ def standing(path: Path, url: str = "", settings: str = "", *, network: str = "1
             site.begun()
         listeners.append(told)
         with booting(site.wiring) as where:
-            site.url = where[0]
+            site.where, site.url = where, where[0]
             yield site
     finally:
         if told in listeners:

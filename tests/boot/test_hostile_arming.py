@@ -14,8 +14,8 @@ from reconciler.boot.picture import Picture
 from reconciler.drivers.netboot import NetbootDriver
 from reconciler.errors import Permanent
 from reconciler.store import installs
+from reconciler.store.connection import Unavailable
 from reconciler.store.engine import Store
-from reconciler.store.records import drop_records
 from reconciler.types.installation import Stage, State
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import address
@@ -192,16 +192,10 @@ class Away:
 
         def transaction(store: Store, access: str):  # type: ignore[no-untyped-def]
             if self.so:
-                raise installs_unavailable()
+                raise Unavailable("the database is away")
             return real(store, access)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Store, "_transaction", transaction)
-
-
-def installs_unavailable() -> Exception:
-    from reconciler.store.connection import Unavailable
-
-    return Unavailable("the database is away")
 
 
 def test_while_the_database_is_away_machines_wait_or_boot_from_their_disk(site: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,10 +216,28 @@ def test_while_the_database_is_away_machines_wait_or_boot_from_their_disk(site: 
     assert not unforeseen
 
 
-def test_a_move_while_the_machine_asks_leads_nowhere_else(tmp_path: Path) -> None:
-    """The record of a host goes away, or its MAC becomes another's, while it is armed: its files do too."""
-    with database("sqlite", tmp_path) as database_url, standing(tmp_path, database_url) as site:
+def test_a_host_that_goes_away_while_it_is_armed_takes_its_files_with_it(tmp_path: Path) -> None:
+    """Also those that were rendered before, and are in memory."""
+    with standing(tmp_path) as site:
         url = site.arm()
+        assert ask(url).status == 200
         with site.wiring.store.write() as connection:
-            drop_records(connection, [address for (address,) in connection.rows("SELECT address FROM record WHERE address LIKE 'boot/%'")])
+            connection.run("DELETE FROM record WHERE address = ?", (address("netboot", "machine", *HOST),))
+            connection.run("UPDATE mark SET seq = seq + 1")
+            connection.run('UPDATE touched SET seq = (SELECT max(seq) FROM mark) WHERE "group" = ?', ("host/shop/web-01",))
         assert ask(url).status == 404
+        assert "installing" not in script(site)
+
+
+def test_a_restored_database_is_read_anew(tmp_path: Path) -> None:
+    """Its numbers may be lower than what a process has seen; hosts that came since the backup are gone."""
+    with standing(tmp_path) as site:
+        reader = Picture(site.wiring.store)
+        reader.refresh()
+        assert HOST in reader.hosts
+        with site.wiring.store.write() as connection:
+            connection.run("DELETE FROM record WHERE address = ?", (address("netboot", "machine", *HOST),))
+            connection.run("UPDATE mark SET seq = seq - 1")
+        reader.refresh()
+        assert not reader.hosts
+        assert not reader.machines
