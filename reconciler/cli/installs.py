@@ -32,7 +32,7 @@ def installs(installation: Installation, as_json: bool, host: str, again: bool, 
     """Which machines are being installed over the network; of a HOST (host/TENANT/NAME) all that is known. `--sure` needs an approver's role, and no broken
     glass stands for it."""
     if again or sure:
-        _check(host, reason, both=again and sure)
+        check_word(host, reason, both=again and sure)
         return _said(installation, host, reason, break_glass, as_json=as_json, sure=sure)
     if host:
         with installation.store.read() as connection:
@@ -48,7 +48,8 @@ def installs(installation: Installation, as_json: bool, host: str, again: bool, 
     return 0
 
 
-def _check(host: str, reason: str, *, both: bool) -> None:
+def check_word(host: str, reason: str, *, both: bool) -> None:
+    """A word about an installation is about one host, and has a reason. Raises click's usage error."""
     if both or not host:
         raise click.UsageError("say one of --again and --sure, of one host")
     if not reason:

@@ -56,7 +56,7 @@ COMMANDS = {
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }
 
-REMOTE = frozenset({"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel"})
+REMOTE = frozenset({"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt"})
 """Commands that a server can be asked for."""
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import click
 import msgspec
 
+from reconciler.cli.installs import check_word, host_lines, list_lines, named
 from reconciler.cli.main import COMMANDS
-from reconciler.cli.options import reason_option
+from reconciler.cli.options import reason_option, show
 from reconciler.cli.remote_client import Remote, remote
 from reconciler.cli.remote_showing import follow, show_line, show_lines, show_plan, show_run, show_runs, show_status
 from reconciler.errors import Refused
 from reconciler.reading.gates import GatesDocument, PauseDocument
+from reconciler.reading.installs import HostInstalls, Installs
 from reconciler.reading.plan_page import PlanPage
 from reconciler.reading.plan_words import ApprovalDocument, BegunDocument
 from reconciler.reading.run_log import Log
@@ -24,7 +26,7 @@ from reconciler.reading.run_page import RunPage
 from reconciler.reading.runs import RunDocument, Runs
 from reconciler.reading.status import Status
 from reconciler.report.parts import LinePart
-from reconciler.report.text import printable
+from reconciler.report.text import Line, printable
 from reconciler.report.view import counted
 from reconciler.store.followed import APPROVAL, BEHIND, FAILING, REFUSED, REPORTED
 from reconciler.types.duration import utc
@@ -254,6 +256,48 @@ def cancel(server: Remote, as_json: bool, run: str, reason: str, give_up: bool) 
     going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
     _told(found, f"run {found.run} {'is cancelled' if found.state == 'cancelled' else going_on}", as_json=as_json)
     return 0
+
+
+@remote_command
+@click.argument("host", required=False, default="")
+@click.option("--again", is_flag=True, help="With a host: it begins anew, with another token, for whichever of its machines asks next.")
+@click.option("--sure", is_flag=True, help="With a host, after a restore: no higher generation is on it than is on record.")
+@reason_option("With --again or --sure: why; recorded.", required=False)
+@over_the_api
+def installs(server: Remote, as_json: bool, host: str, again: bool, sure: bool, reason: str) -> int:
+    """Which machines are being installed over the network; of a HOST (host/TENANT/NAME) all that is known."""
+    if again or sure:
+        check_word(host, reason, both=again and sure)
+    if not host:
+        listed = server.get(Installs, "installs", limit=MOST_LINES)
+        _shown(listed, list_lines(listed.items), as_json=as_json)
+        return 0
+    place = "hosts", *named(host), "installs"
+    found = (
+        server.post(HostInstalls, *place, "again" if again else "sure", reason=reason)
+        if again or sure
+        else server.get(HostInstalls, *place)
+    )
+    _shown(found, host_lines(found), as_json=as_json)
+    return 0
+
+
+@remote_command
+@click.argument("host")
+@reason_option()
+@over_the_api
+def adopt(server: Remote, as_json: bool, host: str, reason: str) -> int:
+    """Say that the machine of a HOST (host/TENANT/NAME) is already what the generation says that the newest commit wants."""
+    found = server.post(HostInstalls, "hosts", *named(host), "installs", "adopt", reason=reason)
+    _shown(found, host_lines(found), as_json=as_json)
+    return 0
+
+
+def _shown(document: object, lines: Iterable[Line], *, as_json: bool) -> None:
+    if as_json:
+        _print(document)
+    else:
+        show(lines)
 
 
 def _told(document: object, text: str, *, as_json: bool) -> None:

@@ -25,11 +25,13 @@ from reconciler.reading.run_page import RunPage
 from reconciler.report.parts import LinePart
 from reconciler.server.opening import DOORS
 from reconciler.store.followed import follow
+from reconciler.store.installs import end, open_installations
+from reconciler.types.installation import State
 from tests.fleets import Result, host, octofleet
 from tests.gate.site import Site
 from tests.server.certificates import write_pair
 from tests.server.site import web
-from tests.server.tenants import OF_BANK, change_both, two_tenants
+from tests.server.tenants import OF_BANK, change_both, install, two_tenants
 
 HERE = Identity(name="local:root", here=True)
 LEAD = """apiVersion: octofleet/v1
@@ -210,6 +212,24 @@ def test_nothing_of_another_tenant_is_printed(asked: Asking, site: Site, plan: s
     told = asked("status", token=nobody).out
     assert "nothing that you may see" in told and "RoleMapping" in told, "and what to do"
     assert asked.error("logs", site.rows("SELECT id FROM run")[0][0], token=nobody)[0] == "no-run"
+
+
+def test_installations_are_told_and_steered(asked: Asking, site: Site) -> None:
+    with site.store.write() as connection:
+        for tenant, name in (("shop", "web-02"), ("bank", "vault-01")):
+            install(connection, tenant, name)
+    shown = [asked(*args) for args in (("installs",), ("installs", "--json"), ("installs", "host/shop/web-02"))]
+    assert all("web-02" in found.out and not any(word in found.text for word in OF_BANK) for found in shown)
+    assert (
+        asked.error("installs", "host/bank/vault-01")[0] == asked.error("adopt", "host/bank/vault-01", "--reason", "mine")[0] == "no-host"
+    )
+    again = asked("installs", "host/shop/web-02", "--again", "--reason", "another card")
+    assert "armed  generation 2, attempt 2 of 2" in again.out and "cancelled" in again.out
+    assert asked.error("installs", "host/shop/web-02", "--sure", "--reason", "I am no approver")[0] == "forbidden"
+    assert asked.error("adopt", "host/shop/web-02", "--reason", "it wants no generation")[0] == "no-generation"
+    with site.store.write() as connection:
+        for item in open_installations(connection):
+            end(connection, item.id, State.CANCELLED, connection.now())
 
 
 def test_a_token_that_is_not_good_for_it(asked: Asking, site: Site, plan: str) -> None:

@@ -172,7 +172,12 @@ def install(connection: Connection, tenant: str, host: str) -> None:
         log="no disk",
     )
     arm(connection, made)
-    going_on = {"claimed_at": now - 60, "claimed_by": "192.0.2.77", "log": f"{told}\npartitioning /dev/vda\n" + "x" * 300}
+    going_on = {
+        "claimed_at": now - 60,
+        "stage_at": now - 30,
+        "claimed_by": "192.0.2.77",
+        "log": f"{told}\npartitioning /dev/vda\n" + "x" * 300,
+    }
     facts = pack({"kernel": "6.1", told: [told]})
     arm(
         connection,

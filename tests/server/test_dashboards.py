@@ -115,7 +115,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def test_there_are_four_boards() -> None:
-    assert BOARDS == ["drivers.json", "fleet.json", "forges.json", "runs.json"] and len(queries()) > 30
+    assert BOARDS == ["boot.json", "drivers.json", "fleet.json", "forges.json", "runs.json"] and len(queries()) > 30
 
 
 @pytest.mark.parametrize(("name", "query", "legend"), queries())

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from reconciler.store.installs import open_installations, report
+from reconciler.types.installation import Stage
 from tests.server.browser import LIGHT, PLAIN, VIEWS, View, browser, looking, path_of, problems, sideways
 from tests.server.screenshots import PATHS, shown
-from tests.server.site import Web
+from tests.server.site import Web, web
 from tests.server.specimen import LINES, documents
+from tests.server.tenants import CALLERS, install, two_tenants
 
 __all__ = ["browser"]
 SHOWN = [*PATHS, *documents()]
@@ -192,6 +195,27 @@ def test_a_run_is_paused(browser: Any, tmp_path: Path, view: View) -> None:
         page.wait_for_url("**/runs/*?said=pauseRun")
         assert page.get_by_role("status").inner_text() == "The run is paused."
         assert page.locator("h1 .state").inner_text() == "paused"
+
+
+def test_an_installation_is_followed_and_begins_anew(browser: Any, tmp_path: Path) -> None:
+    site = two_tenants(tmp_path, f"sqlite:///{tmp_path / 'q.db'}")
+    with site.store.write() as connection:
+        install(connection, "shop", "web-02")
+    with web(site.installation, *CALLERS) as served, looking(browser, served, LIGHT, by="github:sam") as page:
+        page.goto("/hosts/shop/web-02")
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_text("Let it begin anew").click()
+        form = page.locator("form", has=page.get_by_role("button", name="Begin anew"))
+        form.get_by_label("Why").fill("another card")
+        form.get_by_role("button").click()
+        page.get_by_text("The installation begins anew.").wait_for()
+        assert page.get_by_text("It has no higher generation").count() == 0, "that is for an approver"
+        page.get_by_text("its machine has not come").wait_for()
+        with site.store.write() as connection:
+            (item,) = open_installations(connection)
+            report(connection, item, Stage.PARTITIONED, connection.now(), log="formatting /dev/vda")
+        page.get_by_text("formatting /dev/vda").wait_for(timeout=60_000)
+        assert page.locator("[data-part=install] .state").first.inner_text() == "installing"
 
 
 def test_what_somebody_fills_in_on_a_live_page_is_left_alone(browser: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from reconciler.drivers.breaker import BreakerState, State
 from reconciler.drivers.memory import Fault
 from reconciler.drivers.wrap import Wrapped
 from reconciler.events import happened
+from reconciler.stages import count
 from reconciler.store.engine import Store, sqlite_url
 from reconciler.store.leases import WorkerRow, beat
 from reconciler.store.postings import know_forge, want
@@ -59,6 +60,10 @@ def scrape_of_an_apply(path: Path, **more: float) -> str:
         happened("posted", forge="hub", pull="hub/acme/fleet#1", what="comment")
         happened("posting-failed", forge="hub", pull="hub/acme/fleet#1", what="comment", error="Later")
         happened("polled", forge="hub")
+        happened("boot-decision", decision="local")
+        happened("installation-ended", state="expired")
+        count("tftp_transfers")
+        count("dhcp_offered")
         bench.begin(bench.plan(host("web-1"), host("web-2"), host("web-3")), "run-2")
         with bench.worker() as state.worker:
             return served.get("/metrics")[1]
@@ -90,6 +95,8 @@ def test_what_an_apply_counts(scraped: str) -> None:
     assert total("octofleet_delivery_seconds_count") == total("octofleet_polls_total", result="done") == 1
     assert [total("octofleet_postings_total", result=result) for result in ("posted", "failed")] == [1, 1]
     assert total("octofleet_leases_lost_total") == total("octofleet_takeovers_total") == 0
+    assert total("octofleet_boot_decisions_total", decision="local") == total("octofleet_installations_ended_total", state="expired") == 1
+    assert total("octofleet_tftp_transfers_total", result="complete") == total("octofleet_dhcp_packets_total", result="offered") == 1
     assert total("octofleet_build_info", version="1.2.3") == 1
     assert total("process_resident_memory_bytes") > 0
     states = {dict(labels)["state"]: value for (name, labels), value in found.items() if name == "octofleet_breaker_state"}
@@ -124,7 +131,7 @@ def test_every_metric_is_explained_and_told_once(scraped: str) -> None:
 
 def test_no_label_grows_with_the_work(scraped: str) -> None:
     labels = {name for (_, labels) in samples(scraped) for name, _ in labels}
-    known = {"driver", "forge", "result", "action", "status", "state", "stage", "provider", "source", "version", "event", "le"}
+    known = {"driver", "decision", "forge", "result", "action", "status", "state", "stage", "provider", "source", "version", "event", "le"}
     assert labels - known <= {"implementation", "major", "minor", "patchlevel"}
     assert "memory/config" not in scraped and "run-1" not in scraped
 

@@ -14,14 +14,16 @@ from reconciler.drivers.ansible import AnsibleDriver, ansible_settings
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.identity.access import Access, Action, Identity, Resource
 from reconciler.identity.caller import Caller
-from reconciler.reading import drift, host, hosts, overview, search, status
+from reconciler.reading import drift, host, hosts, installs, overview, search, status
 from reconciler.reading import watch as watching
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Paged
 from reconciler.server.route import Nothing
 from reconciler.settings import Ansible
 from reconciler.store.engine import Connection
+from reconciler.store.installs import arm, note_installed, save_seen
 from reconciler.store.samples import save_samples
+from reconciler.types.installation import Installation, Installed, State
 from tests.fleets import Chosen, installation
 from tests.identity.test_access import FLEETS, accesses, people
 from tests.operations.rows import add, add_spec
@@ -58,15 +60,41 @@ def fill(made: Chosen, world: Mapping[Where, Mapping[str, str]]) -> None:
     """A database that holds this world, and no picture of another."""
     watching._watches.pop(made.store, None)
     with made.store.write() as connection:
-        for table in ("record", "observation", "source", "spec", "sample"):
+        for table in ("record", "observation", "source", "spec", "sample", "installation", "installed", "boot_seen"):
             connection.run(f"DELETE FROM {table}")
         for source in FLEETS:
             add(connection, "source", name=source, location=f"/{source}", applied_commit="c" * 40, at=0.0)
         for where, drivers in world.items():
             for driver, state in drivers.items():
                 _resource(connection, where, driver, state)
+            _install(connection, where)
         at = int(connection.now() // 300 * 300)
         save_samples(connection, {(at, source, tenant, 1, 0, 0, 0, 0) for source, tenant, _ in world})
+
+
+def _install(connection: Connection, where: Where) -> None:
+    """It is being installed, and was told what to boot."""
+    source, tenant, name = where
+    said = {"claimed_by": token(where), "stage": token(where), "log": token(where), "facts": b'{"%s":1}' % token(where).encode()}
+    made = Installation(
+        id=token(where),
+        tenant=tenant,
+        host=name,
+        source=source,
+        generation=1,
+        attempt=1,
+        attempts=1,
+        state=State.INSTALLING,
+        operation="r.1",
+        run=token(where),
+        token=token(where),
+        armed_at=1.0,
+        expires_at=2.0,
+        **said,
+    )
+    arm(connection, made)
+    note_installed(connection, Installed(tenant=tenant, host=name, generation=1, at=1.0, why=token(where)))
+    save_seen(connection, [(tenant, name, 1.0, token(where), "bios", "local", token(where))])
 
 
 def _resource(connection: Connection, where: Where, driver: str, state: str) -> None:
@@ -131,6 +159,9 @@ def test_each_gets_what_he_sees_and_nothing_else(chosen: Chosen, world: dict[Whe
     drifted = ask(drift.drift, drift.DriftAsk())
     assert {(one.source, one.tenant, one.name) for one in drifted.items} == {w for w, of in mine.items() if "drifted" in of.values()}
     ask(status.status, Nothing())
+    going_on = ask(installs.installs, installs.InstallsAsk())
+    assert {(one.source, one.tenant, one.host) for one in going_on.items} == mine.keys() and not going_on.next
+    assert shown.installs == ({"installing": len(mine)} if mine else {})
     for text in ("host/", "b-", "web", "memory/", "id-", "config"):
         ask(search.search, search.SearchAsk(q=text))
     for source, tenant, name in world:
@@ -138,6 +169,9 @@ def test_each_gets_what_he_sees_and_nothing_else(chosen: Chosen, world: dict[Whe
         if (source, tenant, name) in mine:
             assert ask(host.host, host.HostAsk(), **path).state == worst(mine[source, tenant, name])
             ask(host.host_runs, Paged(), **path)
+            assert ask(installs.of_host, Nothing(), **path).log == token((source, tenant, name))
         else:
             with pytest.raises(Exception, match=f"there is no host {tenant}/{name}"):
                 ask(host.host, host.HostAsk(), **path)
+            with pytest.raises(Exception, match=f"there is no host {tenant}/{name}"):
+                ask(installs.of_host, Nothing(), **path)
