@@ -15,7 +15,7 @@ from reconciler.reading.whose import sees_run
 from reconciler.store.conditions import halted
 from reconciler.store.engine import Connection
 from reconciler.store.followed import APPROVAL, followed
-from reconciler.store.installs_listed import all_listed
+from reconciler.store.installs_listed import all_listed, tallies
 from reconciler.store.plans import plan_rows
 from reconciler.store.records import locations
 from reconciler.store.runs import open_runs
@@ -193,9 +193,17 @@ def _runs(connection: Connection, found: Seen) -> Iterator[OpenRun]:
 
 
 def _installs(connection: Connection, call: Call) -> dict[str, int]:
-    return dict(
-        Counter(one.label for one in all_listed(connection) if call.sight.sees(one.source, one.tenant, f"host/{one.tenant}/{one.host}"))
-    )
+    """Tenants that are seen whole are counted by the database; of others each host is asked about."""
+    sight, found, partly = call.sight, Counter[str](), set[tuple[str, str]]()
+    for source, tenant, label, number in tallies(connection):
+        if sight.of_tenant(source, tenant):
+            found[label] += number
+        elif sight.some_of(source, tenant):
+            partly.add((source, tenant))
+    for one in all_listed(connection) if partly else ():
+        if (one.source, one.tenant) in partly and sight.sees(one.source, one.tenant, f"host/{one.tenant}/{one.host}"):
+            found[one.label] += 1
+    return dict(found)
 
 
 def _waiting(connection: Connection, call: Call) -> Iterator[Waiting]:

@@ -73,8 +73,17 @@ def key_of(item: Installation) -> tuple[float, str]:
 
 def numbers(connection: Connection) -> Mapping[str, int]:
     """How many that go on stand how, by label."""
-    query = f"SELECT CASE WHEN {BOOTING} THEN 'booting' ELSE state END AS label, count(*) FROM installation WHERE ended_at IS NULL GROUP BY label"  # noqa: S608 - see above
-    return dict.fromkeys(GOING_ON, 0) | dict(connection.rows(query))
+    found = dict.fromkeys(GOING_ON, 0)
+    for _, _, label, number in tallies(connection):
+        found[label] += number
+    return found
+
+
+def tallies(connection: Connection) -> list[tuple[str, str, str, int]]:
+    """The same by source and tenant: these, the label, and how many."""
+    label = f"CASE WHEN {BOOTING} THEN 'booting' ELSE state END AS label"
+    query = f"SELECT source, tenant, {label}, count(*) FROM installation WHERE ended_at IS NULL GROUP BY source, tenant, label"  # noqa: S608 - see above
+    return list(connection.rows(query))
 
 
 def ended_badly(connection: Connection) -> list[Installation]:

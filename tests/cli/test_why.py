@@ -205,10 +205,10 @@ def test_only_breakers_that_are_not_closed(bench: Asked) -> None:
 
 
 def test_every_code_is_explained_and_made_somewhere() -> None:
-    from reconciler import reason, why, why_repository, why_source
+    from reconciler import reason, why, why_machines, why_repository, why_source
     from reconciler.store import followed
 
-    source = "".join(Path(str(part.__file__)).read_text() for part in (reason, why, why_repository, why_source, followed))
+    source = "".join(Path(str(part.__file__)).read_text() for part in (reason, why, why_machines, why_repository, why_source, followed))
     statuses = {"failed", "partial", "stale", "expired", "cancelled", "superseded"}
     assert {code for code in CODES.keys() - statuses if source.count(f'"{code}"') < 2} == set()
 
