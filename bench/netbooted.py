@@ -27,7 +27,7 @@ from bench.measure import rss_mib
 from bench.seed import seed
 from reconciler.applying import unfinished
 from reconciler.beginning import begin
-from reconciler.boot.picture import AFTER, PREFIX, Picture
+from reconciler.boot.picture import MACHINES, Picture
 from reconciler.boot.serving import booting
 from reconciler.logs import choose
 from reconciler.planning import make_plan
@@ -93,7 +93,7 @@ def picture(data: str) -> None:
     installation.close()
     database, cpu = sqlite3.connect(Path(data) / "octofleet.db"), time.process_time()
     query = "SELECT address, body FROM record JOIN spec ON spec.digest = record.digest WHERE address >= ? AND address < ?"
-    for _ in database.execute(query, (PREFIX, AFTER)):
+    for _ in database.execute(query, MACHINES):
         pass
     _say(said | {"floor_s": time.process_time() - cpu})
 
