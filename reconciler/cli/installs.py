@@ -105,6 +105,7 @@ def list_lines(items: list[InstallDocument]) -> Iterator[Line]:
     """Those that go on."""
     if not items:
         yield Line("no machine is being installed; a commit that raises spec.install.generation of a host arms it")
+        yield Line("octofleet installs HOST tells how the earlier ones of a host ended", "dim")
     for one in items:
         yield Line(f"{one.tenant}/{one.host}  {_one(one)}", "title" if one.stage else "plain")
         yield Line(f"  armed {stamp(one.armed_at)}, until {stamp(one.expires_at)}, run {one.run}", "dim")
