@@ -116,7 +116,7 @@ def terms_of(http: Http, inherited: socket | None = None) -> Terms:
 
 def _why(error: OSError) -> str:
     """In the system's words, without what asyncio puts around them."""
-    return os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
 
 
 @contextmanager
