@@ -206,6 +206,7 @@ def meaning(address: str, action: str) -> str:
     return {
         "create": f"the machine is wiped and installed for the first time, as far as is known; {kept}",
         "update": "the machine is wiped and installed again",
+        "record": "nothing is installed: the machine has this generation already, as is known",
     }.get(action, "")
 
 
