@@ -82,7 +82,7 @@ def adopt(installation: Installation, as_json: bool, host: str, reason: str, bre
     if as_json:
         click.echo(json.dumps({"ref": place.group, "source": place.source, "generation": made.generation, "at": made.at}))
     else:
-        click.echo(f"{place.group} has generation {made.generation}; the next plan records it, and installs nothing")
+        click.echo(f"{place.group} has generation {made.generation}; a plan that wants no higher one records it, and installs nothing")
     return 0
 
 
