@@ -1,6 +1,5 @@
 """What people say of installations: one begins anew, a machine has its generation already, or it has not. Each is written in the audit trail."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reconciler.drivers.netboot import generation_of
@@ -19,6 +18,7 @@ from reconciler.types.audit import Entry
 from reconciler.types.installation import Installation, Installed
 from reconciler.types.resource import address
 from reconciler.wiring import Installation as Wiring
+from reconciler.wiring import where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,11 @@ def place_of(wiring: Wiring, tenant: str, host: str) -> Place:
 def wanting(wiring: Wiring, tenant: str, host: str, only: str = "") -> tuple[Place, int]:
     """Whose a host is, and the generation that the newest commit of its Fleet wants of it, applied or not. `only`: the location of its repository,
     where that is known. Raises `OctofleetError`."""
-    for location, rev in _branches(wiring):
+    for location, branch in _branches(wiring).items():
         if only and location != only:
             continue
         repository = wiring.repository(location)
-        desired = compiled(wiring, repository, repository.commit(rev or None))
+        desired = compiled(wiring, repository, repository.tip(branch))
         found = desired.host(f"host/{tenant}/{host}")
         if desired.fleet is not None and found is not None:
             return Place(source=desired.fleet.name, tenant=tenant, host=host, location=location), generation_of(found.values)
@@ -72,11 +72,11 @@ def wanting(wiring: Wiring, tenant: str, host: str, only: str = "") -> tuple[Pla
     )
 
 
-def _branches(wiring: Wiring) -> Iterator[tuple[str, str]]:
-    """Where the newest commits are: followed repositories at the branch that is followed, others at their default branch."""
+def _branches(wiring: Wiring) -> dict[str, str]:
+    """Where the newest commits are, whether a server has seen them or not: the branch that the settings have followed, else the default branch."""
     with wiring.store.read() as connection:
-        places = dict.fromkeys(locations(connection).values(), "") | {one.location: one.head for one in followed(connection)}
-    return iter(places.items())
+        known = [*locations(connection).values(), *(one.location for one in followed(connection))]
+    return dict.fromkeys(known, "") | {where(rule.location): rule.branch for rule in wiring.settings.repositories}
 
 
 def begin_anew(wiring: Wiring, place: Place, reason: str, *, identity: str = "") -> Installation:

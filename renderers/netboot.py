@@ -44,7 +44,9 @@ def own_files(values: Mapping[str, Any], *, loader: bool = False) -> str:
     boot = Node(values)["boot"]
     base = (boot["loaderUrl"].url() if loader else None) or boot["url"].url()
     if base is None:
-        raise RenderError("/boot/url", "missing: the URL where the published boot files are served")
+        raise RenderError(
+            "/boot/url", "missing: the URL where the published boot files are served; a host's boot.url says it, or the setting boot.listen"
+        )
     return f"{base.rstrip('/')}/{host.tenant}/{host.name}"
 
 

@@ -140,7 +140,7 @@ def _tell_missing(installation: Installation, row: int) -> None:
     for item in found.missing:
         click.echo(f"  still missing: {printable(item.message)}")
     if not found.missing:
-        click.echo(f"  next: octofleet apply {plan.id[:12]}")
+        click.echo(f"  next: octofleet apply {plan.id[:12]}; a server that follows the repository applies it now, by itself")
 
 
 @click.command()

@@ -82,7 +82,7 @@ def adopt(installation: Installation, as_json: bool, host: str, reason: str, bre
     if as_json:
         click.echo(json.dumps({"ref": place.group, "source": place.source, "generation": made.generation, "at": made.at}))
     else:
-        click.echo(f"{place.group} has generation {made.generation}; the next plan records it, and installs nothing")
+        click.echo(f"{place.group} has generation {made.generation}; a plan that wants no higher one records it, and installs nothing")
     return 0
 
 
@@ -105,6 +105,7 @@ def list_lines(items: list[InstallDocument]) -> Iterator[Line]:
     """Those that go on."""
     if not items:
         yield Line("no machine is being installed; a commit that raises spec.install.generation of a host arms it")
+        yield Line("octofleet installs HOST tells how the earlier ones of a host ended", "dim")
     for one in items:
         yield Line(f"{one.tenant}/{one.host}  {_one(one)}", "title" if one.stage else "plain")
         yield Line(f"  armed {stamp(one.armed_at)}, until {stamp(one.expires_at)}, run {one.run}", "dim")

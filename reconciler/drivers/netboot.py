@@ -277,4 +277,6 @@ def _ended(item: Installation) -> Outcome:
         case State.CANCELLED:
             return Outcome(status=Status.CANCELLED, error="the installation was cancelled before it began")
         case _:
-            return Outcome(status=Status.FAILED, error=f"the installer failed after {item.stage or 'nothing'}{f': {tail}' if tail else ''}")
+            return Outcome(
+                status=Status.FAILED, error=f"the installer failed after {item.stage or 'its start'}{f': {tail}' if tail else ''}"
+            )

@@ -200,7 +200,8 @@ def _whole(case: Case) -> frozenset[Cause]:
 
 def risks_of(kind: Kind, action: Action, fields: Sequence[FieldChange]) -> frozenset[Risk]:
     """What an action on such a resource, with these fields, may do to people."""
-    touched = {risk for prefix, risk in kind.risks.items() if not prefix or touches(fields, (prefix,))}
+    recorded = action in (Action.ADOPT, Action.RECORD)  # nothing in the world changes: what a field would do to it is not done
+    touched = {risk for prefix, risk in kind.risks.items() if not prefix or (not recorded and touches(fields, (prefix,)))}
     if kind.destroys and action in (Action.DELETE, Action.REPLACE):
         touched.add(Risk.DESTRUCTIVE)
     if action is Action.CREATE:

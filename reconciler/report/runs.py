@@ -25,7 +25,10 @@ def run_lines(run: str, plan: Plan, statuses: Mapping[str, Status], *, complete:
     yield Line("")
     yield Line(f"Run {run}: {said} of {counted(len(plan.changes), 'change')}", style)
     if not complete:
-        yield Line(f"  not over: octofleet status --why says what it waits for; octofleet resume {run} goes on", "warn")
+        yield Line(
+            f"  not over: octofleet status --why says what it waits for; octofleet resume {run} goes on, octofleet cancel {run} --reason WHY ends it",
+            "warn",
+        )
     elif not good:
         yield Line(f"  octofleet logs {run} tells what happened; a new plan shows what is left", "warn")
 

@@ -199,11 +199,14 @@ def shown(value: object, most: int = 80) -> str:
 
 def meaning(address: str, action: str) -> str:
     """What a change that loses something does to a machine, where its name does not say it; else empty."""
-    if parts(address)[:2] != ("netboot", "install"):
+    driver, kind, *place = parts(address)
+    if (driver, kind) != ("netboot", "install"):
         return ""
+    kept = f"octofleet adopt {'/'.join(place)} --reason WHY keeps one that is installed already"
     return {
-        "create": "the machine is wiped and installed for the first time, as far as is known",
+        "create": f"the machine is wiped and installed for the first time, as far as is known; {kept}",
         "update": "the machine is wiped and installed again",
+        "record": "nothing is installed: the machine has this generation already, as is known",
     }.get(action, "")
 
 

@@ -5,6 +5,7 @@ the event loop, so that one which hangs never hangs an endpoint.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,6 +114,11 @@ def terms_of(http: Http, inherited: socket | None = None) -> Terms:
     return Terms(limits=limits, trusted=networks(http.trusted_proxies), certificate=found, inherited=inherited)
 
 
+def _why(error: OSError) -> str:
+    """In the system's words, without what asyncio puts around them."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
+
+
 @contextmanager
 def listening(app: web.Application, host: str, port: int, terms: Terms = Terms()) -> Iterator[int]:
     """Serve it in a thread with its own event loop while the block lasts; gives the port, a free one for 0. Raises `OctofleetError` if the address
@@ -124,7 +130,7 @@ def listening(app: web.Application, host: str, port: int, terms: Terms = Terms()
     if served.error is not None:
         thread.join()
         hint = "name another address, or end whoever uses it"
-        raise OctofleetError(f"cannot listen on {host} port {port}: {served.error}", hint=hint, code="listen") from served.error
+        raise OctofleetError(f"cannot listen on {host} port {port}: {_why(served.error)}", hint=hint, code="listen") from served.error
     try:
         yield served.port
     finally:

@@ -123,7 +123,8 @@ def complete(connection: Connection, found: Installation, facts: bytes, keys: st
 def report(
     connection: Connection, found: Installation, stage: Stage, now: float, *, log: str = "", facts: bytes = b"", keys: str = ""
 ) -> State | None:
-    """Write what an installer says; the state it came to, or None if that changed nothing. Who is installed is in the ledger from then on."""
+    """Write what an installer says; the state it came to, or None if that changed nothing. Who is installed is in the ledger from then on. Of one that
+    failed the stage stays that it had reached."""
     to = said(found.state, stage)
     if to is None or (stage.value == found.stage and log in ("", found.log) and facts in (b"", found.facts)):
         return None
@@ -133,7 +134,8 @@ def report(
     )
     ended_at = now if to in (State.INSTALLED, State.FAILED) else None
     tail = log[-LOG_MOST:]
-    if not connection.changed(query, (to.value, stage.value, now, ended_at, tail, tail, facts, facts, found.id)):
+    reached, at = (found.stage, found.stage_at) if to is State.FAILED else (stage.value, now)
+    if not connection.changed(query, (to.value, reached, at, ended_at, tail, tail, facts, facts, found.id)):
         return None
     if to is State.INSTALLED:
         note_installed(

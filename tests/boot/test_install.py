@@ -109,7 +109,7 @@ def test_what_fails_is_armed_again_as_often_as_the_host_says(site: Site) -> None
         site.call(second, "partitioned")
         site.call(second, "failed", log="no disk\nat all")
         site.until(lambda: not site.open_runs())
-        assert "the installer failed after" in str(site.stands()) and "at all" in str(site.stands())
+        assert "the installer failed after partitioned: no disk" in str(site.stands()) and "at all" in str(site.stands())
         assert "sanboot" in script(site)
         assert site.ledger() is None
 

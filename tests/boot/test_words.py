@@ -133,6 +133,14 @@ def test_a_machine_is_adopted(site: Site) -> None:
         assert said(site, "adopt", "host/shop/web-01", "--reason", "no", "--json").json["error"]["code"] == "installing"
 
 
+def test_what_is_adopted_is_what_the_newest_commit_wants_though_no_server_has_seen_it(site: Site) -> None:
+    with site.serving():
+        site.begun()
+    site.repo.commit({"host-1.yaml": bootable(generation=3)})
+    assert said(site, "adopt", "host/shop/web-01", "--reason", "it ran before", "--json").json["generation"] == 3
+    assert site.ledger().generation == 3
+
+
 def test_after_a_restore_somebody_is_sure(site: Site) -> None:
     with site.serving():
         site.installed(generation=1)

@@ -185,7 +185,7 @@ def test_an_address_that_is_taken_is_an_error(store: Store) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with (
-            pytest.raises(OctofleetError, match=f"cannot listen on 127.0.0.1 port {port}"),
+            pytest.raises(OctofleetError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"),
             listening(web.Application(), "127.0.0.1", port),
         ):
             pass
