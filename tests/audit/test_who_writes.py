@@ -165,7 +165,7 @@ def test_pruning_tells_what_goes_and_the_trail_stays(site: Site) -> None:
     after = told(site.store)
     assert found.runs == 1 and after[:-1] == before and (after[-1].identity, after[-1].action) == ("local:ada", "prune")
     assert after[-1].details == {
-        "going": {"logs": 0, "runs": 1, "plans": 0, "forgets": 0, "pulls": 0, "blobs": 0},
+        "going": {"logs": 0, "runs": 1, "plans": 0, "forgets": 0, "pulls": 0, "installs": 0, "blobs": 0},
         "olderThanDays": {"runs": 1, "plans": 1, "logs": 1},
     }
     prune(site.store, site.installation.blobs, keep, before[-1].at + 3600)

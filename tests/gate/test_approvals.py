@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.approving import check_approved
 from reconciler.beginning import begin
 from reconciler.errors import Refused
-from reconciler.gate.approvals import UNLESS_SAID, Approval, ApprovalRule, missing, rules_of, used
+from reconciler.gate.approvals import ALWAYS, UNLESS_SAID, Approval, ApprovalRule, missing, rules_of, used
 from reconciler.types.change import Action, Change, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Rules
@@ -45,7 +45,7 @@ def word(who: str, *changes: Change, yes: bool = True, at: float = NOW - 1, unti
 
 
 def test_what_a_fleet_that_says_nothing_asks_for() -> None:
-    assert rules_of({}) == UNLESS_SAID and rules_of({"approvals": []}) == ()
+    assert rules_of({}) == UNLESS_SAID and rules_of({"approvals": []}) == ALWAYS
     lost, cheap = change(), change("b", Risk.COST)
     (found,) = missing(UNLESS_SAID, [lost, cheap], [], NOW)
     assert (

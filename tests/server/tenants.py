@@ -152,6 +152,7 @@ def fill(site: Site) -> None:
 def install(connection: Connection, tenant: str, host: str) -> None:
     """Two installations of a host, of which one failed and the other goes on, with what a machine of ill will tells of itself."""
     now, told = connection.now(), f"<script>alert('{host}')</script>"
+    run = connection.scalar("SELECT id FROM run ORDER BY started_at LIMIT 1") or "r"
     made = Installation(
         id=f"{tenant}-1",
         tenant=tenant,
@@ -161,8 +162,8 @@ def install(connection: Connection, tenant: str, host: str) -> None:
         attempt=1,
         attempts=2,
         state=State.FAILED,
-        operation="r.1",
-        run="r",
+        operation=f"{run}.1",
+        run=run,
         token=f"{tenant}-1",
         armed_at=now - 900,
         expires_at=now + 900,
