@@ -25,7 +25,7 @@ from reconciler.errors import OctofleetError, Refused, RetryLater
 from reconciler.events import happened
 from reconciler.store import installs
 from reconciler.store.engine import Connection
-from reconciler.types.installation import Installation, Stage, State
+from reconciler.types.installation import AFTER, Installation, Stage, State
 from reconciler.wiring import Installation as Wiring
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class BootServer:
         if found is None:
             raise Refused("there is no such installation", code="no-installation")
         of, state = found
-        if state is None and of.stage != said.stage.value:
+        if state is None and AFTER[said.stage] is not of.state:
             raise Refused(f"the installation has ended: {'expired' if of.open else of.label}", code="ended")
         if state is not None:
             happened(
