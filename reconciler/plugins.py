@@ -91,9 +91,9 @@ class _BuiltIn:
     @hookimpl
     def octofleet_drivers(self, settings: Settings, data_dir: Path) -> Iterator[Driver]:
         """Ansible; the simulated world if the settings enable it."""
-        from reconciler.drivers.ansible import AnsibleDriver, ansible_settings  # noqa: PLC0415 - only for commands that drive
+        from reconciler.drivers.ansible.driver import AnsibleDriver, ansible_providers, ansible_settings  # noqa: PLC0415 - only for commands that drive
 
-        yield AnsibleDriver(ansible_settings(settings.ansible))
+        yield AnsibleDriver(ansible_settings(settings.ansible), ansible_providers(settings.ansible))
         if settings.memory.enabled:
             from reconciler.drivers.memory import MemoryDriver, World  # noqa: PLC0415
 

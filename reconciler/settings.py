@@ -57,15 +57,48 @@ class Secrets(Table, frozen=True):
     vault_ids: dict[str, Vault] = {}
 
 
+class AnsibleProvider(Table, frozen=True):
+    """A way in which playbooks are run, that `ansibleProvider` names, and the tenants that may use it (`"*"`: all). `local`: on this machine, as `[ansible]`
+    says but for what is said here. `awx`: by AWX, Tower or Automation Platform at `url`, with a token from a file or the environment; `credentials`: names of
+    credentials there that its jobs get."""
+
+    tenants: list[str]
+    type: Literal["local", "awx"] = "local"
+    strategy: Literal["linear", "free", "host_pinned", "mitogen_linear", "mitogen_free", "mitogen_host_pinned"] = "linear"
+    forks: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    timeout_s: Seconds = 0.0
+    user: str = ""
+    private_key_file: str = ""
+    known_hosts_file: str = ""
+    ssh_common_args: str = ""
+    url: str = ""
+    token_file: str = ""
+    token_env: str = ""
+    ca_file: str = ""
+    organization: str = ""
+    project_url: str = ""
+    project_credential: str = ""
+    credentials: list[str] = []
+    instance_groups: list[str] = []
+    execution_environment: str = ""
+
+
 class Ansible(Table, frozen=True):
-    """How hosts are reached. Host keys are always checked against `known_hosts_file`."""
+    """How hosts are reached. Host keys are always checked against `known_hosts_file`. `isolation`: whether a playbook run sees of this machine only what it
+    needs (`auto`: where bubblewrap works). `repositories`: what the URLs of playbooks' other repositories begin with; `galaxy`: servers of collections and
+    roles. `keep`: which results of tasks are kept."""
 
     private_key_file: str = ""
     known_hosts_file: str = ""
     user: str = ""
-    forks: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    forks: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
     timeout_s: Seconds = 600.0
     ssh_common_args: str = ""
+    isolation: Literal["auto", "required", "off"] = "auto"
+    repositories: list[str] = []
+    galaxy: list[str] = []
+    keep: Literal["changes", "all"] = "changes"
+    providers: dict[str, AnsibleProvider] = {}
 
 
 class Git(Table, frozen=True):

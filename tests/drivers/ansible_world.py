@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.drivers.ansible import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
 from reconciler.drivers.driver import Context, Step, Target, Work
 from reconciler.errors import OctofleetError, Permanent
 from reconciler.types.change import Action

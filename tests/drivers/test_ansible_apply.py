@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible import AnsibleDriver, AnsibleSettings
-from reconciler.drivers.ansible_process import MARK
+from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.process import MARK
 from reconciler.drivers.driver import Step, Target, Work
 from reconciler.errors import Permanent
 from reconciler.types.change import Action

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.drivers.ansible_blind import read_banner, skip_reason
-from reconciler.drivers.ansible_events import Listener
-from reconciler.drivers.ansible_fields import fields, pieces, proposal_digest
-from reconciler.drivers.ansible_run import End
-from reconciler.drivers.ansible_verdict import Heard, ended, observed
+from reconciler.drivers.ansible.blind import read_banner, skip_reason
+from reconciler.drivers.ansible.events import Listener
+from reconciler.drivers.ansible.fields import fields, pieces, proposal_digest
+from reconciler.drivers.ansible.run import End
+from reconciler.drivers.ansible.verdict import Heard, ended, observed
 from reconciler.types.observation import Present, Proposed, Unknown
 from reconciler.types.origin import Origin
 from reconciler.types.outcome import Status

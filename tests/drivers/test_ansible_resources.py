@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reconciler.drivers.ansible import AnsibleDriver, AnsibleSettings, ansible_settings, grouped
+from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings, ansible_settings, grouped
 from reconciler.drivers.driver import Staleness
 from reconciler.settings import Ansible
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible import AnsibleSettings
-from reconciler.drivers.ansible_run import environment, fixed_variables
+from reconciler.drivers.ansible.driver import AnsibleSettings
+from reconciler.drivers.ansible.run import environment, fixed_variables
 from reconciler.types.outcome import Status
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, secret, unknown
 
@@ -149,7 +149,7 @@ def test_what_a_project_brings_along(world: World, monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_of_ours_is_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reconciler.drivers.ansible_run import Job
+    from reconciler.drivers.ansible.run import Job
 
     monkeypatch.setenv("VAULT_TOKEN", "x")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")

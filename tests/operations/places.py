@@ -62,6 +62,7 @@ def filled(store: Store) -> None:
         add_pulls(connection)
         add_sign_ins(connection)
         add_installs(connection)
+        add_hosts(connection)
         for number, text in enumerate(VALUES):
             record(
                 connection,
@@ -139,6 +140,19 @@ def add_installs(connection: Connection) -> None:
     add_installation(connection, "open", "installing", seq=2, ended=None)
     add(connection, "installed", tenant="t", host="web-1", generation=2, at=NOW, sure=True, keys="ssh-ed25519 AAAA", why="w")
     add(connection, "boot_seen", tenant="t", host="web-1", at=NOW, address="192.0.2.9", firmware="uefi", decision="local", why="w")
+
+
+def add_hosts(connection: Connection) -> None:
+    """A row in each table of what runs did on hosts, and of what is known of them."""
+    counts = dict.fromkeys(("ok", "changed", "failed", "ignored", "skipped", "unreachable"), 1)
+    one = {"run": "r", "step": 0, "tenant": "t"}
+    add(connection, "task", **one, id=7, host="web-1", name="n", place="p:1", status="changed", at=NOW, seconds=0.5, message="")
+    add(connection, "task_total", **one, part=0, number=1, name="n", place="p:1", **counts, seconds=1.0, most_s=0.5, slowest="web-1")
+    add(connection, "host_total", **one, part=0, host="web-1", **counts, seconds=1.0, at=NOW)
+    add(connection, "host_seen", tenant="t", host="web-1", checked_at=NOW, seen_at=NOW, converged_at=None, note="")
+    add(connection, "host_facts", tenant="t", host="web-1", at=NOW, digest="d", body=b"{}")
+    add(connection, "fact_change", id=3, at=NOW, tenant="t", host="web-1", path="kernel", before="", after='"6.1"')
+    add(connection, "occurrence", source="f", operation="t/patch", due_at=NOW, state="begun", at=NOW, run="r", plan="p", note="")
 
 
 class Place:

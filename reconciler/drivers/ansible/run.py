@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from reconciler.drivers.ansible_process import MARK, kill_run, kill_users_of
+from reconciler.drivers.ansible.process import MARK, kill_run, kill_users_of
 from reconciler.errors import Permanent
 
 PROGRAM = "ansible-playbook"
@@ -30,6 +30,7 @@ SOCKET_ROOM = 55
 """What must be left of a Unix socket's 107 bytes for ssh's own name in the control directory."""
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
+FORKS = 10
 LAST_PLAY = {
     "hosts": "all",
     "gather_facts": False,
@@ -46,16 +47,19 @@ class AnsibleSettings:
     """The server's settings, never Git's. Host keys are always checked: against `known_hosts_file`, else against ssh's own files; before these against
     `pinned_hosts_file`, which a run makes of what installers told.
 
-    `timeout_s`: the longest one run may take. `ssh_common_args`: for a jump host and the like; the user's ssh configuration is not read.
+    `timeout_s`: the longest one run may take. `ssh_common_args`: for a jump host and the like; the user's ssh configuration is not read. `forks`: hosts
+    at once, 0: as many as this machine can. `tenants`: who may be run so.
     """
 
     private_key_file: Path | None = None
     known_hosts_file: Path | None = None
     pinned_hosts_file: Path | None = None
     user: str = ""
-    forks: int = 10
+    forks: int = 0
     timeout_s: float = 600.0
     ssh_common_args: str = ""
+    strategy: str = "linear"
+    tenants: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +286,8 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_ROLES_PATH": f"{project / 'roles'}:/usr/share/ansible/roles:/etc/ansible/roles",
         "ANSIBLE_COLLECTIONS_PATH": f"{project / 'collections'}:/usr/share/ansible/collections",
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
-        "ANSIBLE_FORKS": str(settings.forks),
+        "ANSIBLE_FORKS": str(settings.forks or FORKS),
+        "ANSIBLE_STRATEGY": settings.strategy,
         "ANSIBLE_TIMEOUT": "10",
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control),

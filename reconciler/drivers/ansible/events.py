@@ -3,7 +3,7 @@
 In: ansible-runner's events, one by one, as they come. Out: a `Story` for each host. Texts are cleaned (secrets and temporary paths out)
 before anything is kept, and only what is told is kept: changes, failures, blind spots. What a run says of a host at its end
 (`playbook_on_stats`) is held against what was seen, because a censored event does not say whether it changed anything. Must not: decide
-what a story means; `ansible_verdict.py` does.
+what a story means; `verdict.py` does.
 """
 
 import re
@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from reconciler.drivers.ansible_blind import read_banner, skip_reason, unforeseen
-from reconciler.drivers.ansible_fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
+from reconciler.drivers.ansible.blind import read_banner, skip_reason, unforeseen
+from reconciler.drivers.ansible.fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
 from reconciler.types.canonical import canonical
 
 MESSAGE_LIMIT = 1000

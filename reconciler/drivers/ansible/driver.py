@@ -5,8 +5,8 @@ facts; so a commit that changes any of them is a change, and no file is read to 
 become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
 private inventory only. Must not: keep anything between calls, or let one host's trouble become another's.
 
-The pieces: `ansible_inventory` (what hosts are told), `ansible_run` (the process), `ansible_events`, `ansible_blind` and `ansible_fields`
-(what happened), `ansible_verdict`. A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
+The pieces: `inventory` (what hosts are told), `run` and `process` (the program), `events`, `blind` and `fields` (what happened), `verdict`.
+A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
 beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
 may change a playbook are trusted with it.
 """
@@ -14,18 +14,19 @@ may change a playbook are trusted with it.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reconciler.drivers.ansible_events import Listener
-from reconciler.drivers.ansible_inventory import host_facts, host_variables, inventory
-from reconciler.drivers.ansible_run import AnsibleSettings, Job, pinned_lines, play, private_directory
-from reconciler.drivers.ansible_verdict import Heard, ended, observed
+from reconciler.drivers.ansible.events import Listener
+from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
+from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
+from reconciler.drivers.ansible.verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
 from reconciler.errors import OctofleetError
 from reconciler.secrets.redact import redactor
+from reconciler.secrets.settings import granted
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
 from reconciler.types.kind import Kind
 from reconciler.types.observation import Observation, Unknown
@@ -34,7 +35,7 @@ from reconciler.types.resource import Dependency, Resource, Rules, address
 from reconciler.types.values import SecretRef, SecretValue, secrets_in
 
 if TYPE_CHECKING:
-    from reconciler.settings import Ansible
+    from reconciler.settings import Ansible, AnsibleProvider
 
 ORDER = 30
 T = TypeVar("T")
@@ -55,11 +56,30 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
     )
 
 
+def ansible_providers(table: "Ansible") -> dict[str, AnsibleSettings]:
+    """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise."""
+    return {name: _provider(ansible_settings(table), provider) for name, provider in table.providers.items() if provider.type == "local"}
+
+
+def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSettings:
+    return AnsibleSettings(
+        private_key_file=Path(table.private_key_file).expanduser() if table.private_key_file else default.private_key_file,
+        known_hosts_file=Path(table.known_hosts_file).expanduser() if table.known_hosts_file else default.known_hosts_file,
+        user=table.user or default.user,
+        forks=table.forks or default.forks,
+        timeout_s=table.timeout_s or default.timeout_s,
+        ssh_common_args=table.ssh_common_args or default.ssh_common_args,
+        strategy=table.strategy,
+        tenants=tuple(table.tenants),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AnsibleDriver:
-    """See the module."""
+    """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names."""
 
     settings: AnsibleSettings
+    providers: Mapping[str, AnsibleSettings] = field(default_factory=dict)
 
     @property
     def info(self) -> DriverInfo:
@@ -94,7 +114,7 @@ class AnsibleDriver:
                 asked.append(target.desired)
         former = [(s.ref, t.recorded.rules.tenant) for t in targets if t.recorded for s in secrets_in(t.recorded_spec)]
         for group in grouped(asked):
-            run = _Run(settings=self.settings, context=context, check=True, resources=group, former=former)
+            run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former)
             refused = {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
             found |= refused | run.go(observed)
         return found
@@ -110,7 +130,7 @@ class AnsibleDriver:
             else:
                 asked.append(work.target.desired)
         for group in grouped(asked):
-            run = _Run(settings=self.settings, context=context, check=False, resources=group)
+            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group)
             refused = {
                 where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
                 for where, (code, reason) in run.refused().items()
@@ -126,6 +146,12 @@ class AnsibleDriver:
                     resource.address: Outcome(status=Status.FAILED, error=str(error)) for resource in group if resource.address not in found
                 }
         return found
+
+    def _way(self, resource: Resource) -> AnsibleSettings | None:
+        """How the playbook of a resource is run; None where its tenant has no such provider."""
+        name, tenant = resource.rules.provider, resource.rules.tenant
+        way = self.providers.get(name) if name else self.settings
+        return way if way is not None and granted(way.tenants, tenant) else None
 
     def poll(self, operation: str, context: Context) -> Results:
         """Runs are synchronous: nothing is ever pending."""
@@ -158,7 +184,14 @@ def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], input
     return Resource(
         address=address("ansible", "role", host.tenant, f"{host.name}.{role.name}"),
         spec=spec | {name: ansible[name] for name in ("tags", "become") if name in ansible},
-        rules=Rules(tenant=host.tenant, order=ORDER, protect=host.protect, on_delete=host.on_delete, depends_on=needs),
+        rules=Rules(
+            tenant=host.tenant,
+            provider=str(host.values.get("ansibleProvider", "")),
+            order=ORDER,
+            protect=host.protect,
+            on_delete=host.on_delete,
+            depends_on=needs,
+        ),
         group=host.group,
         origin=host.origin,
         moved_from=address("ansible", "role", moved[0], f"{moved[1]}.{role.name}") if moved else None,
@@ -176,7 +209,8 @@ def grouped(resources: Sequence[Resource]) -> list[list[Resource]]:
     found: dict[tuple[object, ...], list[Resource]] = {}
     for resource in resources:
         spec = resource.spec
-        key = (resource.rules.tenant, *(spec.get(name) for name in ("playbook", "project", "content", "become")), *(spec.get("tags") or ()))
+        same = (spec.get(name) for name in ("playbook", "project", "content", "become"))
+        key = (resource.rules.tenant, resource.rules.provider, *same, *(spec.get("tags") or ()))
         turn = 0
         while any(other.spec["host"]["name"] == spec["host"]["name"] for other in found.get((turn, *key), ())):
             turn += 1
@@ -190,19 +224,19 @@ class _Run:
     def __init__(
         self,
         *,
-        settings: AnsibleSettings,
+        settings: AnsibleSettings | None,
         context: Context,
         check: bool,
         resources: Sequence[Resource],
         former: Iterable[tuple[SecretRef, str]] = (),
     ) -> None:
-        self._settings, self._context, self._check = settings, context, check
+        self._settings, self._context, self._check = settings or AnsibleSettings(), context, check
         self._first = resources[0]
         self._resources: list[Resource] = []
         self._variables: dict[str, dict[str, Any]] = {}
         self._revealed: list[SecretValue] = []
         self._refused: dict[str, tuple[str, str]] = {}
-        refusal = self._refusal()
+        refusal = self._refusal() if settings is not None else self._no_provider()
         for resource in resources:
             if refusal is not None:
                 self._refused[resource.address] = refusal
@@ -219,6 +253,10 @@ class _Run:
     def refused(self) -> Mapping[str, tuple[str, str]]:
         """The resources that cannot take part, with a code and a reason."""
         return self._refused
+
+    def _no_provider(self) -> tuple[str, str]:
+        name, tenant = self._first.rules.provider, self._first.rules.tenant
+        return "provider-unknown", f"the server's settings have no [ansible.providers.{name}] that the tenant {tenant} may use"
 
     def _refusal(self) -> tuple[str, str] | None:
         """Why nothing of this group can run."""

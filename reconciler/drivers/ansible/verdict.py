@@ -7,9 +7,9 @@ as soon as anything had changed before the end. Must not: take silence for succe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.drivers.ansible_events import Ended, Listener, Result, Story, keyed
-from reconciler.drivers.ansible_fields import bounded, fields, proposal_digest
-from reconciler.drivers.ansible_run import End
+from reconciler.drivers.ansible.events import Ended, Listener, Result, Story, keyed
+from reconciler.drivers.ansible.fields import bounded, fields, proposal_digest
+from reconciler.drivers.ansible.run import End
 from reconciler.types.observation import Observation, Present, Proposed, Unknown
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Resource
