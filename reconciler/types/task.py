@@ -7,8 +7,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTold:
-    """One task on one host. `status`: `ok`, `changed`, `failed`, `ignored` (it failed, and that was ignored), `skipped` or `unreachable`. `place`: a file of the
-    repository and a line. `at`: when it ended, in seconds since the epoch; `seconds`: how long it took there. `message` is redacted."""
+    """One task on one host. `status`: `ok`, `changed`, `failed`, `ignored` (it failed, and that was ignored), `skipped` or `unreachable`. `place`: a file of
+    the repository and a line. `at`: when it ended, in seconds since the epoch; `seconds`: how long it took there. `message` is redacted."""
 
     tenant: str
     host: str

@@ -24,7 +24,9 @@ Reveal = Callable[[SecretRef], SecretValue]
 def host_facts(host: ResolvedHost) -> dict[str, Any]:
     """What a playbook may want to know of a host, and where to reach it."""
     facts = {name: host.values[name] for name in FACTS if name in host.values}
-    return facts | {"name": host.name, "tenant": host.tenant, "address": _address(host.values.get("interfaces") or [])}
+    interfaces = host.values.get("interfaces") or []
+    networks = sorted({item["network"] for item in interfaces if "network" in item})
+    return facts | {"name": host.name, "tenant": host.tenant, "address": _address(interfaces)} | ({"networks": networks} if networks else {})
 
 
 def _address(interfaces: Sequence[Mapping[str, Any]]) -> str:

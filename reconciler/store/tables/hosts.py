@@ -40,8 +40,8 @@ task_total = Table(
     Column("most_s", Float, nullable=False),
     Column("slowest", String, nullable=False),
 )
-"""One task over all hosts of one playbook run, by how it ended there, and how long it took: on all hosts together, and on the slowest. `part`: which playbook run
-of the step; `number`: its place in the order in which tasks began."""
+"""One task over all hosts of one playbook run, by how it ended there, and how long it took: on all hosts together, and on the slowest. `part`: which
+playbook run of the step; `number`: its place in the order in which tasks began."""
 
 host_total = Table(
     "host_total",
