@@ -13,6 +13,7 @@ from reconciler.beginning import begin
 from reconciler.errors import Permanent, Refused
 from reconciler.events import held
 from reconciler.identity.local import whoami
+from reconciler.operating import SCOPE
 from reconciler.store.audit import record
 from reconciler.store.engine import Connection
 from reconciler.store.halt import cancel_run, pause_run, resume_run
@@ -139,12 +140,17 @@ def _ended(connection: Connection, run_id: str) -> bool:
     return run is None or run.ended_at is not None
 
 
-def unfinished(installation: Installation, location: str | None = None, *, parked: bool = True) -> list[JournalRun]:
-    """Runs that have not ended, oldest first; of one repository, or of all. Without the `parked` ones: those that wait for machines to be installed, and
-    for nothing else."""
+def unfinished(installation: Installation, location: str | None = None, *, beside: bool = True) -> list[JournalRun]:
+    """Runs that have not ended, oldest first; of one repository, or of all. Without those that others may begin `beside`: what waits for machines to be
+    installed and for nothing else, and operations."""
     with installation.store.read() as connection:
         found = [run for run in open_runs(connection) if location in (None, plan_head(connection, run.plan).location)]
-        return [run for run in found if parked or not is_parked(connection, run.id)]
+        return [run for run in found if beside or not (is_parked(connection, run.id) or of_operation(connection, run))]
+
+
+def of_operation(connection: Connection, run: JournalRun) -> bool:
+    """Whether a run is of an operation, which is no commit's."""
+    return plan_head(connection, run.plan).scope.startswith(SCOPE)
 
 
 def living(installation: Installation) -> list[WorkerRow]:

@@ -6,7 +6,7 @@ One transaction: what is checked holds when the run begins.
 import secrets as random
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from reconciler.apply.steps import laid_out
 from reconciler.approving import authors_of, check_approved
@@ -22,12 +22,12 @@ from reconciler.store.engine import Connection
 from reconciler.store.gates import keep_windows
 from reconciler.store.phases import save_phases
 from reconciler.store.plans import find_plan, load_bare, plan_head
-from reconciler.store.records import applied_commit, load_records, save_source
+from reconciler.store.records import applied_commit, load_records, records_of, save_source
 from reconciler.store.runs import JournalRun, create_run, open_runs
 from reconciler.types.audit import Entry
 from reconciler.types.change import Cause
 from reconciler.types.plan import Plan
-from reconciler.types.resource import basis
+from reconciler.types.resource import basis, is_operation
 from reconciler.wiring import Installation
 
 LEAST_DIGITS = 4
@@ -122,7 +122,7 @@ def begin(
             ended_at=None,
             reason=reason,
         )
-        create_run(connection, run, steps, [change.moved_from for change in plan.changes if change.moved_from])
+        create_run(connection, run, steps, [*(c.moved_from for c in plan.changes if c.moved_from), *_beside(connection, plan)])
         save_phases(connection, run.id, phases)
         keep_windows(connection, run.id, plan.source, plan.changes)
         serve(connection, used(plan.changes, standing(connection, now)), run.id)
@@ -136,6 +136,13 @@ def begin(
             run_ended(connection, run.id)
     happened("run-begun", run=run.id, source=run.source, plan=plan.id[:12], steps=len(steps), reason=reason)
     return run.id
+
+
+def _beside(connection: Connection, plan: Plan) -> Iterator[str]:
+    """What drivers have on record of hosts that an operation is done to: nobody else changes these meanwhile."""
+    groups = sorted({change.group for change in plan.changes if is_operation(change.address)})
+    for records in records_of(connection, plan.source, groups).values():
+        yield from (where for where, *_ in records if not where.startswith("fleet/"))
 
 
 def _denied(connection: Connection, plan: Plan, authors: Collection[str] | None, now: float, glass: str) -> str:

@@ -36,6 +36,15 @@ from reconciler.wiring import Installation
 DEFAULT_EXPIRY_S = 24 * 3600.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """Changes that somebody or a schedule asks for, and no manifest's state. `rollout`: in which parts, in place of each host's own."""
+
+    changes: Sequence[Change]
+    deferred: tuple[Deferred, ...]
+    rollout: Spec | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deciding:
     """See the module. `source`: the Fleet's name; `base`: the commit that causes are told against; `verdicts`: of guards that are not about changes."""
@@ -67,6 +76,25 @@ class Deciding:
             alone |= self._locking_out(connection, facts, found.addresses)
             plan = build(self._frame(connection, deferred, fleet, alone), cases, decided)
             return replace(plan, phases=phases(self._rolled_out(connection, plan, facts.resources)))
+
+    def doing(self, doing: Doing) -> Plan:
+        """The plan of an operation."""
+        with self.installation.store.read() as connection:
+            fleet = fleet_in_force(connection, self.source)
+            alone = self._left_alone(connection, fleet, {change.address: change.address for change in doing.changes})
+            plan = build(self._frame(connection, doing.deferred, fleet, alone), (), doing.changes)
+            return replace(plan, phases=phases(self._done_in_parts(connection, plan, doing.rollout)))
+
+    def _done_in_parts(self, connection: Connection, plan: Plan, rollout: Spec | None) -> Iterator[RolledOut]:
+        """Each host with the operation's rollout, or its own on record. A commit is not taken back because an operation failed, and check mode does not tell
+        whether it went well: no `onStop`, no `health`."""
+        groups = sorted({change.group for change in plan.changes})
+        own = {} if rollout is not None else rollouts(connection, self.source, groups)
+        for group in groups:
+            host = self.desired.hosts[group]
+            said = rollout if rollout is not None else own.get(group, {}).get("rollout")
+            left = {name: value for name, value in (said or {}).items() if name not in ("health", "onStop")}
+            yield RolledOut(group=group, tenant=host.tenant, labels=host.labels, rollout=left)
 
     def _rolled_out(self, connection: Connection, plan: Plan, resources: Mapping[str, Resource]) -> Iterator[RolledOut]:
         """The hosts that something changes for in the world and that have a rollout: the one on record, which is the one in force, of a host that moves where

@@ -23,6 +23,7 @@ from reconciler.planning import Planned, make_plan
 from reconciler.report.text import brief, printable
 from reconciler.report.view import counted
 from reconciler.rollback import nothing, take_back
+from reconciler.scheduling import begin_due, sources_at
 from reconciler.settings import Followed as Rules
 from reconciler.source.repository import Commit
 from reconciler.source.signatures import Trust, signatures
@@ -129,9 +130,22 @@ class Loop:
             if found is None:
                 continue
             left = self._look(found, rules)
+            self._begin_due(location, rules)
             with store.write(alone=False) as connection:
                 give_back(connection, left)
             self.moved_at = time.monotonic()
+
+    def _begin_due(self, location: str, rules: Rules) -> None:
+        """Begin the operations that are due of the Fleets that were applied from a repository."""
+        try:
+            with self._installation.store.read() as connection:
+                sources = sources_at(connection, location)
+            if sources and begin_due(self._installation, location, sources, apply=rules.apply):
+                self._wake()
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the loop goes on, whatever is wrong with an operation
+            self._trouble.happened("operation-failed", repository=location, error=f"{type(error).__name__}: {error}")
 
     def _look(self, found: Followed, rules: Rules) -> Followed:
         """See where the branch is, and plan if need be; gives what to remember. Whatever goes wrong is told and tried again later."""
@@ -159,7 +173,7 @@ class Loop:
         commit = repository.tip(rules.branch)
         left = replace(found, head=commit.id, due_at=self._in(rules.poll_s), failures=0)
         late = found.at is None or self._now() - found.at >= rules.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        running = unfinished(self._installation, place(repository), parked=False)
+        running = unfinished(self._installation, place(repository), beside=False)
         if commit.id == found.planned and running:
             at = found.at if found.asked_at is None else None  # what somebody asks for meanwhile is done when the run has ended
             return replace(left, at=at, **_standing(BEGUN, running[0].id, f"run {running[0].id} was begun"))
@@ -170,7 +184,7 @@ class Loop:
         planned = make_plan(self._installation, repository, request, commit=commit)
         if running and rules.apply and rules.apply_on == "merge" and self._may_be_applied(planned):
             self._supersede(running, planned)
-        if running and unfinished(self._installation, place(repository), parked=False):
+        if running and unfinished(self._installation, place(repository), beside=False):
             then = f"octofleet status --why tells what run {running[0].id} waits for"
             return replace(left, **_standing(BEHIND, running[0].id, f"{commit.id[:10]} waits for run {running[0].id}", then))
         stands, settled = self._decided(planned, commit, rules)

@@ -18,7 +18,7 @@ from reconciler.store.records import all_in_force, locations
 from reconciler.types.audit import Entry
 from reconciler.types.change import LOST, Risk
 from reconciler.types.plan import Plan
-from reconciler.types.resource import Recorded, parts, tenant_of
+from reconciler.types.resource import Recorded, is_operation, parts, tenant_of
 from reconciler.types.values import Spec
 from reconciler.wiring import Installation
 
@@ -129,7 +129,7 @@ def to_apply_stored(installation: Installation, row: int, *, approve: bool) -> I
 def _to_apply(source: str, changes: Iterable[Touching], *, approve: bool) -> Iterator[Asked]:
     for change in changes:
         for resource in of_change(source, change):
-            yield _or_to_grant(Action.APPLY, change.address, resource), resource
+            yield Action.RUN if is_operation(change.address) else _or_to_grant(Action.APPLY, change.address, resource), resource
             if approve and change.risk & LOST:
                 yield Action.APPROVE, resource
 

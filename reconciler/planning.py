@@ -22,7 +22,7 @@ from reconciler.stages import count, stage
 from reconciler.store.observations import save_observations
 from reconciler.store.plans import same_plan, save_plan
 from reconciler.store.records import save_specs
-from reconciler.tracking import Told, Tracker
+from reconciler.tracking import Told, Tracked, Tracker
 from reconciler.types.change import Change
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Plan
@@ -50,7 +50,12 @@ class Planned:
 
 def compiled(installation: Installation, repository: Repository, commit: Commit, told: Told = lambda stage, done, total: None) -> Desired:
     """What a commit wants."""
-    return _with_index(installation, repository, lambda index: _tracker(installation, repository, index, told).track(commit).desired)
+    return tracked_of(installation, repository, commit, told).desired
+
+
+def tracked_of(installation: Installation, repository: Repository, commit: Commit, told: Told = lambda stage, done, total: None) -> Tracked:
+    """What a commit wants, with its tree."""
+    return _with_index(installation, repository, lambda index: _tracker(installation, repository, index, told).track(commit))
 
 
 def _tracker(installation: Installation, repository: Repository, index: Index, told: Told) -> Tracker:

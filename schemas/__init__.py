@@ -30,6 +30,7 @@ KINDS: tuple[str, ...] = (
     "Policy",
     "RoleMapping",
     "AlertChannel",
+    "Operation",
 )
 """The kinds that are accepted, in the order in which people meet them."""
 

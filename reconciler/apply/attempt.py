@@ -24,7 +24,7 @@ from reconciler.types.canonical import NOTHING
 from reconciler.types.change import REMOVALS, Action, Change
 from reconciler.types.observation import Absent, Observation, Present, Proposed, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
-from reconciler.types.resource import Recorded, parts
+from reconciler.types.resource import Recorded, is_operation, parts
 
 MakeContext = Callable[[Callable[[str], None], Callable[[str], None]], Context]
 """Given where log lines and checkpoints go, the context of one driver call."""
@@ -285,7 +285,8 @@ class Attempt:
         """Write how changes ended, the new records and what was seen."""
         if not outcomes:
             return
-        done = [address for address, outcome in outcomes.items() if outcome.status is Status.DONE]
+        lasting = {address: outcome for address, outcome in outcomes.items() if not is_operation(address)}
+        done = [address for address, outcome in lasting.items() if outcome.status is Status.DONE]
         removed = {address for address in done if self.task.items[address].action in REMOVALS}
         gone = [*removed, *(moved for address in done if (moved := self.task.changes[address].moved_from))]
         self.journal.write(
@@ -293,9 +294,9 @@ class Attempt:
                 lease=self.lease,
                 statuses={address: (outcome.status, outcome.error) for address, outcome in outcomes.items()},
                 gone=sorted(gone),
-                records=[*(self._recorded(a, outcomes[a]) for a in done if a not in removed), *self._half_made(outcomes)],
+                records=[*(self._recorded(a, outcomes[a]) for a in done if a not in removed), *self._half_made(lasting)],
                 specs=list(self.task.specs.values()),
-                seen={a: found for a, outcome in outcomes.items() if (found := outcome.observation) is not None and a not in gone},
+                seen={a: found for a, outcome in lasting.items() if (found := outcome.observation) is not None and a not in gone},
                 groups=frozenset(self.task.changes[address].group for address in done if self._voids(address)),
                 lines=[_line(self.task.items[a].action, a, outcome) for a, outcome in sorted(outcomes.items())],
             )

@@ -68,8 +68,9 @@ def apply(
         )
     repository = installation.repository(repo)
     for run in unfinished(installation, place(repository)):
-        if run.state == "paused":
-            continue
+        with installation.store.read() as connection:
+            if run.state == "paused" or applying.of_operation(connection, run):
+                continue
         how = "is under way" if living(installation) else "was interrupted"
         click.echo(f"run {run.id} {how}; finishing it first", err=True)
         if not _resumed(installation, run.id, break_glass, as_json=as_json).complete:

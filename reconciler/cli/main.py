@@ -23,6 +23,8 @@ COMMANDS = {
     "validate": ("validate", "Check every manifest, template and boot file of a commit."),
     "plan": ("plan", "Show what would change, and why."),
     "apply": ("apply", "Apply a stored plan; without an id: plan, store, apply."),
+    "run": ("operations", "Run a playbook, or an Operation, on hosts once."),
+    "operations": ("operations", "When operations are due, and how they went."),
     "drift": ("drift", "Look at everything again and show what was changed by hand."),
     "status": ("status", "How the fleet stands; --why: what waits, and for what."),
     "runs": ("runs", "List runs, newest first."),

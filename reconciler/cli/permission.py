@@ -16,6 +16,8 @@ ACTIONS: Mapping[str, Action] = {
     "validate": Action.VIEW,
     "plan": Action.PLAN,
     "apply": Action.APPLY,
+    "run": Action.RUN,
+    "operations": Action.VIEW,
     "drift": Action.APPLY,
     "status": Action.VIEW,
     "runs": Action.VIEW,

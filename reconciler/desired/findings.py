@@ -16,12 +16,11 @@ from reconciler.desired.merge import Rules
 from reconciler.desired.reader import Positions, positions
 from reconciler.desired.reader_positions import inside
 from reconciler.gate.examples import mistakes
-from reconciler.gate.windows import window_of
+from reconciler.gate.windows import times_of
 from reconciler.identity.access import canonical, has_ruler
 from reconciler.index.file import Damaged
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
-from reconciler.types.resource import address
 from reconciler.types.rule import RULES
 
 SHARED = ""
@@ -122,13 +121,14 @@ class Findings:
                 self.add(SHARED, network, "/spec/gateway", "network", message, "correct one of the two")
 
     def _windows(self) -> None:
-        """A window's times must be understood."""
-        for window in self.catalog.of("MaintenanceWindow"):
+        """The times of windows and operations must be understood."""
+        for manifest in (*self.catalog.of("MaintenanceWindow"), *self.catalog.of("Operation")):
             try:
-                window_of(address("fleet", "maintenancewindow", window.tenant, window.name), window.spec)
+                times_of(manifest.spec)
             except ValueError as error:
+                what = "window" if manifest.kind == "MaintenanceWindow" else "operation"
                 hint = "times are local times of a zone of the IANA database, rules are those of RFC 5545"
-                self.add(SHARED, window, "/spec/times", "window", f"a time of this window cannot be understood: {error}", hint)
+                self.add(SHARED, manifest, "/spec/times", "window", f"a time of this {what} cannot be understood: {error}", hint)
 
     def _access(self) -> None:
         """Somebody must be left who can change who may do what, and an identity is one person."""

@@ -90,27 +90,29 @@ class Closed:
 def window_of(address: str, spec: Spec) -> Window:
     """A window as its manifest says it. Raises `ValueError` for a rule or a time zone that cannot be understood."""
     tenant, name = tenant_of(address), parts(address)[3]
-    made = Window(
+    return Window(
         address=address,
         tenant=tenant,
         name="/".join(filter(None, (tenant, name))),
         freeze=spec.get("mode", "open") == "freeze",
-        times=tuple(
-            Time(
-                datetime.fromisoformat(time["start"]),
-                seconds_of(time["duration"]),
-                time.get("timezone", "Etc/UTC"),
-                time.get("recurrence", ""),
-            )
-            for time in spec["times"]
-        ),
+        times=times_of(spec),
         scopes=tuple(spec.get("scopes", ())),
         labels=tuple(sorted(spec.get("labels", {}).items())),
         risks=frozenset(map(Risk, spec.get("risks", ()))),
     )
-    for time in made.times:
+
+
+def times_of(spec: Spec) -> tuple[Time, ...]:
+    """The `times` of a manifest. Raises `ValueError` as `window_of` does."""
+    found = tuple(
+        Time(
+            datetime.fromisoformat(time["start"]), seconds_of(time["duration"]), time.get("timezone", "Etc/UTC"), time.get("recurrence", "")
+        )
+        for time in spec.get("times", ())
+    )
+    for time in found:
         _check(time)
-    return made
+    return found
 
 
 def _check(time: Time) -> None:
@@ -161,6 +163,17 @@ def went_by(window: Window, since: float, now: float) -> float | None:
     return min((end for _, end in filter(None, firsts) if end <= now), default=None)
 
 
+def spans_on(times: Iterable[Time], now: float) -> list[tuple[float, float]]:
+    """Begin and end of all that are on now, sorted."""
+    return sorted({span for time in times for span in _around(time, _hour(now)) if span[0] <= now < span[1]})
+
+
+def next_begin(times: Iterable[Time], now: float) -> float | None:
+    """When the next one begins; None if none does within `FAR_S`."""
+    begins = [begin for time in times for begin in _begins(time, _hour(now)) if begin > now]
+    return min((begin for begin in begins if begin < now + FAR_S), default=None)
+
+
 def _closed(window: Window, reason: str, until: float) -> Closed:
     then = f"it may go on at {utc(until)}; sooner: octofleet override {window.name} --for 1h --reason WHY"
     return Closed(by=window.address, reason=reason, next=then, until=until)
@@ -168,14 +181,13 @@ def _closed(window: Window, reason: str, until: float) -> Closed:
 
 def _span(window: Window, now: float) -> tuple[float, float] | None:
     """The span that is on now: begin and end; of several, the one that ends last."""
-    found = [span for time in window.times for span in _around(time, _hour(now)) if span[0] <= now < span[1]]
-    return max(found, key=lambda span: span[1], default=None)
+    return max(spans_on(window.times, now), key=lambda span: span[1], default=None)
 
 
 def _next(window: Window, now: float) -> float:
     """When the next one begins; `FAR_S` from now if there is none before that."""
-    begins = (next((begin for begin in _begins(time, _hour(now)) if begin > now), now + FAR_S) for time in window.times)
-    return min(now + FAR_S, *begins)
+    found = next_begin(window.times, now)
+    return now + FAR_S if found is None else found
 
 
 def _hour(now: float) -> int:

@@ -30,7 +30,7 @@ from reconciler.store.runs import end_run, write_log
 from reconciler.store.versions import version
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
-from reconciler.types.resource import Recorded
+from reconciler.types.resource import Recorded, is_operation
 from reconciler.types.values import Spec
 
 
@@ -318,7 +318,7 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
     save_observations(connection, seen, {address: statuses[address][0] is Status.DONE for address in seen})
     for group in sorted({group for entry in entries for group in entry.groups}):
         unsettle(connection, records_of_group(connection, group))
-    back_off(connection, statuses, now)
+    back_off(connection, {address: ended for address, ended in statuses.items() if not is_operation(address)}, now)
     for run in sorted({entry.lease.run for entry in entries if any(status.value in BAD for status, _ in entry.statuses.values())}):
         connection.row("SELECT id FROM run WHERE id = ? FOR UPDATE", (run,))
         advance(connection, run, now)

@@ -37,6 +37,7 @@ class Cause(StrEnum):
     UPGRADE = "upgrade"
     UPSTREAM = "upstream"
     SCHEDULE = "schedule"
+    REQUEST = "request"
 
 
 class Risk(StrEnum):

@@ -136,6 +136,12 @@ def host_of(of: str) -> str:
     return f"host/{tenant}/{name.partition('.')[0]}"
 
 
+def is_operation(of: str) -> bool:
+    """Whether an address is that of something which is done once, so that nothing is recorded or remembered of it; the manifest that says so is a rule."""
+    driver, kind, *_ = parts(of)
+    return kind == "operation" and driver != "fleet"
+
+
 def tenant_of(where: str) -> str:
     """The tenant of an address, empty for none."""
     tenant = parts(where)[2]

@@ -6,7 +6,7 @@ from reconciler.types.origin import Origin
 from reconciler.types.resource import OnDelete
 from reconciler.types.values import Spec
 
-RULES = ("MaintenanceWindow", "Policy", "RoleMapping", "AlertChannel")
+RULES = ("MaintenanceWindow", "Policy", "RoleMapping", "AlertChannel", "Operation")
 WHOLE = ("Fleet", "Tenant", *RULES)
 """Kinds besides Host that resources are made of."""
 _PREFIXES = tuple(f"{kind.lower()}/" for kind in WHOLE)

@@ -84,7 +84,7 @@ class AnsibleDriver:
     @property
     def info(self) -> DriverInfo:
         """An engine: it plans natively, and what a role did to a host is not undone by taking the role away."""
-        kinds = (Kind(name="role", order=ORDER, engine=True, deletable=False, destroys=False),)
+        kinds = tuple(Kind(name=name, order=ORDER, engine=True, deletable=False, destroys=False) for name in ("role", "operation"))
         return DriverInfo(name="ansible", version=1, kinds=kinds, batch=500, concurrency=2, staleness=Staleness.INPUTS)
 
     def resources(self, scope: FleetScope, inputs: Inputs) -> Iterator[Resource]:
@@ -172,7 +172,7 @@ class AnsibleDriver:
 def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], inputs: Inputs, needs: tuple[Dependency, ...]) -> Resource:
     ansible = role.ansible or {}
     playbook = ansible["playbook"]
-    project = ansible.get("project") or _directory(playbook)
+    project = ansible.get("project") or directory_of(playbook)
     spec = {
         "playbook": playbook,
         "project": project,
@@ -198,7 +198,7 @@ def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], input
     )
 
 
-def _directory(playbook: str) -> str:
+def directory_of(playbook: str) -> str:
     """The directory of a path in the repository; the repository itself is the empty path."""
     parent = str(PurePosixPath(playbook).parent)
     return "" if parent == "." else parent

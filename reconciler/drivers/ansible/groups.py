@@ -4,13 +4,23 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-FAMILIES = {"debian": "debian", "ubuntu": "debian", "rhel": "redhat", "rocky": "redhat", "almalinux": "redhat", "centos-stream": "redhat", "fedora": "redhat", "opensuse-leap": "suse", "sles": "suse"}
+FAMILIES = {
+    "debian": "debian",
+    "ubuntu": "debian",
+    "rhel": "redhat",
+    "rocky": "redhat",
+    "almalinux": "redhat",
+    "centos-stream": "redhat",
+    "fedora": "redhat",
+    "opensuse-leap": "suse",
+    "sles": "suse",
+}
 """Distributions as manifests have them, and the family that Ansible's `ansible_os_family` knows, in lower case."""
 
 
 def groups(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Sorted names of groups from what `inventory.host_facts` gives: `tenant_T`, `profile_P`, `role_R`, `label_KEY_VALUE`, `network_N`, `os_D`, `os_D_VERSION` and
-    `os_FAMILY`. What a group's name may not have (`[^A-Za-z0-9_]`) becomes `_`."""
+    """Sorted names of groups from what `inventory.host_facts` gives: `tenant_T`, `profile_P`, `role_R`, `label_KEY_VALUE`, `network_N`, `os_D`,
+    `os_D_VERSION` and `os_FAMILY`. What a group's name may not have (`[^A-Za-z0-9_]`) becomes `_`."""
     return tuple(sorted({re.sub(r"[^A-Za-z0-9_]", "_", name) for name in _named(facts)}))
 
 

@@ -1,0 +1,230 @@
+"""Operations: what is done to hosts once and is no state that they are to be in. From what is asked to a stored plan, as any other.
+
+A plan of an operation has one change for each host, `ansible/operation/TENANT/HOST.NAME` with the action `run`. Guards, policies, approvals, windows,
+rollouts, holds and the journal are those of every plan; nothing is recorded of it, so that nothing is wanted of it later. What runs is the playbook, and
+what hosts are told is their values, of one commit: unless another is asked for, the one that was applied last.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.deciding import Deciding, Doing
+from reconciler.desired.catalog import Catalog
+from reconciler.desired.desired import Desired
+from reconciler.desired.manifest import Manifest
+from reconciler.drivers.ansible.operation import Said, operation
+from reconciler.drivers.driver import Inputs, Target
+from reconciler.errors import InputError, Refused
+from reconciler.observe import observe
+from reconciler.plan.decide import unknown_input
+from reconciler.planning import Planned, tracked_of
+from reconciler.scope import in_scope
+from reconciler.source.repository import Commit, Repository
+from reconciler.stages import stage
+from reconciler.store.plans import save_plan
+from reconciler.store.records import applied_commit, recorded_groups, save_specs
+from reconciler.tracking import Told
+from reconciler.types.canonical import NOTHING
+from reconciler.types.change import Action, Cause, Change, FieldChange, Risk
+from reconciler.types.duration import utc
+from reconciler.types.observation import Observation, Present, Proposed, Unknown
+from reconciler.types.origin import Origin
+from reconciler.types.plan import Deferred
+from reconciler.types.request import Request
+from reconciler.types.resource import Resource
+from reconciler.types.values import Spec
+from reconciler.wiring import Installation, place
+
+SCOPE = "ansible/operation/"
+NOT_LOOKED_AT = "it was not looked at in check mode before"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What to do to which hosts. `tenant`: whose hosts alone, empty for all; `scopes` and `labels` choose among them, `only` among these. `rollout`: in which
+    parts, in place of each host's own. `check`: whether to look in check mode before. `due_at`: the time it was due, in
+    seconds since the epoch; None for what somebody asks for."""
+
+    name: str
+    tenant: str = ""
+    said: Said
+    scopes: Sequence[str] = ()
+    only: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    rollout: Spec | None = None
+    risks: frozenset[Risk] = frozenset()
+    check: bool = True
+    due_at: float | None = None
+    origin: Origin = field(default_factory=lambda: Origin(path=""))
+
+    @property
+    def scope(self) -> str:
+        """The scope of its plan: no other resource is in it."""
+        return f"{SCOPE}{self.tenant or '*'}/*.{self.name}"
+
+    @property
+    def cause(self) -> Cause:
+        """Why it is done."""
+        return Cause.REQUEST if self.due_at is None else Cause.SCHEDULE
+
+    def takes(self, group: str, tenant: str, labels: Mapping[str, str]) -> bool:
+        """Whether it is for a host."""
+        return (
+            (not self.tenant or tenant == self.tenant)
+            and all(not scopes or any(in_scope(group, scope) for scope in scopes) for scopes in (self.scopes, self.only))
+            and all(labels.get(key) == value for key, value in self.labels.items())
+        )
+
+
+def operation_of(name: str, tenant: str, spec: Spec, origin: Origin | None = None) -> Operation:
+    """What a manifest of the kind Operation says."""
+    return Operation(
+        name=name,
+        tenant=tenant,
+        said=Said(
+            playbook=spec["playbook"],
+            project=spec.get("project"),
+            tags=tuple(spec.get("tags", ())),
+            become=spec.get("become", False),
+            variables=spec.get("vars", {}),
+        ),
+        scopes=tuple(spec.get("scopes", ())),
+        labels=spec.get("labels", {}),
+        rollout=spec.get("rollout"),
+        risks=frozenset(map(Risk, spec.get("risks", ()))),
+        check=spec.get("check", True),
+        origin=origin or Origin(path=""),
+    )
+
+
+def named(catalog: Catalog, name: str) -> Manifest | None:
+    """The Operation that `NAME` or `TENANT/NAME` means; where several tenants have one of that name, none."""
+    tenant, _, bare = name.rpartition("/")
+    every = [manifest for manifest in catalog.of("Operation") if manifest.name == bare]
+    found = [manifest for manifest in every if manifest.tenant == tenant] or ([] if tenant else every)
+    return found[0] if len(found) == 1 else None
+
+
+def applied(installation: Installation, repository: Repository, source: str) -> Commit:
+    """The commit of a Fleet that was applied last. Raises `Refused` if none was."""
+    with installation.store.read() as connection:
+        found = applied_commit(connection, source)
+    if found is None:
+        hint = "octofleet apply it first, or name a commit with --rev"
+        raise Refused(f"nothing of the Fleet {source} was applied yet, so no host of it is known", hint=hint, code="not-applied")
+    return repository.commit(found[0])
+
+
+def plan_operation(
+    installation: Installation,
+    repository: Repository,
+    commit: Commit,
+    wanted: Operation,
+    *,
+    unattended: bool = False,
+    told: Told = lambda stage, done, total: None,
+) -> Planned:
+    """Plan, store, and give the plan. Raises `InputError` for a commit without a Fleet, `Refused` for an operation that is for no host."""
+    tracked = tracked_of(installation, repository, commit, told)
+    desired = tracked.desired
+    if desired.fleet is None:
+        raise InputError(desired.problems)
+    source = desired.fleet.name
+    hosts = _chosen(desired, wanted)
+    with installation.store.read() as connection:
+        known = set(recorded_groups(connection, source))
+    resources, deferred = _resources(desired, tracked.tree, wanted, [group for group in hosts if group in known])
+    deferred += [_put_off(wanted, group, "not-applied", "this host was not applied yet") for group in hosts if group not in known]
+    seen = _seen(installation, repository, resources, told) if wanted.check else {}
+    changes = []
+    for resource in resources:
+        found = seen.get(resource.address)
+        if isinstance(found, Unknown):
+            deferred.append(Deferred(address=resource.address, code=found.code, reason=found.reason, group=resource.group))
+        else:
+            changes.append(_change(resource, wanted, found))
+    request = Request(scope=wanted.scope, unattended=unattended)
+    decision = Deciding(installation=installation, desired=desired, source=source, commit=commit, base=None, request=request)
+    plan = decision.doing(Doing(changes=changes, deferred=tuple(deferred), rollout=wanted.rollout))
+    with stage("store"), installation.store.write() as connection:
+        save_specs(connection, [resource.spec for resource in resources])
+        row = save_plan(connection, plan, place(repository))
+    targets = {resource.address: Target(address=resource.address, desired=resource) for resource in resources}
+    return Planned(plan=plan, row=row, desired=desired, commit=commit, targets=targets)
+
+
+def _chosen(desired: Desired, wanted: Operation) -> list[str]:
+    hosts = [group for group in desired.hosts if (m := desired.hosts[group]) and wanted.takes(group, m.tenant, m.labels)]
+    if not hosts:
+        said = [*wanted.scopes, *wanted.only, *(f"{key}={value}" for key, value in wanted.labels.items())]
+        text = f"the operation {wanted.name} is for no host: none is in {' and '.join(said) or 'the Fleet'}"
+        raise Refused(
+            text + (f" of tenant {wanted.tenant}" if wanted.tenant else ""), hint="octofleet status lists the hosts", code="no-host"
+        )
+    return hosts
+
+
+def _resources(desired: Desired, inputs: Inputs, wanted: Operation, groups: Sequence[str]) -> tuple[list[Resource], list[Deferred]]:
+    """One for each host; deferrals for those whose manifests have problems, or whose secrets cannot be read now."""
+    made, deferred = [], []
+    for group in groups:
+        host = desired.host(group)
+        if host is None:
+            deferred.append(_put_off(wanted, group, "desired-unknown", desired.blocked.get(group, "its manifest is not known")))
+            continue
+        said = replace(wanted.said, variables=desired.resolver.sealed(dict(wanted.said.variables), host.tenant))
+        resource = operation(host, wanted.name, said, inputs)
+        why = unknown_input(resource.spec) if resource.has_leaves else ""
+        if why:
+            deferred.append(Deferred(address=resource.address, code="input-unknown", reason=why, group=group))
+        else:
+            made.append(replace(resource, origin=wanted.origin if wanted.origin.path else host.origin))
+    return made, deferred
+
+
+def _put_off(wanted: Operation, group: str, code: str, reason: str) -> Deferred:
+    _, tenant, host = group.split("/")
+    return Deferred(address=f"ansible/operation/{tenant}/{host}.{wanted.name}", code=code, reason=reason, group=group)
+
+
+def _seen(installation: Installation, repository: Repository, resources: Sequence[Resource], told: Told) -> Mapping[str, Observation]:
+    targets = [Target(address=resource.address, desired=resource) for resource in resources]
+    done = 0
+
+    def more(number: int) -> None:
+        nonlocal done
+        done += number
+        told("observe", done, len(targets))
+
+    if not targets:
+        return {}
+    with stage("observe"), installation.contexts(repository) as context:
+        return observe(installation.drivers, targets, context, more)
+
+
+def _change(resource: Resource, wanted: Operation, found: Observation | None) -> Change:
+    causes = frozenset({wanted.cause})
+    proposed = found.fields if isinstance(found, Proposed) else ()
+    return Change(
+        address=resource.address,
+        action=Action.RUN,
+        fields=(
+            *_due(wanted, causes),
+            *(FieldChange(path=f.path, before=f.before, after=f.after, causes=causes, diff=f.diff) for f in proposed),
+        ),
+        before_digest=found.digest if isinstance(found, Present | Proposed) else "",
+        after_digest=NOTHING if isinstance(found, Proposed) else resource.digest,
+        desired_digest=resource.digest,
+        rules=resource.rules,
+        group=resource.group,
+        origin=resource.origin,
+        causes=causes,
+        risk=wanted.risks,
+        blind_spots=found.blind_spots if isinstance(found, Proposed) else () if found else (NOT_LOOKED_AT,),
+    )
+
+
+def _due(wanted: Operation, causes: frozenset[Cause]) -> Iterator[FieldChange]:
+    """So that what is approved is this time, and no other."""
+    if wanted.due_at is not None:
+        yield FieldChange(path="/due", after=utc(wanted.due_at), causes=causes)

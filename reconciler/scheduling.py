@@ -1,0 +1,181 @@
+"""Scheduled operations: which are due, that each time is begun once, and how they stand.
+
+An Operation is in force as it was last applied, and runs the commit that was applied last. A time that it is due is one row
+(`store/occurrences.py`), written before its plan is begun: whoever finds it after a crash goes on with it, and does not begin it twice. It waits for
+approvals and other runs as long as its duration lasts; then it was missed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.beginning import begin
+from reconciler.errors import OctofleetError, Refused
+from reconciler.events import happened
+from reconciler.gate.windows import Time, next_begin, spans_on, times_of
+from reconciler.operating import applied, operation_of, plan_operation
+from reconciler.report.text import brief
+from reconciler.source.repository import Repository
+from reconciler.store.engine import Connection, Unavailable
+from reconciler.store.occurrences import (
+    BEGUN,
+    MISSED,
+    REPORTED,
+    WAITING,
+    Occurrence,
+    latest,
+    note,
+    of_operation,
+    open_occurrences,
+    run_of_plan,
+)
+from reconciler.store.plans import find_plan
+from reconciler.store.records import in_force, locations
+from reconciler.types.audit import LOOP
+from reconciler.types.duration import utc
+from reconciler.types.resource import parts, tenant_of
+from reconciler.types.values import Spec
+from reconciler.wiring import Installation
+
+KIND = "operation"
+STANDS = frozenset({"approval", "held"})
+"""Why a plan cannot be begun now that somebody or time may mend: it need not be made again."""
+AGAIN_S = 120.0
+"""After how long what could not be planned is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An Operation in force. `next_at`: when it is due next, None for never; `last`: the last time that it was."""
+
+    source: str
+    tenant: str
+    name: str
+    playbook: str
+    next_at: float | None
+    last: Occurrence | None
+
+    def document(self) -> dict[str, object]:
+        """As JSON."""
+        last = self.last
+        return {
+            "source": self.source,
+            "tenant": self.tenant,
+            "name": self.name,
+            "playbook": self.playbook,
+            "nextAt": self.next_at,
+            "last": None if last is None else {"dueAt": last.due_at, "state": last.state, "run": last.run, "note": last.note},
+        }
+
+
+def standing(connection: Connection) -> list[Standing]:
+    """Every Operation in force, by source, tenant and name."""
+    now = connection.now()
+    found = []
+    for source in locations(connection):
+        for where, spec in sorted(in_force(connection, source, KIND).items()):
+            tenant, name = tenant_of(where), parts(where)[3]
+            last = latest(connection, source, f"{tenant}/{name}")
+            due = next_begin(times_of(spec), now)
+            found.append(Standing(source=source, tenant=tenant, name=name, playbook=spec["playbook"], next_at=due, last=last))
+    return found
+
+
+def begin_due(installation: Installation, location: str, sources: Sequence[str], *, apply: bool) -> list[str]:
+    """Begin what is due of the operations of some Fleets, all applied from the repository at this location; gives the runs. Whatever is in
+    the way of one is noted with it.
+    `apply`: whether plans are applied here; if not, they are made and shown."""
+    begun = []
+    for source in sources:
+        with installation.store.read() as connection:
+            rules = in_force(connection, source, KIND)
+            now = connection.now()
+        for where, spec in sorted(rules.items()):
+            for found in _due(installation, source, where, times_of(spec), now):
+                run = _go(installation, installation.repository(location, fetch=False), found, spec, now, apply=apply)
+                begun += [run] if run else []
+    return begun
+
+
+def _due(installation: Installation, source: str, where: str, times: Sequence[Time], now: float) -> Iterator[Occurrence]:
+    """The times that are on and were not begun; what is over and was not is missed."""
+    key = f"{tenant_of(where)}/{parts(where)[3]}"
+    on = spans_on(times, now)
+    with installation.store.write(alone=False) as connection:
+        known = {found.due_at: found for found in of_operation(connection, source, key, [begin for begin, _ in on])}
+        for late in open_occurrences(connection, source, key):
+            if late.due_at not in {begin for begin, _ in on}:
+                note(connection, replace(late, state=MISSED, at=now, note=late.note or "nothing looked after it in time"))
+                happened("operation-missed", source=source, operation=key, due=utc(late.due_at), why=late.note)
+    for due, _ in on[-1:]:
+        found = known.get(due) or Occurrence(source=source, operation=key, due_at=due, state=WAITING, at=now)
+        if found.state == WAITING:
+            yield found
+
+
+def _go(installation: Installation, repository: Repository, due: Occurrence, spec: Spec, now: float, *, apply: bool) -> str:
+    """Plan and begin one; gives the run, or nothing. A plan that waits is begun as it is, as long as it can be; what could not be planned is tried again
+    after a while."""
+    with installation.store.read() as connection:
+        run = run_of_plan(connection, due.source, due.plan) if due.plan else ""
+        rows = find_plan(connection, due.plan) if due.plan and not run else []
+    if run:
+        return _begun(installation, due, run)
+    try:
+        if rows and (run := _begin(installation, due, rows[0][0])):
+            return run
+    except Refused as error:
+        if error.code in STANDS:
+            return _put_off(installation, due, error)
+    if due.note and now < due.at + AGAIN_S:
+        return ""
+    try:
+        wanted = replace(operation_of(*_split(due.operation), spec), due_at=due.due_at)
+        planned = plan_operation(installation, repository, applied(installation, repository, due.source), wanted, unattended=True)
+        if not planned.plan.changes:
+            why = planned.plan.deferred[0].reason if planned.plan.deferred else "nothing is to be done"
+            raise Refused(f"no host can be done: {why}", code="no-host")
+        due = replace(due, plan=planned.plan.id)
+        if not apply:
+            _noted(installation, replace(due, state=REPORTED, note=f"octofleet apply {planned.plan.id[:12]} runs it"))
+            return ""
+        _noted(installation, due)  # whoever goes on after a crash finds the run by its plan
+        return _begin(installation, due, planned.row)
+    except Unavailable:
+        raise
+    except OctofleetError as error:
+        return _put_off(installation, due, error)
+
+
+def _split(operation: str) -> tuple[str, str]:
+    """Name and tenant."""
+    tenant, _, name = operation.partition("/")
+    return name, tenant
+
+
+def _begin(installation: Installation, due: Occurrence, row: int) -> str:
+    name, _ = _split(due.operation)
+    return _begun(installation, due, begin(installation, row, approved=False, reason=f"{name}, due {utc(due.due_at)}", identity=LOOP))
+
+
+def _begun(installation: Installation, due: Occurrence, run: str) -> str:
+    _noted(installation, replace(due, state=BEGUN, run=run, note=""))
+    happened("operation-begun", source=due.source, operation=due.operation, due=utc(due.due_at), run=run)
+    return run
+
+
+def _put_off(installation: Installation, due: Occurrence, error: OctofleetError) -> str:
+    note = brief(f"{error.message}{f'; {error.hint}' if error.hint else ''}")
+    if note != due.note:
+        happened("operation-waits", source=due.source, operation=due.operation, due=utc(due.due_at), why=error.message, next=error.hint)
+    _noted(installation, replace(due, note=note))
+    return ""
+
+
+def _noted(installation: Installation, found: Occurrence) -> None:
+    with installation.store.write(alone=False) as connection:
+        note(connection, replace(found, at=connection.now()))
+
+
+def sources_at(connection: Connection, location: str) -> list[str]:
+    """The Fleets that were applied from a repository."""
+    return [name for name, known in locations(connection).items() if known == location]
