@@ -28,6 +28,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, int], ...]] = {
     "MaintenanceWindow": (("windows/shop.yaml", 0), ("windows/shop.yaml", 1)),
     "Policy": (("policies/access.yaml", 0), ("policies/pace.yaml", 0)),
     "AlertChannel": (("alerts/channels.yaml", 0), ("alerts/channels.yaml", 1)),
+    "Operation": (("operations/shop.yaml", 0), ("operations/shop.yaml", 1)),
     "RoleMapping": (("access/fleet.yaml", 0), ("access/shop.yaml", 0)),
 }
 """The documents of the example repository that a page shows: file, and number of the document in it."""

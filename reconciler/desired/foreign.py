@@ -71,11 +71,12 @@ class Owners:
 
 
 def projects(parsed: Parsed) -> Iterator[tuple[str, Owner]]:
-    """The project directories that a file's Roles name."""
+    """The project directories that a file's Roles and Operations name."""
     for manifest in parsed.manifests:
-        if manifest.kind == "Role" and "ansible" in manifest.spec:
+        uses = {"Role": manifest.spec.get("ansible"), "Operation": manifest.spec}.get(manifest.kind)
+        if uses:
             owner = Owner(path=manifest.path, line=manifest.line, number=manifest.index, key=manifest.key)
-            yield project_of(manifest.spec["ansible"]), owner
+            yield project_of(uses), owner
 
 
 def owner_rows(owners: Iterable[tuple[str, Owner]]) -> Iterator[tuple[str, int, int, str]]:

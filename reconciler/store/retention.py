@@ -66,6 +66,7 @@ OLD_BOOTS = (
     "FROM boot_seen WHERE at < ? AND NOT EXISTS "
     "(SELECT 1 FROM record WHERE record.address = 'netboot/machine/' || boot_seen.tenant || '/' || boot_seen.host)"
 )
+OLD_OCCURRENCES = "FROM occurrence WHERE at < ? AND state <> 'waiting'"
 OF_A_PULL = ("posting", "pull_command", "pull_lock")
 OLD_OUTLINES = 'FROM outline WHERE NOT EXISTS (SELECT 1 FROM plan WHERE plan."row" = outline.plan)'
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
@@ -127,6 +128,7 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         for table, (key, what, kept_s) in OLD_SIGN_INS.items():
             _delete(store, table, (key,), what, (now - kept_s,))
         _delete(store, "installation", ("id",), OLD_INSTALLS, (now - keep.runs_days * DAY_S,))
+        _delete(store, "occurrence", ("source", "operation", "due_at"), OLD_OCCURRENCES, (now - keep.runs_days * DAY_S,))
         _delete(store, "boot_seen", ("tenant", "host"), OLD_BOOTS, (now - keep.runs_days * DAY_S,))
         for name in expired:
             blobs.delete(name)
