@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Protocol
 
-from reconciler.desired.manifest import Manifest, Ref, show
+from reconciler.desired.manifest import ANY, Manifest, Ref, show
 
 
 class Declared(Protocol):
@@ -32,6 +32,7 @@ class Catalog:
         self.asked: set[str] = set()
         self.known: dict[Ref, Manifest | None] = {}
         self.kinds: dict[str, tuple[Manifest, ...]] = {}
+        self._choosing: tuple[Manifest, ...] | None = None
 
     def get(self, ref: Ref) -> Manifest | None:
         """The one manifest of this identity; None if there is none, or two: neither wins by its file's name."""
@@ -46,6 +47,14 @@ class Catalog:
             refs = sorted(ref_of(kind, key) for key in self.declared.keys(kind))
             self.kinds[kind] = tuple(found for ref in refs if (found := self.get(ref)) is not None)
         return self.kinds[kind]
+
+    @property
+    def choosing(self) -> tuple[Manifest, ...]:
+        """The Roles that choose their hosts, sorted by name, a tenant's own before the shared one of that name."""
+        if self._choosing is None:
+            found = (role for role in self.of("Role") if "match" in role.spec)
+            self._choosing = tuple(sorted(found, key=lambda role: (role.name, not role.tenant, role.tenant)))
+        return self._choosing
 
     def find(self, kind: str, tenant: str, name: str) -> Manifest | None:
         """What a bare reference from this tenant means: the tenant's own, else the shared one."""
@@ -86,3 +95,7 @@ def ref_of(kind: str, key: str) -> Ref:
 def input_of(kind: str, name: str) -> str:
     """What a reference asks for, as the name of an input: a bare name means a tenant's own manifest or the shared one."""
     return f"{kind.lower()}/{name}"
+
+
+CHOOSING = input_of("Role", ANY)
+"""The input of a host that is every Role's `match`."""

@@ -75,7 +75,10 @@ class Compiler:
         )
 
     def _inputs(self, resolution: Resolution, manifest: Manifest, visited: Visited) -> int:
-        layers = manifest.spec.get("profile", ""), *manifest.spec.get("roles", ())  # in their order, which inputs do not have
+        layers = (
+            manifest.spec.get("profile", ""),
+            *(role.name for role in resolution.host.roles),
+        )  # in their order, which inputs do not have
         key = resolution.inputs, visited.inputs, layers, tuple(name for _, spec in manifest.own for name in spec)
         if key not in self.sets:
             inputs, more, _, own = key

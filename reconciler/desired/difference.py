@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from reconciler.desired.catalog import input_of
+from reconciler.desired.catalog import CHOOSING, input_of
 from reconciler.desired.contribution import Reader, SourceFile
 from reconciler.desired.declared import Members, places
 from reconciler.desired.foreign import IGNORE_FILE, Ignored, Owner, Owners, projects
@@ -208,6 +208,12 @@ def _judge(found: Difference) -> None:
         sample = (now or was)[0]
         if _meaning(was) != _meaning(now):
             found.names.add("fleet" if sample.kind == "Fleet" else input_of(sample.kind, sample.name))
+        if sample.kind == "Role" and _matches(was) != _matches(now):
+            found.names.add(CHOOSING)
+
+
+def _matches(roles: Sequence[Manifest]) -> list[object]:
+    return [role.spec["match"] for role in roles if "match" in role.spec]
 
 
 def _meaning(manifests: Sequence[Manifest]) -> list[object]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.desired.catalog import Catalog
-from reconciler.desired.manifest import Manifest, show
+from reconciler.desired.catalog import CHOOSING, Catalog, input_of
+from reconciler.desired.manifest import ANY, Manifest, show
+from reconciler.scope import in_scope
 from reconciler.types.values import Spec
 
-NOT_SETTINGS = frozenset({"profile", "roles", "extends", "ansible"})
+NOT_SETTINGS = frozenset({"profile", "roles", "extends", "ansible", "match"})
 """Fields of a Profile, Role or Host that are not machine settings."""
 
 
@@ -89,9 +90,33 @@ def own_layers(host: Manifest) -> Iterator[Layer]:
 
 
 def roles(catalog: Catalog, host: Manifest) -> list[Manifest]:
-    """The Roles of a host in its order. Raises `Unresolved`."""
+    """The Roles of a host in its order, then those that choose it, by name. Raises `Unresolved`, also where a Role that may choose it is not known."""
     pointer = host.pointer("roles")
-    return [follow(catalog, host, "Role", name, f"{pointer}/{index}") for index, name in enumerate(host.spec.get("roles", ()))]
+    named = [follow(catalog, host, "Role", name, f"{pointer}/{index}") for index, name in enumerate(host.spec.get("roles", ()))]
+    catalog.asked.add(CHOOSING)
+    if catalog.is_unknown("Role", host.tenant, ANY):
+        text = "a Role that has problems chooses its hosts by `match`, and may choose this one"
+        raise Unresolved(host, pointer, text, "", known_bad=True)
+    found = chosen(catalog, host)
+    catalog.asked.update(input_of("Role", role.name) for role in found)
+    return [*named, *found]
+
+
+def chosen(catalog: Catalog, host: Manifest) -> list[Manifest]:
+    """The Roles that choose a host and that it does not name itself. A tenant's own goes before the shared one of its name."""
+    found: dict[str, Manifest] = {}
+    for role in catalog.choosing:
+        if role.name not in host.spec.get("roles", ()) and role.tenant in ("", host.tenant) and _chooses(role.spec["match"], host):
+            found.setdefault(role.name, role)
+    return list(found.values())
+
+
+def _chooses(match: Spec, host: Manifest) -> bool:
+    return (
+        match.get("labels", {}).items() <= host.labels.items()
+        and ("profiles" not in match or host.spec.get("profile") in match["profiles"])
+        and ("scopes" not in match or any(in_scope(host.key, scope) for scope in match["scopes"]))
+    )
 
 
 def settings(spec: Spec) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One manifest, and the mapping of one file to manifests. Pure: bytes in, manifests and problems out."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,22 +91,26 @@ class Parsed:
     mentioned: frozenset[str] = frozenset()
 
 
+ANY = "*"
+"""The name of what may be any of a kind."""
 _NAME = re.compile(rb"\bname:\s*[\"']?([a-z0-9][-a-z0-9]*)")
 
 
 def parse(path: str, data: bytes, kinds: Mapping[str, str | None], check: Check) -> Parsed:
     """The manifests of one file. `kinds` maps each known kind to None, or to the reason why it is refused."""
     reading = read(path, data)
-    manifests, unknown, problems = [], [], list(reading.problems)
+    manifests, problems = [], list(reading.problems)
+    unknown: list[Ref] = []
     secrets = b"secretRef" in data or b"!vault" in data or b"\\" in data
     for document in reading.documents:
         found = _problems(document, data, kinds, check)
         if found:
             problems += found
-            unknown.append(_identity(document.value))
+            unknown += _identities(document.value)
         else:
             manifests.append(_manifest(document, secrets))
     mentioned = frozenset(name.decode() for name in _NAME.findall(data)) if reading.broken else frozenset()
+    mentioned |= {ANY} if reading.broken and b"match" in data else set()
     return Parsed(manifests=tuple(manifests), problems=tuple(problems), unknown=tuple(unknown), broken=reading.broken, mentioned=mentioned)
 
 
@@ -136,15 +140,19 @@ def _problems(document: Document, data: bytes, kinds: Mapping[str, str | None], 
     return [at(pointer, "schema", message) for pointer, message in check(kind, value)]
 
 
-def _identity(value: Any) -> Ref:
-    """As much of a wrong document's identity as can be told; empty strings for the rest."""
+def _identities(value: Any) -> Iterator[Ref]:
+    """As much of a wrong document's identity as can be told; empty strings for the rest. A Role that chooses its hosts may be any host's."""
 
     def text(tree: Any, key: str) -> str:
         found = tree.get(key) if isinstance(tree, dict) else None
         return found if isinstance(found, str) else ""
 
     metadata = value.get("metadata") if isinstance(value, dict) else None
-    return text(value, "kind"), text(metadata, "tenant"), text(metadata, "name")
+    kind, tenant = text(value, "kind"), text(metadata, "tenant")
+    yield kind, tenant, text(metadata, "name")
+    spec = value.get("spec") if isinstance(value, dict) else None
+    if kind == "Role" and isinstance(spec, dict) and "match" in spec:
+        yield kind, tenant, ANY
 
 
 def _manifest(document: Document, secrets: bool) -> Manifest:

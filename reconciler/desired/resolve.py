@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.clash import of_machine
-from reconciler.desired.layers import Unresolved, follow, own_layers, roles, shared_layers
+from reconciler.desired.layers import Unresolved, chosen, follow, own_layers, roles, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.merge import Rules, is_secret, merge
 from reconciler.index.file import Damaged
@@ -69,7 +69,7 @@ class Resolver:
     token: Token
     bases: dict[tuple[str, str, tuple[str, ...]], _Base] = field(default_factory=dict)
     nets: dict[tuple[str, str], _Net] = field(default_factory=dict)
-    changes: dict[tuple[str, str, tuple[str, ...]], frozenset[str] | None] = field(default_factory=dict)
+    changes: dict[tuple[object, ...], frozenset[str] | None] = field(default_factory=dict)
     unions: dict[tuple[frozenset[str], ...], frozenset[str]] = field(default_factory=dict)
 
     def resolve(self, host: Manifest) -> ResolvedHost:
@@ -109,7 +109,7 @@ class Resolver:
 
     def changed(self, host: Manifest, former: "Resolver") -> frozenset[str] | None:
         """The top-level names of values that another resolver's layers may give the same host otherwise; None: any. Networks are not compared."""
-        key = host.tenant, host.spec.get("profile", ""), tuple(host.spec.get("roles", ()))
+        key = (*self._layers(host), *former._layers(host)[2:])
         if key not in self.changes:
             try:
                 old, new = former._base(host), self._base(host)
@@ -132,8 +132,12 @@ class Resolver:
             self.unions[inputs] = frozenset().union(*inputs)
         return self.unions[inputs]
 
+    def _layers(self, host: Manifest) -> tuple[str, str, tuple[str, ...]]:
+        """What its base follows from. The Roles that choose it come after those that it names."""
+        return host.tenant, host.spec.get("profile", ""), (*host.spec.get("roles", ()), *(role.key for role in chosen(self.catalog, host)))
+
     def _base(self, host: Manifest) -> _Base:
-        key = host.tenant, host.spec.get("profile", ""), tuple(host.spec.get("roles", ()))
+        key = self._layers(host)
         if key not in self.bases:
             self.catalog.asked.clear()
             empty: dict[str, Any] = {}

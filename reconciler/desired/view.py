@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from reconciler.desired.catalog import CHOOSING
 from reconciler.desired.clash import changed_identities, clashes
 from reconciler.desired.compiler import OWN, Compiler, chunks
 from reconciler.desired.declared import Declarations
@@ -57,7 +58,9 @@ class View:
     def _former(self) -> Resolver | None:
         """What resolved the compiled tree; None where more differs than layers."""
         names = self.found.names
-        if self.settle or self.bad or not self.found.sides or any(name.startswith(("network/", SECRET)) for name in names):
+        if self.settle or self.bad or not self.found.sides or CHOOSING in names:
+            return None
+        if any(name.startswith(("network/", SECRET)) for name in names):
             return None
         if self.state.uses(name for name in names if name.startswith(CONTENT)):
             return None

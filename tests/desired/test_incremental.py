@@ -40,6 +40,16 @@ spec:
 """
 
 
+CHOOSING = """\
+apiVersion: octofleet/v1
+kind: Role
+metadata: {name: audited}
+spec:
+  match: {labels: {tier: web}}
+  vars: {audit: true}
+"""
+
+
 def variants() -> dict[str, list[str]]:
     """For each file, the texts that it may hold."""
     web = [host(f"web-0{n}", n) for n in (1, 2, 3)]
@@ -53,12 +63,13 @@ def variants() -> dict[str, list[str]]:
         "top.yaml": [PROFILE.replace("name: base", "name: top"), PROFILE.replace("name: base", "name: top") + "  extends: base\n"],
         "role.yaml": [ROLE, ROLE.replace("80", "81"), ANSIBLE, ANSIBLE.replace("ansible/", "hosts/"), "---\n" + ROLE],
         "ansible/site.yaml": [PLAY, PLAY + "# more\n", host("web-09", 9)],
-        "hosts/one.yaml": [web[0], web[0].replace(":01\"", ":02\""), web[0] + "  timezone: Asia/Tokyo\n", host("web-01", 1, metadata="  moved: {from: old}\n")],
+        "hosts/one.yaml": [web[0], web[0].replace(":01\"", ":02\""), web[0] + "  timezone: Asia/Tokyo\n", host("web-01", 1, metadata="  labels: {tier: web}\n"), host("web-01", 1, metadata="  moved: {from: old}\n")],
         "hosts/two.yaml": [web[1], "# a line\n" + web[1], host("web-02", 1), host("web-02", 2, metadata="  moved: {from: old}\n"), web[1] + "  bogus: 1\n"],
         "hosts/many.yaml": ["---\n".join(web), "---\n".join(web[1:]), web[2] + "---\n" + host("web-04", 4), web[2].replace("roles: [web]", "roles: [db]")],
         "hosts/secret.yaml": [host("web-05", 5, spec="  vars: {p: {secretRef: {store: env, key: DB}}}\n"), host("web-05", 5, spec="  templates: {ipxe: t/one.j2}\n")],
         "set.yaml": [SET.replace("COUNT", "2").replace("FIRST", "20"), SET.replace("COUNT", "3").replace("FIRST", "10"), SET.replace("COUNT", "2").replace("192.0.2.FIRST", "255.255.255.255")],
         "policy.yaml": [POLICY, "# a line\n" + POLICY, POLICY.replace("< 5", "< 50"), "\n" + POLICY.replace("change.count < 5", "change.cuont < 5"), "---\n".join([POLICY.replace("< 5", "< 50")] * 2), POLICY + "  bogus: 1\n"],
+        "choosing.yaml": [CHOOSING, CHOOSING.replace("true", "false"), CHOOSING.replace("labels: {tier: web}", "scopes: [host/shop/w*-01]"), CHOOSING.replace("labels: {tier: web}", "profiles: [base]"), CHOOSING.replace("  match: {labels: {tier: web}}\n", ""), CHOOSING.replace("{name: audited}", "{name: audited, tenant: shop}").replace("true", "own"), CHOOSING + "  bogus: 1\n", CHOOSING + "a: [1\n", CHOOSING + "---\n" + CHOOSING.replace("audited", "web")],
         "t/one.j2": ["one", "two"],
         ".octofleetignore": ["hosts/two.yaml\n", ""],
     }  # fmt: skip
