@@ -5,8 +5,10 @@ rollouts, holds and the journal are those of every plan; nothing is recorded of 
 what hosts are told is their values, of one commit: unless another is asked for, the one that was applied last.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from reconciler.deciding import Deciding, Doing
 from reconciler.desired.catalog import Catalog
@@ -18,7 +20,7 @@ from reconciler.errors import InputError, Refused
 from reconciler.observe import observe
 from reconciler.plan.decide import unknown_input
 from reconciler.planning import Planned, tracked_of
-from reconciler.scope import in_scope
+from reconciler.scope import in_scope, is_scope
 from reconciler.source.repository import Commit, Repository
 from reconciler.stages import stage
 from reconciler.store.plans import save_plan
@@ -36,7 +38,14 @@ from reconciler.types.values import Spec
 from reconciler.wiring import Installation, place
 
 SCOPE = "ansible/operation/"
+LABEL = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9._/-]{0,127})=(?P<value>[A-Za-z0-9._-]{0,63})")
+GENERAL = frozenset({"site", "main", "playbook", "play"})
+"""What a playbook's file may be called that says nothing of what it does."""
 NOT_LOOKED_AT = "it was not looked at in check mode before"
+
+
+Permit = Callable[[str, Sequence[str]], None]
+"""Asked with a Fleet and groups of its hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,48 @@ def operation_of(name: str, tenant: str, spec: Spec, origin: Origin | None = Non
     )
 
 
+def asked(said: Said, name: str = "", risks: Iterable[str] = (), serial: str = "") -> Operation:
+    """What somebody asks for once. `name`: by default that of the playbook's file, or of its directory if the file's says nothing; `serial`: a number of hosts,
+    or a share such as `20%`. Raises `Refused`."""
+    path = PurePosixPath(said.playbook)
+    called = re.sub(r"[^a-z0-9]+", "-", (name or (path.parent.name if path.stem in GENERAL else "") or path.stem).lower()).strip("-")[:63]
+    if not called:
+        raise Refused(f"{name or said.playbook!r} gives no name", hint="name it: letters, digits and dashes", code="name")
+    return Operation(name=called, said=said, risks=frozenset(map(Risk, risks)), rollout={"serial": _serial(serial)} if serial else None)
+
+
+def _serial(text: str) -> int | str:
+    if re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        return int(text)
+    if re.fullmatch(r"([1-9][0-9]?|100)%", text):
+        return text
+    raise Refused(f"{text!r} is no part of the hosts", hint="serial is a number of hosts, or a share such as 20%", code="serial")
+
+
+def selected(wanted: Operation, selection: Sequence[str]) -> Operation:
+    """The operation for those hosts alone that a selection takes: any of its scopes, and all of its labels (`KEY=VALUE`). Raises `Refused`."""
+    scopes, labels = [], dict(wanted.labels)
+    for text in selection:
+        if label := LABEL.fullmatch(text):
+            labels[label["key"]] = label["value"]
+        elif is_scope(text) and text.startswith(("host/", "tenant/")):
+            scopes.append(text)
+        else:
+            hint = "write host/TENANT/NAME or tenant/NAME, with * and ?, or KEY=VALUE of a label"
+            raise Refused(f"{text!r} selects no hosts", hint=hint, code="selection")
+    return replace(wanted, only=tuple(scopes), labels=labels)
+
+
+def found_by(desired: Desired, name: str) -> Operation:
+    """The Operation that `NAME` or `TENANT/NAME` means. Raises `Refused`."""
+    found = named(desired.catalog, name)
+    if found is None:
+        tenant, _, bare = name.rpartition("/")
+        hint = desired.catalog.near("Operation", tenant, bare)
+        raise Refused(f"there is no Operation {name} in that commit", hint=hint, code="no-operation")
+    return operation_of(found.name, found.tenant, found.spec, found.origin)
+
+
 def named(catalog: Catalog, name: str) -> Manifest | None:
     """The Operation that `NAME` or `TENANT/NAME` means; where several tenants have one of that name, none."""
     tenant, _, bare = name.rpartition("/")
@@ -122,15 +173,18 @@ def plan_operation(
     wanted: Operation,
     *,
     unattended: bool = False,
+    permit: Permit = lambda source, groups: None,
     told: Told = lambda stage, done, total: None,
 ) -> Planned:
-    """Plan, store, and give the plan. Raises `InputError` for a commit without a Fleet, `Refused` for an operation that is for no host."""
+    """Plan, store, and give the plan. `permit` raises `Refused` unless the operation may be done to these hosts: check mode may do something too. Raises
+    `InputError` for a commit without a Fleet, `Refused` for an operation that is for no host."""
     tracked = tracked_of(installation, repository, commit, told)
     desired = tracked.desired
     if desired.fleet is None:
         raise InputError(desired.problems)
     source = desired.fleet.name
     hosts = _chosen(desired, wanted)
+    permit(source, hosts)
     with installation.store.read() as connection:
         known = set(recorded_groups(connection, source))
     resources, deferred = _resources(desired, tracked.tree, wanted, [group for group in hosts if group in known])

@@ -134,6 +134,12 @@ def _to_apply(source: str, changes: Iterable[Touching], *, approve: bool) -> Ite
                 yield Action.APPROVE, resource
 
 
+def to_run(source: str, groups: Iterable[str]) -> Iterator[Asked]:
+    """What an operation on some hosts takes: the right on each."""
+    for group in groups:
+        yield Action.RUN, Resource(source=source, tenant=group.split("/")[1], group=group)
+
+
 def to_steer(installation: Installation, action: Action, row: int) -> Iterator[Asked]:
     """What pausing, resuming or cancelling the run of a stored plan takes: the right in every tenant that the plan touches."""
     with installation.store.read() as connection:

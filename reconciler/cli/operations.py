@@ -4,22 +4,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import click
 
 from reconciler.cli.apply import apply_planned
 from reconciler.cli.options import common, progress, reason_option
-from reconciler.cli.permission import breakable
+from reconciler.cli.permission import ask, breakable
 from reconciler.cli.plan import exit_code
 from reconciler.cli.showing import print_plan
 from reconciler.drivers.ansible.operation import Said
 from reconciler.errors import Refused
-from reconciler.operating import Operation, applied, named, operation_of, plan_operation
+from reconciler.operating import Operation, applied, asked, found_by, plan_operation, selected
+from reconciler.permitting import to_run
 from reconciler.planning import compiled
 from reconciler.scheduling import standing
-from reconciler.scope import is_scope
 from reconciler.source.repository import Commit, Repository
 from reconciler.stages import stage
 from reconciler.store.records import locations
@@ -29,9 +28,6 @@ from reconciler.viewing import viewing
 from reconciler.wiring import Installation, place
 
 OPERATION = "operation/"
-LABEL = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9._/-]{0,127})=(?P<value>[A-Za-z0-9._-]{0,63})")
-GENERAL = frozenset({"site", "main", "playbook", "play"})
-"""What a playbook's file may be called that says nothing of what it does: its directory's name does."""
 
 
 @click.command()
@@ -72,7 +68,6 @@ def run(
     repo: str,
     rev: str | None,
     no_check: bool,
-    serial: str | None,
     dry_run: bool,
     approve: bool,
     reason: str,
@@ -83,14 +78,15 @@ def run(
     repository = installation.repository(repo)
     commit = repository.commit(rev) if rev is not None else applied(installation, repository, _source(installation, repository))
     wanted = _wanted(installation, repository, commit, playbook, said)
-    scopes, labels = _selected(selection)
     if not playbook.startswith(OPERATION) and not selection:
         raise click.UsageError("say on which hosts: --on host/shop/web-*, --on site=ams1, or --on 'host/*/*' for all")
-    wanted = replace(wanted, only=scopes, labels={**wanted.labels, **labels}, check=wanted.check and not no_check)
-    if serial is not None:
-        wanted = replace(wanted, rollout={"serial": _serial(serial)})
+    wanted = selected(replace(wanted, check=wanted.check and not no_check), selection)
+
+    def permit(source: str, groups: Sequence[str]) -> None:
+        ask(installation, source, to_run(source, groups), break_glass)
+
     with stage("plan"), progress(quiet=as_json) as bar:
-        planned = plan_operation(installation, repository, commit, wanted, told=bar.told)
+        planned = plan_operation(installation, repository, commit, wanted, permit=permit, told=bar.told)
     with viewing(installation, repository, planned) as view:
         if dry_run or not as_json or not planned.plan.applyable:
             print_plan(view, as_json=as_json, out=None)
@@ -112,36 +108,13 @@ def _source(installation: Installation, repository: Repository) -> str:
 
 
 def _wanted(installation: Installation, repository: Repository, commit: Commit, playbook: str, said: Mapping[str, Any]) -> Operation:
+    variables = dict(map(_variable, said["variables"]))
     if not playbook.startswith(OPERATION):
-        given = Said(
-            playbook=playbook,
-            project=said["project"],
-            tags=said["tags"],
-            become=said["become"],
-            variables=dict(map(_variable, said["variables"])),
-        )
-        return Operation(name=_name(said["name"] or _called(playbook)), said=given, risks=frozenset(map(Risk, said["risks"])))
-    desired = compiled(installation, repository, commit)
-    found = named(desired.catalog, playbook.removeprefix(OPERATION))
-    if found is None:
-        name = playbook.removeprefix(OPERATION)
-        hint = desired.catalog.near("Operation", name.rpartition("/")[0], name.rpartition("/")[2])
-        raise Refused(f"there is no Operation {name} at commit {commit.id[:12]}", hint=hint, code="no-operation")
-    made = operation_of(found.name, found.tenant, found.spec, found.origin)
-    also = {**made.said.variables, **dict(map(_variable, said["variables"]))}
-    return replace(made, said=replace(made.said, variables=also), risks=made.risks | set(map(Risk, said["risks"])))
-
-
-def _called(playbook: str) -> str:
-    path = PurePosixPath(playbook)
-    return path.parent.name or path.stem if path.stem in GENERAL else path.stem
-
-
-def _name(text: str) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63]
-    if not name:
-        raise click.UsageError(f"{text!r} gives no name: name it with --name")
-    return name
+        given = Said(playbook=playbook, project=said["project"], tags=said["tags"], become=said["become"], variables=variables)
+        return asked(given, said["name"] or "", said["risks"], said["serial"] or "")
+    found = found_by(compiled(installation, repository, commit), playbook.removeprefix(OPERATION))
+    also = replace(found.said, variables={**found.said.variables, **variables})
+    return replace(found, said=also, risks=found.risks | set(map(Risk, said["risks"])))
 
 
 def _variable(text: str) -> tuple[str, Any]:
@@ -152,28 +125,6 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _selected(selection: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Scopes and labels."""
-    scopes, labels = [], {}
-    for text in selection:
-        label = LABEL.fullmatch(text)
-        if label is not None:
-            labels[label["key"]] = label["value"]
-        elif is_scope(text) and text.startswith(("host/", "tenant/", "*")):
-            scopes.append(text)
-        else:
-            raise click.UsageError(f"--on {text!r}: write host/TENANT/NAME or tenant/NAME, with * and ?, or KEY=VALUE of a label")
-    return tuple(scopes), labels
-
-
-def _serial(text: str) -> int | str:
-    if re.fullmatch(r"[1-9][0-9]{0,5}", text):
-        return int(text)
-    if re.fullmatch(r"([1-9][0-9]?|100)%", text):
-        return text
-    raise click.UsageError(f"--serial {text!r}: write a number of hosts, or a share such as 20%")
 
 
 @click.command()

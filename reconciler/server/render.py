@@ -21,6 +21,7 @@ SECTIONS = (
     ("/", "Overview"),
     ("/hosts", "Hosts"),
     ("/installs", "Installations"),
+    ("/operations", "Operations"),
     ("/drift", "Drift"),
     ("/plans", "Plans"),
     ("/runs", "Runs"),
