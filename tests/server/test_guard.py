@@ -49,7 +49,7 @@ OF_THE_FLEET = (
 BODIES: dict[str, dict[str, Any]] = {
     "pauseScope": {"scope": "tenant/bank"},
     "overrideWindow": {"window": "bank/nights"},
-    "planOperation": {"playbook": "ops/patch.yml", "on": "host/bank/vault-01", "blind": True},
+    "planOperation": {"playbook": "ops/patch.yml", "on": "host/bank/vault-01"},
     "makePlan": {"scope": "host/bank/vault-01"},
     **{name: {"ref": "host/bank/vault-01"} for name in ("explain", "renderHost", "healDrift")},
 }
