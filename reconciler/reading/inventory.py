@@ -45,8 +45,9 @@ class Part:
 def inventory(call: Call, ask: InventoryAsk) -> dict[str, Any]:
     """The inventory of the hosts that the caller sees: as an inventory script answers `--list`."""
     check_scope(ask.scope)
+    sight = call.sight
     with call.installation.store.read() as connection:
-        sources = [name for name in locations(connection) if call.sight.some(name) and ask.source in ("", name)]
+        sources = [name for name in locations(connection) if sight.some(name) and ask.source in ("", name)]
     if ask.source and not sources:
         raise Refused(
             f"there is no Fleet {ask.source}, or none that you may see", hint="/status lists those that you may see", code="no-source"
