@@ -168,7 +168,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             "--data-dir": self._asked("data_dir"),
             "--scope": self._asked("scope"),
         }
-        command = [*self.get_option("command"), "inventory", "--json", *(f"{name}={said}" for name, said in options.items() if said)]
+        command = [*map(str, self.get_option("command")), "inventory", "--json", *(f"{name}={said}" for name, said in options.items() if said)]
         here = {name: value for name, value in os.environ.items() if name != "OCTOFLEET_SERVER"}
         try:
             ended = subprocess.run(  # noqa: S603 - the program that the configuration names
