@@ -84,13 +84,11 @@ def test_what_cannot_be_asked(query: str, status: int, served: Web) -> None:
     assert answer.status == status and answer.json["code"], answer.text
 
 
-def test_a_host_that_is_unknown_is_told_without_a_word_of_others(site: Site, tmp_path: Path) -> None:
+def test_a_host_that_is_unknown_is_told_without_a_word_of_others(site: Site) -> None:
     commit = site.repo.commit({"host-3.yaml": host("web-03", 3).replace("network: lan", "network: banklan")})
     with web(site.installation, *TOKENS, *CALLERS) as found:
-        said = {
-            by: found.api(f"/inventory?source=test&rev={commit}", by).json["_meta"]["octofleet"]["unknown"]
-            for by in ("token:shop", "github:root", "github:ben")
-        }
+        path, callers = f"/inventory?source=test&rev={commit}", ("token:shop", "github:root", "github:ben")
+        said = {by: found.api(path, by).json["_meta"]["octofleet"]["unknown"] for by in callers}
     site.repo.commit({"host-3.yaml": host("web-03", 3)})
     assert set(said["token:shop"]) == set(said["github:root"]) == {"web-03"} and said["github:ben"] == {}
     assert "banklan" in said["github:root"]["web-03"] and "banklan" not in said["token:shop"]["web-03"]
