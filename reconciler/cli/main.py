@@ -43,6 +43,7 @@ COMMANDS = {
     "token": ("token", "Tokens for programs that use the API."),
     "explain": ("explain", "Which file and line set a value of a host."),
     "render": ("render", "Render a host's boot files."),
+    "inventory": ("inventory", "The fleet as an inventory for Ansible."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),
     "installs": ("installs", "Which machines are being installed, and how it goes."),
     "adopt": ("installs", "Say that a machine has its generation already."),
@@ -58,7 +59,9 @@ COMMANDS = {
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }
 
-REMOTE = frozenset({"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt"})
+REMOTE = frozenset(
+    {"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt", "inventory"}
+)
 """Commands that a server can be asked for."""
 
 

@@ -38,6 +38,7 @@ ACTIONS: Mapping[str, Action] = {
     "token": Action.MANAGE_TOKENS,
     "explain": Action.VIEW,
     "render": Action.VIEW,
+    "inventory": Action.VIEW,
     "forget": Action.FORGET,
     "installs": Action.INSTALL,
     "adopt": Action.ADOPT,

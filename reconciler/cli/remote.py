@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from reconciler.cli.installs import check_word, host_lines, list_lines, named
+from reconciler.cli.inventory import inventory_options, show_inventory
 from reconciler.cli.main import COMMANDS
 from reconciler.cli.options import reason_option, show
 from reconciler.cli.remote_client import Remote, remote
@@ -290,6 +291,18 @@ def adopt(server: Remote, as_json: bool, host: str, reason: str) -> int:
     """Say that the machine of a HOST (host/TENANT/NAME) is already what the generation says that the newest commit wants."""
     found = server.post(HostInstalls, "hosts", *named(host), "installs", "adopt", reason=reason)
     _shown(found, host_lines(found), as_json=as_json)
+    return 0
+
+
+@remote_command
+@click.option("--source", default="", help="The hosts of this Fleet alone.")
+@click.option("--rev", default="", help="Branch, tag or commit; default: the commit applied last.")
+@inventory_options
+@over_the_api
+def inventory(server: Remote, as_json: bool, source: str, rev: str, host: str, scope: str) -> int:
+    """The hosts that you may see, with groups and variables, as an inventory for Ansible. Secrets are not in it."""
+    del as_json  # it is JSON anyway
+    show_inventory(server.get(dict[str, Any], "inventory", source=source, rev=rev, scope=scope, host=host), host)
     return 0
 
 

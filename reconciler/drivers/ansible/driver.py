@@ -148,8 +148,10 @@ class AnsibleDriver:
         return found
 
     def _way(self, resource: Resource) -> AnsibleSettings | None:
-        """How the playbook of a resource is run; None where its tenant has no such provider."""
-        name, tenant = resource.rules.provider, resource.rules.tenant
+        return self.way(resource.rules.provider, resource.rules.tenant)
+
+    def way(self, name: str, tenant: str) -> AnsibleSettings | None:
+        """How playbooks are run by a provider, or without a name by default; None where the tenant has no such provider."""
         way = self.providers.get(name) if name else self.settings
         return way if way is not None and granted(way.tenants, tenant) else None
 

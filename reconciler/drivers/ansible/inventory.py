@@ -19,6 +19,8 @@ UNSAFE = "__ansible_unsafe"
 """How Ansible's JSON marks a text that it must never take for a template."""
 
 Reveal = Callable[[SecretRef], SecretValue]
+Known = Callable[[Secret | KnownAfter], Any]
+"""What a host is told in place of a value that does not stand in its manifests."""
 
 
 def host_facts(host: ResolvedHost) -> dict[str, Any]:
@@ -47,19 +49,39 @@ def host_variables(spec: Spec, user: str, reveal: Reveal) -> tuple[dict[str, Any
     """One host's variables, and the secrets among them. Whatever `reveal` raises goes through."""
     revealed: list[SecretValue] = []
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Secret):
-            secret = reveal(value.ref)
-            revealed.append(secret)
-            return {UNSAFE: secret.reveal()}
+    def known(value: Secret | KnownAfter) -> Any:
         if isinstance(value, KnownAfter):
             raise Permanent(f"a variable needs {value.path} of {value.address}, which is not known yet", code="input-unknown")
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return value
+        secret = reveal(value.ref)
+        revealed.append(secret)
+        return {UNSAFE: secret.reveal()}
 
-    facts = spec["host"]
+    return variables(spec["host"], spec["vars"], user, known), revealed
+
+
+def variables(facts: Mapping[str, Any], own: Mapping[str, Any], user: str, known: Known) -> dict[str, Any]:
+    """One host's variables from its facts and its own `vars`. What `vars` say may be templates, as in any inventory; facts never are."""
     reached = {"ansible_host": facts["address"] or facts.get("fqdn") or facts["name"]} | ({"ansible_user": user} if user else {})
-    return reached | plain(spec["vars"]) | {"octofleet": plain(facts)}, revealed
+    told: dict[str, Any] = _plain(own, known, _template)
+    return reached | told | {"octofleet": _plain(facts, known, _text)}
+
+
+def _plain(value: Any, known: Known, text: Callable[[str], Any]) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Secret | KnownAfter):
+        return known(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item, known, text) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, known, text) for item in value]
+    return value
+
+
+def _template(value: str) -> str:
+    return value
+
+
+def _text(value: str) -> Any:
+    """Every template has a brace."""
+    return {UNSAFE: value} if "{" in value else value

@@ -1,7 +1,9 @@
 """Routes of the fleets: the overview, hosts, drift, the search, and where values come from."""
 
+from typing import Any
+
 from reconciler.identity.access import Action
-from reconciler.reading import drift, explain, host, hosts, overview, search, status, wanted
+from reconciler.reading import drift, explain, host, hosts, inventory, overview, search, status, wanted
 from reconciler.reading.call import Call
 from reconciler.reading.chart import CSP, chart
 from reconciler.reading.paging import Paged, Raw
@@ -146,6 +148,17 @@ ROUTES = (
         do=explain.render,
         asks=explain.ExplainAsk,
         answers=explain.Files,
+        long=True,
+    ),
+    Route(
+        method="GET",
+        path="/inventory",
+        name="getInventory",
+        action=Action.VIEW,
+        summary="Hosts, groups and variables as an inventory for Ansible, as an inventory script prints it.",
+        do=inventory.inventory,
+        asks=inventory.InventoryAsk,
+        answers=dict[str, Any],
         long=True,
     ),
     Route(
