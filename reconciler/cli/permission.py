@@ -35,6 +35,7 @@ ACTIONS: Mapping[str, Action] = {
     "account": Action.MANAGE_USERS,
     "token": Action.MANAGE_TOKENS,
     "explain": Action.VIEW,
+    "vault": Action.OPERATE_PROCESS,
     "render": Action.VIEW,
     "forget": Action.FORGET,
     "installs": Action.INSTALL,

@@ -110,14 +110,14 @@ def _who(tenant: str) -> str:
     return f"the tenant {tenant}" if tenant else "what belongs to no tenant"
 
 
-def password_of(item: VaultId) -> bytes:
-    """As ansible-vault reads a password file: without white space at either end."""
+def password_of(item: VaultId, setting: str = "") -> bytes:
+    """As ansible-vault reads a password file: without white space at either end. `setting`: what says where the file is. Raises Permanent."""
+    hint = f"check {setting or f'secrets.vault_ids.{item.name}.password_file'}"
     try:
         password = item.password_file.read_bytes().strip()
     except OSError as error:
         message = f"the password file of the vault id {item.name} cannot be read ({type(error).__name__})"
-        raise Permanent(message, hint=f"check secrets.vault_ids.{item.name}.password_file", code="secret-settings") from error
+        raise Permanent(message, hint=hint, code="secret-settings") from error
     if not password:
-        hint = f"check secrets.vault_ids.{item.name}.password_file"
         raise Permanent(f"the password file of the vault id {item.name} is empty", hint=hint, code="secret-settings")
     return password

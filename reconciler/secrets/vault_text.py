@@ -20,13 +20,11 @@ SUFFIXES = ("", ".yml", ".yaml", ".json")
 """Of files that may hold values; Ansible reads variables from these."""
 
 _BREAK = rb"(?:\r?\n|\\r\\n|\\n)"
+_HEX = rb"[0-9a-fA-F]+(?![^\s\\\"'])"
 _BLOCK = re.compile(
-    rb"\$ANSIBLE_VAULT;1\.[12];AES256(?:;[^\s;\"'\\]+)?[ \t]*(?P<body>(?P<next>"
-    + _BREAK
-    + rb"[ \t]*)[0-9a-fA-F]+(?:"
-    + _BREAK
-    + rb"[ \t]*[0-9a-fA-F]+)*)"
+    rb"\$ANSIBLE_VAULT;1\.[12];AES256(?:;[^\s;\"'\\]+)?[ \t]*(?P<next>" + _BREAK + rb"[ \t]*)" + _HEX + rb"(?:(?P=next)" + _HEX + rb")*"
 )
+"""A header, and below it lines of hexadecimal that are indented alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
