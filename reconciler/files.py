@@ -47,7 +47,7 @@ def replace_files(changes: Mapping[Path, tuple[bytes, bytes]]) -> None:
     with ExitStack() as stack:
         staged = {path: _staged(stack, path, new) for path, (_, new) in changes.items()}
         for path, (old, _) in changes.items():
-            if path.read_bytes() != old:
+            if not path.is_file() or path.read_bytes() != old:
                 raise Permanent(f"{path} was changed meanwhile", hint="run the same command again", code="file")
         done: list[Path] = []
         try:

@@ -202,6 +202,9 @@ def test_all_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         files.replace_files(changes)
     assert [path.read_bytes() for path in names] == [b"old"] * 3 and len(list(tmp_path.iterdir())) == 3
     monkeypatch.undo()
+    names[2].unlink()
+    with pytest.raises(Permanent, match="cannot write"):
+        files.replace_files(changes)
     names[2].write_bytes(b"of somebody else")
     with pytest.raises(Permanent, match="c was changed meanwhile"):
         files.replace_files(changes)

@@ -8,6 +8,8 @@ import pytest
 
 from reconciler.drivers.ansible import vaulted
 from reconciler.secrets import ansible_vault
+from reconciler.secrets.settings import VaultId
+from reconciler.secrets.stores import SecretStores
 from reconciler.types.outcome import Status
 from tests.conftest import program
 from tests.drivers.ansible_world import World, need_ansible, proposed, unknown
@@ -118,6 +120,20 @@ def test_reads_what_is_wrapped_otherwise_and_leaves_links_alone(tmp_path: Path) 
 def test_nothing_is_asked_where_there_is_no_vault_text(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("a: 1\n")
     assert vaulted.opened(tmp_path, "p", "shop", lambda: pytest.fail("asked")).ids == set()
+
+
+def test_a_tenant_has_the_passwords_of_its_own_ids_alone(tmp_path: Path) -> None:
+    for name, password in IDS.items():
+        (tmp_path / name).write_text(password + "\n")
+    ids = [
+        VaultId(name=name, tenants=tenants, password_file=tmp_path / name)
+        for name, tenants in (("prod", ("shop",)), ("dev", ("*",)), ("gone", ("lab",)))
+    ]
+    stores = SecretStores([], ids, b"k" * 32)
+    assert {name: word.reveal() for name, word in stores.passwords("shop").items()} == IDS
+    assert set(stores.passwords("bank")) == {"dev"} and IDS["dev"] not in repr(stores.passwords("bank"))
+    with pytest.raises(vaulted.Permanent, match="the password file of the vault id gone cannot be read"):
+        stores.passwords("lab")
 
 
 def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,9 @@ class AnsibleSettings:
 class Job:
     """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project. `passwords`: of the vault
     ids that the project needs, by name.
+
+    All that a run reads is below `directory`, but for the key and known hosts of the settings: `project/`, `inventory.json`, `fixed.json`, `ansible.cfg`,
+    `env/settings`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links into `project/`.
     """
 
     directory: Path
