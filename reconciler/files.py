@@ -2,8 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,9 +18,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
             file.write(data)
             os.fchmod(file.fileno(), mode)
     except OSError as error:
-        raise Permanent(
-            f"cannot write {path}: {error.strerror}", hint="free space or make the directory writable, then try again"
-        ) from error
+        raise _unwritable(path, error) from error
 
 
 @contextmanager
@@ -39,6 +37,53 @@ def _beside(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _flush_directory(path.parent)
+
+
+def replace_files(changes: Mapping[Path, tuple[bytes, bytes]]) -> None:
+    """Make each path hold its second bytes, all or none; each must hold its first ones still. Modes stay. Raises `Permanent` with everything as it was.
+
+    A process that is killed between two renames leaves some files new and the others old, each of them whole.
+    """
+    with ExitStack() as stack:
+        staged = {path: _staged(stack, path, new) for path, (_, new) in changes.items()}
+        for path, (old, _) in changes.items():
+            if not path.is_file() or path.read_bytes() != old:
+                raise Permanent(f"{path} was changed meanwhile", hint="run the same command again", code="file")
+        done: list[Path] = []
+        try:
+            for path, temporary in staged.items():
+                temporary.replace(path)
+                done.append(path)
+        except BaseException as error:
+            for changed in done:
+                replace_file(changed, changes[changed][0], changed.stat().st_mode & 0o7777)
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
+        for directory in {path.parent for path in done}:
+            _flush_directory(directory)
+
+
+def _staged(stack: ExitStack, path: Path, data: bytes) -> Path:
+    """A file beside `path`, with its mode and owner, that is gone with the stack."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".octofleet-")
+        stack.callback(Path(name).unlink, missing_ok=True)
+        with os.fdopen(handle, "wb") as file:
+            status = path.stat()
+            with suppress(PermissionError):
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), status.st_mode & 0o7777)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return Path(name)
+
+
+def _unwritable(path: Path, error: OSError) -> Permanent:
+    return Permanent(f"cannot write {path}: {error.strerror}", hint="free space or make the directory writable, then try again")
 
 
 def create_file(path: Path, data: bytes, mode: int) -> None:

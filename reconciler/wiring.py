@@ -241,12 +241,16 @@ class Installation:
                     log=log,
                     checkpoint=checkpoint,
                     host_keys=self.arming.host_keys,
+                    passwords=self._passwords,
                 )
 
             yield make
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         return self.secrets.value(ref, tenant)
+
+    def _passwords(self, tenant: str) -> Mapping[str, SecretValue]:
+        return self.secrets.passwords(tenant)
 
     def apart(self) -> "Installation":
         """The same for another thread: with the database in common, and indexes, drivers and a sandbox of its own."""

@@ -1,6 +1,7 @@
 """`octofleet explain`."""
 
 import json
+from collections.abc import Sequence
 
 import click
 import msgspec
@@ -25,22 +26,28 @@ from reconciler.wiring import Installation
 def explain(installation: Installation, as_json: bool, ref: str, field: str, repo: str, rev: str | None) -> int:
     """Which file and line set a value. REF is host/[tenant/]name; FIELD such as spec.disk or spec.interfaces.eth0.gateway; without it: every value."""
     repository = installation.repository(repo)
-    desired = compiled(installation, repository, repository.commit(rev))
+    commit = repository.commit(rev)
+    desired = compiled(installation, repository, commit)
     group = host_group(desired, ref)
     if group in desired.blocked:
         raise InputError(desired.problems)
-    found = said_of(desired, group, field)
+    found = said_of(desired, group, field, repository, commit)
     if as_json:
         document = msgspec.to_builtins(explained(group, found, lambda value: redacted(_hidden(value))))
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
     values = dict(leaves(dict(desired.resolver.resolve(desired.hosts[group]).values)))
-    for where, said in found:
-        _print(where, said, values.get(where), whole=bool(field))
+    for one in found:
+        if one.roles:
+            click.echo(f"in the runs of {', '.join(one.roles)}:")
+        if one.settings:
+            _print(one.pointer, one.settings, None if one.roles else values.get(one.pointer), whole=bool(field))
+        for path, why in one.unread.items():
+            click.echo(f"    not read, and it may say something: {printable(path)}: {printable(why)}")
     return 0
 
 
-def _print(where: str, said: list[Setting], value: object, *, whole: bool) -> None:
+def _print(where: str, said: Sequence[Setting], value: object, *, whole: bool) -> None:
     """`value`: what the host has, where that is one value or a list; lists may be joined, and then no layer has it all."""
     last = said[-1]
     name = f"spec{where.replace('/', '.')}"
@@ -52,7 +59,7 @@ def _print(where: str, said: list[Setting], value: object, *, whole: bool) -> No
     click.echo(f"{name} is joined from, lowest first:" if joined else f"{name} comes from, lowest first:")
     for item in said:
         mark = "=>" if item is last and not joined else "  "
-        click.echo(f" {mark} {printable(shown(_hidden(item.value), 100))}\n      {item.layer}  {item.origin}")
+        click.echo(f" {mark} {printable(shown(_hidden(item.value), 100))}\n      {printable(item.layer)}  {printable(str(item.origin))}")
     if joined:
         click.echo(f" => {printable(shown(_hidden(value), 100))}")
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "account": ("account", "Who signs in to the server with a password."),
     "token": ("token", "Tokens for programs that use the API."),
     "explain": ("explain", "Which file and line set a value of a host."),
+    "vault": ("vault", "Encrypt values for manifests, and re-key them."),
     "render": ("render", "Render a host's boot files."),
     "inventory": ("inventory", "The fleet as an inventory for Ansible."),
     "forget": ("forget", "Drop the record of a resource and leave the world alone."),

@@ -37,6 +37,7 @@ ACTIONS: Mapping[str, Action] = {
     "account": Action.MANAGE_USERS,
     "token": Action.MANAGE_TOKENS,
     "explain": Action.VIEW,
+    "vault": Action.OPERATE_PROCESS,
     "render": Action.VIEW,
     "inventory": Action.VIEW,
     "forget": Action.FORGET,

@@ -1,18 +1,22 @@
 """Which file and line set the values of a host, and its boot files: what `octofleet explain` and `octofleet render` print."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
 
 from reconciler.desired.desired import Desired
-from reconciler.desired.explain import Setting, leaves, settings
+from reconciler.desired.explain import Setting, leaves, settings, tokens
+from reconciler.drivers.ansible.provenance import around
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
 from reconciler.reading.paging import Ask, Document, Raw
 from reconciler.reading.wanted import Ref, Shown, Wanted, found_host, ref_of, wanted
 from reconciler.rendering import rendered
+from reconciler.source.repository import Commit, Repository
 from reconciler.types.pointer import escape
 from renderers.contract import RenderError
 
@@ -46,11 +50,21 @@ class Said(Document, frozen=True, kw_only=True):
     origin: Place
 
 
+class Unread(Document, frozen=True, kw_only=True):
+    """A file of an Ansible project that may say something of a value, and why it was not read."""
+
+    path: str
+    why: str
+
+
 class ValueSaid(Document, frozen=True, kw_only=True):
-    """Every layer that says something of a value, lowest first: the last one wins or adds."""
+    """Every layer that says something of a value, lowest first: the last one wins or adds. `roles`: in whose playbooks, where files of their Ansible
+    projects say something too."""
 
     path: str
     settings: list[Said]
+    roles: list[str] = msgspec.field(default_factory=list)
+    unread: list[Unread] = msgspec.field(default_factory=list)
 
 
 class Explained(Document, frozen=True, kw_only=True):
@@ -73,7 +87,7 @@ def explain(call: Call, ask: ExplainAsk) -> Explained:
         return Explained(ref="", values=[])
     ref, found = _asked(call, ask.ref or ask.host, ask.rev)
     found_host(found, ref)
-    return explained(ref.group, said_of(found.desired, ref.group, ask.field), Shown.to(call, ref).of)
+    return explained(ref.group, said_of(found.desired, ref.group, ask.field, found.repository, found.commit), Shown.to(call, ref).of)
 
 
 def render(call: Call, ask: ExplainAsk) -> Files:
@@ -109,23 +123,60 @@ def _files(call: Call, ref: Ref, found: Wanted) -> Mapping[str, bytes]:
     return files
 
 
-def said_of(desired: Desired, group: str, field: str) -> list[tuple[str, list[Setting]]]:
-    """Pointer and layers of a field of a host, or of every value. Raises `Refused` if there is none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The layers of one value, by its pointer. `roles`: see `ValueSaid`; `unread`: files by path, and why they were not read."""
+
+    pointer: str
+    settings: Sequence[Setting]
+    roles: tuple[str, ...] = ()
+    unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def said_of(desired: Desired, group: str, field: str, repository: Repository, commit: Commit) -> list[Explanation]:
+    """The layers of a field of a host, or of every value; of a variable also those in the files of Ansible projects. Raises `Refused` if there is none."""
     pointer = "".join(f"/{escape(part)}" for part in re.split(r"[.\[\]]+", field.removeprefix("spec")) if part)
     pointers = [pointer] if field else [where for where, _ in leaves(dict(desired.resolver.resolve(desired.hosts[group]).values))]
-    found = [(where, said) for where in pointers if (said := settings(desired, group, where))]
-    if not found:
+    variable = tokens(pointer)[1:] if pointer == "/vars" or pointer.startswith("/vars/") else None
+    if variable is not None:
+        found = _in_runs(desired, group, pointer, variable, repository, commit.tree)
+    else:
+        found = [Explanation(pointer=where, settings=said) for where in pointers if (said := settings(desired, group, where))]
+    if not any(one.settings or one.unread for one in found):
         raise Refused(f"{group} has no value {field}", hint=f"octofleet explain {group} lists every value", code="no-field")
     return found
 
 
-def explained(group: str, found: Sequence[tuple[str, list[Setting]]], shown: Callable[[object], Any]) -> Explained:
+def _in_runs(desired: Desired, group: str, pointer: str, variable: list[str], repository: Repository, tree: str) -> list[Explanation]:
+    """What runs see of a variable: those of Roles whose projects say the same are told as one."""
+    said = settings(desired, group, pointer)
+    host = desired.resolver.resolve(desired.hosts[group])
+    found: list[Explanation] = []
+    for role in (role for role in host.roles if role.ansible is not None):
+        files = around(repository, tree, host, role, variable)
+        layers = [*files.below, *said, *files.above]
+        same = next((one for one in found if one.settings == layers and one.unread == files.unread), None)
+        if same is not None:
+            found[found.index(same)] = replace(same, roles=(*same.roles, role.name))
+        elif layers or files.unread:
+            found.append(Explanation(pointer=pointer, settings=layers, roles=(role.name,), unread=files.unread))
+    if all(list(one.settings) == said and not one.unread for one in found):
+        return [Explanation(pointer=pointer, settings=said)]
+    return found
+
+
+def explained(group: str, found: Sequence[Explanation], shown: Callable[[object], Any]) -> Explained:
     """The document; `shown` gives values as they may be shown."""
     return Explained(
         ref=group,
         values=[
-            ValueSaid(path=where, settings=[Said(layer=one.layer, value=shown(one.value), origin=place(one)) for one in said])
-            for where, said in found
+            ValueSaid(
+                path=one.pointer,
+                settings=[Said(layer=said.layer, value=shown(said.value), origin=place(said)) for said in one.settings],
+                roles=list(one.roles),
+                unread=[Unread(path=path, why=why) for path, why in one.unread.items()],
+            )
+            for one in found
         ],
     )
 

@@ -1,17 +1,25 @@
-"""Ansible Vault 1.1 and 1.2 (AES256), decrypted. Written from the format's description; ansible-core (GPL) is never imported.
+"""Ansible Vault 1.1 and 1.2 (AES256), decrypted and encrypted. Written from the format's description; ansible-core (GPL) is never imported.
 
-In: vault text and a password. Out: plaintext bytes. Follows docs.ansible.com, "Ansible Vault payload format": PBKDF2-HMAC-SHA256 with
+In: vault text, or a plaintext, and a password. Out: plaintext bytes, or vault text.
+Follows docs.ansible.com, "Ansible Vault payload format": PBKDF2-HMAC-SHA256 with
 10,000 rounds gives cipher key (32), HMAC key (32) and counter block (16); AES-256-CTR with PKCS #7 padding;
 HMAC-SHA256 over the ciphertext.
 """
 
 import hashlib
 import hmac
+import os
 from binascii import Error, unhexlify
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 _ROUNDS = 10_000
 _BLOCK = 16
+_WIDTH = 80
 
 
 class Malformed(Exception):
@@ -49,16 +57,36 @@ def parse(text: str) -> Envelope:
 
 def decrypt(envelope: Envelope, password: bytes) -> bytes:
     """The plaintext; about 5 ms of CPU. Raises WrongPassword, or Malformed when the padding is wrong."""
-    from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415 - these three only where something is decrypted
-    from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
-    from cryptography.hazmat.primitives.ciphers.modes import CTR  # noqa: PLC0415
-
-    derived = hashlib.pbkdf2_hmac("sha256", password, envelope.salt, _ROUNDS, 80)
+    derived = _derived(password, envelope.salt)
     if not hmac.compare_digest(hmac.digest(derived[32:64], envelope.ciphertext, "sha256"), envelope.mac):
         raise WrongPassword
-    decryptor = Cipher(AES(derived[:32]), CTR(derived[64:])).decryptor()
+    decryptor = _cipher(derived).decryptor()
     padded = decryptor.update(envelope.ciphertext) + decryptor.finalize()
     count = padded[-1]
     if not 1 <= count <= _BLOCK or padded[-count:] != bytes([count]) * count:
         raise Malformed("wrong padding")
     return padded[:-count]
+
+
+def encrypt(plaintext: bytes, password: bytes, label: str) -> str:
+    """Vault text of version 1.2 with a new salt: lines of at most 80 characters, without a line break at the end. `label` is the vault id."""
+    salt = os.urandom(32)
+    derived = _derived(password, salt)
+    count = _BLOCK - len(plaintext) % _BLOCK
+    encryptor = _cipher(derived).encryptor()
+    ciphertext = encryptor.update(plaintext + bytes([count]) * count) + encryptor.finalize()
+    parts = (salt, hmac.digest(derived[32:64], ciphertext, "sha256"), ciphertext)
+    payload = b"\n".join(part.hex().encode() for part in parts).hex()
+    return "\n".join([f"$ANSIBLE_VAULT;1.2;AES256;{label}", *(payload[at : at + _WIDTH] for at in range(0, len(payload), _WIDTH))])
+
+
+def _derived(password: bytes, salt: bytes) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", password, salt, _ROUNDS, 80)
+
+
+def _cipher(derived: bytes) -> "Cipher[CTR]":
+    from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415 - these three only where a vault value is used
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.modes import CTR  # noqa: PLC0415
+
+    return Cipher(AES(derived[:32]), CTR(derived[64:]))

@@ -60,6 +60,11 @@ class SecretStores:
         """The plaintext, wrapped. Raises Refused (not granted), Permanent (missing, wrong password), RetryLater (unreachable)."""
         return SecretValue(self._stored(ref, tenant) if ref.store else self._decrypted(ref.key, tenant))
 
+    def passwords(self, tenant: str) -> dict[str, SecretValue]:
+        """The passwords of the vault ids that a tenant may use, by name. Raises Permanent for a file that cannot be read."""
+        usable = [item for item in self._vault_ids if granted(item.tenants, tenant)]
+        return {item.name: SecretValue(password_of(item).decode("utf-8", "surrogateescape")) for item in usable}
+
     def _token(self, value: str) -> str:
         return hmac.digest(self._key, value.encode("utf-8", "surrogateescape"), "sha256").hex()
 
@@ -87,7 +92,7 @@ class SecretStores:
             envelope = ansible_vault.parse(text)
             for item in sorted(usable, key=lambda item: item.name != envelope.label):
                 try:
-                    return ansible_vault.decrypt(envelope, _password(item)).decode()
+                    return ansible_vault.decrypt(envelope, password_of(item)).decode()
                 except ansible_vault.WrongPassword:
                     continue
         except ansible_vault.Malformed as error:
@@ -105,14 +110,14 @@ def _who(tenant: str) -> str:
     return f"the tenant {tenant}" if tenant else "what belongs to no tenant"
 
 
-def _password(item: VaultId) -> bytes:
-    """As ansible-vault reads a password file: without white space at either end."""
+def password_of(item: VaultId, setting: str = "") -> bytes:
+    """As ansible-vault reads a password file: without white space at either end. `setting`: what says where the file is. Raises Permanent."""
+    hint = f"check {setting or f'secrets.vault_ids.{item.name}.password_file'}"
     try:
         password = item.password_file.read_bytes().strip()
     except OSError as error:
         message = f"the password file of the vault id {item.name} cannot be read ({type(error).__name__})"
-        raise Permanent(message, hint=f"check secrets.vault_ids.{item.name}.password_file", code="secret-settings") from error
+        raise Permanent(message, hint=hint, code="secret-settings") from error
     if not password:
-        hint = f"check secrets.vault_ids.{item.name}.password_file"
         raise Permanent(f"the password file of the vault id {item.name} is empty", hint=hint, code="secret-settings")
     return password

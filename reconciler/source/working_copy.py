@@ -30,9 +30,7 @@ class WorkingCopy:
         user = Repository(location, Path(location).expanduser())
         self._user = user._git
         if self._user.workdir is None:
-            raise Permanent(
-                f"{location} is a bare repository, without a working tree", hint="give a clone, or a revision", code="bare-repository"
-            )
+            raise _bare(location)
         self.location, self.root = location, Path(self._user.workdir)
         self._scratch = _scratch(scratch, objects_directory(self._user))
         self.repository = Repository(location, self._scratch)
@@ -78,6 +76,23 @@ class WorkingCopy:
             return None
         except OSError as error:
             raise errors.from_system("read", where, error) from error
+
+
+def files(location: str) -> Iterator[Path]:
+    """The regular files of a working tree that git knows or would add, by path; ignored ones and links are left out. Raises what `Repository`
+    raises, and Permanent for a bare repository."""
+    git = Repository(location, Path(location).expanduser())._git
+    if git.workdir is None:
+        raise _bare(location)
+    names = {entry.path for entry in git.index} | {path for path in git.status(untracked_files="all") if not path.endswith("/")}
+    for name in sorted(names):
+        path = Path(git.workdir, name)
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def _bare(location: str) -> Permanent:
+    return Permanent(f"{location} is a bare repository, without a working tree", hint="give a clone, or a revision", code="bare-repository")
 
 
 def _store(odb: pygit2.Odb, kind: ObjectType, data: bytes) -> str:

@@ -41,6 +41,7 @@ class World:
     root: Path
     settings: AnsibleSettings = field(default_factory=AnsibleSettings)
     secrets: dict[str, str] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
     logged: list[str] = field(default_factory=list)
     hosts: list[ResolvedHost] = field(default_factory=list)
     cancelled: Callable[[], bool] = lambda: False
@@ -102,6 +103,7 @@ class World:
             content=lambda blob: b"",
             cancelled=self.cancelled,
             log=self.logged.append,
+            passwords=lambda tenant: {name: SecretValue(password) for name, password in self.passwords.items()},
         )
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:

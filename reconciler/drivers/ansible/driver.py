@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reconciler.drivers.ansible.events import Listener
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
+from reconciler.drivers.ansible.vaulted import opened
 from reconciler.drivers.ansible.verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
-from reconciler.errors import OctofleetError
+from reconciler.errors import OctofleetError, Permanent, Refused
 from reconciler.secrets.redact import redactor
 from reconciler.secrets.settings import granted
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
@@ -115,8 +116,8 @@ class AnsibleDriver:
         former = [(s.ref, t.recorded.rules.tenant) for t in targets if t.recorded for s in secrets_in(t.recorded_spec)]
         for group in grouped(asked):
             run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former)
-            refused = {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
-            found |= refused | run.go(observed)
+            found |= run.go(observed)
+            found |= {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
         return found
 
     def apply(self, step: Step, context: Context) -> Results:
@@ -131,13 +132,10 @@ class AnsibleDriver:
                 asked.append(work.target.desired)
         for group in grouped(asked):
             run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group)
-            refused = {
-                where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
-                for where, (code, reason) in run.refused().items()
-            }
-            found |= refused
+            found |= _refusals(run)
             try:
                 found |= run.go(ended)
+                found |= _refusals(run)
             except OctofleetError as error:
                 if not any(resource.address in found for resource in asked):
                     raise
@@ -169,6 +167,13 @@ class AnsibleDriver:
         """The fields of a proposal carry the diffs."""
         del target, context
         return ""
+
+
+def _refusals(run: "_Run") -> dict[str, Outcome]:
+    return {
+        where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
+        for where, (code, reason) in run.refused().items()
+    }
 
 
 def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], inputs: Inputs, needs: tuple[Dependency, ...]) -> Resource:
@@ -290,7 +295,11 @@ class _Run:
         if not self._resources:
             return {}
         with private_directory(self._context.scratch) as directory:
-            heard = self._play(directory)
+            try:
+                heard = self._play(directory)
+            except _Refused as refusal:
+                self._refused |= {resource.address: ("secret-unavailable", str(refusal)) for resource in self._resources}
+                return {}
         return {resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources}
 
     def _play(self, directory: Path) -> Heard:
@@ -304,7 +313,8 @@ class _Run:
             become=spec.get("become") is True,
         )
         self._context.export(spec["content"], job.project)
-        redact = redactor(self._revealed)
+        job, vaulted = self._with_passwords(job)
+        redact = redactor(self._revealed + vaulted)
         log = (lambda line: None) if self._check else self._context.log
         listener = Listener(
             hosts=tuple(self._variables),
@@ -318,6 +328,16 @@ class _Run:
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
         end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
         return Heard(listener=listener, end=end, playbook=spec["playbook"])
+
+    def _with_passwords(self, job: Job) -> tuple[Job, list[SecretValue]]:
+        """The job with the passwords of the vault ids that its project needs, and what the project's vault texts hold. Raises `_Refused`."""
+        tenant = self._first.rules.tenant
+        try:
+            found = opened(job.project, self._first.spec["project"], tenant, lambda: self._context.passwords(tenant))
+            passwords = self._context.passwords(tenant) if found.ids else {}
+        except (Permanent, Refused) as error:
+            raise _Refused(str(error)) from error
+        return replace(job, passwords={name: passwords[name] for name in found.ids}), found.values()
 
     def _pinned(self, directory: Path) -> AnsibleSettings:
         """The settings, with what installers told of the keys of these hosts."""
@@ -334,6 +354,10 @@ class _Run:
         path = directory / "pinned_hosts"
         path.write_text("\n".join(lines) + "\n")
         return replace(self._settings, pinned_hosts_file=path)
+
+
+class _Refused(Exception):
+    """Why a run cannot be begun, in words."""
 
 
 def _inside(playbook: str, project: str) -> str | None:

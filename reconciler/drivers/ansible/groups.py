@@ -19,21 +19,33 @@ FAMILIES = {
 
 
 def groups(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Sorted names of groups from what `inventory.host_facts` gives: `tenant_T`, `profile_P`, `role_R`, `label_KEY_VALUE`, `network_N`, `os_D`,
-    `os_D_VERSION` and `os_FAMILY`. What a group's name may not have (`[^A-Za-z0-9_]`) becomes `_`."""
-    return tuple(sorted({re.sub(r"[^A-Za-z0-9_]", "_", name) for name in _named(facts)}))
+    """Sorted names of groups from what `inventory.host_facts` gives: `tenant_T`, `profile_P`, `role_R`, `label_KEY_VALUE`, `network_N`,
+    `os_D`, `os_D_VERSION` and `os_FAMILY`. What a group's name may not have (`[^A-Za-z0-9_]`) becomes `_`."""
+    return tuple(sorted(priorities(facts)))
 
 
-def _named(facts: Mapping[str, Any]) -> Iterator[str]:
-    yield f"tenant_{facts['tenant']}"
-    if facts.get("profile"):
-        yield f"profile_{facts['profile']}"
-    yield from (f"role_{role}" for role in facts.get("roles", ()))
-    yield from (f"label_{key}_{value}" for key, value in facts.get("labels", {}).items())
-    yield from (f"network_{network}" for network in facts.get("networks", ()))
+def priorities(facts: Mapping[str, Any]) -> dict[str, int]:
+    """The `ansible_group_priority` of each of these groups: where two set a variable, the greater one wins, and of equal ones the later name.
+
+    From what is true of many hosts to what is chosen for few: tenant, network, os (family, distribution, version), profile, role, label.
+    """
+    found: dict[str, int] = {}
+    for name, priority in _named(facts):
+        clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        found[clean] = min(priority, found.get(clean, priority))
+    return found
+
+
+def _named(facts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    yield f"tenant_{facts['tenant']}", 10
+    yield from ((f"network_{network}", 20) for network in facts.get("networks", ()))
     system = facts.get("os") or {}
     if name := system.get("distribution"):
-        yield f"os_{name}"
-        yield f"os_{FAMILIES.get(name, name)}"
+        yield f"os_{FAMILIES.get(name, name)}", 30
+        yield f"os_{name}", 31
         if version := system.get("version"):
-            yield f"os_{name}_{version}"
+            yield f"os_{name}_{version}", 32
+    if facts.get("profile"):
+        yield f"profile_{facts['profile']}", 40
+    yield from ((f"role_{role}", 50) for role in facts.get("roles", ()))
+    yield from ((f"label_{key}_{value}", 60) for key, value in facts.get("labels", {}).items())

@@ -9,12 +9,14 @@ can read it.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from reconciler.drivers.ansible.groups import priorities
 from reconciler.errors import Permanent
 from reconciler.types.host import ResolvedHost
 from reconciler.types.values import KnownAfter, Secret, SecretRef, SecretValue, Spec
 
 FACTS = ("name", "tenant", "fqdn", "profile", "roles", "labels", "os", "timezone")
 GROUP = "octofleet"
+PRIORITY = "ansible_group_priority"
 UNSAFE = "__ansible_unsafe"
 """How Ansible's JSON marks a text that it must never take for a template."""
 
@@ -41,8 +43,13 @@ def _address(interfaces: Sequence[Mapping[str, Any]]) -> str:
 
 
 def inventory(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The document, from variables by host name."""
-    return {GROUP: {"hosts": dict(hosts)}}
+    """The document, from variables by host name: all hosts in `octofleet`, and each in the groups that its facts (`octofleet`) give it."""
+    found: dict[str, Any] = {GROUP: {"hosts": dict(hosts), "vars": {PRIORITY: 0}}}
+    for name, variables in hosts.items():
+        for group, priority in sorted(priorities(variables["octofleet"]).items()):
+            made = found.setdefault(group, {"hosts": {}, "vars": {PRIORITY: priority}})
+            made["hosts"][name] = {}
+    return found
 
 
 def host_variables(spec: Spec, user: str, reveal: Reveal) -> tuple[dict[str, Any], list[SecretValue]]:

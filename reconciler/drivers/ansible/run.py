@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from uuid import uuid4
 
 from reconciler.drivers.ansible.process import MARK, kill_run, kill_users_of
 from reconciler.errors import Permanent
+from reconciler.types.values import SecretValue
 
 PROGRAM = "ansible-playbook"
 POLL_S = 0.2
 SOCKET_ROOM = 55
 """What must be left of a Unix socket's 107 bytes for ssh's own name in the control directory."""
+VARIABLES = ("group_vars", "host_vars")
+"""Ansible reads these beside the inventory too: there stand links to those of the project, where the playbook is deeper in it."""
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
 FORKS = 10
@@ -64,7 +67,12 @@ class AnsibleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project."""
+    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project. `passwords`: of the vault
+    ids that the project needs, by name.
+
+    All that a run reads is below `directory`, but for the key and known hosts of the settings: `project/`, `inventory.json`, `fixed.json`, `ansible.cfg`,
+    `env/settings`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links into `project/`.
+    """
 
     directory: Path
     playbook: str
@@ -72,11 +80,17 @@ class Job:
     check: bool
     tags: tuple[str, ...] = ()
     become: bool = False
+    passwords: Mapping[str, SecretValue] = field(default_factory=dict)
 
     @property
     def project(self) -> Path:
         """Where the project was exported to."""
         return self.directory / "project"
+
+    @property
+    def vault_files(self) -> dict[str, Path]:
+        """Where the run finds the password of each of these ids."""
+        return {name: self.directory / "vault" / str(number) for number, name in enumerate(sorted(self.passwords))}
 
     @property
     def wrapper(self) -> Path:
@@ -114,7 +128,7 @@ def private_directory(scratch: Path) -> Iterator[Path]:
     """A directory for one run that only we can read. It is gone afterwards, the file with revealed secrets first."""
     try:
         directory = Path(tempfile.mkdtemp(prefix="ansible-", dir=scratch))
-        for name in ("tmp", "home", "env"):
+        for name in ("tmp", "home", "env", "vault"):
             (directory / name).mkdir(mode=0o700)
     except OSError as error:
         raise Permanent(f"cannot make a private directory for Ansible in {scratch}: {error}", hint="free some space there") from error
@@ -122,6 +136,7 @@ def private_directory(scratch: Path) -> Iterator[Path]:
         yield directory
     finally:
         (directory / "inventory.json").unlink(missing_ok=True)
+        shutil.rmtree(directory / "vault", ignore_errors=True)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -217,6 +232,11 @@ def _write_files(job: Job, settings: AnsibleSettings) -> None:
     _write(job.directory / "env" / "settings", json.dumps({"pexpect_timeout": POLL_S, "suppress_output_file": True}))
     _write(job.directory / "inventory.json", json.dumps(job.inventory, ensure_ascii=False))
     _write(job.directory / "fixed.json", json.dumps(fixed_variables(settings)))
+    for name, path in job.vault_files.items():
+        _write(path, job.passwords[name].reveal())
+    for name in VARIABLES:
+        if job.wrapper.parent != job.project and (job.project / name).is_dir():
+            (job.directory / name).symlink_to(Path("project", name))
 
 
 def _remove(found: Path) -> None:
@@ -228,7 +248,7 @@ def _remove(found: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
     except OSError as error:
         raise Permanent(f"cannot write {path.name} for Ansible: {error}", hint="free some space there") from error
@@ -243,6 +263,8 @@ def arguments(job: Job) -> list[str]:
         flags += ["--tags", ",".join(job.tags)]
     if job.become:
         flags.append("--become")
+    for name, path in job.vault_files.items():
+        flags += ["--vault-id", f"{name}@{path}"]
     return [*flags, str(job.wrapper.relative_to(job.project))]
 
 
