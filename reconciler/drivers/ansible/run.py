@@ -31,13 +31,21 @@ SOCKET_ROOM = 55
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
 FORKS = 10
-LAST_PLAY = {
+LAST_PLAY: dict[str, Any] = {
     "hosts": "all",
     "gather_facts": False,
     "tags": "always",
     "tasks": [{"name": "tell who came to the end", "ansible.builtin.debug": {"msg": "{{ ansible_play_batch }}"}, "run_once": True}],
 }
 """Hosts that failed, and those that `any_errors_fatal` took down with them (of which no event tells), do not get to a later play."""
+
+GATHER = {
+    "name": "gather facts",
+    "ansible.builtin.setup": {"gather_subset": ["!all", "!facter", "!ohai", "hardware", "network", "virtual"], "gather_timeout": 10},
+    "when": "ansible_facts.kernel is not defined or ansible_facts.interfaces is not defined",
+    "ignore_errors": True,
+    "ignore_unreachable": True,
+}
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -64,7 +72,8 @@ class AnsibleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project."""
+    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project.
+    `gather`: at the end, ask those hosts for facts that were not asked before."""
 
     directory: Path
     playbook: str
@@ -72,6 +81,7 @@ class Job:
     check: bool
     tags: tuple[str, ...] = ()
     become: bool = False
+    gather: bool = False
 
     @property
     def project(self) -> Path:
@@ -212,11 +222,16 @@ def _write_files(job: Job, settings: AnsibleSettings) -> None:
     for name in UNWANTED_PLUGINS:
         for found in sorted(job.project.rglob(name)):
             _remove(found)
-    _write(job.wrapper, json.dumps([{"import_playbook": Path(job.playbook).name}, LAST_PLAY]))
+    _write(job.wrapper, json.dumps([{"import_playbook": Path(job.playbook).name}, last_play(job)]))
     _write(job.directory / "ansible.cfg", "")
     _write(job.directory / "env" / "settings", json.dumps({"pexpect_timeout": POLL_S, "suppress_output_file": True}))
     _write(job.directory / "inventory.json", json.dumps(job.inventory, ensure_ascii=False))
     _write(job.directory / "fixed.json", json.dumps(fixed_variables(settings)))
+
+
+def last_play(job: Job) -> dict[str, Any]:
+    """The play after the project's. What is asked of hosts there comes after it is told who came to the end, and changes nothing of that."""
+    return LAST_PLAY | {"tasks": [*LAST_PLAY["tasks"], GATHER]} if job.gather else LAST_PLAY
 
 
 def _remove(found: Path) -> None:
