@@ -25,6 +25,7 @@ COMMANDS = {
     "apply": ("apply", "Apply a stored plan; without an id: plan, store, apply."),
     "drift": ("drift", "Look at everything again and show what was changed by hand."),
     "status": ("status", "How the fleet stands; --why: what waits, and for what."),
+    "facts": ("facts", "What hosts said of themselves, and how that changed."),
     "runs": ("runs", "List runs, newest first."),
     "logs": ("runs", "Show what a run did."),
     "pause": ("runs", "Begin nothing more of a run, or in a part of the fleet."),
@@ -56,7 +57,9 @@ COMMANDS = {
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }
 
-REMOTE = frozenset({"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt"})
+REMOTE = frozenset(
+    {"plan", "apply", "status", "facts", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt"}
+)
 """Commands that a server can be asked for."""
 
 

@@ -18,6 +18,7 @@ ACTIONS: Mapping[str, Action] = {
     "apply": Action.APPLY,
     "drift": Action.APPLY,
     "status": Action.VIEW,
+    "facts": Action.VIEW,
     "runs": Action.VIEW,
     "logs": Action.VIEW,
     "pause": Action.PAUSE,

@@ -22,6 +22,7 @@ SECTIONS = (
     ("/hosts", "Hosts"),
     ("/installs", "Installations"),
     ("/drift", "Drift"),
+    ("/facts", "Facts"),
     ("/plans", "Plans"),
     ("/runs", "Runs"),
     ("/pulls", "Pull requests"),

@@ -47,9 +47,7 @@ def enroll(connection: Connection, source: str, schedule: Schedule, now: float) 
     return len(new)
 
 
-def claim(
-    connection: Connection, source: str, schedule: Schedule, now: float
-) -> list[str]:
+def claim(connection: Connection, source: str, schedule: Schedule, now: float) -> list[str]:
     """Begin to check those hosts that are due longest, as many as there is room for: their groups. Not those that a run is about to change."""
     room = schedule.room(*_used(connection, source, schedule, now))
     if not room:

@@ -155,3 +155,8 @@ def changes_of(connection: Connection, tenant: str, host: str, most: int) -> lis
     """When which facts of a host changed, newest first: time, path, before and after."""
     query = 'SELECT at, path, "before", "after" FROM fact_change WHERE tenant = ? AND host = ? ORDER BY at DESC, id DESC LIMIT ?'
     return list(connection.rows(query, (tenant, host, most)))
+
+
+def hosts_named(connection: Connection, host: str) -> list[str]:
+    """The tenants that have a host of this name of which something is known."""
+    return sorted(tenant for (tenant,) in connection.rows("SELECT tenant FROM host_seen WHERE host = ?", (host,)))

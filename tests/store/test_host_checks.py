@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Thread
 
 import pytest
@@ -13,6 +14,7 @@ from reconciler.gate.drift import Schedule, place, schedule_of
 from reconciler.store.engine import Connection, Store
 from reconciler.store.host_checks import LOST_S, checks_of, claim, end_checks, enroll, next_due
 from reconciler.store.records import drop_records, save_records
+from tests.operations.rows import add
 from tests.store.databases import database
 from tests.store.made import record
 
@@ -65,7 +67,7 @@ class Clock:
 
 
 def gaps(times: list[float]) -> Iterator[float]:
-    return (later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    return (later - earlier for earlier, later in pairwise(times))
 
 
 def test_each_host_is_checked_once_in_each_interval_spread_over_it(connection: Connection) -> None:
@@ -73,7 +75,9 @@ def test_each_host_is_checked_once_in_each_interval_spread_over_it(connection: C
     clock = Clock(Schedule(interval_s=DAY))
     clock.go(connection, BEGIN, BEGIN + 3 * DAY)
     assert set(clock.begun) == set(groups)
-    assert all(len(found) == 3 for found in clock.begun.values())
+    late = {group for group in groups if place(group, DAY) > DAY - clock.tick}  # the last time that a server asks is before these
+    assert len(late) < 5
+    assert all(len(found) == 3 for group, found in clock.begun.items() if group not in late)
     assert all(DAY - clock.tick <= gap <= DAY + clock.tick for found in clock.begun.values() for gap in gaps(found))
     by_hour = Counter(int((at - BEGIN) // HOUR) for at in clock.times())
     assert len(by_hour) == 72
@@ -130,12 +134,11 @@ def test_what_a_run_is_about_to_change_waits_and_keeps_nobody_else(connection: C
     groups = hosts(connection, 2)
     schedule = Schedule(interval_s=DAY)
     enroll(connection, "f", schedule, BEGIN)
-    text = "INSERT INTO run (id, plan, source, state, started_at, ended_at, reason, archive) VALUES ('r', 1, 'f', 'running', 0, NULL, '', '')"
-    columns = {row[1] for row in connection.rows("PRAGMA table_info(run)")} if connection.kind == "sqlite" else None
-    del text, columns
-    from tests.operations.places import add  # noqa: PLC0415
-
-    add_run(connection, add)
+    plan = {"source": "f", "commit": "c", "created_at": 0.0, "expires_at": 0.0, "applyable": True, "location": "l", "body": b"{}"}
+    add(connection, "plan", row=1, id="p", **plan)
+    add(connection, "run", id="r", plan=1, source="f", state="running", started_at=0.0, ended_at=None, reason="")
+    where = "ansible/role/shop/h0000.web"
+    add(connection, "item", run="r", step=1, address=where, change=0, action="run", status="", error="", ended_at=None)
     assert claim(connection, "f", schedule, BEGIN + DAY) == [groups[1]]
     connection.run("UPDATE item SET status = 'done'")
     assert claim(connection, "f", schedule, BEGIN + DAY) == [groups[0]]

@@ -82,7 +82,14 @@ def test_hosts_are_found_by_a_pattern_in_pages(connection: Connection) -> None:
 
 def record(where: str) -> Recorded:
     return Recorded(
-        address=where, source="f", digest="d", rules=Rules(tenant="shop"), group="host/shop/a", external_id="", observed_digest="d", commit="c"
+        address=where,
+        source="f",
+        digest="d",
+        rules=Rules(tenant="shop"),
+        group="host/shop/a",
+        external_id="",
+        observed_digest="d",
+        commit="c",
     )
 
 
