@@ -49,6 +49,7 @@ OF_THE_FLEET = (
 BODIES: dict[str, dict[str, Any]] = {
     "pauseScope": {"scope": "tenant/bank"},
     "overrideWindow": {"window": "bank/nights"},
+    "listHostsByFact": {"where": "kernel=6.1*"},
     "makePlan": {"scope": "host/bank/vault-01"},
     **{name: {"ref": "host/bank/vault-01"} for name in ("explain", "renderHost", "healDrift")},
 }
