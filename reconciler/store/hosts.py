@@ -157,6 +157,21 @@ def changes_of(connection: Connection, tenant: str, host: str, most: int) -> lis
     return list(connection.rows(query, (tenant, host, most)))
 
 
+AGES = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
+"""Names of ages, youngest first; what is older is `older`, what never was `never`."""
+
+
+def by_age(connection: Connection, now: float) -> dict[tuple[str, ...], int]:
+    """How many hosts answered last, and were last as wanted, how long ago: by `answered` or `converged`, and the age. It reads all of them."""
+    found: dict[tuple[str, ...], int] = {(what, age): 0 for what in ("answered", "converged") for age in (*AGES, "older", "never")}
+    cases = " ".join(f"WHEN {{at}} >= ? THEN '{age}'" for age in AGES)
+    for what, column in (("answered", "seen_at"), ("converged", "converged_at")):
+        case = f"CASE {cases} WHEN {{at}} IS NULL THEN 'never' ELSE 'older' END".replace("{at}", column)
+        query = f"SELECT {case}, count(*) FROM host_seen GROUP BY 1"  # noqa: S608 - names from above
+        found |= {(what, age): number for age, number in connection.rows(query, tuple(now - s for s in AGES.values()))}
+    return found
+
+
 def hosts_named(connection: Connection, host: str) -> list[str]:
     """The tenants that have a host of this name of which something is known."""
     return sorted(tenant for (tenant,) in connection.rows("SELECT tenant FROM host_seen WHERE host = ?", (host,)))

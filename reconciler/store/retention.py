@@ -66,6 +66,12 @@ OLD_BOOTS = (
     "FROM boot_seen WHERE at < ? AND NOT EXISTS "
     "(SELECT 1 FROM record WHERE record.address = 'netboot/machine/' || boot_seen.tenant || '/' || boot_seen.host)"
 )
+OLD_FACT_CHANGES = "FROM fact_change WHERE at < ?"
+GONE_HOSTS = (
+    "FROM {table} WHERE NOT EXISTS (SELECT 1 FROM record WHERE record.address = 'fleet/host/' || {table}.tenant || '/' || {table}.host)"
+)
+"""What was told of hosts that are on no record: a run may tell it after the record went."""
+OF_HOSTS = {"host_seen": ("tenant", "host"), "host_facts": ("tenant", "host"), "host_fact": ("tenant", "host", "path")}
 OF_A_PULL = ("posting", "pull_command", "pull_lock")
 OLD_OUTLINES = 'FROM outline WHERE NOT EXISTS (SELECT 1 FROM plan WHERE plan."row" = outline.plan)'
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
@@ -128,6 +134,9 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
             _delete(store, table, (key,), what, (now - kept_s,))
         _delete(store, "installation", ("id",), OLD_INSTALLS, (now - keep.runs_days * DAY_S,))
         _delete(store, "boot_seen", ("tenant", "host"), OLD_BOOTS, (now - keep.runs_days * DAY_S,))
+        _delete(store, "fact_change", ("id",), OLD_FACT_CHANGES, (now - keep.runs_days * DAY_S,))
+        for table, columns in OF_HOSTS.items():
+            _delete(store, table, columns, GONE_HOSTS.replace("{table}", table))
         for name in expired:
             blobs.delete(name)
     specs = _sweep(store, plans, dry_run=dry_run)

@@ -26,7 +26,12 @@ SETUP: dict[str, Any] = {
     "ansible_product_serial": "NA",
     "ansible_processor": ["0", "GenuineIntel", "Xeon", "1", "GenuineIntel", "Xeon"],
     "ansible_interfaces": ["lo", "eth0.100", "veth12ab", "docker0"],
-    "ansible_eth0.100": {"device": "eth0.100", "macaddress": "52:54:00:00:00:01", "mtu": 1500, "ipv4": {"address": "192.0.2.9", "prefix": "24"}},
+    "ansible_eth0.100": {
+        "device": "eth0.100",
+        "macaddress": "52:54:00:00:00:01",
+        "mtu": 1500,
+        "ipv4": {"address": "192.0.2.9", "prefix": "24"},
+    },
     "ansible_mounts": [{"mount": "/", "device": "/dev/vda1", "fstype": "ext4", "size_total": 10 << 30, "size_available": 5}],
     "ansible_dns": {"nameservers": ["192.0.2.53"], "options": {"x": 1}},
     "ansible_local": {"octofleet": {"rack": {"row": 3}}, "app": {"password": "p"}},
@@ -56,9 +61,16 @@ def test_what_changes_by_itself_or_may_be_secret_is_not_kept() -> None:
 
 def test_facts_are_cleaned_and_bounded_whatever_a_host_says() -> None:
     many = {f"n{number}": "x" * 290 for number in range(64)}
-    found = steady({"ansible_kernel": "6.1\x1b[31m secret", "ansible_local": {"octofleet": {"a": many, "b": many}}}, lambda t: t.replace("secret", "***"))
+    found = steady(
+        {"ansible_kernel": "6.1\x1b[31m secret", "ansible_local": {"octofleet": {"a": many, "b": many}}},
+        lambda t: t.replace("secret", "***"),
+    )
     assert found == {"kernel": "6.1 [31m ***"}, "what has the most parts went"
-    shapes = {name: 7 for name in SETUP} | {"ansible_interfaces": [None, {"a": 1}, "eth0"], "ansible_eth0": "text", "ansible_mounts": ["x", {"mount": 1}]}
+    shapes = dict.fromkeys(SETUP, 7) | {
+        "ansible_interfaces": [None, {"a": 1}, "eth0"],
+        "ansible_eth0": "text",
+        "ansible_mounts": ["x", {"mount": 1}],
+    }
     assert steady(shapes, same)["kernel"] == 7
     assert len(canonical(steady(SETUP, same))) < MOST_BYTES
 
@@ -115,7 +127,9 @@ def test_a_check_tells_who_answered_and_gathers_only_if_it_is_to(world: World) -
 
 def test_facts_that_a_playbook_gathers_are_kept_without_its_secrets(world: World) -> None:
     world.secrets["k"] = "hunter2-hunter2"
-    world.write("web/site.yml", "- hosts: all\n  gather_facts: true\n  tasks:\n    - ansible.builtin.set_fact: {kernel_of_mine: '{{ word }}'}\n")
+    world.write(
+        "web/site.yml", "- hosts: all\n  gather_facts: true\n  tasks:\n    - ansible.builtin.set_fact: {kernel_of_mine: '{{ word }}'}\n"
+    )
     world.host("a", word=secret("k"), ansible_local={"octofleet": {"word": "x"}})
     _, told = observed(world, gather=True)
     assert told["a"].facts["distribution"]

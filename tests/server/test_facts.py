@@ -51,7 +51,9 @@ def test_one_tenant_and_one_fact(site: Site) -> None:
     found = facts(call(site, ROOT), FactsAsk(fact="memory_mb", tenant="bank"))
     assert [(one.value, one.hosts) for one in found.values] == [("1024", 2)]
     assert found.changes == []
-    assert [one.name for one in fact_hosts(call(site, ROOT), FactHostsAsk(where="distribution=deb*", tenant="bank", limit=1)).items] == ["vault-01"]
+    assert [one.name for one in fact_hosts(call(site, ROOT), FactHostsAsk(where="distribution=deb*", tenant="bank", limit=1)).items] == [
+        "vault-01"
+    ]
 
 
 def test_pages_of_hosts_go_on_where_they_ended(site: Site) -> None:

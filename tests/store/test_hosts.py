@@ -6,7 +6,18 @@ import pytest
 
 from reconciler.store.engine import Connection
 from reconciler.store.host_counts import Among, changed_alike, hosts_with, values_of
-from reconciler.store.hosts import AGAIN_S, changes_of, drop_hosts, facts_of, mark_converged, merged, save_told, seen_of
+from reconciler.store.hosts import (
+    AGAIN_S,
+    by_age,
+    changes_of,
+    drop_hosts,
+    facts_of,
+    hosts_named,
+    mark_converged,
+    merged,
+    save_told,
+    seen_of,
+)
 from reconciler.store.observations import save_observations
 from reconciler.store.records import drop_records, save_records
 from reconciler.types.observation import Present
@@ -118,3 +129,16 @@ def test_what_is_known_of_a_host_goes_with_its_record_but_not_its_history(connec
     assert values_of(connection, ALL, "kernel") == [("6.1", 1)]
     assert len(changes_of(connection, "shop", "a", 10)) == 1
     drop_hosts(connection, [])
+
+
+def test_hosts_by_how_long_ago_they_answered_and_converged(connection: Connection) -> None:
+    now = 10_000_000.0
+    for number, age in enumerate((0.0, 3600.0, 3601.0, 86_400.0, 604_801.0)):
+        save_told(connection, [told(f"h{number}", now - age)])
+    save_told(connection, [told("silent", now, why="no")])
+    found = by_age(connection, now)
+    assert {age: number for (last, age), number in found.items() if last == "answered"} == {
+        "hour": 2, "day": 2, "week": 0, "older": 1, "never": 1,
+    }  # fmt: skip
+    assert {age: number for (last, age), number in found.items() if last == "converged" and number} == {"never": 6}
+    assert hosts_named(connection, "h1") == ["shop"] and hosts_named(connection, "none") == []
