@@ -13,19 +13,18 @@ from reconciler.drivers.driver import Target
 from reconciler.events import Repeated, happened
 from reconciler.facts import Facts
 from reconciler.gate.drift import Schedule, schedule_of
-from reconciler.gate.windows import opens, window_of
 from reconciler.observe import observe
 from reconciler.settings import Followed
-from reconciler.store.engine import Connection
 from reconciler.store.followed import ask
 from reconciler.store.host_checks import ENROLLED, claim, end_checks, enroll
 from reconciler.store.hosts import ANSIBLE, mark_converged
 from reconciler.store.observations import save_observations
-from reconciler.store.records import fleet_in_force, in_force, load_records, load_specs, locations, records_of
+from reconciler.store.records import fleet_in_force, load_records, load_specs, locations, records_of
 from reconciler.types.observation import Observation, Proposed
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Recorded, Resource
 from reconciler.types.values import Spec
+from reconciler.why_checks import shut
 from reconciler.wiring import Installation, where
 
 PAUSE_S, ENROLL_S = 5.0, 300.0
@@ -94,19 +93,6 @@ class Drifting:
             with self._installation.store.write() as connection:
                 number = enroll(connection, source, schedule, connection.now())
         self._enroll_at[key] = time.monotonic() + ENROLL_S
-
-
-def shut(connection: Connection, source: str, schedule: Schedule, now: float) -> str:
-    """Why no check may begin now; empty if one may. A window that is not in force keeps all: what it would have said is not known."""
-    if schedule.window:
-        spec = in_force(connection, source, "maintenancewindow").get(schedule.window)
-        if spec is None:
-            return f"the Fleet's drift schedule names the window {schedule.window}, which is not in force"
-        if (closed := opens(window_of(schedule.window, spec), now)) is not None:
-            return closed.reason
-    if schedule.times is not None and opens(schedule.times, now) is not None:
-        return "the times of the Fleet's drift schedule are not on"
-    return ""
 
 
 def check(installation: Installation, source: str, location: str, groups: Sequence[str], begun_at: float) -> set[str]:

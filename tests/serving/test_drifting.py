@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.applying import apply_plan
-from reconciler.drifting import Drifting, shut
+from reconciler.drifting import Drifting
 from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
 from reconciler.gate.drift import Schedule
 from reconciler.planning import make_plan
@@ -18,6 +18,7 @@ from reconciler.store.hosts import facts_of, seen_of
 from reconciler.store.observations import load_observations
 from reconciler.types.observation import Present, Proposed
 from reconciler.types.request import Request
+from reconciler.why_checks import checks_in_words, shut
 from reconciler.wiring import Installation, where
 from tests.drivers.ansible_world import need_ansible
 from tests.fleets import FLEET, TENANT, installation, repo
@@ -75,6 +76,8 @@ def test_hosts_are_checked_when_they_are_due_and_within_the_budget(made: Install
     assert schedule.once() == 2, "the budget"
     assert schedule.once() == 0
     with made.store.read() as connection:
+        assert checks_in_words(connection, "test").startswith("1 host due to be checked for drift")
+        assert checks_in_words(connection, "another") == ""
         checks = checks_of(connection, [f"host/shop/web-0{n}" for n in (1, 2, 3)])
         assert [check.ended_at is not None for _, check in sorted(checks.items())] == [True, True, False]
         told = facts_of(connection, "shop", "web-01")
