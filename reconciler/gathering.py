@@ -18,7 +18,7 @@ from reconciler.source.repository import Commit
 from reconciler.stages import stage
 from reconciler.store.engine import Connection
 from reconciler.store.observations import load_observations, open_addresses, open_groups, seen_longest_ago, unseen
-from reconciler.store.records import load_records, load_specs, recorded_groups, records_of
+from reconciler.store.records import fleet_in_force, load_records, load_specs, recorded_groups, records_of
 from reconciler.tracking import CommitTree, Tracked, Tracker
 from reconciler.types.observation import Observation, Proposed
 from reconciler.types.origin import Origin
@@ -103,7 +103,8 @@ class Gathering:
         if not self.request.oldest:
             return {}
         with self.installation.store.read() as connection:
-            return seen_longest_ago(connection, self.source, self.request.oldest)
+            scheduled = "drift" in fleet_in_force(connection, self.source)
+            return seen_longest_ago(connection, self.source, self.request.oldest, scheduled=scheduled)
 
     def _concerned(
         self, connection: Connection, wanted: set[str], resources: Mapping[str, Resource], index: Mapping[str, object]

@@ -19,6 +19,7 @@ from reconciler.index.file import Damaged, Index, cannot_use, is_of_the_disk
 from reconciler.observe import observe
 from reconciler.source.repository import Commit, Repository
 from reconciler.stages import count, stage
+from reconciler.store.hosts import mark_converged
 from reconciler.store.observations import save_observations
 from reconciler.store.plans import same_plan, save_plan
 from reconciler.store.records import save_specs
@@ -162,7 +163,9 @@ def _stored(
     facts = found.facts
     specs = [facts.resources[change.address].spec for change in plan.changes if change.address in facts.resources]
     with installation.store.write() as connection:
-        save_observations(connection, seen, {a: facts.settled(a, item) for a, item in seen.items()})
+        settled = {a: facts.settled(a, item) for a, item in seen.items()}
+        save_observations(connection, seen, settled)
+        mark_converged(connection, plan.source, [a for a, is_so in settled.items() if is_so and not facts.differs(a)])
         save_specs(connection, specs)
         row = same_plan(connection, plan) if again else None
         return row or save_plan(connection, plan, place(repository))

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from reconciler.alerting import Alerts
 from reconciler.apply.watched import Reach
 from reconciler.apply.worker import Worker
+from reconciler.drifting import Drifting
 from reconciler.errors import OctofleetError
 from reconciler.loop import Loop
 from reconciler.plugins import Part, Serves, load_parts
@@ -49,6 +50,7 @@ def serving(installation: Installation, role: str, repositories: Sequence[Follow
             threads.append(Thread(target=loop.run, args=(stop,), name="loop", daemon=True))
             alerts = Alerts(installation=installation, worker=one.id)
             threads.append(Thread(target=alerts.run, args=(stop,), name="alerts", daemon=True))
+            threads.append(Thread(target=Drifting(installation.apart(), repositories).run, args=(stop,), name="drift", daemon=True))
             threads.append(Thread(target=Sampling(installation).run, args=(stop,), name="samples", daemon=True))
             parts = load_parts(Serves(installation=installation.apart(), repositories=repositories, worker=one.id, wake=wake))
             threads += [Thread(target=_told(partial(part.work, stop), one), name=part.name, daemon=True) for part in parts if part.work]

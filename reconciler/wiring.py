@@ -10,7 +10,7 @@ import secrets as random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,6 +31,7 @@ from reconciler.drivers.netboot import NetbootDriver
 from reconciler.drivers.retry import Retries
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError
+from reconciler.events import happened
 from reconciler.files import create_file, private_directory
 from reconciler.index.file import Index
 from reconciler.plugins import load_drivers
@@ -48,9 +49,11 @@ from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
 from reconciler.stages import stage
 from reconciler.store.blobs import DatabaseBlobs
-from reconciler.store.engine import Store, sqlite_url, url_problem
+from reconciler.store.engine import Store, Unavailable, sqlite_url, url_problem
+from reconciler.store.hosts import keep_told
 from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
+from reconciler.types.task import HostTold
 from reconciler.types.values import UNKNOWN, SecretRef, SecretValue, Spec
 from renderers.registry import RENDERERS
 
@@ -242,9 +245,17 @@ class Installation:
                     checkpoint=checkpoint,
                     host_keys=self.arming.host_keys,
                     passwords=self._passwords,
+                    met=self._met,
                 )
 
             yield make
+
+    def _met(self, hosts: Sequence[HostTold]) -> None:
+        """Keep what hosts said. What a run did is worth more: a database that is away meanwhile is no trouble of the run."""
+        try:
+            keep_told(self.store, hosts)
+        except Unavailable as error:
+            happened("facts-not-kept", hosts=len(hosts), error=error.message)
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         return self.secrets.value(ref, tenant)

@@ -27,6 +27,7 @@ COMMANDS = {
     "operations": ("operations", "When operations are due, and how they went."),
     "drift": ("drift", "Look at everything again and show what was changed by hand."),
     "status": ("status", "How the fleet stands; --why: what waits, and for what."),
+    "facts": ("facts", "What hosts said of themselves, and how that changed."),
     "runs": ("runs", "List runs, newest first."),
     "logs": ("runs", "Show what a run did."),
     "pause": ("runs", "Begin nothing more of a run, or in a part of the fleet."),
@@ -61,7 +62,7 @@ COMMANDS = {
 }
 
 REMOTE = frozenset(
-    {"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt", "inventory"}
+    {"plan", "apply", "status", "facts", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt", "inventory"}
 )
 """Commands that a server can be asked for."""
 

@@ -20,6 +20,7 @@ ACTIONS: Mapping[str, Action] = {
     "operations": Action.VIEW,
     "drift": Action.APPLY,
     "status": Action.VIEW,
+    "facts": Action.VIEW,
     "runs": Action.VIEW,
     "logs": Action.VIEW,
     "pause": Action.PAUSE,

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from reconciler.cli.facts import LISTED, asking, check_question, say_host, say_hosts, say_over
 from reconciler.cli.installs import check_word, host_lines, list_lines, named
 from reconciler.cli.inventory import inventory_options, show_inventory
 from reconciler.cli.main import COMMANDS
@@ -18,6 +19,7 @@ from reconciler.cli.options import reason_option, show
 from reconciler.cli.remote_client import Remote, remote
 from reconciler.cli.remote_showing import follow, show_line, show_lines, show_plan, show_run, show_runs, show_status
 from reconciler.errors import Refused
+from reconciler.reading.facts import FactHosts, FactsDocument, HostKnown
 from reconciler.reading.gates import GatesDocument, PauseDocument
 from reconciler.reading.installs import HostInstalls, Installs
 from reconciler.reading.plan_page import PlanPage
@@ -280,6 +282,21 @@ def installs(server: Remote, as_json: bool, host: str, again: bool, sure: bool, 
         else server.get(HostInstalls, *place)
     )
     _shown(found, host_lines(found), as_json=as_json)
+    return 0
+
+
+@remote_command
+@asking
+@over_the_api
+def facts(server: Remote, as_json: bool, host: str | None, path: str, changes: bool, since: int, where: str, fact: str | None) -> int:
+    """What hosts said of themselves: one HOST (TENANT/NAME), with a PATH such as interfaces.eth0; or over all hosts."""
+    check_question(host, changes=changes, where=where, fact=fact)
+    if host:
+        say_host(server.get(HostKnown, "hosts", *named(f"host/{host.removeprefix('host/')}"), "facts", path=path), path, as_json=as_json)
+    elif where:
+        say_hosts(server.get(FactHosts, "facts", "hosts", where=where, limit=LISTED), as_json=as_json)
+    else:
+        say_over(server.get(FactsDocument, "facts", fact=fact, since=since), changes=changes, as_json=as_json)
     return 0
 
 

@@ -122,6 +122,8 @@ def _status(found: Status, url: str) -> Iterator[Line]:
             yield Line(f"  {counted(len(one.unsettled), 'resource')} last seen otherwise than recorded", "warn")
         else:
             yield Line("  all were last seen as recorded")
+        if one.checks:
+            yield Line(f"  {one.checks}")
         if one.deferred:
             yield Line(f"  the newest plan puts off {counted(len(one.deferred), 'resource')}", "warn")
     for run in found.runs:

@@ -49,6 +49,8 @@ def status(installation: Installation, as_json: bool, why: bool) -> int:
         return code
     for item in known:
         show(_source(item, differing[str(item["name"])], waiting[str(item["name"])], found))
+        if checks := stands.checks[str(item["name"])]:
+            click.echo(f"  {checks}")
     if found is None:
         show(_run(run, interrupted=not living) for run in running)
     else:

@@ -79,7 +79,7 @@ class Context:
     or tree of the repository) below a directory. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a
     private directory that lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a
     playbook run did, `met` what hosts said of themselves; both take redacted texts alone. `passwords`: those of the Ansible vault ids granted to a
-    tenant, by name.
+    tenant, by name. `gather`: ask hosts for facts although nothing else needs them.
     """
 
     deadline: float
@@ -94,6 +94,7 @@ class Context:
     told: Callable[[PlayTold], None] = lambda play: None
     met: Callable[[Sequence[HostTold]], None] = lambda hosts: None
     passwords: Callable[[str], Mapping[str, SecretValue]] = lambda tenant: {}
+    gather: bool = False
 
 
 Results: TypeAlias = Mapping[str, Outcome | Pending]

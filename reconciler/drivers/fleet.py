@@ -17,7 +17,7 @@ from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address
 from reconciler.types.rule import RULES
 
-FLEET_FIELDS = ("guards", "reportOnly", "approvals", "approvalExpiry", "boot")
+FLEET_FIELDS = ("guards", "reportOnly", "approvals", "approvalExpiry", "boot", "drift")
 ROLLOUT_FIELDS = ("labels", "rollout")
 HOST_FIELDS = ("labels", "profile", "roles", "os", "interfaces", "install")
 ORDER = 0

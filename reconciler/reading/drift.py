@@ -20,6 +20,7 @@ from reconciler.reading.wanted import Ref, Shown, ref_of
 from reconciler.reading.whose import told_in_sight
 from reconciler.report.parts import size
 from reconciler.store.engine import Connection
+from reconciler.store.host_checks import checks_of
 from reconciler.store.observations import load_observations
 from reconciler.store.records import applied_commit, load_records, load_specs, records_of
 from reconciler.store.standings import otherwise_of
@@ -52,13 +53,14 @@ class Drifted(Document, frozen=True, kw_only=True):
 
 
 class DriftedHost(Document, frozen=True, kw_only=True):
-    """A host with what has drifted of it."""
+    """A host with what has drifted of it; `nextCheckAt`: when its drift schedule looks at it again."""
 
     ref: str
     source: str
     tenant: str
     name: str
     resources: list[Drifted]
+    next_check_at: float | None = None
 
 
 class Drift(Document, frozen=True, kw_only=True):
@@ -97,7 +99,10 @@ def drift(call: Call, ask: DriftAsk) -> Drift:
                 return Drift(items=items, at=found.picture.at, asked=ask, next=last)
             looked, last = looked + 1, cursor_of(tenant, source, name)
             if resources := _drifted(connection, call, Ref(source=source, group=f"host/{tenant}/{name}"), ask.driver):
-                items.append(DriftedHost(ref=f"host/{tenant}/{name}", source=source, tenant=tenant, name=name, resources=resources))
+                group = f"host/{tenant}/{name}"
+                check = checks_of(connection, [group]).get(group)
+                due = check.due_at if check else None
+                items.append(DriftedHost(ref=group, source=source, tenant=tenant, name=name, resources=resources, next_check_at=due))
                 used += size(items[-1])
     return Drift(items=items, at=found.picture.at, asked=ask)
 

@@ -8,6 +8,7 @@ from reconciler.errors import OctofleetError
 from reconciler.installing import Place as Whose
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Place, Rev, place
+from reconciler.reading.facts import HostKnown, host_known
 from reconciler.reading.fields import MOST, Row, rows
 from reconciler.reading.installs import HostInstalls, host_installs
 from reconciler.reading.paging import Ask, Document, Paged, after, cursor_of
@@ -127,6 +128,7 @@ class HostDocument(Document, frozen=True, kw_only=True):
     waits: list[WaitOfHost]
     runs: RunsOfHost
     install: HostInstalls
+    known: HostKnown
 
 
 def host(call: Call, ask: HostAsk) -> HostDocument:
@@ -145,6 +147,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         observed = load_observations(connection, addresses) | hidden
         waits = list(_waits(connection, call, ref, addresses))
         runs = _runs(connection, ref, addresses, None, 20)
+        told = host_known(connection, ref.tenant, call.path["name"])
         install = host_installs(connection, Whose(source=ref.source, tenant=ref.tenant, host=call.path["name"]))
     shown = Shown.to(call, ref).of
     setter = _setter(want, ref)
@@ -169,6 +172,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         waits=waits,
         runs=runs,
         install=install,
+        known=told,
     )
 
 

@@ -29,6 +29,7 @@ from reconciler.store.runs import JournalRun, open_runs
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Deferred
 from reconciler.types.problem import Severity
+from reconciler.why_checks import checks_in_words
 from reconciler.why_repository import RepositoryWhy, repository_why, unserved
 from reconciler.why_source import in_words
 
@@ -37,7 +38,8 @@ MOST = 1000
 
 
 class OfSource(Document, frozen=True, kw_only=True):
-    """A Fleet. `unsettled`: resources last seen otherwise than recorded, with why; `deferred`: put off by the newest plan, with why."""
+    """A Fleet. `unsettled`: resources last seen otherwise than recorded, with why; `deferred`: put off by the newest plan, with why. `checks`: how its
+    drift schedule stands, for who sees all of it."""
 
     name: str
     location: str
@@ -46,6 +48,7 @@ class OfSource(Document, frozen=True, kw_only=True):
     resources: int
     unsettled: dict[str, str]
     deferred: dict[str, str]
+    checks: str = ""
 
 
 class OfRun(Document, frozen=True, kw_only=True):
@@ -94,6 +97,7 @@ class Standing:
     dead: Mapping[str, tuple[int, str]]
     living: Sequence[WorkerRow]
     served: bool
+    checks: Mapping[str, str]
 
     def document(self) -> Status:
         """All of it."""
@@ -103,6 +107,7 @@ class Standing:
                     **dict(item),  # type: ignore[arg-type]  # as `sources` gives it
                     unsettled={a: in_words(o) for a, o in self.differing[str(item["name"])].items()},
                     deferred={d.address: d.reason for d in self.waiting[str(item["name"])]},
+                    checks=self.checks[str(item["name"])],
                 )
                 for item in self.known
             ],
@@ -126,6 +131,7 @@ def standing(connection: Connection, workers: Sequence[WorkerRow], most: int | N
         dead=failing(connection),
         living=workers,
         served=unserved(connection, workers) is None,
+        checks={name: checks_in_words(connection, name) for name in names},
     )
 
 
@@ -147,7 +153,7 @@ def status(call: Call, ask: Ask) -> Status:
         sources=[
             msgspec.structs.replace(one, deferred=dict(islice(one.deferred.items(), MOST)))
             if one.name in wholes
-            else msgspec.structs.replace(one, resources=numbers[one.name], unsettled=words[one.name], deferred=_part(call, one))
+            else msgspec.structs.replace(one, resources=numbers[one.name], unsettled=words[one.name], deferred=_part(call, one), checks="")
             for one in found.sources
             if one.name in wholes or one.name in mine
         ],

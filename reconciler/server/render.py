@@ -23,6 +23,7 @@ SECTIONS = (
     ("/installs", "Installations"),
     ("/operations", "Operations"),
     ("/drift", "Drift"),
+    ("/facts", "Facts"),
     ("/plans", "Plans"),
     ("/runs", "Runs"),
     ("/pulls", "Pull requests"),

@@ -62,6 +62,8 @@ def families(found: Standing) -> Iterator[GaugeMetricFamily]:
     yield _gauge("octofleet_postings_open", text, ("forge",), _by(found.postings))
     text = "Machines that are being installed, by state: armed, booting or installing."
     yield _gauge("octofleet_installations", text, ("state",), _by(found.installs))
+    text = "Hosts that playbooks were run on, by when they last were so: `answered`, or `converged` (all as wanted)."
+    yield _gauge("octofleet_hosts", text, ("last", "age"), found.hosts)
 
 
 def _by(numbers: Mapping[str, float]) -> Rows:

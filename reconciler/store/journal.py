@@ -12,7 +12,7 @@ Every entry can be written again, as nobody knows whether a transaction whose co
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from reconciler.store.audit import run_ended
 from reconciler.store.backoff import back_off
 from reconciler.store.engine import Connection
 from reconciler.store.gates import KnownGates, labels_in_run
+from reconciler.store.hosts import mark_converged
 from reconciler.store.observations import drop_observations, save_observations, unsettle
 from reconciler.store.phases import BAD, advance
 from reconciler.store.plans import plan_head
@@ -316,6 +317,8 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
     statuses = {address: ended for entry in entries for address, ended in entry.statuses.items()}
     seen = {address: found for entry in entries for address, found in entry.seen.items()}
     save_observations(connection, seen, {address: statuses[address][0] is Status.DONE for address in seen})
+    for source, done in _done(entries):
+        mark_converged(connection, source, done)
     for group in sorted({group for entry in entries for group in entry.groups}):
         unsettle(connection, records_of_group(connection, group))
     back_off(connection, {address: ended for address, ended in statuses.items() if not is_operation(address)}, now)
@@ -323,6 +326,16 @@ def _end(connection: Connection, entries: Sequence[Ended], now: float) -> None:
         connection.row("SELECT id FROM run WHERE id = ? FOR UPDATE", (run,))
         advance(connection, run, now)
     end_steps(connection, [entry.lease for entry in entries], now)
+
+
+def _done(entries: Sequence[Ended]) -> Iterator[tuple[str, list[str]]]:
+    """By source, what is on record anew and was done."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        for record in entry.records:
+            if record.address in entry.seen and entry.statuses[record.address][0] is Status.DONE:
+                found.setdefault(record.source, []).append(record.address)
+    return iter(sorted(found.items()))
 
 
 def end_steps(connection: Connection, leases: Sequence[Lease], now: float) -> None:

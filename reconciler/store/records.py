@@ -11,6 +11,7 @@ import msgspec
 
 from reconciler.errors import OctofleetError
 from reconciler.store.engine import Connection, upsert
+from reconciler.store.hosts import drop_hosts
 from reconciler.store.versions import touch
 from reconciler.types.canonical import digest, pack, unpack
 from reconciler.types.resource import Recorded, Rules, address, parts
@@ -79,6 +80,7 @@ def drop_records(connection: Connection, addresses: Sequence[str]) -> None:
     """Forget these records. Touches their groups."""
     touched = _groups_at(connection, sorted(addresses))
     connection.run_in("DELETE FROM record WHERE address IN (...)", addresses)
+    drop_hosts(connection, addresses)
     _touch(connection, touched)
     _touch_gates(connection, addresses)
 

@@ -67,6 +67,12 @@ OLD_BOOTS = (
     "(SELECT 1 FROM record WHERE record.address = 'netboot/machine/' || boot_seen.tenant || '/' || boot_seen.host)"
 )
 OLD_OCCURRENCES = "FROM occurrence WHERE at < ? AND state <> 'waiting'"
+OLD_FACT_CHANGES = "FROM fact_change WHERE at < ?"
+GONE_HOSTS = (
+    "FROM {table} WHERE NOT EXISTS (SELECT 1 FROM record WHERE record.address = 'fleet/host/' || {table}.tenant || '/' || {table}.host)"
+)
+"""What was told of hosts that are on no record: a run may tell it after the record went."""
+OF_HOSTS = {"host_seen": ("tenant", "host"), "host_facts": ("tenant", "host"), "host_fact": ("tenant", "host", "path")}
 OF_A_PULL = ("posting", "pull_command", "pull_lock")
 OLD_OUTLINES = 'FROM outline WHERE NOT EXISTS (SELECT 1 FROM plan WHERE plan."row" = outline.plan)'
 OLD_LINES = "FROM log WHERE run = ? AND at < ? AND id < (SELECT max(id) FROM log AS newest WHERE newest.run = ?)"
@@ -130,6 +136,9 @@ def prune(store: Store, blobs: BlobStore, keep: Retention, now: float, *, dry_ru
         _delete(store, "installation", ("id",), OLD_INSTALLS, (now - keep.runs_days * DAY_S,))
         _delete(store, "occurrence", ("source", "operation", "due_at"), OLD_OCCURRENCES, (now - keep.runs_days * DAY_S,))
         _delete(store, "boot_seen", ("tenant", "host"), OLD_BOOTS, (now - keep.runs_days * DAY_S,))
+        _delete(store, "fact_change", ("id",), OLD_FACT_CHANGES, (now - keep.runs_days * DAY_S,))
+        for table, columns in OF_HOSTS.items():
+            _delete(store, table, columns, GONE_HOSTS.replace("{table}", table))
         for name in expired:
             blobs.delete(name)
     specs = _sweep(store, plans, dry_run=dry_run)

@@ -18,7 +18,7 @@ SCHEME = "sqlite:///"
 FORM = "sqlite:///PATH, with an absolute path, or postgresql://USER:PASSWORD@HOST/DATABASE"
 NOWHERE = (0, 0)
 """Stands for a file that is gone: no other one is it, also where the disk gives that the same number."""
-_LOCK = re.compile(" FOR (UPDATE( OF [a-z]+)?|SHARE|KEY SHARE)$")
+_LOCK = re.compile(" FOR (UPDATE( OF [a-z_]+)?|SHARE|KEY SHARE)$")
 BEGIN = {"read": "BEGIN", "write": "BEGIN IMMEDIATE", "alone": "BEGIN IMMEDIATE", "migration": "BEGIN EXCLUSIVE"}
 
 

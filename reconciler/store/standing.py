@@ -1,7 +1,7 @@
 """How all work stands, in numbers: for whoever watches from outside. Functions on a connection; the caller owns the transaction.
 
 The cost follows what is open: one pass over the steps of open runs by their index, and counts of what is unsettled or backs off. What has ended is
-never read.
+never read; of hosts that playbooks were run on, each is counted.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from reconciler.alert.condition import Event
 from reconciler.store.alerts import failing
 from reconciler.store.engine import Connection
+from reconciler.store.hosts import by_age
 from reconciler.store.installs_listed import numbers
 from reconciler.store.leases import current
 
@@ -34,7 +35,8 @@ class Standing:
     them has been due, or its run open if that is shorter. `workers`: those that live. `backing_off`: resources that are left alone for a while. By
     source: `applied_at` (seconds since the epoch) and `unsettled`, resources last seen otherwise than recorded. `alerts`: how many are open, by event;
     `alerts_failing`: receivers that could not be told the last time. `installs`: installations that go on, by
-    state. `postings`: what is to stand at each forge and does not yet."""
+    state. `hosts`: those of which something is known, by `answered` or `converged` and how long ago.
+    `postings`: what is to stand at each forge and does not yet."""
 
     runs: Mapping[str, int]
     steps: Mapping[str, int]
@@ -48,6 +50,7 @@ class Standing:
     alerts_failing: int
     postings: Mapping[str, int]
     installs: Mapping[str, int]
+    hosts: Mapping[tuple[str, ...], int]
 
 
 def standing(connection: Connection) -> Standing:
@@ -78,6 +81,7 @@ def standing(connection: Connection) -> Standing:
         alerts_failing=len(failing(connection)),
         postings=dict(connection.rows(POSTINGS)),
         installs=numbers(connection),
+        hosts=by_age(connection, now),
     )
 
 

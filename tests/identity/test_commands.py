@@ -25,7 +25,7 @@ WORDS = {"approve", "reject"}
 ROUTE = {
     "plan": "makePlan", "apply": "applyPlan", "status": "getStatus", "runs": "listRuns", "logs": "getRunLog", "approve": "approvePlan",
     "reject": "rejectPlan", "pause": "pauseRun", "resume": "resumeRun", "cancel": "cancelRun",
-    "installs": "installAgain", "adopt": "adoptGeneration", "inventory": "getInventory",
+    "facts": "listHostsByFact", "installs": "installAgain", "adopt": "adoptGeneration", "inventory": "getInventory",
 }  # fmt: skip
 """What `octofleet --server` asks for at last."""
 ASKING = sorted(name for name, action in ACTIONS.items() if NEEDS[action].role not in (None, Role.VIEWER))

@@ -151,6 +151,9 @@ def add_hosts(connection: Connection) -> None:
     add(connection, "host_total", **one, part=0, host="web-1", **counts, seconds=1.0, at=NOW)
     add(connection, "host_seen", tenant="t", host="web-1", checked_at=NOW, seen_at=NOW, converged_at=None, note="")
     add(connection, "host_facts", tenant="t", host="web-1", at=NOW, digest="d", body=b"{}")
+    add(connection, "host_fact", tenant="t", host="web-1", path="kernel", value="6.1")
+    add(connection, "host_check", group="host/t/web-1", source="f", interval_s=86400.0, due_at=NOW, begun_at=NOW, ended_at=None)
+    add(connection, "check_spent", id=2, source="f", at=NOW, hosts=1)
     add(connection, "fact_change", id=3, at=NOW, tenant="t", host="web-1", path="kernel", before="", after='"6.1"')
     add(connection, "occurrence", source="f", operation="t/patch", due_at=NOW, state="begun", at=NOW, run="r", plan="p", note="")
 

@@ -30,7 +30,7 @@ PICTURES = (
     ("run-phone", "/runs/{run}", SMALL),
 )
 """What is kept: name, path, and how it is looked at."""
-ASKED = {"/explain": "?ref=host/{tenant}/{name}", "/search": "?q=web", "/access": "?who=github:sam"}
+ASKED = {"/explain": "?ref=host/{tenant}/{name}", "/facts/hosts": "?where=kernel%3D*", "/search": "?q=web", "/access": "?who=github:sam"}
 PATHS = [plain_path(route.page or route.path) + ASKED.get(route.path, "") for route in ROUTES if route.method == "GET" and route.template]
 """Every page that is of a route, with something asked for where it takes that."""
 HOUSEKEEPING = "  packages: [htop, tmux]\n  timezone: Europe/Berlin\n"

@@ -13,6 +13,7 @@ from reconciler.store.alerts import save_conditions
 from reconciler.store.audit import record
 from reconciler.store.backoff import back_off
 from reconciler.store.engine import Connection
+from reconciler.store.hosts import save_told
 from reconciler.store.installs import arm, note_installed, save_seen
 from reconciler.store.leases import WorkerRow, beat
 from reconciler.store.pull_locks import take_locks
@@ -23,6 +24,7 @@ from reconciler.types.change import Cause
 from reconciler.types.installation import Installation, Installed, Stage, State
 from reconciler.types.outcome import Status
 from reconciler.types.request import Request
+from reconciler.types.task import HostTold
 from tests.fleets import FLEET, TENANT, host
 from tests.gate.site import Site
 from tests.server.site import person, token
@@ -124,6 +126,15 @@ def spoil(site: Site, where: str, **values: Any) -> None:
     site.world.put(where, {**spec, "values": {**spec["values"], **values}})
 
 
+HOSTS = (*(("shop", f"web-0{n}") for n in (1, 2, 3)), *(("bank", f"vault-0{n}") for n in (1, 2)))
+
+
+def told(tenant: str, name: str, at: float, release: int) -> HostTold:
+    """What a host says of itself: its kernel is its tenant's own, in one of two releases."""
+    facts = {"kernel": f"6.1.0-{release}-{tenant}", "distribution": "Debian", "memory_mb": 1024, "interfaces.eth0.mac": f"52:54:00:{name}"}
+    return HostTold(tenant=tenant, host=name, at=at, answered=True, facts=facts)
+
+
 def fill(site: Site) -> None:
     """Something of each kind for each tenant, and something that is across them."""
     for number, tenant in ((1, "shop"), (2, "bank")):
@@ -142,6 +153,8 @@ def fill(site: Site) -> None:
         for tenant, name in (("shop", "web-02"), ("bank", "vault-01")):
             install(connection, tenant, name)
         beat(connection, WorkerRow(id="w", name="vault-machine:1", role="serve", version="1", started_at=1.0, until=connection.now() + 600))
+        for at, release in ((connection.now() - 3600, 25), (connection.now(), 26)):
+            save_told(connection, [told(tenant, name, at, release) for tenant, name in HOSTS])
         for tenants in (("shop",), ("bank",), ("bank", "shop"), ()):
             record(
                 connection,

@@ -50,6 +50,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "pauseScope": {"scope": "tenant/bank"},
     "overrideWindow": {"window": "bank/nights"},
     "planOperation": {"playbook": "ops/patch.yml", "on": "host/bank/vault-01"},
+    "listHostsByFact": {"where": "kernel=6.1*"},
     "makePlan": {"scope": "host/bank/vault-01"},
     **{name: {"ref": "host/bank/vault-01"} for name in ("explain", "renderHost", "healDrift")},
 }

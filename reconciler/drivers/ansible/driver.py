@@ -311,6 +311,7 @@ class _Run:
             check=self._check,
             tags=tuple(spec.get("tags") or ()),
             become=spec.get("become") is True,
+            gather=self._context.gather,
         )
         self._context.export(spec["content"], job.project)
         job, vaulted = self._with_passwords(job)
@@ -327,6 +328,7 @@ class _Run:
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
         end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+        self._context.met(listener.met.told(self._first.rules.tenant, time.time()))
         return Heard(listener=listener, end=end, playbook=spec["playbook"])
 
     def _with_passwords(self, job: Job) -> tuple[Job, list[SecretValue]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.drivers.ansible.blind import read_banner, skip_reason, unforeseen
+from reconciler.drivers.ansible.facts import Met
 from reconciler.drivers.ansible.fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
 from reconciler.types.canonical import canonical
 
@@ -76,6 +77,7 @@ class Listener:
     wrapper: Path
     log: Callable[[str], None] = lambda line: None
     stories: dict[str, Story] = field(init=False)
+    met: Met = field(init=False)
     output: list[str] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     finished: bool = False
@@ -85,6 +87,7 @@ class Listener:
 
     def __post_init__(self) -> None:
         self.stories = {host: Story() for host in self.hosts}
+        self.met = Met(hosts=self.hosts, clean=self._clean)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """One event; unknown ones are passed over."""
@@ -103,6 +106,7 @@ class Listener:
                 self.stories[host].complete = True
 
     def _task_event(self, kind: str, data: Mapping[str, Any], text: str) -> None:
+        self.met.hear(kind, data)
         if str(data.get("task_path", "")).startswith(f"{self.wrapper}:"):
             self._last_task(kind, data)
             return

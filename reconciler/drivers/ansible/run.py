@@ -34,13 +34,21 @@ VARIABLES = ("group_vars", "host_vars")
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
 FORKS = 10
-LAST_PLAY = {
+LAST_PLAY: dict[str, Any] = {
     "hosts": "all",
     "gather_facts": False,
     "tags": "always",
     "tasks": [{"name": "tell who came to the end", "ansible.builtin.debug": {"msg": "{{ ansible_play_batch }}"}, "run_once": True}],
 }
 """Hosts that failed, and those that `any_errors_fatal` took down with them (of which no event tells), do not get to a later play."""
+
+GATHER = {
+    "name": "gather facts",
+    "ansible.builtin.setup": {"gather_subset": ["!all", "!facter", "!ohai", "hardware", "network", "virtual"], "gather_timeout": 10},
+    "when": "ansible_facts.kernel is not defined or ansible_facts.interfaces is not defined",
+    "ignore_errors": True,
+    "ignore_unreachable": True,
+}
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -68,7 +76,7 @@ class AnsibleSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project. `passwords`: of the vault
-    ids that the project needs, by name.
+    ids that the project needs, by name. `gather`: at the end, ask those hosts for facts that were not asked before.
 
     All that a run reads is below `directory`, but for the key and known hosts of the settings: `project/`, `inventory.json`, `fixed.json`, `ansible.cfg`,
     `env/settings`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links into `project/`.
@@ -81,6 +89,7 @@ class Job:
     tags: tuple[str, ...] = ()
     become: bool = False
     passwords: Mapping[str, SecretValue] = field(default_factory=dict)
+    gather: bool = False
 
     @property
     def project(self) -> Path:
@@ -227,7 +236,7 @@ def _write_files(job: Job, settings: AnsibleSettings) -> None:
     for name in UNWANTED_PLUGINS:
         for found in sorted(job.project.rglob(name)):
             _remove(found)
-    _write(job.wrapper, json.dumps([{"import_playbook": Path(job.playbook).name}, LAST_PLAY]))
+    _write(job.wrapper, json.dumps([{"import_playbook": Path(job.playbook).name}, last_play(job)]))
     _write(job.directory / "ansible.cfg", "")
     _write(job.directory / "env" / "settings", json.dumps({"pexpect_timeout": POLL_S, "suppress_output_file": True}))
     _write(job.directory / "inventory.json", json.dumps(job.inventory, ensure_ascii=False))
@@ -237,6 +246,11 @@ def _write_files(job: Job, settings: AnsibleSettings) -> None:
     for name in VARIABLES:
         if job.wrapper.parent != job.project and (job.project / name).is_dir():
             (job.directory / name).symlink_to(Path("project", name))
+
+
+def last_play(job: Job) -> dict[str, Any]:
+    """The play after the project's. What is asked of hosts there comes after it is told who came to the end, and changes nothing of that."""
+    return LAST_PLAY | {"tasks": [*LAST_PLAY["tasks"], GATHER]} if job.gather else LAST_PLAY
 
 
 def _remove(found: Path) -> None:

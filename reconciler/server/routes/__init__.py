@@ -1,9 +1,10 @@
 """Every route of the API and the pages, one file for each subject."""
 
-from reconciler.server.routes import access, alerts, audit, events, fleet, gates, installs, operations, plans, providers, pulls, runs
+from reconciler.server.routes import access, alerts, audit, events, facts, fleet, gates, installs, operations, plans, providers, pulls, runs
 
 ROUTES = (
     *fleet.ROUTES,
+    *facts.ROUTES,
     *installs.ROUTES,
     *operations.ROUTES,
     *plans.ROUTES,

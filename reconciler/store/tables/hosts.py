@@ -82,6 +82,42 @@ host_facts = Table(
 )
 """What a host said last of itself: the facts that do not change by themselves."""
 
+host_fact = Table(
+    "host_fact",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("host", String, primary_key=True),
+    Column("path", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Index("host_fact_by_value", "path", "value", "tenant", "host"),
+)
+"""Those of the facts by which hosts are found and counted. `value`: as people read it."""
+
+host_check = Table(
+    "host_check",
+    metadata,
+    Column("group", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("interval_s", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("begun_at", Float),
+    Column("ended_at", Float),
+    Index("host_check_by_due", "source", "due_at"),
+    Index("host_check_by_begun", "source", "begun_at"),
+)
+"""When a host is checked next by its Fleet's drift schedule, and when that was begun and ended last. `interval_s`: by which `due_at` was reckoned."""
+
+check_spent = Table(
+    "check_spent",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("source", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("hosts", Integer, nullable=False),
+    Index("check_spent_by_time", "source", "at"),
+)
+"""How many hosts a drift schedule began to check when: what its budget is reckoned by."""
+
 fact_change = Table(
     "fact_change",
     metadata,

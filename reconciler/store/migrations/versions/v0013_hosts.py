@@ -73,6 +73,19 @@ def upgrade() -> None:
         _text("digest"),
         sa.Column("body", sa.LargeBinary(), nullable=False),
     )
+    op.create_table("host_fact", *(_text(name, key=True) for name in ("tenant", "host", "path")), _text("value"))
+    op.create_index("host_fact_by_value", "host_fact", ["path", "value", "tenant", "host"])
+    op.create_table(
+        "host_check",
+        _text("group", key=True),
+        _text("source"),
+        *(_real(name) for name in ("interval_s", "due_at")),
+        *(_real(name, null=True) for name in ("begun_at", "ended_at")),
+    )
+    op.create_index("host_check_by_due", "host_check", ["source", "due_at"])
+    op.create_index("host_check_by_begun", "host_check", ["source", "begun_at"])
+    op.create_table("check_spent", _id(), _text("source"), _real("at"), sa.Column("hosts", sa.Integer(), nullable=False))
+    op.create_index("check_spent_by_time", "check_spent", ["source", "at"])
     op.create_table("fact_change", _id(), _real("at"), *(_text(name) for name in ("tenant", "host", "path", "before", "after")))
     op.create_index("fact_change_by_time", "fact_change", ["at", "path"])
     op.create_index("fact_change_of_host", "fact_change", ["tenant", "host", "at"])
