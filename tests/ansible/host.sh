@@ -27,7 +27,7 @@ echo "deploy:x:1500:" >>/etc/group
 rm -rf /home/deploy
 mkdir /home/deploy /run/sshd
 chown 1500:1500 /home/deploy
-rm -f /etc/sudoers.d/* /usr/sbin/policy-rc.d
+rm -f /etc/sudoers.d/* /usr/sbin/policy-rc.d /sbin/init # Ansible takes a host for one with systemd by this last one
 if [ -n "$password" ]; then
     echo "deploy:$password" | chpasswd
     echo "deploy ALL=(ALL:ALL) ALL" >/etc/sudoers.d/deploy

@@ -54,16 +54,20 @@ class Machine:
         """Its public host key."""
         return (self.directory / "host_key.pub").read_text().strip()
 
-    def run(self, script: str, *, ok: tuple[int, ...] = (0,)) -> str:
-        """What a shell script prints there as root. Fails the test if it ends otherwise than `ok`."""
+    def run(self, script: str, *, stdin: bytes = b"") -> str:
+        """What a shell script prints there as root. Fails the test if it fails."""
         command = ["nsenter", "-t", str(self.pid), "-m", "-u", "-n", "-p", "-r", "-w", "sh", "-euc", script]
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=clean)
-        assert done.returncode in ok, f"{self.name}: {script}: {done.stderr or done.stdout}"
-        return done.stdout
+        done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60, env=clean)
+        assert done.returncode == 0, f"{self.name}: {script}: {(done.stderr or done.stdout).decode(errors='replace')}"
+        return done.stdout.decode(errors="replace")
 
     def read(self, path: str) -> str:
         return self.run(f"cat '{path}'")
+
+    def put(self, path: str, content: bytes) -> None:
+        """A file there, with the directories above it."""
+        self.run(f"mkdir -p '{Path(path).parent}'; cat >'{path}'", stdin=content)
 
     def has(self, path: str) -> bool:
         return self.run(f"test -e '{path}' && echo yes || true") != ""
