@@ -86,11 +86,15 @@ class Machine:
     def pretend(self) -> None:
         """It answers with another host key."""
         self.refuse()
-        self.run("mv /etc/ssh/host_key /etc/ssh/host_key.real; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/host_key; /usr/sbin/sshd -f /etc/ssh/lab")
+        self.run(
+            "mv /etc/ssh/host_key /etc/ssh/host_key.real; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/host_key; /usr/sbin/sshd -f /etc/ssh/lab"
+        )
 
     def slow_down(self, seconds: float) -> None:
         """Each command waits before it begins."""
-        self.run(f"printf '#!/bin/sh\\nsleep {seconds}\\nexec /bin/bash \"$@\"\\n' >/bin/slow; chmod 755 /bin/slow; usermod -s /bin/slow {USER}")
+        self.run(
+            f"printf '#!/bin/sh\\nsleep {seconds}\\nexec /bin/bash \"$@\"\\n' >/bin/slow; chmod 755 /bin/slow; usermod -s /bin/slow {USER}"
+        )
 
     def recover(self) -> None:
         self.run(
@@ -128,7 +132,13 @@ class Lab:
         self.machines: dict[str, Machine] = {}
 
     def __enter__(self) -> Self:
-        for name, package in (("sshd", "openssh-server"), ("ssh", "openssh-client"), ("sudo", "sudo"), ("ip", "iproute2"), ("unshare", "util-linux")):
+        for name, package in (
+            ("sshd", "openssh-server"),
+            ("ssh", "openssh-client"),
+            ("sudo", "sudo"),
+            ("ip", "iproute2"),
+            ("unshare", "util-linux"),
+        ):
             program(name, package)
         self.inside = Namespace()
         self._exit.callback(self.inside.close)

@@ -22,10 +22,16 @@ def give(machines: Iterable[Machine], directory: Path, name: str = "shopd", serv
     for path in (script, tree / "usr" / "bin" / "shopd"):
         path.chmod(0o755)
     script.rename(script.with_name(service))
-    subprocess.run([program("dpkg-deb", "dpkg"), "--build", "--root-owner-group", tree, directory / f"{name}.deb"], check=True, capture_output=True)
+    subprocess.run(
+        [program("dpkg-deb", "dpkg"), "--build", "--root-owner-group", tree, directory / f"{name}.deb"], check=True, capture_output=True
+    )
     (directory / "apt").mkdir()
-    listed = subprocess.run([program("apt-ftparchive", "apt-utils"), "packages", "."], cwd=directory, check=True, capture_output=True).stdout
+    listed = subprocess.run(
+        [program("apt-ftparchive", "apt-utils"), "packages", "."], cwd=directory, check=True, capture_output=True
+    ).stdout
     for machine in machines:
         machine.put(f"{PLACE}/Packages", listed)
         machine.put(f"{PLACE}/{name}.deb", (directory / f"{name}.deb").read_bytes())
-        machine.run(f"rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*; echo 'deb [trusted=yes] file:{PLACE} ./' >/etc/apt/sources.list; apt-get update -qq")
+        machine.run(
+            f"rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*; echo 'deb [trusted=yes] file:{PLACE} ./' >/etc/apt/sources.list; apt-get update -qq"
+        )

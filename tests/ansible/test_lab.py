@@ -14,7 +14,9 @@ def test_hosts_are_apart_and_leave_nothing_behind(tmp_path: Path) -> None:
         assert lab.ssh(first, "sudo -n id -un").stdout == "root\n" and lab.ssh(second, "sudo -n id -un").returncode == 1
         assert lab.ssh(second, f"printf '%s\\n' \"{PASSWORD}\" | sudo -S -p '' id -un").stdout == "root\n"
         lab.ssh(first, "sudo touch /etc/of-lab /usr/bin/of-lab /var/lib/of-lab; echo mine >~/of-lab")
-        assert first.has("/etc/of-lab") and first.has("/usr/bin/of-lab") and not second.has("/etc/of-lab") and not Path("/etc/of-lab").exists()
+        assert (
+            first.has("/etc/of-lab") and first.has("/usr/bin/of-lab") and not second.has("/etc/of-lab") and not Path("/etc/of-lab").exists()
+        )
         assert len({machine.key for machine in lab.machines.values()}) == 3
         third.run("(setsid sleep 999 >/dev/null 2>&1 &)")
     for pid in pids:

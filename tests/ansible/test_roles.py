@@ -31,7 +31,9 @@ def test_what_roles_do_is_foreseen_done_and_then_nothing(tmp_path: Path) -> None
         site = Site(lab=lab, path=tmp_path, files=files, projects=["whole"], specs={2: BECOME}, env={"OCTOFLEET_CONFIG": str(settings)})
         first = site.plan()
         import json
-        print(json.dumps(changes(first), indent=1)); print(deferred(first))
+
+        print(json.dumps(changes(first), indent=1))
+        print(deferred(first))
         said = site.apply(first)
         print(said.text[-6000:])
         print(site.ended())

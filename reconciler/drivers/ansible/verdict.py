@@ -54,15 +54,17 @@ def ended(heard: Heard, host: str, desired: Resource, now: float) -> Outcome:
 
 def _trouble(heard: Heard, story: Story) -> tuple[str, str] | None:
     """Why the playbook did not come to its end on this host: a stable code and a reason."""
-    last = _last_failure(story)
-    if story.dark or (story.dark is None and last is not None and last.ended is Ended.UNREACHABLE):
-        return "unreachable", f"unreachable: {last.message if last else 'no message'}"
+    # Also where the playbook ignores it, or clears it and goes on: what the task did, or would do, nobody knows.
+    lost = _last(story, Ended.UNREACHABLE)
+    if story.dark or lost is not None:
+        return "unreachable", f"unreachable: {lost.message if lost else 'no message'}"
+    last = _last(story, Ended.FAILED)
     if last is not None and story.failed is not False:
         return "check-failed" if heard.listener.check else "failed", f"the task {last.name} ({last.where}) failed: {last.message}"
     if heard.end is End.CANCELLED:
-        return "cancelled", f"the run was cancelled{_reached(story)}"
+        return "cancelled", f"the run was cancelled{_reached(heard, story)}"
     if heard.end is End.TIMEOUT:
-        return "timeout", f"the run took too long and was stopped{_reached(story)}"
+        return "timeout", f"the run took too long and was stopped{_reached(heard, story)}"
     return _unfinished(heard, story)
 
 
@@ -79,12 +81,14 @@ def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
     return None
 
 
-def _last_failure(story: Story) -> Result | None:
-    return next((result for result in reversed(story.results) if result.ended in (Ended.FAILED, Ended.UNREACHABLE)), None)
+def _last(story: Story, ended: Ended) -> Result | None:
+    return next((result for result in reversed(story.results) if result.ended is ended), None)
 
 
-def _reached(story: Story) -> str:
-    return f" after the task {story.results[-1].name}" if story.results else " before its first task was done"
+def _reached(heard: Heard, story: Story) -> str:
+    """How far it came. Ending a run ends all that belongs to it here; sshd does not end what it runs when its client goes."""
+    reached = f" after the task {story.results[-1].name}" if story.results else " before its first task was done"
+    return reached if heard.listener.check else f"{reached}; a task that was under way may go on on the host"
 
 
 def _errors(output: Sequence[str]) -> Sequence[str]:
