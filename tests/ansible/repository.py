@@ -29,9 +29,8 @@ def give(machines: Iterable[Machine], directory: Path, name: str = "shopd", serv
     listed = subprocess.run(
         [program("apt-ftparchive", "apt-utils"), "packages", "."], cwd=directory, check=True, capture_output=True
     ).stdout
+    lines = f"rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*; echo 'deb [trusted=yes] file:{PLACE} ./' >/etc/apt/sources.list"
     for machine in machines:
         machine.put(f"{PLACE}/Packages", listed)
         machine.put(f"{PLACE}/{name}.deb", (directory / f"{name}.deb").read_bytes())
-        machine.run(
-            f"rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*; echo 'deb [trusted=yes] file:{PLACE} ./' >/etc/apt/sources.list; apt-get update -qq"
-        )
+        machine.run(f"{lines}; apt-get update -qq")

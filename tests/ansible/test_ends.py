@@ -163,9 +163,15 @@ STUCK = """
 
 def test_a_stuck_host_holds_the_others_no_longer_than_the_time_limit(tmp_path: Path) -> None:
     with world(tmp_path, 3, STUCK, strategy="free") as (lab, made):
-        at_work = lambda: all(machine.has("/etc/first") for machine in lab.machines.values()) and lab[1].has("/run/at-work")  # noqa: E731
         late: list[float] = []
-        made.cancelled = lambda: bool(late.append(1e6) if not late and at_work() else None)
+
+        def stuck() -> bool:
+            """Once all others wait for it, the time is over."""
+            if not late and lab[1].has("/run/at-work") and all(machine.has("/etc/first") for machine in lab.machines.values()):
+                late.append(1e6)
+            return False
+
+        made.cancelled = stuck
         with mock.patch.object(run, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late))):
             outcomes = made.apply()
         assert late and running(made) == []

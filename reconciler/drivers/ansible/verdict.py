@@ -7,6 +7,7 @@ as soon as anything had changed before the end. Must not: take silence for succe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.drivers.ansible.blind import REALLY_RUNS
 from reconciler.drivers.ansible.events import Ended, Listener, Result, Story, keyed
 from reconciler.drivers.ansible.fields import bounded, fields, proposal_digest
 from reconciler.drivers.ansible.run import End
@@ -98,7 +99,9 @@ def _errors(output: Sequence[str]) -> Sequence[str]:
 
 
 def _blind_spots(heard: Heard, story: Story) -> tuple[str, ...]:
-    told = [f"{result.name} ({result.where}): {reason}" for result in story.results for reason in result.blind]
+    """What really runs while planning comes first: where room is short, it is what must be read."""
+    spots = [(reason, f"{result.name} ({result.where}): {reason}") for result in story.results for reason in result.blind]
+    told = [text for _, text in sorted(spots, key=lambda spot: spot[0] != REALLY_RUNS)]
     rescued = [result for result in story.results if result.ended is Ended.FAILED]
     told += [f"{result.name} ({result.where}): it fails in check mode and is rescued" for result in rescued]
     told += [f"the playbook also changes {host}, which is not a host of this run" for host in sorted(heard.listener.strangers)]
