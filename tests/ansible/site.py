@@ -85,7 +85,7 @@ class Site:
     def __call__(self, *args: str) -> Result:
         """The command, where it can reach the hosts."""
         with self.lab.inside.entered():
-            return octofleet(self.data, *args, env=self.environment)
+            return octofleet(self.data, *args, env=self.environment, timeout=900)
 
     def plan(self) -> Any:
         """The plan as a document."""
