@@ -135,11 +135,11 @@ class Result:
 
 
 def octofleet(data: Path, *args: str, **more: Any) -> Result:
-    """The real command in a process of its own, with the simulated world enabled. `env` adds to its environment."""
+    """The real command in a process of its own, with the simulated world enabled. `env` adds to its environment; it may take `timeout` seconds."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("OCTOFLEET_")}
     env = known | {"OCTOFLEET_DATA_DIR": str(data), "OCTOFLEET_MEMORY__ENABLED": "true", "PYTHONPATH": str(ROOT)} | more.pop("env", {})
     command = [sys.executable, "-m", "reconciler.cli", *args]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=env, **{"cwd": data.parent} | more)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, **{"cwd": data.parent, "timeout": 120} | more)
     return Result(code=done.returncode, out=done.stdout, err=done.stderr)
 
 

@@ -7,6 +7,7 @@ as soon as anything had changed before the end. Must not: take silence for succe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.drivers.ansible.blind import REALLY_RUNS
 from reconciler.drivers.ansible.events import Ended, Listener, Result, Story, keyed
 from reconciler.drivers.ansible.fields import bounded, fields, proposal_digest
 from reconciler.drivers.ansible.run import End
@@ -54,15 +55,17 @@ def ended(heard: Heard, host: str, desired: Resource, now: float) -> Outcome:
 
 def _trouble(heard: Heard, story: Story) -> tuple[str, str] | None:
     """Why the playbook did not come to its end on this host: a stable code and a reason."""
-    last = _last_failure(story)
-    if story.dark or (story.dark is None and last is not None and last.ended is Ended.UNREACHABLE):
-        return "unreachable", f"unreachable: {last.message if last else 'no message'}"
+    # Also where the playbook ignores it, or clears it and goes on: what the task did, or would do, nobody knows.
+    lost = _last(story, Ended.UNREACHABLE)
+    if story.dark or lost is not None:
+        return "unreachable", f"unreachable: {lost.message if lost else 'no message'}"
+    last = _last(story, Ended.FAILED)
     if last is not None and story.failed is not False:
         return "check-failed" if heard.listener.check else "failed", f"the task {last.name} ({last.where}) failed: {last.message}"
     if heard.end is End.CANCELLED:
-        return "cancelled", f"the run was cancelled{_reached(story)}"
+        return "cancelled", f"the run was cancelled{_reached(heard, story)}"
     if heard.end is End.TIMEOUT:
-        return "timeout", f"the run took too long and was stopped{_reached(story)}"
+        return "timeout", f"the run took too long and was stopped{_reached(heard, story)}"
     return _unfinished(heard, story)
 
 
@@ -79,12 +82,14 @@ def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
     return None
 
 
-def _last_failure(story: Story) -> Result | None:
-    return next((result for result in reversed(story.results) if result.ended in (Ended.FAILED, Ended.UNREACHABLE)), None)
+def _last(story: Story, ended: Ended) -> Result | None:
+    return next((result for result in reversed(story.results) if result.ended is ended), None)
 
 
-def _reached(story: Story) -> str:
-    return f" after the task {story.results[-1].name}" if story.results else " before its first task was done"
+def _reached(heard: Heard, story: Story) -> str:
+    """How far it came. Ending a run ends all that belongs to it here; sshd does not end what it runs when its client goes."""
+    reached = f" after the task {story.results[-1].name}" if story.results else " before its first task was done"
+    return reached if heard.listener.check else f"{reached}; a task that was under way may go on on the host"
 
 
 def _errors(output: Sequence[str]) -> Sequence[str]:
@@ -94,7 +99,9 @@ def _errors(output: Sequence[str]) -> Sequence[str]:
 
 
 def _blind_spots(heard: Heard, story: Story) -> tuple[str, ...]:
-    told = [f"{result.name} ({result.where}): {reason}" for result in story.results for reason in result.blind]
+    """What really runs while planning comes first: where room is short, it is what must be read."""
+    spots = [(reason, f"{result.name} ({result.where}): {reason}") for result in story.results for reason in result.blind]
+    told = [text for _, text in sorted(spots, key=lambda spot: spot[0] != REALLY_RUNS)]
     rescued = [result for result in story.results if result.ended is Ended.FAILED]
     told += [f"{result.name} ({result.where}): it fails in check mode and is rescued" for result in rescued]
     told += [f"the playbook also changes {host}, which is not a host of this run" for host in sorted(heard.listener.strangers)]
