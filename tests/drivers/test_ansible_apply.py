@@ -127,7 +127,10 @@ def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str) ->
     assert running(world) == []
     assert outcome.status is Status.PARTIAL
     words = {"cancelled": "the run was cancelled", "timeout": "the run took too long and was stopped"}[why]
-    assert outcome.error == f"{words} after the task Asks nobody; a task that was under way may go on on the host; changed before that: Directory"
+    assert (
+        outcome.error
+        == f"{words} after the task Asks nobody; a task that was under way may go on on the host; changed before that: Directory"
+    )
 
 
 def test_nothing_begins_when_it_is_cancelled_or_late(world: World) -> None:

@@ -113,10 +113,15 @@ class AnsibleDriver:
                 found[target.address] = Unknown(code="not-observable", reason="only a role that is wanted can be checked", at=time.time())
             else:
                 asked.append(target.desired)
+        new = {t.address for t in targets if t.desired and (t.recorded is None or t.recorded.digest != t.desired.digest)}
+
+        def seen(heard: Heard, host: str, desired: Resource, now: float) -> Observation:
+            return observed(heard, host, desired, now, new=desired.address in new)
+
         former = [(s.ref, t.recorded.rules.tenant) for t in targets if t.recorded for s in secrets_in(t.recorded_spec)]
         for group in grouped(asked):
             run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former)
-            found |= run.go(observed)
+            found |= run.go(seen)
             found |= {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
         return found
 

@@ -34,6 +34,8 @@ VARIABLES = ("group_vars", "host_vars")
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
 FORKS = 10
+ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+"""A host that goes silent during a task is unreachable after a minute, and holds the others no longer. What the settings say goes first."""
 LAST_PLAY: dict[str, Any] = {
     "hosts": "all",
     "gather_facts": False,
@@ -328,7 +330,7 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control),
         "ANSIBLE_SSH_ARGS": ssh_arguments(settings),
-        "ANSIBLE_SSH_COMMON_ARGS": settings.ssh_common_args,
+        "ANSIBLE_SSH_COMMON_ARGS": f"{settings.ssh_common_args} {ALIVE}".strip(),
         "ANSIBLE_HOST_KEY_CHECKING": "1",
         "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
         "ANSIBLE_NO_TARGET_SYSLOG": "1",  # modules would log their arguments on the host, secrets included

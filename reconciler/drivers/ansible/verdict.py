@@ -16,6 +16,7 @@ from reconciler.types.outcome import Outcome, Status
 from reconciler.types.resource import Resource
 
 OUTPUT_LIMIT = 2000
+CHECK_FAILED = "check-failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +28,16 @@ class Heard:
     playbook: str
 
 
-def observed(heard: Heard, host: str, desired: Resource, now: float) -> Observation:
-    """What check mode says of this host."""
+def observed(heard: Heard, host: str, desired: Resource, now: float, *, new: bool = False) -> Observation:
+    """What check mode says of this host. A playbook that is `new` to it may need what its own tasks bring about: that its check fails somewhere is a blind
+    spot then, not the end."""
     story = heard.listener.stories[host]
     trouble = _trouble(heard, story)
-    if trouble is not None:
+    if trouble is not None and not (new and trouble[0] == CHECK_FAILED):
         return Unknown(code=trouble[0], reason=trouble[1], at=now)
     proposed = fields((key, result.pieces) for key, result in keyed(story.results) if result.changed)
     blind = _blind_spots(heard, story)
+    blind += (f"in check mode {trouble[1]}; what comes after it is not foreseen",) if trouble else ()
     if not proposed and not blind:
         return Present(spec=desired.spec, digest=desired.digest, at=now)
     return Proposed(fields=proposed, digest=proposal_digest(proposed), at=now, blind_spots=blind)
@@ -61,7 +64,7 @@ def _trouble(heard: Heard, story: Story) -> tuple[str, str] | None:
         return "unreachable", f"unreachable: {lost.message if lost else 'no message'}"
     last = _last(story, Ended.FAILED)
     if last is not None and story.failed is not False:
-        return "check-failed" if heard.listener.check else "failed", f"the task {last.name} ({last.where}) failed: {last.message}"
+        return CHECK_FAILED if heard.listener.check else "failed", f"the task {last.name} ({last.where}) failed: {last.message}"
     if heard.end is End.CANCELLED:
         return "cancelled", f"the run was cancelled{_reached(heard, story)}"
     if heard.end is End.TIMEOUT:
@@ -74,7 +77,7 @@ def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
         said = bounded("\n".join(_errors(heard.listener.output)), OUTPUT_LIMIT)
         return "playbook-broken", f"{heard.playbook} could not be run: {said or 'ansible-playbook said nothing'}"
     if story.failed:
-        return "check-failed" if heard.listener.check else "failed", "the play failed, and no event says where"
+        return CHECK_FAILED if heard.listener.check else "failed", "the play failed, and no event says where"
     if not story.results:
         return "not-targeted", f"no task of {heard.playbook} ran for this host; see its `hosts:` (it should say all) and the tags"
     if not story.complete:
@@ -102,7 +105,7 @@ def _blind_spots(heard: Heard, story: Story) -> tuple[str, ...]:
     """What really runs while planning comes first: where room is short, it is what must be read."""
     spots = [(reason, f"{result.name} ({result.where}): {reason}") for result in story.results for reason in result.blind]
     told = [text for _, text in sorted(spots, key=lambda spot: spot[0] != REALLY_RUNS)]
-    rescued = [result for result in story.results if result.ended is Ended.FAILED]
+    rescued = [result for result in story.results if result.ended is Ended.FAILED and story.failed is False]
     told += [f"{result.name} ({result.where}): it fails in check mode and is rescued" for result in rescued]
     told += [f"the playbook also changes {host}, which is not a host of this run" for host in sorted(heard.listener.strangers)]
     return tuple(dict.fromkeys(told))
