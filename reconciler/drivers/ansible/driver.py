@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reconciler.drivers.ansible.events import Listener
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
+from reconciler.drivers.ansible.telling import Telling
 from reconciler.drivers.ansible.verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
@@ -53,6 +54,7 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
         forks=table.forks,
         timeout_s=table.timeout_s,
         ssh_common_args=table.ssh_common_args,
+        keep=table.keep,
     )
 
 
@@ -71,6 +73,7 @@ def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSett
         ssh_common_args=table.ssh_common_args or default.ssh_common_args,
         strategy=table.strategy,
         tenants=tuple(table.tenants),
+        keep=default.keep,
     )
 
 
@@ -129,8 +132,8 @@ class AnsibleDriver:
                 found[work.target.address] = Outcome(status=Status.FAILED, error=error)
             else:
                 asked.append(work.target.desired)
-        for group in grouped(asked):
-            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group)
+        for part, group in enumerate(grouped(asked)):
+            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group, part=part)
             refused = {
                 where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
                 for where, (code, reason) in run.refused().items()
@@ -229,9 +232,10 @@ class _Run:
         check: bool,
         resources: Sequence[Resource],
         former: Iterable[tuple[SecretRef, str]] = (),
+        part: int = 0,
     ) -> None:
         self._settings, self._context, self._check = settings or AnsibleSettings(), context, check
-        self._first = resources[0]
+        self._first, self._part = resources[0], part
         self._resources: list[Resource] = []
         self._variables: dict[str, dict[str, Any]] = {}
         self._revealed: list[SecretValue] = []
@@ -312,10 +316,18 @@ class _Run:
             check=self._check,
             redact=redact,
             log=log,
+            telling=None if self._check else self._telling(),
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
-        end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+        try:
+            end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+        finally:
+            if listener.telling is not None:
+                listener.telling.close()
         return Heard(listener=listener, end=end, playbook=spec["playbook"])
+
+    def _telling(self) -> Telling:
+        return Telling(tenant=self._first.rules.tenant, told=self._context.told, part=self._part, keep=self._settings.keep)
 
     def _pinned(self, directory: Path) -> AnsibleSettings:
         """The settings, with what installers told of the keys of these hosts."""
