@@ -27,6 +27,7 @@ COMMANDS = {
     "status": ("status", "How the fleet stands; --why: what waits, and for what."),
     "runs": ("runs", "List runs, newest first."),
     "logs": ("runs", "Show what a run did."),
+    "tasks": ("tasks", "What tasks of playbooks did on hosts."),
     "pause": ("runs", "Begin nothing more of a run, or in a part of the fleet."),
     "resume": ("apply", "Take a paused or interrupted run to its end."),
     "cancel": ("runs", "Begin nothing more of a run, and end it."),
@@ -56,7 +57,9 @@ COMMANDS = {
     "demo": ("demo", "The example fleet, end to end, on this machine."),
 }
 
-REMOTE = frozenset({"plan", "apply", "status", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt"})
+REMOTE = frozenset(
+    {"plan", "apply", "status", "runs", "logs", "tasks", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt"}
+)
 """Commands that a server can be asked for."""
 
 

@@ -20,6 +20,7 @@ ACTIONS: Mapping[str, Action] = {
     "status": Action.VIEW,
     "runs": Action.VIEW,
     "logs": Action.VIEW,
+    "tasks": Action.VIEW,
     "pause": Action.PAUSE,
     "resume": Action.RESUME,
     "cancel": Action.CANCEL,

@@ -57,9 +57,11 @@ MORE = "- name: Included {{ item }}\n  command: echo {{ item }}\n"
 def world(tmp_path: Path) -> World:
     need_ansible()
     made = World(root=tmp_path)
-    made.write("web/site.yml", "- hosts: all\n  gather_facts: false\n  handlers:\n    - name: Reload\n      command: 'true'\n  tasks:\n" + "".join(
-        f"    {line}\n" for line in PLAYBOOK.strip("\n").splitlines()
-    ))
+    made.write(
+        "web/site.yml",
+        "- hosts: all\n  gather_facts: false\n  handlers:\n    - name: Reload\n      command: 'true'\n  tasks:\n"
+        + "".join(f"    {line}\n" for line in PLAYBOOK.strip("\n").splitlines()),
+    )
     made.write("web/more.yml", MORE)
     made.host("a")
     made.host("b", breaks=True)
