@@ -128,9 +128,9 @@ Entry: TypeAlias = Begun | Parted | Waits | Said | Did | Freed | Ended
 
 
 def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | None = None) -> list[str]:
-    """Write entries, at most one of each lease besides what it `Said` and `Did`. Gives for each why it was not written: `lost` if its lease is taken away or the
-    step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty for
-    the others. `known`: remembers the gates from one call to the next."""
+    """Write entries, at most one of each lease besides what it `Said` and `Did`. Gives for each why it was not written: `lost` if its lease is taken away or
+    the step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty
+    for the others. `known`: remembers the gates from one call to the next."""
     gates = _gates(connection, entries, known or KnownGates())
     entries = _woken(connection, entries)
     now = connection.now()

@@ -90,7 +90,7 @@ def tasks_before(
 ) -> Iterator[tuple[str, TaskRow]]:
     """Kept results of the time since then with the source of their run, newest first, after the one with a number; of a run, of a host (tenant and name), of a
     status, or with a text in the task's name, the host's name or the message."""
-    conditions = [("at >= ?", [since])]
+    conditions: list[tuple[str, list[object]]] = [("task.at >= ?", [since])]
     conditions += [("task.run = ?", [run])] if run else []
     conditions += [("task.tenant = ? AND task.host = ?", list(of))] if of else []
     conditions += [("task.status = ?", [status])] if status else []
@@ -119,7 +119,7 @@ def totals_of_run(connection: Connection, run: str) -> list[TotalRow]:
         "GROUP BY tenant, name, place ORDER BY CASE WHEN sum(failed + unreachable) > 0 THEN 0 ELSE 1 END, min(step), min(part), min(number), tenant, place"
     )
     return [
-        TotalRow(tenant, name, place, Counted(*counts[:6]), counts[6], counts[7])
+        TotalRow(tenant, name, place, Counted(**dict(zip(COUNTS, counts, strict=False))), counts[6], counts[7])
         for tenant, name, place, *counts in connection.rows(query, (run,))
     ]
 

@@ -34,8 +34,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTotal:
-    """One task, by name and place, over all hosts of a playbook run and all times that it ran there. `number`: its place in the order in which tasks began; `seconds`: of all hosts together; `most_s`: of
-    the `slowest`."""
+    """One task, by name and place, over all hosts of a playbook run and all times that it ran there. `number`: its place in the order in which tasks began;
+    `seconds`: of all hosts together; `most_s`: of the `slowest`."""
 
     tenant: str
     number: int
