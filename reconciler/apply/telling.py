@@ -4,11 +4,13 @@ In: `PlayTold`, from the thread that hears a playbook run. Out: entries in the j
 database is slow, results that do not fit are let go of and counted; totals never are.
 """
 
-from collections import deque
+from collections import Counter, deque
+from dataclasses import asdict
 from threading import Condition, Thread
 
 from reconciler.apply.journal import Journal
 from reconciler.errors import OctofleetError
+from reconciler.events import happened
 from reconciler.store.journal import Did, Lease
 from reconciler.types.task import PlayTold
 
@@ -28,6 +30,8 @@ class Telling:
 
     def tell(self, play: PlayTold) -> None:
         """Take it, or leave what does not fit; never waits."""
+        if play.totals:
+            happened("playbook-ended", run=self._lease.run, step=self._lease.step, seconds=play.seconds, **_counts(play))
         with self._changed:
             if not play.totals and self._results + len(play.tasks) > self._most:
                 self._lost += len(play.tasks)
@@ -64,3 +68,11 @@ class Telling:
             finally:
                 with self._changed:
                     self._results -= len(play.tasks)
+
+
+def _counts(play: PlayTold) -> dict[str, int]:
+    """Results by how they ended, over all hosts."""
+    found = Counter[str]()
+    for total in play.totals:
+        found.update(asdict(total.counted))
+    return {status: number for status, number in found.items() if number}

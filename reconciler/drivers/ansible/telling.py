@@ -63,8 +63,12 @@ class Telling:
     now: Callable[[], float] = time.monotonic
     _waiting: list[TaskTold] = field(default_factory=list)
     _since: float = 0.0
+    _began: float = field(init=False)
     _tasks: dict[tuple[str, str], _Tally] = field(default_factory=dict)
     _hosts: dict[str, _Tally] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._began = self.now()
 
     def begun(self, name: str, place: str) -> None:
         """A task begins: its number is the order of this."""
@@ -117,4 +121,4 @@ class Telling:
             for host, tally in self._hosts.items()
         )
         if totals:
-            self.told(PlayTold(part=self.part, totals=totals, hosts=hosts))
+            self.told(PlayTold(part=self.part, seconds=self.now() - self._began, totals=totals, hosts=hosts))
