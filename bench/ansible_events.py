@@ -3,6 +3,7 @@
 In: nothing. Out: rows, for SQLite and, where there is one, PostgreSQL.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -26,9 +27,9 @@ from reconciler.types.task import PlayTold, TaskTold
 
 NAME, TITLE = "events", "Results of tasks"
 BEGINNINGS = ("events, ",)
-NOTE = """Results of tasks, told 500 at a time as the driver of Ansible tells them, until all of them are durable: each batch is an entry of the journal, written under
-the lease of its step by a thread of its own. "Hosts" are results. The floor is `executemany` of the same rows into the same table, 500 in each transaction, without
-any of this. AWX publishes 1,100 to 1,630 events a second for a control node."""
+NOTE = """Results of tasks, told 500 at a time as the driver of Ansible tells them, until all of them are durable: each batch is an entry of the journal,
+written under the lease of its step by a thread of its own. "Hosts" are results. The floor is `executemany` of the same rows into the same table, 500 in
+each transaction, without any of this. AWX publishes 1,100 to 1,630 events a second for a control node."""
 FINDINGS = """The journal adds a look at the lease, and a millisecond's wait for more to write, to each batch."""
 RESULTS, BATCH, LEAST = 30_000, 500, 3_000
 
@@ -62,7 +63,7 @@ def _row(machine: Machine, kind: str, number: int) -> Row:
         hosts=number,
         seconds=seconds,
         cpu_s=cpu_s,
-        peak_mib=peak_mib(),
+        peak_mib=peak_mib(os.getpid()),
         floor=floor,
         ratio=seconds / floor,
         against="plain executemany",

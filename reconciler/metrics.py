@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import events, stages
 from reconciler.files import replace_file
 from reconciler.metrics_boot import Booted
+from reconciler.metrics_tasks import Played
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -19,7 +20,6 @@ NAME = "octofleet_stage_seconds"
 BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 STEP_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0)
 ENTRY_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-TASKS = frozenset({"ok", "changed", "failed", "ignored", "skipped", "unreachable"})
 BREAKER_STATES = ("closed", "open", "half-open")
 
 
@@ -46,7 +46,7 @@ def of_process(registry: "CollectorRegistry", version: str, breakers: Callable[[
     from prometheus_client import Gauge, PlatformCollector, ProcessCollector  # noqa: PLC0415 - see above
 
     enable(registry)
-    for counted in (_Counted(registry), Booted(registry)):
+    for counted in (_Counted(registry), Booted(registry), Played(registry)):
         events.listeners.append(counted.happened)
         stages.counters.append(counted.counted)
     build = Gauge("octofleet_build_info", "Always 1; the version is a label.", ["version"], registry=registry)
@@ -81,9 +81,6 @@ class _Counted:
         self._deliveries = counter("octofleet_deliveries_total", "Deliveries of forges, by how they were answered.", "forge", "result")
         self._postings = counter("octofleet_postings_total", "What was told to forges, by how that went.", "forge", "result")
         self._polls = counter("octofleet_polls_total", "Polls of forges, by how they went.", "forge", "result")
-        self._tasks = counter("octofleet_ansible_tasks_total", "Results of tasks of playbooks on hosts, by how they ended.", "status")
-        text = "How long playbook runs took, in seconds."
-        self._playbooks = Histogram("octofleet_playbook_seconds", text, buckets=STEP_BUCKETS_S, registry=registry)
         text = "How long it took to answer a delivery of a forge, in seconds."
         self._answers = Histogram("octofleet_delivery_seconds", text, buckets=BUCKETS_S[:10], registry=registry)
         text = "From the first begin of a step until its end, waits included, in seconds."
@@ -105,10 +102,6 @@ class _Counted:
             case "journal-committed":
                 self._commits.observe(fields["seconds"])
                 self._entries.observe(fields["entries"])
-            case "playbook-ended":
-                self._playbooks.observe(fields["seconds"])
-                for status in fields.keys() & TASKS:
-                    self._tasks.labels(status=status).inc(fields[status])
             case "run-ended":
                 self._runs.labels(state=fields["state"]).inc()
             case "alert-sent" | "alert-failed":
