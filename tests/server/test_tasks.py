@@ -7,40 +7,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.store.tasks import save_tasks
-from reconciler.types.task import Counted, HostTotal, PlayTold, TaskTold, TaskTotal
 from tests.gate.site import Site
 from tests.server.site import Web, web
-from tests.server.tenants import CALLERS, OF_BANK, two_tenants
-
-NAMES = {"shop": ("web-01", "web-02"), "bank": ("vault-01", "vault-02")}
-COUNTS = (Counted(ok=3, changed=1), Counted(ok=3, changed=1, failed=1))
-EVIL = "<script>alert(1)</script>"
-
-
-def told(tenant: str, now: float, number: int = 1) -> PlayTold:
-    hosts = NAMES[tenant]
-    tasks = [
-        TaskTold(
-            tenant=tenant, host=host, name=f"Install {n}", place=f"{tenant}.yml:3", status=status, at=now + n, seconds=2.0, message=message
-        )
-        for n in range(number)
-        for host, status, message in zip(hosts, ("changed", "failed"), ("", f"no space on {hosts[1]} {EVIL}"), strict=True)
-    ]
-    totals = [
-        TaskTotal(
-            tenant=tenant,
-            number=n,
-            name=f"Install {n}",
-            place=f"{tenant}.yml:3",
-            counted=COUNTS[n % 2],
-            seconds=4.0 + n,
-            most_s=3.0,
-            slowest=hosts[1],
-        )
-        for n in range(number)
-    ]
-    of_hosts = [HostTotal(tenant=tenant, host=host, counted=Counted(changed=1), seconds=2.0, at=now) for host in hosts]
-    return PlayTold(tasks=tasks, totals=totals, hosts=of_hosts)
+from tests.server.tenants import CALLERS, EVIL, OF_BANK, played, two_tenants
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +18,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     made = two_tenants(path, f"sqlite:///{path / 'q.db'}")
     with made.store.write() as connection:
         run = connection.scalar("SELECT id FROM run ORDER BY started_at LIMIT 1")
-        save_tasks(connection, [(run, step, 1, told(tenant, time.time() - 500, 2)) for step, tenant in enumerate(("shop", "bank"))])
+        save_tasks(connection, [(run, step, 1, played(tenant, time.time() - 500, 2)) for step, tenant in enumerate(("shop", "bank"))])
     return made
 
 
@@ -129,7 +98,7 @@ def test_a_page_of_a_large_run_is_small(tmp_path: Path) -> None:
     with made.store.write() as connection:
         large = connection.scalar("SELECT id FROM run ORDER BY started_at LIMIT 1")
         for step in range(20):
-            save_tasks(connection, [(large, step, 1, told("shop", time.time() - 500, 100))])
+            save_tasks(connection, [(large, step, 1, played("shop", time.time() - 500, 100))])
     with web(made.installation, *CALLERS) as found:
         for path in (f"/runs/{large}", f"/runs/{large}/tasks?limit=500", "/tasks?limit=500", "/tasks/slowest?limit=500"):
             answer = found.page(path, "github:root")
