@@ -205,12 +205,12 @@ def slowest(call: Call, ask: SlowestAsk) -> Slowest:
     run = found(replace(call, path={"run": ask.run}))[0].id if ask.run else ""
     asked = {"by": ask.by or "total", "days": str(ask.days)} | ({"run": ask.run} if ask.run else {})
     since = 0.0 if run else time.time() - ask.days * DAY_S
-    items: list[SlowDocument] = []
+    items, sight = list[SlowDocument](), call.sight
     with call.installation.store.read() as connection:
         for source, row in slow_tasks(connection, since, by_most=ask.by == "longest", run=run):
             if len(items) == ask.limit:
                 break
-            if call.sight.of_tenant(source, row.tenant):
+            if sight.of_tenant(source, row.tenant):
                 items.append(slow_document(source, row))
     return Slowest(items=items, asked=asked)
 
