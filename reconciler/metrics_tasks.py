@@ -18,6 +18,8 @@ class Played:
 
         text = "Results of tasks of playbooks on hosts, by how they ended."
         self._tasks = Counter("octofleet_ansible_tasks_total", text, ["status"], registry=registry)
+        for status in STATUSES:
+            self._tasks.labels(status=status)
         text = "How long playbook runs took, in seconds."
         self._playbooks = Histogram("octofleet_playbook_seconds", text, buckets=BUCKETS_S, registry=registry)
 

@@ -167,7 +167,7 @@ def runs(server: Remote, as_json: bool, limit: int) -> int:
 @remote_command
 @tasks_options
 @over_the_api
-def tasks(server: Remote, as_json: bool, run: str, host: str, status: str, search: str, slowest: bool, days: int, limit: int) -> int:
+def tasks(server: Remote, as_json: bool, run: str, host: str, status: str | None, search: str, slowest: bool, days: int, limit: int) -> int:
     """Show what tasks of playbooks did on hosts, newest first, of those that you may see."""
     if slowest:
         show_slowest(server.get(Slowest, "tasks", "slowest", run=run, days=days, limit=limit).items, as_json=as_json)

@@ -22,7 +22,7 @@ def tasks_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--run", default="", help="Only of this run: its id, or the beginning of it."),
         click.option("--host", default="", metavar="TENANT/NAME", help="Only on this host."),
-        click.option("--status", default="", type=click.Choice(COUNTS), help="Only those that ended so."),
+        click.option("--status", type=click.Choice(COUNTS), help="Only those that ended so."),
         click.option(
             "--search", default="", metavar="TEXT", help="Only with this text in the task's or the host's name, or in the message."
         ),
@@ -39,7 +39,7 @@ def tasks_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @tasks_options
 @common
 def tasks(
-    installation: Installation, as_json: bool, run: str, host: str, status: str, search: str, slowest: bool, days: int, limit: int
+    installation: Installation, as_json: bool, run: str, host: str, status: str | None, search: str, slowest: bool, days: int, limit: int
 ) -> int:
     """Show what tasks of playbooks did on hosts, newest first. Kept is what changed or failed, unless the settings keep all."""
     of_run = run_named(installation, run).id if run else ""
@@ -50,7 +50,7 @@ def tasks(
             slow = slow_tasks(connection, 0.0 if of_run else since, run=of_run)
             show_slowest([slow_document(source, row) for source, row in islice(slow, limit)], as_json=as_json)
         else:
-            found = tasks_before(connection, None, run=of_run, of=of_host, status=status, text=search.strip(), since=since)
+            found = tasks_before(connection, None, run=of_run, of=of_host, status=status or "", text=search.strip(), since=since)
             show_tasks([task_document(source, row) for source, row in islice(found, limit)], as_json=as_json)
     return 0
 
