@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_results_and_what_takes_longest(data: Path) -> None:
     listed = quick(data, "tasks")
     assert listed.code == 0 and len(listed.out.splitlines()) == 4
-    assert f"failed             2.0 s  shop/web-02  Install 1 (shop.yml:3): no space on web-02 {EVIL}" in listed.out
+    assert f"failed           2.0 s  shop/web-02  Install 1 (shop.yml:3): no space on web-02 {EVIL}" in listed.out
     failed = quick(data, "tasks", "--run", "2026", "--host", "shop/web-02", "--status", "failed", "--search", "INSTALL 1", "--json")
     assert [(one["host"], one["name"]) for one in failed.json["tasks"]] == [("web-02", "Install 1")]
     slowest = quick(data, "tasks", "--slowest", "--json").json["tasks"]
