@@ -19,6 +19,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "change-ended": ("debug", "A change ended with `status`."),
     "journal-committed": ("debug", "Entries of the journal became durable together."),
     "lease-lost": ("warning", "This worker's lease of a step was taken away; what it did is not written by it."),
+    "playbook-ended": ("info", "A playbook run has ended; how many results of tasks it had, by how they ended."),
     "takeover": ("warning", "This worker took away the leases of another one (`gone`) that is dead or was silent for too long."),
     "step-let-go": ("warning", "A step was left while the database was away; its lease runs out or is given back."),
     "worker-begun": ("info", "A worker lives and may take steps."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import events, stages
 from reconciler.files import replace_file
 from reconciler.metrics_boot import Booted
+from reconciler.metrics_tasks import Played
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -45,7 +46,7 @@ def of_process(registry: "CollectorRegistry", version: str, breakers: Callable[[
     from prometheus_client import Gauge, PlatformCollector, ProcessCollector  # noqa: PLC0415 - see above
 
     enable(registry)
-    for counted in (_Counted(registry), Booted(registry)):
+    for counted in (_Counted(registry), Booted(registry), Played(registry)):
         events.listeners.append(counted.happened)
         stages.counters.append(counted.counted)
     build = Gauge("octofleet_build_info", "Always 1; the version is a label.", ["version"], registry=registry)

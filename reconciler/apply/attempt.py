@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.apply.journal import Halted, Journal
 from reconciler.apply.task import Task
+from reconciler.apply.telling import Telling
 from reconciler.apply.watched import Watched
 from reconciler.drivers.breaker import UNAVAILABLE
 from reconciler.drivers.driver import Context, Driver, Results, Staleness, Step, Target
@@ -73,9 +74,16 @@ class Attempt:
         self.quiet_at = None if self.task.quiet_s is None else self.now() - self.task.quiet_s
         self.operations = set(self.step.operations)
         self.left = set(self.task.items)
+        self.telling = Telling(self.journal, self.lease)
 
     def go(self) -> None:
         """Do what can be done now. Raises `OctofleetError` if it could not be journaled: `Fenced` if somebody else has the step by now."""
+        try:
+            self._go()
+        finally:
+            self.telling.close()
+
+    def _go(self) -> None:
         try:
             self._ready()
         except _Later as later:
@@ -367,7 +375,7 @@ class Attempt:
             self.watched.freed(result, after_s, note)
 
     def _context(self) -> Context:
-        return self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint)
+        return replace(self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint), told=self.telling.tell)
 
     def _checkpoint(self, operation: str) -> None:
         self.operations.add(operation)

@@ -30,6 +30,7 @@ COMMANDS = {
     "facts": ("facts", "What hosts said of themselves, and how that changed."),
     "runs": ("runs", "List runs, newest first."),
     "logs": ("runs", "Show what a run did."),
+    "tasks": ("tasks", "What tasks of playbooks did on hosts."),
     "pause": ("runs", "Begin nothing more of a run, or in a part of the fleet."),
     "resume": ("apply", "Take a paused or interrupted run to its end."),
     "cancel": ("runs", "Begin nothing more of a run, and end it."),
@@ -62,7 +63,23 @@ COMMANDS = {
 }
 
 REMOTE = frozenset(
-    {"plan", "apply", "status", "facts", "runs", "logs", "approve", "reject", "pause", "resume", "cancel", "installs", "adopt", "inventory"}
+    {
+        "plan",
+        "apply",
+        "status",
+        "facts",
+        "runs",
+        "logs",
+        "tasks",
+        "approve",
+        "reject",
+        "pause",
+        "resume",
+        "cancel",
+        "installs",
+        "adopt",
+        "inventory",
+    }
 )
 """Commands that a server can be asked for."""
 

@@ -23,6 +23,7 @@ ACTIONS: Mapping[str, Action] = {
     "facts": Action.VIEW,
     "runs": Action.VIEW,
     "logs": Action.VIEW,
+    "tasks": Action.VIEW,
     "pause": Action.PAUSE,
     "resume": Action.RESUME,
     "cancel": Action.CANCEL,

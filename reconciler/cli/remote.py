@@ -18,6 +18,7 @@ from reconciler.cli.main import COMMANDS
 from reconciler.cli.options import reason_option, show
 from reconciler.cli.remote_client import Remote, remote
 from reconciler.cli.remote_showing import follow, show_line, show_lines, show_plan, show_run, show_runs, show_status
+from reconciler.cli.tasks import show_slowest, show_tasks, tasks_options
 from reconciler.errors import Refused
 from reconciler.reading.facts import FactHosts, FactsDocument, HostKnown
 from reconciler.reading.gates import GatesDocument, PauseDocument
@@ -28,6 +29,7 @@ from reconciler.reading.run_log import Log
 from reconciler.reading.run_page import RunPage
 from reconciler.reading.runs import RunDocument, Runs
 from reconciler.reading.status import Status
+from reconciler.reading.tasks import Slowest, Tasks
 from reconciler.report.parts import LinePart
 from reconciler.report.text import Line, printable
 from reconciler.report.view import counted
@@ -162,6 +164,19 @@ def runs(server: Remote, as_json: bool, limit: int) -> int:
         _print({"runs": found})
     else:
         show_runs(found)
+    return 0
+
+
+@remote_command
+@tasks_options
+@over_the_api
+def tasks(server: Remote, as_json: bool, run: str, host: str, status: str | None, search: str, slowest: bool, days: int, limit: int) -> int:
+    """Show what tasks of playbooks did on hosts, newest first, of those that you may see."""
+    if slowest:
+        show_slowest(server.get(Slowest, "tasks", "slowest", run=run, days=days, limit=limit).items, as_json=as_json)
+    else:
+        found = server.get(Tasks, "tasks", run=run, host=host, status=status, search=search, days=days, limit=limit)
+        show_tasks(found.items, as_json=as_json)
     return 0
 
 

@@ -14,6 +14,7 @@ from reconciler.reading.installs import HostInstalls, host_installs
 from reconciler.reading.paging import Ask, Document, Paged, after, cursor_of
 from reconciler.reading.picture import State, least_known
 from reconciler.reading.seen import seen
+from reconciler.reading.tasks import TaskDocument, latest_tasks
 from reconciler.reading.wanted import Ref, Shown, Wanted, no_host, reason_of, ref_of, wanted
 from reconciler.rendering import file_specs
 from reconciler.store.engine import Connection
@@ -109,7 +110,7 @@ class WaitOfHost(Document, frozen=True, kw_only=True):
 
 
 class HostDocument(Document, frozen=True, kw_only=True):
-    """`why`: why nothing is known of what is wanted; `files`: names of its boot files; `install`: how its machine is
+    """`why`: why nothing is known of what is wanted; `files`: names of its boot files; `tasks`: what playbooks did there last; `install`: how its machine is
     installed over the network."""
 
     ref: str
@@ -127,6 +128,7 @@ class HostDocument(Document, frozen=True, kw_only=True):
     files: list[str]
     waits: list[WaitOfHost]
     runs: RunsOfHost
+    tasks: list[TaskDocument]
     install: HostInstalls
     known: HostKnown
 
@@ -149,6 +151,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         runs = _runs(connection, ref, addresses, None, 20)
         told = host_known(connection, ref.tenant, call.path["name"])
         install = host_installs(connection, Whose(source=ref.source, tenant=ref.tenant, host=call.path["name"]))
+        tasks = latest_tasks(connection, call, of=(ref.tenant, call.path["name"]))
     shown = Shown.to(call, ref).of
     setter = _setter(want, ref)
     known = set[str]() if want is None or ref.group in want.desired.blocked else set(addresses) - hidden.keys()
@@ -171,6 +174,7 @@ def host(call: Call, ask: HostAsk) -> HostDocument:
         files=_files(want),
         waits=waits,
         runs=runs,
+        tasks=tasks,
         install=install,
         known=told,
     )

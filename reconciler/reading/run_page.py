@@ -9,6 +9,7 @@ from reconciler.reading.next_step import over_http
 from reconciler.reading.paging import Ask
 from reconciler.reading.run_log import newest
 from reconciler.reading.runs import RunDocument, found
+from reconciler.reading.tasks import TaskDocument, TotalDocument, latest_tasks, totals
 from reconciler.reason import CODES, Why
 from reconciler.report.parts import LinePart, PhasePart, WavePart, WhyPart
 from reconciler.report.text import brief, printable
@@ -18,12 +19,13 @@ from reconciler.store.rollbacks import load_rollback
 from reconciler.store.runs import JournalRun, tenants_of_run, waves_of
 from reconciler.why import run_why
 
-MOST_WHYS, MOST_NAMED, MOST_WAVES, MOST_PHASES = 20, 10, 60, 60
+MOST_WHYS, MOST_NAMED, MOST_WAVES, MOST_PHASES, MOST_TASKS = 20, 10, 60, 60, 15
 
 
 class RunPage(RunDocument, frozen=True, kw_only=True):
     """One run. `waits`: what is open and why; `failed`: what ended badly and why. `said`: how a person paused or cancelled it, and `rollback` whether it is
-    taken back by itself, for who sees all of it. `held`: rollouts wait for a person. `log`: the newest lines."""
+    taken back by itself, for who sees all of it. `held`: rollouts wait for a person. `log`: the newest lines. `tasks`: the first
+    of its playbooks' tasks, those that failed before the others, and `latest_tasks` the newest results of them."""
 
     phases: list[PhasePart]
     waves: list[WavePart]
@@ -33,6 +35,8 @@ class RunPage(RunDocument, frozen=True, kw_only=True):
     rollback: str
     held: bool
     log: list[LinePart]
+    tasks: list[TotalDocument]
+    latest_tasks: list[TaskDocument]
 
 
 def run(call: Call, ask: Ask) -> RunPage:
@@ -56,6 +60,8 @@ def run(call: Call, ask: Ask) -> RunPage:
             rollback=printable(rollback.text) if rollback is not None else "",
             held=any(phase.state == "stopped" or (phase.state == "due" and phase.promote) for phase in phases),
             log=newest(connection, call, one, whole=document.whole),
+            tasks=totals(connection, call, one.source, one.id, 0, MOST_TASKS)[0],
+            latest_tasks=latest_tasks(connection, call, run=one.id),
         )
 
 

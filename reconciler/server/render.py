@@ -35,6 +35,7 @@ SECTIONS = (
 MORE = (
     ("/status", "Status"),
     ("/alerts", "Alerts"),
+    ("/tasks", "Tasks of playbooks"),
     ("/workers", "Workers"),
     ("/access", "Who may do what"),
     ("/explain", "Where values come from"),

@@ -28,10 +28,12 @@ from reconciler.store.phases import BAD, advance
 from reconciler.store.plans import plan_head
 from reconciler.store.records import drop_records, records_of_group, save_records, save_source, save_specs
 from reconciler.store.runs import end_run, write_log
+from reconciler.store.tasks import save_tasks
 from reconciler.store.versions import version
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Status
 from reconciler.types.resource import Recorded, is_operation
+from reconciler.types.task import PlayTold
 from reconciler.types.values import Spec
 
 
@@ -115,13 +117,21 @@ class Ended:
     lines: Sequence[str] = ()
 
 
-Entry: TypeAlias = Begun | Parted | Waits | Said | Freed | Ended
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Did:
+    """What a playbook run of the step did."""
+
+    lease: Lease
+    play: PlayTold
+
+
+Entry: TypeAlias = Begun | Parted | Waits | Said | Did | Freed | Ended
 
 
 def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | None = None) -> list[str]:
-    """Write entries, at most one of each lease besides what it `Said`. Gives for each why it was not written: `lost` if its lease is taken away or the
-    step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty for
-    the others. `known`: remembers the gates from one call to the next."""
+    """Write entries, at most one of each lease besides what it `Said` and `Did`. Gives for each why it was not written: `lost` if its lease is taken away or
+    the step has ended; if a step was to begin, `paused` or `cancelling` if its run is, `stopped` if its rollout is, `gated` if a gate of it is closed; empty
+    for the others. `known`: remembers the gates from one call to the next."""
     gates = _gates(connection, entries, known or KnownGates())
     entries = _woken(connection, entries)
     now = connection.now()
@@ -135,6 +145,7 @@ def write(connection: Connection, entries: Sequence[Entry], known: KnownGates | 
     _end(connection, ended, now)
     _part(connection, [entry for entry in good if isinstance(entry, Parted)], now)
     _free(connection, [entry for entry in good if isinstance(entry, Freed) and standing[entry.lease.key].owner], now)
+    save_tasks(connection, [(*entry.lease.key, entry.lease.fence, entry.play) for entry in good if isinstance(entry, Did)])
     new = set(map(id, ended))
     _log(connection, [entry for entry in good if not isinstance(entry, Ended) or id(entry) in new], now)
     return verdicts

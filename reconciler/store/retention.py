@@ -34,6 +34,9 @@ OF_A_RUN = {
     "phase": ("run", "tenant", "track", "number"),
     "kept_window": ("run", "address"),
     "rollback": ("run",),
+    "task": ("id",),
+    "task_total": ("run", "step", "part", "number"),
+    "host_total": ("run", "step", "part", "tenant", "host"),
     "item": ("run", "step", "address"),
     "step": ("run", "seq"),
 }

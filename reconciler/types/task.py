@@ -34,8 +34,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTotal:
-    """One task over all hosts of a playbook run. `number`: its place in the order in which tasks began; `seconds`: of all hosts together; `most_s`: of
-    the `slowest`."""
+    """One task, by name and place, over all hosts of a playbook run and all times that it ran there. `number`: its place in the order in which tasks began;
+    `seconds`: of all hosts together; `most_s`: of the `slowest`."""
 
     tenant: str
     number: int
@@ -61,9 +61,10 @@ class HostTotal:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayTold:
     """What is told of one playbook run: some of its tasks as they end, and at its end the totals. `part`: which playbook run of the
-    call, counted from 0."""
+    call, counted from 0; `seconds`: how long it took, with the totals."""
 
     part: int = 0
+    seconds: float = 0.0
     tasks: Sequence[TaskTold] = ()
     totals: Sequence[TaskTotal] = ()
     hosts: Sequence[HostTotal] = ()

@@ -203,7 +203,10 @@ def test_a_plan_that_takes_long_is_waited_for(asked: Asking, plan: str, monkeypa
 
 
 def test_nothing_of_another_tenant_is_printed(asked: Asking, site: Site, plan: str) -> None:
-    shown = [asked(*args) for args in (("status",), ("runs",), ("logs", site.rows("SELECT id FROM run")[0][0]), ("status", "--json"))]
+    tasks = ("tasks",), ("tasks", "--slowest"), ("tasks", "--status", "failed", "--json")
+    shown = [
+        asked(*args) for args in (*tasks, ("status",), ("runs",), ("logs", site.rows("SELECT id FROM run")[0][0]), ("status", "--json"))
+    ]
     assert all(found.out and not any(word in found.text for word in OF_BANK) for found in shown)
     code, message = asked.error("apply", plan)
     assert code == "forbidden" and not any(word in message for word in OF_BANK), message

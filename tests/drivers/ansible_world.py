@@ -18,6 +18,7 @@ from reconciler.types.observation import Observation, Present, Proposed, Unknown
 from reconciler.types.origin import Origin
 from reconciler.types.outcome import Outcome
 from reconciler.types.resource import Resource
+from reconciler.types.task import PlayTold
 from reconciler.types.values import Secret, SecretRef, SecretValue
 from tests.conftest import missing
 
@@ -43,6 +44,7 @@ class World:
     secrets: dict[str, str] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
     logged: list[str] = field(default_factory=list)
+    told: list[PlayTold] = field(default_factory=list)
     hosts: list[ResolvedHost] = field(default_factory=list)
     cancelled: Callable[[], bool] = lambda: False
     deadline_s: float = 120.0
@@ -104,6 +106,7 @@ class World:
             cancelled=self.cancelled,
             log=self.logged.append,
             passwords=lambda tenant: {name: SecretValue(password) for name, password in self.passwords.items()},
+            told=self.told.append,
         )
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:

@@ -23,7 +23,7 @@ LAB = "apiVersion: octofleet/v1\nkind: Tenant\nmetadata: {name: lab}\nspec: {}\n
 WORDS = {"approve", "reject"}
 """A broken glass stands for no approval."""
 ROUTE = {
-    "plan": "makePlan", "apply": "applyPlan", "status": "getStatus", "runs": "listRuns", "logs": "getRunLog", "approve": "approvePlan",
+    "plan": "makePlan", "apply": "applyPlan", "status": "getStatus", "runs": "listRuns", "logs": "getRunLog", "tasks": "listTasks", "approve": "approvePlan",
     "reject": "rejectPlan", "pause": "pauseRun", "resume": "resumeRun", "cancel": "cancelRun",
     "facts": "listHostsByFact", "installs": "installAgain", "adopt": "adoptGeneration", "inventory": "getInventory",
 }  # fmt: skip

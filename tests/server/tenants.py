@@ -18,13 +18,14 @@ from reconciler.store.installs import arm, note_installed, save_seen
 from reconciler.store.leases import WorkerRow, beat
 from reconciler.store.pull_locks import take_locks
 from reconciler.store.pulls import Command, PullKey, ask_pull, save_command
+from reconciler.store.tasks import save_tasks
 from reconciler.types.audit import Entry
 from reconciler.types.canonical import pack
 from reconciler.types.change import Cause
 from reconciler.types.installation import Installation, Installed, Stage, State
 from reconciler.types.outcome import Status
 from reconciler.types.request import Request
-from reconciler.types.task import HostTold
+from reconciler.types.task import Counted, HostTold, HostTotal, PlayTold, TaskTold, TaskTotal
 from tests.fleets import FLEET, TENANT, host
 from tests.gate.site import Site
 from tests.server.site import person, token
@@ -155,6 +156,9 @@ def fill(site: Site) -> None:
         beat(connection, WorkerRow(id="w", name="vault-machine:1", role="serve", version="1", started_at=1.0, until=connection.now() + 600))
         for at, release in ((connection.now() - 3600, 25), (connection.now(), 26)):
             save_told(connection, [told(tenant, name, at, release) for tenant, name in HOSTS])
+        for run, running in list(connection.rows("SELECT id, ended_at IS NULL FROM run ORDER BY started_at")):
+            ended = connection.now() - (60 if running else 600)
+            save_tasks(connection, [(run, n, 1, played(tenant, ended, 3)) for n, tenant in enumerate(("shop", "bank"))])
         for tenants in (("shop",), ("bank",), ("bank", "shop"), ()):
             record(
                 connection,
@@ -211,3 +215,35 @@ def install(connection: Connection, tenant: str, host: str) -> None:
     note_installed(connection, Installed(tenant=tenant, host=host, generation=1, at=now - 9000, sure=False, keys=key, why="installation 1"))
     why = f"known by serial:{host}; it is armed: generation 2, attempt 2 of 2"
     save_seen(connection, [(tenant, host, now - 60, "192.0.2.77", "uefi", "install", why)])
+
+
+PLAYED_ON = {"shop": ("web-01", "web-02"), "bank": ("vault-01", "vault-02")}
+PLAYED = (Counted(ok=3, changed=1), Counted(ok=3, changed=1, failed=1))
+EVIL = "<script>alert(1)</script>"
+
+
+def played(tenant: str, now: float, number: int = 1) -> PlayTold:
+    """What a playbook told that ran on the hosts of a tenant, with so many tasks."""
+    hosts = PLAYED_ON[tenant]
+    tasks = [
+        TaskTold(
+            tenant=tenant, host=host, name=f"Install {n}", place=f"{tenant}.yml:3", status=status, at=now + n, seconds=2.0, message=message
+        )
+        for n in range(number)
+        for host, status, message in zip(hosts, ("changed", "failed"), ("", f"no space on {hosts[1]} {EVIL}"), strict=True)
+    ]
+    totals = [
+        TaskTotal(
+            tenant=tenant,
+            number=n,
+            name=f"Install {n}",
+            place=f"{tenant}.yml:3",
+            counted=PLAYED[n % 2],
+            seconds=4.0 + n,
+            most_s=3.0,
+            slowest=hosts[1],
+        )
+        for n in range(number)
+    ]
+    of_hosts = [HostTotal(tenant=tenant, host=host, counted=Counted(changed=1), seconds=2.0, at=now) for host in hosts]
+    return PlayTold(tasks=tasks, totals=totals, hosts=of_hosts)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reconciler.drivers.ansible.events import Listener
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
+from reconciler.drivers.ansible.telling import Telling
 from reconciler.drivers.ansible.vaulted import opened
 from reconciler.drivers.ansible.verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
@@ -54,6 +55,7 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
         forks=table.forks,
         timeout_s=table.timeout_s,
         ssh_common_args=table.ssh_common_args,
+        keep=table.keep,
     )
 
 
@@ -72,6 +74,7 @@ def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSett
         ssh_common_args=table.ssh_common_args or default.ssh_common_args,
         strategy=table.strategy,
         tenants=tuple(table.tenants),
+        keep=default.keep,
     )
 
 
@@ -135,8 +138,8 @@ class AnsibleDriver:
                 found[work.target.address] = Outcome(status=Status.FAILED, error=error)
             else:
                 asked.append(work.target.desired)
-        for group in grouped(asked):
-            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group)
+        for part, group in enumerate(grouped(asked)):
+            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group, part=part)
             found |= _refusals(run)
             try:
                 found |= run.go(ended)
@@ -241,9 +244,10 @@ class _Run:
         check: bool,
         resources: Sequence[Resource],
         former: Iterable[tuple[SecretRef, str]] = (),
+        part: int = 0,
     ) -> None:
         self._settings, self._context, self._check = settings or AnsibleSettings(), context, check
-        self._first = resources[0]
+        self._first, self._part = resources[0], part
         self._resources: list[Resource] = []
         self._variables: dict[str, dict[str, Any]] = {}
         self._revealed: list[SecretValue] = []
@@ -330,11 +334,19 @@ class _Run:
             check=self._check,
             redact=redact,
             log=log,
+            telling=None if self._check else self._telling(),
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
-        end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+        try:
+            end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+        finally:
+            if listener.telling is not None:
+                listener.telling.close()
         self._context.met(listener.met.told(self._first.rules.tenant, time.time()))
         return Heard(listener=listener, end=end, playbook=spec["playbook"])
+
+    def _telling(self) -> Telling:
+        return Telling(tenant=self._first.rules.tenant, told=self._context.told, part=self._part, keep=self._settings.keep)
 
     def _with_passwords(self, job: Job) -> tuple[Job, list[SecretValue]]:
         """The job with the passwords of the vault ids that its project needs, and what the project's vault texts hold. Raises `_Refused`."""

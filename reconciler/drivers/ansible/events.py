@@ -7,6 +7,7 @@ what a story means; `verdict.py` does.
 """
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,11 @@ from typing import Any
 from reconciler.drivers.ansible.blind import read_banner, skip_reason, unforeseen
 from reconciler.drivers.ansible.facts import Met
 from reconciler.drivers.ansible.fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
+from reconciler.drivers.ansible.telling import Telling, times
 from reconciler.types.canonical import canonical
+from reconciler.types.task import TaskTold
 
-MESSAGE_LIMIT = 1000
+MESSAGE_LIMIT, NAME_LIMIT = 1000, 300
 OUTPUT_LIMIT = 100
 _TEMPORARY = re.compile(r"[^\s\"']*/ansible-(?:tmp|local)-[^/\s]+/(?:tmp[^/\s]+/)?")
 _CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
@@ -54,7 +57,7 @@ class Result:
 class Story:
     """One host in one run. `failed` and `dark` are the run's own count at its end; None: it did not get so far.
 
-    `complete`: the host was still there after the last play.
+    `results`: of a real run without those that others follow and that only say `ok`. `complete`: the host was still there after the last play.
     """
 
     results: list[Result] = field(default_factory=list)
@@ -66,7 +69,7 @@ class Story:
 @dataclass(slots=True, kw_only=True)
 class Listener:
     """Hears a run. `project` is where it was exported to, `told_as` its path in the repository; `wrapper` is the
-    playbook that tells who came to the end; `log` gets a line for each change and failure.
+    playbook that tells who came to the end; `log` gets a line for each change and failure; `telling` every task of a host that ended.
     """
 
     hosts: Collection[str]
@@ -76,13 +79,15 @@ class Listener:
     redact: Clean
     wrapper: Path
     log: Callable[[str], None] = lambda line: None
+    telling: Telling | None = None
     stories: dict[str, Story] = field(init=False)
     met: Met = field(init=False)
     output: list[str] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     finished: bool = False
     _real: dict[str, bool] = field(default_factory=dict)
-    _names: dict[tuple[str, str], str] = field(default_factory=dict)
+    _names: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    _places: dict[str, str] = field(default_factory=dict)
     _items: dict[tuple[str, str], list[Result]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -113,6 +118,8 @@ class Listener:
         real = read_banner(text)
         if real is not None:
             self._real[data["task_uuid"]] = real
+        if kind == "playbook_on_task_start" and self.telling is not None:
+            self.telling.begun(self._name(data)[:NAME_LIMIT], self._where(data)[:NAME_LIMIT])
         host, _, word = str(data.get("host", "")), *kind.rpartition("_on_")[1:]
         ended = {"ok": Ended.OK, "failed": Ended.FAILED, "skipped": Ended.SKIPPED, "unreachable": Ended.UNREACHABLE}.get(word)
         if ended is None or not host:
@@ -124,8 +131,13 @@ class Listener:
             self._items.setdefault((host, data["task_uuid"]), []).append(result)
         else:
             whole = _joined(result, self._items.pop((host, data["task_uuid"]), []))
-            self.stories[host].results.append(whole)
-            self._tell(host, whole)
+            self._keep(self.stories[host].results, whole)
+            self._tell(host, whole, data)
+
+    def _keep(self, results: list[Result], whole: Result) -> None:
+        if not self.check and results and results[-1].ended in (Ended.OK, Ended.SKIPPED):
+            results.pop()
+        results.append(whole)
 
     def _result(self, ended: Ended, data: Mapping[str, Any], text: str) -> Result:
         told = data.get("res")
@@ -166,7 +178,20 @@ class Listener:
         text = ": ".join(str(part).strip() for part in told if part)
         return _shortened(self._clean(text)) or "no message"
 
-    def _tell(self, host: str, result: Result) -> None:
+    def _tell(self, host: str, result: Result, data: Mapping[str, Any]) -> None:
+        if self.telling is not None:
+            at, seconds = times(data, time.time())
+            task = TaskTold(
+                tenant=self.telling.tenant,
+                host=host,
+                name=result.name[:NAME_LIMIT],
+                place=result.where[:NAME_LIMIT],
+                status=result.ended.value,
+                at=at,
+                seconds=seconds,
+                message=result.message,
+            )
+            self.telling.ended(host, task)
         if result.changed or result.ended in (Ended.FAILED, Ended.IGNORED, Ended.UNREACHABLE):
             word = result.ended if result.ended is not Ended.IGNORED else "failed, ignored"
             self.log(f"{host}: {result.name} ({result.where}): {word}{': ' + result.message if result.message else ''}")
@@ -180,14 +205,16 @@ class Listener:
                 piece = Piece(what="change", before=HIDDEN, after=HIDDEN)
                 hidden = Result(name="(hidden)", where=self.told_as, ended=Ended.CHANGED, changed=True, pieces=(piece,) * unseen)
                 story.results.append(hidden)
+                if self.telling is not None:
+                    self.telling.hidden(host, unseen)
 
     def _name(self, data: Mapping[str, Any]) -> str:
         """Role and name. A templated name is told as it is written: Ansible fills it in for whichever host of the batch comes first."""
-        key = (str(data.get("task_path", "")), str(data.get("task", "")))
+        path, task, role = key = (str(data.get("task_path", "")), str(data.get("task", "")), str(data.get("role") or ""))
         if key not in self._names:
-            self._names[key] = self._clean(self._written_name(key[0]) or key[1])
-        role = str(data.get("role") or "")
-        return f"{self._clean(role)} : {self._names[key]}" if role else self._names[key]
+            name = self._clean(self._written_name(path) or task)
+            self._names[key] = f"{self._clean(role)} : {name}" if role else name
+        return self._names[key]
 
     def _written_name(self, task_path: str) -> str:
         path, _, line = task_path.rpartition(":")
@@ -201,7 +228,10 @@ class Listener:
         return found["name"] if found else ""
 
     def _where(self, data: Mapping[str, Any]) -> str:
-        return self._clean(str(data.get("task_path") or data.get("playbook") or ""))
+        place = str(data.get("task_path") or data.get("playbook") or "")
+        if place not in self._places:
+            self._places[place] = self._clean(place)
+        return self._places[place]
 
     def _clean(self, text: str) -> str:
         """Secrets out; our directories as paths of the repository; other temporary ones out."""

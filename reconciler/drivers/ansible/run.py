@@ -61,7 +61,7 @@ class AnsibleSettings:
     `pinned_hosts_file`, which a run makes of what installers told.
 
     `timeout_s`: the longest one run may take. `ssh_common_args`: for a jump host and the like; the user's ssh configuration is not read. `forks`: hosts
-    at once, 0: as many as this machine can. `tenants`: who may be run so.
+    at once, 0: as many as this machine can. `tenants`: who may be run so. `keep`: which results of tasks are told one by one, `changes` or `all`.
     """
 
     private_key_file: Path | None = None
@@ -73,6 +73,7 @@ class AnsibleSettings:
     ssh_common_args: str = ""
     strategy: str = "linear"
     tenants: tuple[str, ...] = ("*",)
+    keep: str = "changes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

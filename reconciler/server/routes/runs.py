@@ -1,7 +1,8 @@
 """Routes of runs."""
 
 from reconciler.identity.access import Action
-from reconciler.reading import run_changes, run_log, run_page, run_words, runs
+from reconciler.reading import run_changes, run_log, run_page, run_words, runs, tasks
+from reconciler.reading.paging import Paged
 from reconciler.reading.runs import RunDocument
 from reconciler.server.route import Route
 
@@ -37,6 +38,39 @@ ROUTES = (
         asks=run_changes.RunChangesAsk,
         answers=run_changes.RunChanges,
         template="run-changes.html",
+    ),
+    Route(
+        method="GET",
+        path="/runs/{run}/tasks",
+        name="listRunTasks",
+        action=Action.VIEW,
+        summary="What the playbooks of a run did, task by task over their hosts.",
+        do=tasks.run_tasks,
+        asks=Paged,
+        answers=tasks.RunTasks,
+        template="run-tasks.html",
+    ),
+    Route(
+        method="GET",
+        path="/tasks",
+        name="listTasks",
+        action=Action.VIEW,
+        summary="What tasks of playbooks did on hosts, newest first.",
+        do=tasks.tasks,
+        asks=tasks.TasksAsk,
+        answers=tasks.Tasks,
+        template="tasks.html",
+    ),
+    Route(
+        method="GET",
+        path="/tasks/slowest",
+        name="listSlowestTasks",
+        action=Action.VIEW,
+        summary="Tasks of playbooks by how long they take.",
+        do=tasks.slowest,
+        asks=tasks.SlowestAsk,
+        answers=tasks.Slowest,
+        template="tasks-slowest.html",
     ),
     Route(
         method="GET",
