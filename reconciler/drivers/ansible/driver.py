@@ -1,11 +1,11 @@
 """Hosts configured by Ansible playbooks of the repository: check mode with diff is the observation, a real run the apply.
 
-One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content, the host's variables and
+One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content (or another repository's commit), the host's variables and
 facts; so a commit that changes any of them is a change, and no file is read to know it. Hosts that share playbook, content, tags and
 become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
 private inventory only. Must not: keep anything between calls, or let one host's trouble become another's.
 
-The pieces: `inventory` (what hosts are told), `run` and `process` (the program), `events`, `blind` and `fields` (what happened), `verdict`.
+The pieces: `project` (what is run), `galaxy` (its requirements), `inventory` (what hosts are told), `run` and `process` (the program), `events`, `blind` and `fields` (what happened), `verdict`.
 A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
 beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
 may change a playbook are trusted with it.
@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.drivers.ansible.events import Listener
+from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
+from reconciler.drivers.ansible.project import export_project, project_spec, refusal, same_project, title
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
 from reconciler.drivers.ansible.verdict import Heard, ended, observed
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
@@ -76,10 +78,11 @@ def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSett
 
 @dataclass(frozen=True, slots=True)
 class AnsibleDriver:
-    """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names."""
+    """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names. `galaxy`: what installs requirements."""
 
     settings: AnsibleSettings
     providers: Mapping[str, AnsibleSettings] = field(default_factory=dict)
+    galaxy: Galaxy | None = None
 
     @property
     def info(self) -> DriverInfo:
@@ -114,9 +117,8 @@ class AnsibleDriver:
                 asked.append(target.desired)
         former = [(s.ref, t.recorded.rules.tenant) for t in targets if t.recorded for s in secrets_in(t.recorded_spec)]
         for group in grouped(asked):
-            run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former)
-            refused = {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
-            found |= refused | run.go(observed)
+            run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former, galaxy=self.galaxy)
+            found |= run.go(observed, _unknown)
         return found
 
     def apply(self, step: Step, context: Context) -> Results:
@@ -130,14 +132,9 @@ class AnsibleDriver:
             else:
                 asked.append(work.target.desired)
         for group in grouped(asked):
-            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group)
-            refused = {
-                where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
-                for where, (code, reason) in run.refused().items()
-            }
-            found |= refused
+            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group, galaxy=self.galaxy)
             try:
-                found |= run.go(ended)
+                found |= run.go(ended, _failed)
             except OctofleetError as error:
                 if not any(resource.address in found for resource in asked):
                     raise
@@ -169,17 +166,17 @@ class AnsibleDriver:
         return ""
 
 
+def _unknown(code: str, reason: str) -> Observation:
+    return Unknown(code=code, reason=reason, at=time.time())
+
+
+def _failed(code: str, reason: str) -> Outcome:
+    return Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
+
+
 def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], inputs: Inputs, needs: tuple[Dependency, ...]) -> Resource:
     ansible = role.ansible or {}
-    playbook = ansible["playbook"]
-    project = ansible.get("project") or _directory(playbook)
-    spec = {
-        "playbook": playbook,
-        "project": project,
-        "content": inputs.content(project) if inputs.content(playbook) else None,
-        "vars": host.values.get("vars") or {},
-        "host": facts,
-    }
+    spec = project_spec(ansible, inputs) | {"vars": host.values.get("vars") or {}, "host": facts}
     moved = host.moved_from
     return Resource(
         address=address("ansible", "role", host.tenant, f"{host.name}.{role.name}"),
@@ -198,19 +195,12 @@ def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], input
     )
 
 
-def _directory(playbook: str) -> str:
-    """The directory of a path in the repository; the repository itself is the empty path."""
-    parent = str(PurePosixPath(playbook).parent)
-    return "" if parent == "." else parent
-
-
 def grouped(resources: Sequence[Resource]) -> list[list[Resource]]:
     """What may share a run, in the order of the first of each. A host is in a run once: the same playbook by two roles is two runs."""
     found: dict[tuple[object, ...], list[Resource]] = {}
     for resource in resources:
         spec = resource.spec
-        same = (spec.get(name) for name in ("playbook", "project", "content", "become"))
-        key = (resource.rules.tenant, resource.rules.provider, *same, *(spec.get("tags") or ()))
+        key = (resource.rules.tenant, resource.rules.provider, *same_project(spec), spec.get("become"), *(spec.get("tags") or ()))
         turn = 0
         while any(other.spec["host"]["name"] == spec["host"]["name"] for other in found.get((turn, *key), ())):
             turn += 1
@@ -229,8 +219,10 @@ class _Run:
         check: bool,
         resources: Sequence[Resource],
         former: Iterable[tuple[SecretRef, str]] = (),
+        galaxy: Galaxy | None = None,
     ) -> None:
         self._settings, self._context, self._check = settings or AnsibleSettings(), context, check
+        self._galaxy = galaxy
         self._first = resources[0]
         self._resources: list[Resource] = []
         self._variables: dict[str, dict[str, Any]] = {}
@@ -250,21 +242,14 @@ class _Run:
             with suppress(OctofleetError):
                 yield self._context.secret(ref, tenant)
 
-    def refused(self) -> Mapping[str, tuple[str, str]]:
-        """The resources that cannot take part, with a code and a reason."""
-        return self._refused
-
     def _no_provider(self) -> tuple[str, str]:
         name, tenant = self._first.rules.provider, self._first.rules.tenant
         return "provider-unknown", f"the server's settings have no [ansible.providers.{name}] that the tenant {tenant} may use"
 
     def _refusal(self) -> tuple[str, str] | None:
         """Why nothing of this group can run."""
-        playbook, project = self._first.spec["playbook"], self._first.spec["project"]
-        if self._first.spec["content"] is None:
-            return "playbook-missing", f"the playbook {playbook} or its project {project or '.'} is not in the repository"
-        if _inside(playbook, project) is None:
-            return "playbook-missing", f"the playbook {playbook} is not below its project {project}"
+        if (found := refusal(self._first.spec)) is not None:
+            return found
         if self._context.cancelled():
             return "cancelled", "cancelled before it began"
         if time.monotonic() >= self._context.deadline:
@@ -283,25 +268,42 @@ class _Run:
         self._variables[resource.spec["host"]["name"]] = variables
         self._revealed += revealed
 
-    def go(self, verdict: Callable[[Heard, str, Resource, float], T]) -> dict[str, T]:
-        """Run, and say of each host what `verdict` makes of it."""
+    def go(self, verdict: Callable[[Heard, str, Resource, float], T], refused: Callable[[str, str], T]) -> dict[str, T]:
+        """Run, and say of each host what `verdict` makes of it, or `refused` of the code and reason why it cannot take part."""
+        found = {where: refused(code, reason) for where, (code, reason) in self._refused.items()}
         if not self._resources:
-            return {}
+            return found
         with private_directory(self._context.scratch) as directory:
-            heard = self._play(directory)
-        return {resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources}
+            try:
+                job = self._prepared(directory)
+            except OctofleetError as error:
+                reason = f"{error.message} ({error.hint})" if error.hint else error.message
+                return found | {resource.address: refused(error.code, reason) for resource in self._resources}
+            heard = self._play(job)
+        return found | {
+            resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources
+        }
 
-    def _play(self, directory: Path) -> Heard:
+    def _prepared(self, directory: Path) -> Job:
+        """The project, with what it requires. Raises what fetching and installing raise."""
         spec = self._first.spec
-        job = Job(
+        project = directory / "project"
+        playbook = export_project(spec, project, self._context.export, self._context.export_from)
+        installed = None
+        if self._galaxy is not None:
+            installed = self._galaxy.installed(project, spec["project"], self._context.export_from, until=self._context.deadline)
+        return Job(
             directory=directory,
-            playbook=_inside(spec["playbook"], spec["project"]) or "",
+            playbook=playbook,
             inventory=inventory(self._variables),
             check=self._check,
             tags=tuple(spec.get("tags") or ()),
             become=spec.get("become") is True,
+            installed=installed.directory if installed else None,
         )
-        self._context.export(spec["content"], job.project)
+
+    def _play(self, job: Job) -> Heard:
+        spec = self._first.spec
         redact = redactor(self._revealed)
         log = (lambda line: None) if self._check else self._context.log
         listener = Listener(
@@ -314,8 +316,8 @@ class _Run:
             log=log,
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
-        end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
-        return Heard(listener=listener, end=end, playbook=spec["playbook"])
+        end = play(job, self._pinned(job.directory), listener, until=until, cancelled=self._context.cancelled)
+        return Heard(listener=listener, end=end, playbook=title(spec))
 
     def _pinned(self, directory: Path) -> AnsibleSettings:
         """The settings, with what installers told of the keys of these hosts."""
@@ -332,9 +334,3 @@ class _Run:
         path = directory / "pinned_hosts"
         path.write_text("\n".join(lines) + "\n")
         return replace(self._settings, pinned_hosts_file=path)
-
-
-def _inside(playbook: str, project: str) -> str | None:
-    """The playbook's path in its project, or None if it is not below it."""
-    path, root = PurePosixPath(playbook), PurePosixPath(project)
-    return str(path.relative_to(root)) if path.is_relative_to(root) and ".." not in path.parts else None

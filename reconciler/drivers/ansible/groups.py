@@ -4,7 +4,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-FAMILIES = {"debian": "debian", "ubuntu": "debian", "rhel": "redhat", "rocky": "redhat", "almalinux": "redhat", "centos-stream": "redhat", "fedora": "redhat", "opensuse-leap": "suse", "sles": "suse"}
+FAMILIES = {
+    "debian": "debian",
+    "ubuntu": "debian",
+    "rhel": "redhat",
+    "rocky": "redhat",
+    "almalinux": "redhat",
+    "centos-stream": "redhat",
+    "fedora": "redhat",
+    "opensuse-leap": "suse",
+    "sles": "suse",
+}
 """Distributions as manifests have them, and the family that Ansible's `ansible_os_family` knows, in lower case."""
 
 

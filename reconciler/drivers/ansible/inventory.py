@@ -26,7 +26,9 @@ def host_facts(host: ResolvedHost) -> dict[str, Any]:
     facts = {name: host.values[name] for name in FACTS if name in host.values}
     interfaces = host.values.get("interfaces") or []
     networks = sorted({item["network"] for item in interfaces if "network" in item})
-    return facts | {"name": host.name, "tenant": host.tenant, "address": _address(interfaces)} | ({"networks": networks} if networks else {})
+    return (
+        facts | {"name": host.name, "tenant": host.tenant, "address": _address(interfaces)} | ({"networks": networks} if networks else {})
+    )
 
 
 def _address(interfaces: Sequence[Mapping[str, Any]]) -> str:

@@ -64,7 +64,8 @@ class AnsibleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project."""
+    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project, or a playbook of a
+    collection. `installed`: the project's requirements, in `collections` and `roles`."""
 
     directory: Path
     playbook: str
@@ -72,6 +73,7 @@ class Job:
     check: bool
     tags: tuple[str, ...] = ()
     become: bool = False
+    installed: Path | None = None
 
     @property
     def project(self) -> Path:
@@ -275,6 +277,7 @@ def pinned_lines(variables: Mapping[str, Any], keys: Sequence[str]) -> list[str]
 def environment(job: Job, settings: AnsibleSettings, program: str, control: Path) -> dict[str, str]:
     """The whole environment of the program, the same for every run but for its directory."""
     project = job.project
+    roles, collections = ([project / name, *([job.installed / name] if job.installed else [])] for name in ("roles", "collections"))
     env = {
         "PATH": f"{Path(program).parent}:{os.environ.get('PATH', os.defpath)}",
         "HOME": os.environ.get("HOME") or str(Path.home()),
@@ -283,8 +286,9 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_CONFIG": str(job.directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(job.directory / "home"),
         "ANSIBLE_LOCAL_TEMP": str(job.directory / "tmp"),
-        "ANSIBLE_ROLES_PATH": f"{project / 'roles'}:/usr/share/ansible/roles:/etc/ansible/roles",
-        "ANSIBLE_COLLECTIONS_PATH": f"{project / 'collections'}:/usr/share/ansible/collections",
+        "ANSIBLE_ROLES_PATH": ":".join([*map(str, roles), "/usr/share/ansible/roles", "/etc/ansible/roles"]),
+        "ANSIBLE_COLLECTIONS_PATH": ":".join([*map(str, collections), "/usr/share/ansible/collections"]),
+        "PYTHONDONTWRITEBYTECODE": "1",  # what is installed is compared with its checksums at the next use
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
         "ANSIBLE_FORKS": str(settings.forks or FORKS),
         "ANSIBLE_STRATEGY": settings.strategy,
