@@ -82,10 +82,11 @@ def no_other_repository(url: str, commit: str, path: str, into: Path) -> None:
 class Context:
     """What a call may use of the world around it.
 
-    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id (a blob
-    or tree of the repository) below a directory, `export_from` a directory of a commit of another repository: its URL, the commit, a path in it, where to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a
-    private directory that lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a
-    playbook run did, `met` what hosts said of themselves; both take redacted texts alone.
+    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id
+    (a blob or tree of the repository) below a directory, `export_from` a directory of a commit of another repository: its URL, the commit,
+    a path in it, where to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a private directory that
+    lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a playbook
+    run did, `met` what hosts said of themselves; both take redacted texts alone.
     """
 
     deadline: float

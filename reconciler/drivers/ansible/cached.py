@@ -58,9 +58,9 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
             told = str(path.relative_to(directory))
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
-                if os.path.isabs(os.readlink(path)) or not path.resolve().is_relative_to(directory.resolve()):
+                if path.readlink().is_absolute() or not path.resolve().is_relative_to(directory.resolve()):
                     raise Permanent(f"the link {told} leads out of what was installed", hint="use another artifact", code="galaxy-unsafe")
-                yield told, f"link:{os.readlink(path)}"
+                yield told, f"link:{path.readlink()}"
             elif stat.S_ISREG(mode):
                 if told != NAME:
                     yield told, _of_file(path, executable=bool(mode & stat.S_IXUSR))

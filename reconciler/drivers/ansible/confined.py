@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 BWRAP = "bwrap"
 MOST_BYTES = 4 << 20
@@ -84,7 +85,7 @@ def sandboxed(command: Sequence[str], sight: Sight) -> list[str]:
     line += ["--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - the program's own
     for path in map(Path, SYSTEM):
         if path.is_symlink():
-            line += ["--symlink", os.readlink(path), str(path)]
+            line += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             line += ["--ro-bind", str(path), str(path)]
     for name in ETC:
@@ -120,17 +121,17 @@ def run(
         stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
         start_new_session=True,
     )
+    pipe = process.stdout
     try:
-        return _read(process, time.monotonic() + limit_s)
+        return _read(process, pipe, time.monotonic() + limit_s) if pipe is not None else Ended(code=process.wait(), output="")
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _read(process: "subprocess.Popen[bytes]", until: float) -> Ended:
-    assert process.stdout is not None
-    with process.stdout as pipe:
+def _read(process: "subprocess.Popen[bytes]", pipe: IO[bytes], until: float) -> Ended:
+    with pipe:
         waiting, said = select.poll(), bytearray()
         waiting.register(pipe, select.POLLIN)
         while len(said) < MOST_BYTES and (left := until - time.monotonic()) > 0:

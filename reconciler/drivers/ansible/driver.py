@@ -1,11 +1,12 @@
 """Hosts configured by Ansible playbooks of the repository: check mode with diff is the observation, a real run the apply.
 
-One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content (or another repository's commit), the host's variables and
-facts; so a commit that changes any of them is a change, and no file is read to know it. Hosts that share playbook, content, tags and
-become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
+One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content (or another repository's
+commit), the host's variables and facts; so a commit that changes any of them is a change, and no file is read to know it. Hosts that share
+playbook, content, tags and become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
 private inventory only. Must not: keep anything between calls, or let one host's trouble become another's.
 
-The pieces: `project` (what is run), `galaxy` (its requirements), `inventory` (what hosts are told), `run` and `process` (the program), `events`, `blind` and `fields` (what happened), `verdict`.
+The pieces: `project` (what is run), `galaxy` (its requirements), `inventory` (what hosts are told), `run` and `process` (the program),
+`events`, `blind` and `fields` (what happened), `verdict`.
 A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
 beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
 may change a playbook are trusted with it.

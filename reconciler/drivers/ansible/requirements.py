@@ -111,7 +111,7 @@ def _rows(value: Any, only: str) -> Iterator[tuple[str, str, Any]]:
             yield kind, pointer, part
 
 
-def _fields(value: Any, kind: str) -> dict[str, str]:
+def _fields(value: object, kind: str) -> dict[str, str]:
     if isinstance(value, str):
         name, _, version = value.partition(":") if "://" not in value and "@" not in value else (value, "", "")
         return {"name" if kind == "collections" else "src": name, "version": version}
@@ -122,7 +122,7 @@ def _fields(value: Any, kind: str) -> dict[str, str]:
         raise _Wrong(f"the key {unknown[0]} is not taken; write {', '.join(sorted(_KEYS[kind]))} alone")
     if any(not isinstance(item, str) for item in value.values()):
         raise _Wrong('every value is text: quote a version, as in version: "1.2.3"')
-    return {"name": "", "version": "", **value}
+    return {"name": "", "version": "", **{str(key): str(item) for key, item in value.items()}}
 
 
 def _collection(value: Any, origin: Origin) -> Entry:
