@@ -141,6 +141,11 @@ class Galaxy:
         happened("ansible-requirements-installed", entry=path.name, number=len(entries))
 
 
+def galaxy_of(data_dir: Path, servers: Sequence[str]) -> Galaxy:
+    """With its cache in the data directory."""
+    return Galaxy(directory=data_dir / "galaxy", servers=servers)
+
+
 @dataclass(frozen=True, slots=True)
 class _Installation:
     """One installation in a new directory, whose part `work` is for ansible-galaxy's own files."""

@@ -132,9 +132,9 @@ def _collection(value: Any, origin: Origin) -> Entry:
     if kind == "file":
         return Entry(kind="collections", how=How.FILE, name=name, path=_artifact(name), origin=origin)
     if kind == "git":
-        url, _, rest = (source or name).removeprefix("git+").partition("#")
-        url, _, inline = url.rpartition(",") if "," in url else (url, "", "")
-        url = url or inline
+        whole = (source or name).removeprefix("git+")
+        whole, _, inline = whole.rpartition(",") if "," in whole else (whole, "", "")
+        url, _, rest = whole.partition("#")
         return Entry(
             kind="collections",
             how=How.GIT,
@@ -169,8 +169,8 @@ def _kind_of(name: str) -> str:
 
 def _role(value: Any, origin: Origin) -> Entry:
     said = _fields(value, "roles")
-    source = said.get("src") or said["name"]
-    name = said["name"] if said.get("src") else ""
+    source = said.get("src") or said.get("name", "")
+    name = said.get("name", "") if said.get("src") else ""
     is_git = said.get("scm") == "git" or source.startswith(("git+", "git@")) or source.endswith(".git")
     url = source.removeprefix("git+")
     name = name or re.sub(r"(\.git|\.tar\.gz)$", "", url.rstrip("/").rpartition("/")[2])
