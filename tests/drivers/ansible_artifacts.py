@@ -25,7 +25,10 @@ def collection_source(
     files = {
         "galaxy.yml": f"namespace: {namespace}\nname: {short}\nversion: {version}\nreadme: README.md\nauthors: [x]\ndependencies: {dependencies}\n",
         "README.md": "A collection of a test.\n",
-        "roles/greet/tasks/main.yml": f"- name: greet\n  ansible.builtin.copy:\n    content: '{text} {{{{ greeting | default(\"\") }}}}'\n    dest: '{{{{ base }}}}/greeting'\n    mode: '0644'\n",
+        "roles/greet/tasks/main.yml": (
+            f"- name: greet\n  ansible.builtin.copy:\n    content: '{text} {{{{ greeting | default(\"\") }}}}'\n"
+            "    dest: '{{ base }}/greeting'\n    mode: '0644'\n"
+        ),
         "playbooks/deploy.yml": f"- hosts: all\n  gather_facts: false\n  roles:\n    - {name}.greet\n",
         "meta/runtime.yml": "requires_ansible: '>=2.15.0'\n",
     }

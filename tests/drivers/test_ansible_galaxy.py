@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -69,11 +70,11 @@ def test_nothing_can_be_written_and_a_change_is_found(tmp_path, project, artifac
     file = found / GREETING
     whole = file.read_bytes()
     assert all(path.is_symlink() or not path.stat().st_mode & 0o222 for path in found.rglob("*"))
-    os.chmod(file, 0o644)
+    file.chmod(0o644)
     file.write_bytes(whole + b"# evil\n")
     assert install(tmp_path, project) == found
     assert file.read_bytes() == whole
-    os.chmod(file.parent, 0o755)
+    file.parent.chmod(0o755)
     (file.parent / "evil.yml").write_text("x")
     install(tmp_path, project)
     assert not (file.parent / "evil.yml").exists()
@@ -83,7 +84,7 @@ def test_a_change_that_cannot_be_mended_is_refused(tmp_path, project, artifact):
     of_galaxy(project)
     with galaxy_server({("example", "web", "1.0.0"): artifact}) as server:
         found = install(tmp_path, project, server.url)
-    os.chmod(found / GREETING, 0o644)
+    (found / GREETING).chmod(0o644)
     (found / GREETING).write_text("evil")
     assert isinstance(refused(lambda: install(tmp_path, project, server.url)), RetryLater)
     assert not found.exists()
@@ -168,7 +169,7 @@ def test_a_hostile_archive_writes_nothing_outside(tmp_path, project, more):
         inside = found.resolve()
         assert all(path.resolve().is_relative_to(inside) for path in found.rglob("*"))
     assert {path for path in tmp_path.rglob("*") if "galaxy" not in path.parts} == before
-    assert not os.path.exists("/tmp/octofleet-escaped")
+    assert not Path("/tmp/octofleet-escaped").exists()
 
 
 def _installing(directory, project, url, at, answers):
@@ -192,7 +193,7 @@ def test_of_several_processes_one_installs(tmp_path, project, artifact):
         for process in line:
             process.join(60)
         assert len(said) == 1
-        assert (tmp_path / "galaxy").samefile(os.path.dirname(next(iter(said))))
+        assert (tmp_path / "galaxy").samefile(Path(next(iter(said))).parent)
         assert sum("/download/" in path for path in server.asked) == 1
 
 

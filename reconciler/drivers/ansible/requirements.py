@@ -101,8 +101,10 @@ def _of_file(path: str, file: Path, only: str) -> Iterator[Entry | str]:
 
 def _rows(value: Any, only: str) -> Iterator[tuple[str, str, Any]]:
     """Kind, JSON pointer and value of every entry. A list alone holds roles, the older form."""
-    parts = {only or "roles": ("", value)} if isinstance(value, list) else {}
-    if isinstance(value, dict):
+    parts: dict[str, tuple[str, Any]] = {}
+    if isinstance(value, list):
+        parts = {only or "roles": ("", value)}
+    elif isinstance(value, dict):
         parts = {str(key): (f"/{key}", part) for key, part in value.items()}
     for kind, (pointer, part) in parts.items():
         if isinstance(part, list):
