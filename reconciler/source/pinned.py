@@ -5,17 +5,22 @@ commit; the network is used only where the mirror lacks it. A server that leads 
 not fetched, and a URL is compared as it is written, so one that could be read in two ways is refused.
 """
 
+import os
 import re
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pygit2
+
 from reconciler.errors import OctofleetError, Permanent, Refused, RetryLater
-from reconciler.source.git_program import Credentials
+from reconciler.source.git_program import Credentials, run
 from reconciler.source.mirror import is_remote, open_repository
 from reconciler.source.repository import Repository
 
+REACH_S = 30.0
 _WHOLE_ID = re.compile(r"[0-9a-f]{40}")
 _ODD = re.compile(r"[?#\\%\s\x00-\x1f\x7f]|(^|[/:])\.\.?(/|$)|/-|^-|//-|@-|:-")
 """What makes a URL mean something else than it seems: queries, escapes, dots that climb, and names that ssh takes for options."""
@@ -57,6 +62,13 @@ class Pinned:
         if not any(_begins(url, prefix) for prefix in self.allowed):
             hint = "whoever runs the server can add its beginning to ansible.repositories in the settings"
             raise Refused(f"the settings do not allow the repository {_shown(url)}", hint=hint, code="repository-not-allowed")
+
+    def reach(self, url: str) -> None:
+        """Ask for the repository's branches, as a fetch would. Raises `Refused`, `Permanent` or `RetryLater`."""
+        self.check(url)
+        with tempfile.TemporaryDirectory() as empty, Path(os.devnull).open() as lock:
+            pygit2.init_repository(empty, bare=True)
+            run(["ls-remote", "--", url], Path(empty), url, replace(self.credentials, redirects=False), lock.fileno(), limit_s=REACH_S)
 
     def export(self, url: str, commit: str, path: str, into: Path) -> None:
         """Write a directory of it below `into`. Raises as `repository` does, and `Permanent` for a path that is not there or is unsafe."""
