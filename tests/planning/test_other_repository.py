@@ -23,7 +23,7 @@ spec:
   vars: {{ansible_connection: local, ansible_python_interpreter: "{python}", base: "{base}"}}
   ansible:
     playbook: plays/site.yml
-    repository: {{url: "{url}", commit: {commit}}}
+    repository: {{url: "{url}", commit: "{commit}"}}
 """
 PLAY = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.copy: {content: x, dest: '{{ base }}/said', mode: '0644'}\n"
 
