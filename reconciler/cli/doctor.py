@@ -77,7 +77,6 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield from (tried(check.name, check.look) for check in load_checks(installation))
     yield _program("git", "needed for remote repositories: apt-get install git")
     yield _program("ansible-playbook", "needed for Roles with ansible: pip install 'octofleet[ansible]'")
-    yield _program("ansible-galaxy", "needed for requirements of Ansible projects: pip install 'octofleet[ansible]'")
     yield from ansible_findings(installation)
     yield _program("ssh", "needed for Roles with ansible: apt-get install openssh-client")
     for name in ("private_key_file", "known_hosts_file"):
