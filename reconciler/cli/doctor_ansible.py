@@ -1,4 +1,4 @@
-"""What `octofleet doctor` finds of what Ansible projects need besides ansible-playbook: ansible-galaxy, ansible-lint, and repositories that the settings allow."""
+"""What `octofleet doctor` finds of what Ansible projects need besides ansible-playbook: programs, and repositories that the settings allow."""
 
 from collections.abc import Iterator
 
