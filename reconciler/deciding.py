@@ -28,6 +28,7 @@ from reconciler.types.duration import seconds_of
 from reconciler.types.observation import Observation
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Plan
+from reconciler.types.problem import Problem
 from reconciler.types.request import Request
 from reconciler.types.resource import Resource, parts, tenant_of
 from reconciler.types.values import Spec
@@ -47,7 +48,8 @@ class Doing:
 
 @dataclass(frozen=True, kw_only=True)
 class Deciding:
-    """See the module. `source`: the Fleet's name; `base`: the commit that causes are told against; `verdicts`: of guards that are not about changes."""
+    """See the module. `source`: the Fleet's name; `base`: the commit that causes are told against; `verdicts`: of guards that are not about changes;
+    `warnings`: what else the plan tells of the commit."""
 
     installation: Installation
     desired: Desired
@@ -56,6 +58,7 @@ class Deciding:
     base: Commit | None
     request: Request
     verdicts: tuple[GuardVerdict, ...] = ()
+    warnings: Sequence[Problem] = ()
 
     def plan(self, found: Gathered, observations: Mapping[str, Observation], decided: Sequence[Change]) -> Plan:
         """The plan. `decided`: changes that need no further look. Raises `Refused` for dependencies in a circle."""
@@ -139,7 +142,7 @@ class Deciding:
             rules=GuardRules.of(fleet),
             counts=Counts(connection, self.source),
             hosts=len(self.desired.hosts),
-            problems=self.desired.problems,
+            problems=(*self.desired.problems, *self.warnings),
             observed_from=oldest(connection, self.source),
             causes=self.request.causes,
             verdicts=self.verdicts,

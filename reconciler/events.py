@@ -25,6 +25,12 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "worker-begun": ("info", "A worker lives and may take steps."),
     "worker-ended": ("info", "A worker takes no more steps and has given back its leases."),
     "worker-leave-failed": ("warning", "A worker ended and could not say so; others see that when its lease runs out."),
+    "ansible-requirements-installed": (
+        "info",
+        "Collections and roles of a project's requirements were installed as the cache's `entry`; `number` of them.",
+    ),
+    "ansible-cache-changed": ("warning", "The cache's `entry` was not as it was installed; it is removed, and installed anew."),
+    "lint-failed": ("warning", "ansible-lint could not look at a project; `project`, `why`."),
     "database-away": ("warning", "The database does not answer; work waits for it."),
     "database-back": ("info", "The database answers again, after `away_s` seconds."),
     "database-still-away": ("warning", "Once a minute while the database does not answer; `away_s` seconds by now."),

@@ -90,13 +90,7 @@ def operation_of(name: str, tenant: str, spec: Spec, origin: Origin | None = Non
     return Operation(
         name=name,
         tenant=tenant,
-        said=Said(
-            playbook=spec["playbook"],
-            project=spec.get("project"),
-            tags=tuple(spec.get("tags", ())),
-            become=spec.get("become", False),
-            variables=spec.get("vars", {}),
-        ),
+        said=Said(ansible=spec["ansible"], variables=spec.get("vars", {})),
         scopes=tuple(spec.get("scopes", ())),
         labels=spec.get("labels", {}),
         rollout=spec.get("rollout"),
@@ -109,10 +103,10 @@ def operation_of(name: str, tenant: str, spec: Spec, origin: Origin | None = Non
 def asked(said: Said, name: str = "", risks: Iterable[str] = (), serial: str = "") -> Operation:
     """What somebody asks for once. `name`: by default that of the playbook's file, or of its directory if the file's says nothing; `serial`: a number of hosts,
     or a share such as `20%`. Raises `Refused`."""
-    path = PurePosixPath(said.playbook)
+    path = PurePosixPath(said.ansible["playbook"])
     called = re.sub(r"[^a-z0-9]+", "-", (name or (path.parent.name if path.stem in GENERAL else "") or path.stem).lower()).strip("-")[:63]
     if not called:
-        raise Refused(f"{name or said.playbook!r} gives no name", hint="name it: letters, digits and dashes", code="name")
+        raise Refused(f"{name or str(path)!r} gives no name", hint="name it: letters, digits and dashes", code="name")
     return Operation(name=called, said=said, risks=frozenset(map(Risk, risks)), rollout={"serial": _serial(serial)} if serial else None)
 
 

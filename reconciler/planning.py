@@ -27,6 +27,7 @@ from reconciler.tracking import Told, Tracked, Tracker
 from reconciler.types.change import Change
 from reconciler.types.observation import Observation
 from reconciler.types.plan import Plan
+from reconciler.types.problem import Problem
 from reconciler.types.request import Request
 from reconciler.wiring import Installation, place
 
@@ -111,6 +112,7 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
     source = desired.fleet.name
     if request.own and base is not None:
         check_own(repository, place(repository), source, applied, base)
+    warnings = _warnings(installation, repository, desired, base, commit) if base is not None and request.look else ()
     if base is None and applied is not None:
         base = find_commit(repository, applied[0])
     decision = Deciding(
@@ -121,6 +123,7 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
         base=base,
         request=request,
         verdicts=verdicts(repository, source, applied, commit, request),
+        warnings=warnings,
     )
     looking = Gathering(installation=installation, tracker=tracker, tracked=tracked, source=source, base=base, request=request)
     found = looking.gathered()
@@ -139,6 +142,14 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
         return Target(address=change.address, desired=next(wanted, None))
 
     return Planned(plan=plan, row=row, desired=desired, commit=commit, targets=targets, make=make)
+
+
+def _warnings(installation: Installation, repository: Repository, desired: Desired, base: Commit, commit: Commit) -> Sequence[Problem]:
+    """What reviewers of the commit should see besides its changes."""
+    from reconciler.linting import lint_problems  # noqa: PLC0415 - only where a plan is told against a base
+
+    with stage("lint"):
+        return lint_problems(installation, repository, desired, base, commit)
 
 
 def _observed(installation: Installation, repository: Repository, targets: Sequence[Target], told: Told) -> dict[str, Observation]:

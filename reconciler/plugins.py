@@ -92,8 +92,10 @@ class _BuiltIn:
     def octofleet_drivers(self, settings: Settings, data_dir: Path) -> Iterator[Driver]:
         """Ansible; the simulated world if the settings enable it."""
         from reconciler.drivers.ansible.driver import AnsibleDriver, ansible_providers, ansible_settings  # noqa: PLC0415 - only for commands that drive
+        from reconciler.drivers.ansible.galaxy import galaxy_of  # noqa: PLC0415
 
-        yield AnsibleDriver(ansible_settings(settings.ansible), ansible_providers(settings.ansible))
+        galaxy = galaxy_of(data_dir, settings.ansible.galaxy)
+        yield AnsibleDriver(ansible_settings(settings.ansible), ansible_providers(settings.ansible), galaxy)
         if settings.memory.enabled:
             from reconciler.drivers.memory import MemoryDriver, World  # noqa: PLC0415
 

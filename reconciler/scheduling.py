@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.beginning import begin
+from reconciler.drivers.ansible.project import title
 from reconciler.errors import OctofleetError, Refused
 from reconciler.events import happened
 from reconciler.gate.windows import Time, next_begin, spans_on, times_of
@@ -76,7 +77,7 @@ def standing(connection: Connection) -> list[Standing]:
             tenant, name = tenant_of(where), parts(where)[3]
             last = latest(connection, source, f"{tenant}/{name}")
             due = next_begin(times_of(spec), now)
-            found.append(Standing(source=source, tenant=tenant, name=name, playbook=spec["playbook"], next_at=due, last=last))
+            found.append(Standing(source=source, tenant=tenant, name=name, playbook=title(spec["ansible"]), next_at=due, last=last))
     return found
 
 

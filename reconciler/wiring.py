@@ -46,6 +46,7 @@ from reconciler.settings_http import wrong_http
 from reconciler.source.errors import strip_credentials, url_with_secret
 from reconciler.source.git_program import Credentials
 from reconciler.source.mirror import is_remote, open_repository
+from reconciler.source.pinned import Pinned
 from reconciler.source.repository import Repository
 from reconciler.stages import stage
 from reconciler.store.blobs import DatabaseBlobs
@@ -210,6 +211,11 @@ class Installation:
         return repository
 
     @property
+    def pinned(self) -> Pinned:
+        """Other repositories that playbooks may be in."""
+        return Pinned(mirrors=self.data_dir / "mirrors", allowed=self.settings.ansible.repositories, credentials=self._credentials)
+
+    @property
     def _credentials(self) -> Credentials:
         git = self.settings.git
         return Credentials(
@@ -240,6 +246,7 @@ class Installation:
                     secret=self._secret,
                     export=lambda tree, into: own.export(tree, "", into),
                     content=own.blob,
+                    export_from=self.pinned.export,
                     cancelled=cancelled,
                     log=log,
                     checkpoint=checkpoint,

@@ -8,7 +8,7 @@ from reconciler.report.markdown import Style, table
 from reconciler.report.markup import code, link
 from reconciler.report.view import View
 from webhooks.changes_part import caused, deferred, stood_before
-from webhooks.comment_parts import access, ahead, answers, commands, destructive, guards, header, held, no_plan, required
+from webhooks.comment_parts import access, ahead, answers, commands, destructive, guards, header, held, no_plan, required, warnings
 from webhooks.fit import GONE, Part, fit, units
 from webhooks.said import Said
 
@@ -18,7 +18,7 @@ WITHOUT_DIFFS, IN_ONE_LINE, SHORT = 1, 2, 1
 """Levels of rows."""
 CUTS = (
     ("beside", WITHOUT_DIFFS), ("own", WITHOUT_DIFFS), ("beside", IN_ONE_LINE), ("own", IN_ONE_LINE), ("beside", GONE), ("own", GONE), ("table", GONE),
-    ("answers", SHORT), ("answers", GONE), ("deferred", GONE), ("ahead", GONE), ("locks", GONE), ("no plan", GONE), ("required", GONE),
+    ("warnings", GONE), ("answers", SHORT), ("answers", GONE), ("deferred", GONE), ("ahead", GONE), ("locks", GONE), ("no plan", GONE), ("required", GONE),
     ("guards", SHORT), ("guards", GONE), ("commands", GONE), ("access", GONE), ("lost", GONE),
 )  # fmt: skip
 """What is shortened, the first one first."""
@@ -44,6 +44,7 @@ def _parts(said: Said, limit: int) -> dict[str, Part]:
         "guards": guards(view) if view else none,
         "required": required(said),
         "locks": held(said),
+        "warnings": warnings(said),
         "table": _table(view) if view else none,
         "own": caused(view, style, limit) if view else none,
         "beside": stood_before(view, style, limit) if view else none,

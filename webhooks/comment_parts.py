@@ -11,6 +11,7 @@ from reconciler.report.view import View, counted, duration
 from reconciler.source.signatures import Signature, Trust
 from reconciler.types.change import Change
 from reconciler.types.plan import Phase
+from reconciler.types.problem import Problem, Severity
 from reconciler.types.resource import parts
 from webhooks.fit import Part, units
 from webhooks.said import TAG, Answer, Applied, Requirement, Said
@@ -23,6 +24,7 @@ OUTCOMES = {
     Applied.FAILED: (BAD, "merged, and not all of it could be applied"),
 }
 MOST_CAPS = 20
+MOST_WARNINGS = 20
 MOST_ROWS = 500
 """No part of a comment has room for more rows."""
 
@@ -116,11 +118,22 @@ def no_plan(said: Said) -> Part:
         lines.append(
             f"{who[:1].upper()}{who[1:]} can have this very head planned as a whole, with the comment {code(said.untrusted.command)}."
         )
-    problems = said.problems or (said.view.plan.problems if said.view is not None else ())
+    problems = [problem for problem in _problems(said) if problem.severity is Severity.ERROR]
     if problems:
         lines.append(f"### Problems: {len(problems):,}\n")
         rows += [f"- {code(str(problem), 600)}" for problem in problems]
     return _listed("\n\n".join(lines), rows)
+
+
+def _problems(said: Said) -> Sequence[Problem]:
+    return said.problems or (said.view.plan.problems if said.view is not None else ())
+
+
+def warnings(said: Said) -> Part:
+    """What is only told of the files that it changes, the first ones."""
+    found = [problem for problem in _problems(said) if problem.severity is Severity.WARNING]
+    rows = [(f"- {code(str(problem.origin), 200)}: {code(problem.message, 300)}",) for problem in found[:MOST_WARNINGS]]
+    return Part(head=f"### Warnings: {len(found):,}\n" if rows else "", rows=rows, left=len(found) - len(rows))
 
 
 def destructive(said: Said, room: int) -> Part:

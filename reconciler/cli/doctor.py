@@ -19,6 +19,7 @@ from reconciler import standard_webhook
 from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
+from reconciler.cli.doctor_ansible import ansible_findings
 from reconciler.cli.doctor_boot import boot_findings, readable
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.doctor_http import accounts_found, http_findings
@@ -76,6 +77,7 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield from (tried(check.name, check.look) for check in load_checks(installation))
     yield _program("git", "needed for remote repositories: apt-get install git")
     yield _program("ansible-playbook", "needed for Roles with ansible: pip install 'octofleet[ansible]'")
+    yield from ansible_findings(installation)
     yield _program("ssh", "needed for Roles with ansible: apt-get install openssh-client")
     for name in ("private_key_file", "known_hosts_file"):
         if path := getattr(installation.settings.ansible, name):

@@ -110,8 +110,9 @@ def _source(installation: Installation, repository: Repository) -> str:
 def _wanted(installation: Installation, repository: Repository, commit: Commit, playbook: str, said: Mapping[str, Any]) -> Operation:
     variables = dict(map(_variable, said["variables"]))
     if not playbook.startswith(OPERATION):
-        given = Said(playbook=playbook, project=said["project"], tags=said["tags"], become=said["become"], variables=variables)
-        return asked(given, said["name"] or "", said["risks"], said["serial"] or "")
+        given = {"playbook": playbook, "project": said["project"], "tags": list(said["tags"]), "become": said["become"]}
+        once = Said(ansible={name: value for name, value in given.items() if value}, variables=variables)
+        return asked(once, said["name"] or "", said["risks"], said["serial"] or "")
     found = found_by(compiled(installation, repository, commit), playbook.removeprefix(OPERATION))
     also = replace(found.said, variables={**found.said.variables, **variables})
     return replace(found, said=also, risks=found.risks | set(map(Risk, said["risks"])))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Any
 
 from reconciler.desired.manifest import Parsed
 from reconciler.types.problem import Problem
@@ -34,10 +35,13 @@ def _matches(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern)
 
 
-def project_of(ansible: Mapping[str, str]) -> str:
-    """The directory that a Role's playbook uses: `project`, else the directory of the playbook (empty for the repository's root)."""
-    parent = str(PurePosixPath(ansible["playbook"]).parent)
-    return ansible.get("project", "" if parent == "." else parent).strip("/")
+def project_of(ansible: Mapping[str, Any]) -> str | None:
+    """The directory of this repository that a Role's playbook or roles use: `project`, else the directory of the playbook (empty for the repository's root).
+    None for what is in another repository."""
+    if "repository" in ansible:
+        return None
+    parent = str(PurePosixPath(ansible.get("playbook", "")).parent)
+    return str(ansible.get("project", "" if parent == "." else parent)).strip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +77,11 @@ class Owners:
 def projects(parsed: Parsed) -> Iterator[tuple[str, Owner]]:
     """The project directories that a file's Roles and Operations name."""
     for manifest in parsed.manifests:
-        uses = {"Role": manifest.spec.get("ansible"), "Operation": manifest.spec}.get(manifest.kind)
-        if uses:
+        uses = manifest.spec.get("ansible") if manifest.kind in ("Role", "Operation") else None
+        directory = project_of(uses) if uses else None
+        if directory is not None:
             owner = Owner(path=manifest.path, line=manifest.line, number=manifest.index, key=manifest.key)
-            yield project_of(uses), owner
+            yield directory, owner
 
 
 def owner_rows(owners: Iterable[tuple[str, Owner]]) -> Iterator[tuple[str, int, int, str]]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from reconciler.errors import Refused
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope
 from reconciler.types.kind import Kind
@@ -71,14 +72,21 @@ class Step:
     work: tuple[Work, ...]
 
 
+def no_other_repository(url: str, commit: str, path: str, into: Path) -> None:
+    """Where no other repository is allowed."""
+    del commit, path, into
+    raise Refused(f"the settings do not allow the repository {url}", code="repository-not-allowed")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a call may use of the world around it.
 
-    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id (a blob
-    or tree of the repository) below a directory. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a
-    private directory that lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a
-    playbook run did, `met` what hosts said of themselves; both take redacted texts alone. `passwords`: those of the Ansible vault ids granted to a
+    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id
+    (a blob or tree of the repository) below a directory, `export_from` a directory of a commit of another repository: its URL, the commit,
+    a path in it, where to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a private directory that
+    lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a playbook
+    run did, `met` what hosts said of themselves; both take redacted texts alone. `passwords`: those of the Ansible vault ids granted to a
     tenant, by name. `gather`: ask hosts for facts although nothing else needs them.
     """
 
@@ -87,6 +95,7 @@ class Context:
     secret: Callable[[SecretRef, str], SecretValue]
     export: Callable[[str, Path], None]
     content: Callable[[str], bytes]
+    export_from: Callable[[str, str, str, Path], None] = no_other_repository
     cancelled: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda line: None
     checkpoint: Callable[[str], None] = lambda operation: None

@@ -37,10 +37,11 @@ def _lines(view: View) -> Iterator[str]:
     base = f" against {code(plan.base[:10])}" if plan.base and plan.base != plan.commit else ""
     yield f"Fleet {code(plan.source)}, commit {code(plan.commit[:10])}{base}. **{view.verdict[0].upper()}{view.verdict[1:]}.**"
     yield ""
-    if plan.problems:
-        yield f"### Problems ({len(plan.problems)})"
-        yield from (f"- {code(str(problem))}" for problem in plan.problems)
-        yield ""
+    for name, problems in (("Problems", plan.errors), ("Warnings", plan.warnings)):
+        if problems:
+            yield f"### {name} ({len(problems)})"
+            yield from (f"- {code(str(problem))}" for problem in problems)
+            yield ""
     if view.destructive:
         yield f"### Destructive ({len(view.destructive)})"
         yield from map(lost, view.destructive)

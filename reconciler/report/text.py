@@ -89,13 +89,15 @@ def _header(view: View) -> Iterator[Line]:
 
 
 def _problems(view: View) -> Iterator[Line]:
-    if view.plan.problems:
+    errors, warnings = view.plan.errors, view.plan.warnings
+    if errors:
         yield Line("")
-        yield Line(
-            f"Problems in the repository ({len(view.plan.problems)}); what depends on them is put off, and nothing is deleted:", "bad"
-        )
-        for problem in view.plan.problems:
-            yield Line(f"  {printable(str(problem))}", "bad")
+        yield Line(f"Problems in the repository ({len(errors)}); what depends on them is put off, and nothing is deleted:", "bad")
+        yield from (Line(f"  {printable(str(problem))}", "bad") for problem in errors)
+    if warnings:
+        yield Line("")
+        yield Line(f"Warnings ({len(warnings)})", "warn")
+        yield from (Line(f"  {printable(str(problem))}", "warn") for problem in warnings)
 
 
 def _destructive(view: View) -> Iterator[Line]:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -44,7 +44,8 @@ _MISSING = ("not found", "does not exist", "does not appear to be a git reposito
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """How to identify to a remote. Over https: `token` (with `username`, which most forges ignore), `ca_file`. Over ssh: `key_file`, else
-    the agent and OpenSSH's own configuration; `known_hosts` replaces the user's file. Unknown host keys are always refused.
+    the agent and OpenSSH's own configuration; `known_hosts` replaces the user's file. Unknown host keys are always refused. `redirects`: whether an
+    HTTP server may lead elsewhere.
     """
 
     username: str = "git"
@@ -52,6 +53,7 @@ class Credentials:
     key_file: Path | None = None
     known_hosts: Path | None = None
     ca_file: Path | None = None
+    redirects: bool = True
 
 
 def run(arguments: list[str], repository: Path, url: str, credentials: Credentials, lock: int, *, limit_s: float = FETCH_LIMIT_S) -> str:
@@ -100,7 +102,7 @@ def _without_secret(url: str, credentials: Credentials) -> tuple[str, Credential
         return plain, credentials
     token = unquote(parts.password or "") or unquote(parts.username)
     username = unquote(parts.username) if parts.password else credentials.username
-    return plain, Credentials(username=username, token=token, ca_file=credentials.ca_file)
+    return plain, replace(credentials, username=username, token=token)
 
 
 def _environment(url: str, credentials: Credentials) -> Mapping[str, str]:
@@ -112,6 +114,8 @@ def _environment(url: str, credentials: Credentials) -> Mapping[str, str]:
         settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = f"Authorization: Basic {basic}"
     if credentials.ca_file is not None:
         settings["http.sslCAInfo"] = str(credentials.ca_file)
+    if not credentials.redirects:
+        settings["http.followRedirects"] = "false"
     environment |= {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (key, value) in enumerate(settings.items()):
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}

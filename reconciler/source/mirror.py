@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,8 +34,8 @@ _OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//|:)")
 _SCP_LIKE = re.compile(r"[A-Za-z0-9_][^/:\s]*:(?!//)[^\s]+")
 
 
-def open_repository(location: str, mirrors: Path, credentials: Credentials | None = None) -> Repository:
-    """A local path in place, or the mirror of a URL, which is fetched now only if there is none yet.
+def open_repository(location: str, mirrors: Path, credentials: Credentials | None = None, *, redirects: bool = True) -> Repository:
+    """A local path in place, or the mirror of a URL, which is fetched now only if there is none yet. `redirects`: whether a server may send us elsewhere.
 
     Raises Permanent (not there, not a repository, credentials refused, read-only directory), Refused (another user's, a URL with a query),
     RetryLater (network, full disk).
@@ -43,7 +44,7 @@ def open_repository(location: str, mirrors: Path, credentials: Credentials | Non
         return Repository(location, Path(location).expanduser())
     if "?" in location or "#" in location:
         raise errors.url_with_secret(location, "a query or a fragment, which may be a secret and is nothing that git fetches")
-    mirror = _Mirror(location, mirrors, credentials or Credentials())
+    mirror = _Mirror(location, mirrors, replace(credentials or Credentials(), redirects=redirects))
     mirror.ensure()
     return MirroredRepository(location, mirror)
 

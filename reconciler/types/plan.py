@@ -91,6 +91,16 @@ class Plan:
     observed_from: float | None = None
     phases: tuple[Phase, ...] = ()
 
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems because of which something is put off."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is only told."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
+
     @cached_property
     def id(self) -> str:
         """SHA-256 over source, scope, sorted change digests, deferrals, guard verdicts and phases: not commit, base, origin or time."""
@@ -113,7 +123,7 @@ class Plan:
     @property
     def complete(self) -> bool:
         """Nothing was put off and every document could be read."""
-        return not self.deferred and not any(problem.severity is Severity.ERROR for problem in self.problems)
+        return not self.deferred and not self.errors
 
     @property
     def applyable(self) -> bool:

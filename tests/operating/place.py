@@ -22,7 +22,7 @@ apiVersion: octofleet/v1
 kind: Operation
 metadata: {{name: patch, tenant: shop}}
 spec:
-  playbook: ops/patch.yml
+  ansible: {{playbook: ops/patch.yml}}
   vars: {{word: patched}}
 {more}"""
 

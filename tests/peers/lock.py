@@ -17,7 +17,7 @@ def main() -> None:
         python = f"{directory}/bin/python"
         extra = subprocess.run([sys.executable, ROOT / "tests/peers/dev_requirements.py"], check=True, capture_output=True, text=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "-q", f"{ROOT}[ansible,vault,otel,postgresql,s3]", *extra.stdout.split()], check=True
+            [python, "-m", "pip", "install", "-q", f"{ROOT}[ansible,lint,vault,otel,postgresql,s3]", *extra.stdout.split()], check=True
         )
         frozen = subprocess.run([python, "-m", "pip", "freeze", "--exclude", "octofleet"], check=True, capture_output=True, text=True)
     (ROOT / "constraints.txt").write_text(HEADER + frozen.stdout)

@@ -11,6 +11,7 @@ from tests.schemas.documents import pointers, samples
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0ckZ58OafDbEGEvbn/ndlcSVWcsVez3Dqq+6OeYZA1 ops@example.net"
 SECRET = {"secretRef": {"store": "shop-secrets", "key": "app_token"}}
+OTHER = "https://git.example.net/ansible/web.git"
 VAULT = {"$octofleet.vault": "$ANSIBLE_VAULT;1.1;AES256\n6261736536340a\n"}
 
 
@@ -20,6 +21,10 @@ def host(spec: Any = None, **metadata: Any) -> dict[str, Any]:
 
 def other(kind: str, spec: Any, **metadata: Any) -> dict[str, Any]:
     return {"apiVersion": "octofleet/v1", "kind": kind, "metadata": {"name": "x", **metadata}, "spec": spec}
+
+
+def ansible(**spec: Any) -> dict[str, Any]:
+    return other("Role", {"ansible": spec})
 
 
 def disk(*partitions: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +104,15 @@ MOUNTS = ["", "var", "/a/../b", "SWAP", "/\n", "/a/"]
 DEVICES = ["sda", "/dev/", "/dev/../sda", "/dev/sda\n", "/tmp/x"]
 DOMAINS = ["", "Example.com", "example.com.", "a..b", "-a.b", "192.0.2.1", "a_b.c", "a\n"]
 NUMBERED = ["w", "%d%d", "w-%s", "W%d", "w-%d-", "-%d", "%%d", "%2d", "%d\n"]
+URLS_OF_GIT = (
+    "",
+    "web",
+    "/srv/web.git",
+    "ext::sh -c x",
+    "https://git.example.net/a?b=c",
+    "-oProxyCommand=x:y",
+    "https://git.example.net/a b",
+)
 TAGS = ["", "a,b", "--x", "a\n"]
 PERCENTS = [-1, 101, "10", 1.5]
 
@@ -140,6 +154,7 @@ EACH: list[tuple[str, Callable[[Any], Any], str, list[Any]]] = [
     ("names", lambda value: generated(names=value), "/spec/generate/names", NUMBERED),
     ("expiry", lambda value: other("Fleet", {"planExpiry": value}), "/spec/planExpiry", ["", "0h", "24", 24, "1w", "1h30m", "24h\n"]),
     ("moved", lambda value: host(moved={"from": value}), "/metadata/moved/from", ["", "a/b/c", "/a", "a/", "A", "a\n"]),
+    ("url", lambda value: ansible(playbook="a", repository={"url": value, "commit": "a" * 40}), "/spec/ansible/repository/url", URLS_OF_GIT),
     ("tag", lambda value: other("Role", {"ansible": {"playbook": "a", "tags": [value]}}), "/spec/ansible/tags/0", TAGS),
     ("uid", lambda value: user(uid=value), "/spec/users/0/uid", [0, -1, 2**31, "7", 7.5, True]),
     ("mtu", lambda value: nic(mtu=value), "/spec/interfaces/0/mtu", [0, 67, 65536, "1500"]),
@@ -176,6 +191,19 @@ AT_MAP: list[tuple[str, Any, str]] = [
     ("no template", other("HostSet", {"members": [{"name": "a"}]}, tenant="shop"), "/spec"),
     ("an address without a network", generated(interface={"name": "eth0", "firstAddress": "192.0.2.1"}), "/spec/generate/interface"),
     ("no playbook", other("Role", {"ansible": {}}), "/spec/ansible"),
+    ("playbook and roles", ansible(playbook="a/b.yml", roles=[{"name": "x"}]), "/spec/ansible/roles"),
+    ("playbook and another", ansible(playbook="a/b.yml", collectionPlaybook="a.b.c"), "/spec/ansible/collectionPlaybook"),
+    ("roles and another", ansible(roles=[{"name": "x"}], project="a", collectionPlaybook="a.b.c"), "/spec/ansible/collectionPlaybook"),
+    ("roles of nowhere", ansible(roles=[{"name": "x"}]), "/spec/ansible"),
+    ("no roles", ansible(roles=[], project="a"), "/spec/ansible/roles"),
+    ("a repository at a branch", ansible(playbook="a.yml", repository={"url": OTHER, "commit": "main"}), "/spec/ansible/repository/commit"),
+    ("a repository at no commit", ansible(playbook="a.yml", repository={"url": OTHER}), "/spec/ansible/repository"),
+    ("a short commit", ansible(playbook="a.yml", repository={"url": OTHER, "commit": "4f1c0a92be"}), "/spec/ansible/repository/commit"),
+    (
+        "a secret in a role",
+        ansible(roles=[{"name": "x", "vars": {"a": [SECRET]}}], project="a"),
+        "/spec/ansible/roles/0/vars/a/0/secretRef",
+    ),
     ("a role twice", host({"roles": ["a", "a"]}), "/spec/roles"),
     ("a secret with something beside it", host({"vars": {"a": SECRET | {"b": 1}}}), "/spec/vars/a"),
     ("a secret without a key", host({"vars": {"a": {"secretRef": {"store": "a"}}}}), "/spec/vars/a/secretRef"),

@@ -14,7 +14,7 @@ from reconciler.store.pulls import PullKey
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.origin import Origin
 from reconciler.types.plan import Deferred, GuardVerdict, Phase, Plan
-from reconciler.types.problem import Problem
+from reconciler.types.problem import Problem, Severity
 from reconciler.types.resource import Rules, address
 from reconciler.types.values import Secret, SecretRef
 from webhooks.forge import Pull, PullState
@@ -224,6 +224,20 @@ def problems() -> Said:
     return Said(pull=pull(), base=BASE, merged=MERGED, problems=found)
 
 
+def warned() -> Said:
+    """More than the comment lists."""
+    found = [
+        Problem(
+            origin=Origin(path="ansible/web/tasks/main.yml", line=line, column=3),
+            code="lint",
+            message="fqcn[action-core]: Use FQCN for builtin module actions (shell).",
+            severity=Severity.WARNING,
+        )
+        for line in range(3, 27)
+    ]
+    return replace(small(), problems=found)
+
+
 def failed() -> Said:
     return Said(pull=pull(), base=BASE, failure="the database is away (event 7f3a)")
 
@@ -351,6 +365,7 @@ CASES: Mapping[str, Callable[[], Said]] = {
     "fork": fork,
     "conflict": conflict,
     "problems": problems,
+    "warnings": warned,
     "failure": failed,
     "pending": pending,
     "unknown": unknown,

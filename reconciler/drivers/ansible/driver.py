@@ -1,11 +1,12 @@
 """Hosts configured by Ansible playbooks of the repository: check mode with diff is the observation, a real run the apply.
 
-One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content, the host's variables and
-facts; so a commit that changes any of them is a change, and no file is read to know it. Hosts that share playbook, content, tags and
-become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
+One resource is one host and one Role. Its specification holds the playbook, the Git id of the project's content (or another repository's
+commit), the host's variables and facts; so a commit that changes any of them is a change, and no file is read to know it. Hosts that share
+playbook, content, tags and become share a run; hosts of two tenants never do, for a playbook sees all variables of its run. Secrets are revealed into the run's
 private inventory only. Must not: keep anything between calls, or let one host's trouble become another's.
 
-The pieces: `inventory` (what hosts are told), `run` and `process` (the program), `events`, `blind` and `fields` (what happened), `verdict`.
+The pieces: `project` (what is run), `galaxy` (its requirements), `inventory` (what hosts are told), `run` and `process` (the program),
+`events`, `blind` and `fields` (what happened), `verdict`.
 A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
 beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
 may change a playbook are trusted with it.
@@ -15,11 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.drivers.ansible.events import Listener
+from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
+from reconciler.drivers.ansible.project import export_project, project_spec, refusal, same_project, title
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
 from reconciler.drivers.ansible.telling import Telling
 from reconciler.drivers.ansible.vaulted import opened
@@ -80,10 +83,11 @@ def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSett
 
 @dataclass(frozen=True, slots=True)
 class AnsibleDriver:
-    """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names."""
+    """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names. `galaxy`: what installs requirements."""
 
     settings: AnsibleSettings
     providers: Mapping[str, AnsibleSettings] = field(default_factory=dict)
+    galaxy: Galaxy | None = None
 
     @property
     def info(self) -> DriverInfo:
@@ -123,9 +127,8 @@ class AnsibleDriver:
 
         former = [(s.ref, t.recorded.rules.tenant) for t in targets if t.recorded for s in secrets_in(t.recorded_spec)]
         for group in grouped(asked):
-            run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former)
-            found |= run.go(seen)
-            found |= {where: Unknown(code=code, reason=reason, at=time.time()) for where, (code, reason) in run.refused().items()}
+            run = _Run(settings=self._way(group[0]), context=context, check=True, resources=group, former=former, galaxy=self.galaxy)
+            found |= run.go(seen, _unknown)
         return found
 
     def apply(self, step: Step, context: Context) -> Results:
@@ -139,11 +142,9 @@ class AnsibleDriver:
             else:
                 asked.append(work.target.desired)
         for part, group in enumerate(grouped(asked)):
-            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group, part=part)
-            found |= _refusals(run)
+            run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group, part=part, galaxy=self.galaxy)
             try:
-                found |= run.go(ended)
-                found |= _refusals(run)
+                found |= run.go(ended, _failed)
             except OctofleetError as error:
                 if not any(resource.address in found for resource in asked):
                     raise
@@ -177,24 +178,17 @@ class AnsibleDriver:
         return ""
 
 
-def _refusals(run: "_Run") -> dict[str, Outcome]:
-    return {
-        where: Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
-        for where, (code, reason) in run.refused().items()
-    }
+def _unknown(code: str, reason: str) -> Observation:
+    return Unknown(code=code, reason=reason, at=time.time())
+
+
+def _failed(code: str, reason: str) -> Outcome:
+    return Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
 
 
 def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], inputs: Inputs, needs: tuple[Dependency, ...]) -> Resource:
     ansible = role.ansible or {}
-    playbook = ansible["playbook"]
-    project = ansible.get("project") or directory_of(playbook)
-    spec = {
-        "playbook": playbook,
-        "project": project,
-        "content": inputs.content(project) if inputs.content(playbook) else None,
-        "vars": host.values.get("vars") or {},
-        "host": facts,
-    }
+    spec = project_spec(ansible, inputs) | {"vars": host.values.get("vars") or {}, "host": facts}
     moved = host.moved_from
     return Resource(
         address=address("ansible", "role", host.tenant, f"{host.name}.{role.name}"),
@@ -213,19 +207,12 @@ def _resource(host: ResolvedHost, role: RoleUse, facts: Mapping[str, Any], input
     )
 
 
-def directory_of(playbook: str) -> str:
-    """The directory of a path in the repository; the repository itself is the empty path."""
-    parent = str(PurePosixPath(playbook).parent)
-    return "" if parent == "." else parent
-
-
 def grouped(resources: Sequence[Resource]) -> list[list[Resource]]:
     """What may share a run, in the order of the first of each. A host is in a run once: the same playbook by two roles is two runs."""
     found: dict[tuple[object, ...], list[Resource]] = {}
     for resource in resources:
         spec = resource.spec
-        same = (spec.get(name) for name in ("playbook", "project", "content", "become"))
-        key = (resource.rules.tenant, resource.rules.provider, *same, *(spec.get("tags") or ()))
+        key = (resource.rules.tenant, resource.rules.provider, *same_project(spec), spec.get("become"), *(spec.get("tags") or ()))
         turn = 0
         while any(other.spec["host"]["name"] == spec["host"]["name"] for other in found.get((turn, *key), ())):
             turn += 1
@@ -245,9 +232,10 @@ class _Run:
         resources: Sequence[Resource],
         former: Iterable[tuple[SecretRef, str]] = (),
         part: int = 0,
+        galaxy: Galaxy | None = None,
     ) -> None:
         self._settings, self._context, self._check = settings or AnsibleSettings(), context, check
-        self._first, self._part = resources[0], part
+        self._first, self._part, self._galaxy = resources[0], part, galaxy
         self._resources: list[Resource] = []
         self._variables: dict[str, dict[str, Any]] = {}
         self._revealed: list[SecretValue] = []
@@ -266,21 +254,14 @@ class _Run:
             with suppress(OctofleetError):
                 yield self._context.secret(ref, tenant)
 
-    def refused(self) -> Mapping[str, tuple[str, str]]:
-        """The resources that cannot take part, with a code and a reason."""
-        return self._refused
-
     def _no_provider(self) -> tuple[str, str]:
         name, tenant = self._first.rules.provider, self._first.rules.tenant
         return "provider-unknown", f"the server's settings have no [ansible.providers.{name}] that the tenant {tenant} may use"
 
     def _refusal(self) -> tuple[str, str] | None:
         """Why nothing of this group can run."""
-        playbook, project = self._first.spec["playbook"], self._first.spec["project"]
-        if self._first.spec["content"] is None:
-            return "playbook-missing", f"the playbook {playbook} or its project {project or '.'} is not in the repository"
-        if _inside(playbook, project) is None:
-            return "playbook-missing", f"the playbook {playbook} is not below its project {project}"
+        if (found := refusal(self._first.spec)) is not None:
+            return found
         if self._context.cancelled():
             return "cancelled", "cancelled before it began"
         if time.monotonic() >= self._context.deadline:
@@ -299,32 +280,45 @@ class _Run:
         self._variables[resource.spec["host"]["name"]] = variables
         self._revealed += revealed
 
-    def go(self, verdict: Callable[[Heard, str, Resource, float], T]) -> dict[str, T]:
-        """Run, and say of each host what `verdict` makes of it."""
+    def go(self, verdict: Callable[[Heard, str, Resource, float], T], refused: Callable[[str, str], T]) -> dict[str, T]:
+        """Run, and say of each host what `verdict` makes of it, or `refused` of the code and reason why it cannot take part."""
+        found = {where: refused(code, reason) for where, (code, reason) in self._refused.items()}
         if not self._resources:
-            return {}
+            return found
         with private_directory(self._context.scratch) as directory:
             try:
-                heard = self._play(directory)
-            except _Refused as refusal:
-                self._refused |= {resource.address: ("secret-unavailable", str(refusal)) for resource in self._resources}
-                return {}
-        return {resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources}
+                job, vaulted = self._prepared(directory)
+            except OctofleetError as error:
+                reason = f"{error.message} ({error.hint})" if error.hint else error.message
+                return found | {resource.address: refused(error.code, reason) for resource in self._resources}
+            heard = self._play(job, vaulted)
+        return found | {
+            resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources
+        }
 
-    def _play(self, directory: Path) -> Heard:
+    def _prepared(self, directory: Path) -> tuple[Job, list[SecretValue]]:
+        """The project with what it requires, and what its vault texts hold. Raises what fetching, installing and opening raise."""
         spec = self._first.spec
+        project = directory / "project"
+        playbook = export_project(spec, project, self._context.export, self._context.export_from)
+        installed = None
+        if self._galaxy is not None:
+            installed = self._galaxy.installed(project, spec["project"], self._context.export_from, until=self._context.deadline)
         job = Job(
             directory=directory,
-            playbook=_inside(spec["playbook"], spec["project"]) or "",
+            playbook=playbook,
             inventory=inventory(self._variables),
             check=self._check,
             tags=tuple(spec.get("tags") or ()),
             become=spec.get("become") is True,
             gather=self._context.gather,
+            installed=installed.directory if installed else None,
         )
-        self._context.export(spec["content"], job.project)
-        job, vaulted = self._with_passwords(job)
-        redact = redactor(self._revealed + vaulted)
+        return self._with_passwords(job)
+
+    def _play(self, job: Job, vaulted: Sequence[SecretValue]) -> Heard:
+        spec = self._first.spec
+        redact = redactor([*self._revealed, *vaulted])
         log = (lambda line: None) if self._check else self._context.log
         listener = Listener(
             hosts=tuple(self._variables),
@@ -338,24 +332,24 @@ class _Run:
         )
         until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
         try:
-            end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+            end = play(job, self._pinned(job.directory), listener, until=until, cancelled=self._context.cancelled)
         finally:
             if listener.telling is not None:
                 listener.telling.close()
         self._context.met(listener.met.told(self._first.rules.tenant, time.time()))
-        return Heard(listener=listener, end=end, playbook=spec["playbook"])
+        return Heard(listener=listener, end=end, playbook=title(spec))
 
     def _telling(self) -> Telling:
         return Telling(tenant=self._first.rules.tenant, told=self._context.told, part=self._part, keep=self._settings.keep)
 
     def _with_passwords(self, job: Job) -> tuple[Job, list[SecretValue]]:
-        """The job with the passwords of the vault ids that its project needs, and what the project's vault texts hold. Raises `_Refused`."""
+        """The job with the passwords of the vault ids that its project needs, and what the project's vault texts hold."""
         tenant = self._first.rules.tenant
         try:
             found = opened(job.project, self._first.spec["project"], tenant, lambda: self._context.passwords(tenant))
             passwords = self._context.passwords(tenant) if found.ids else {}
         except (Permanent, Refused) as error:
-            raise _Refused(str(error)) from error
+            raise Permanent(error.message, hint=error.hint, code="secret-unavailable") from error
         return replace(job, passwords={name: passwords[name] for name in found.ids}), found.values()
 
     def _pinned(self, directory: Path) -> AnsibleSettings:
@@ -373,13 +367,3 @@ class _Run:
         path = directory / "pinned_hosts"
         path.write_text("\n".join(lines) + "\n")
         return replace(self._settings, pinned_hosts_file=path)
-
-
-class _Refused(Exception):
-    """Why a run cannot be begun, in words."""
-
-
-def _inside(playbook: str, project: str) -> str | None:
-    """The playbook's path in its project, or None if it is not below it."""
-    path, root = PurePosixPath(playbook), PurePosixPath(project)
-    return str(path.relative_to(root)) if path.is_relative_to(root) and ".." not in path.parts else None

@@ -78,11 +78,13 @@ class AnsibleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project. `passwords`: of the vault
-    ids that the project needs, by name. `gather`: at the end, ask those hosts for facts that were not asked before.
+    """One run. `directory` is its private directory, with the project in `project/`; `playbook` is a path in the project, or a playbook of a
+    collection. `passwords`: of the vault ids that the project needs, by name. `gather`: at the end, ask those hosts for facts that were not asked before.
+    `installed`: the project's requirements, in `collections` and `roles`.
 
-    All that a run reads is below `directory`, but for the key and known hosts of the settings: `project/`, `inventory.json`, `fixed.json`, `ansible.cfg`,
-    `env/settings`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links into `project/`.
+    All that a run reads is below `directory`, but for the key and known hosts of the settings, and `installed`: `project/`, `inventory.json`,
+    `fixed.json`, `ansible.cfg`, `env/settings`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links
+    into `project/`.
     """
 
     directory: Path
@@ -93,6 +95,7 @@ class Job:
     become: bool = False
     passwords: Mapping[str, SecretValue] = field(default_factory=dict)
     gather: bool = False
+    installed: Path | None = None
 
     @property
     def project(self) -> Path:
@@ -314,6 +317,7 @@ def pinned_lines(variables: Mapping[str, Any], keys: Sequence[str]) -> list[str]
 def environment(job: Job, settings: AnsibleSettings, program: str, control: Path) -> dict[str, str]:
     """The whole environment of the program, the same for every run but for its directory."""
     project = job.project
+    roles, collections = ([project / name, *([job.installed / name] if job.installed else [])] for name in ("roles", "collections"))
     env = {
         "PATH": f"{Path(program).parent}:{os.environ.get('PATH', os.defpath)}",
         "HOME": os.environ.get("HOME") or str(Path.home()),
@@ -322,8 +326,9 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_CONFIG": str(job.directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(job.directory / "home"),
         "ANSIBLE_LOCAL_TEMP": str(job.directory / "tmp"),
-        "ANSIBLE_ROLES_PATH": f"{project / 'roles'}:/usr/share/ansible/roles:/etc/ansible/roles",
-        "ANSIBLE_COLLECTIONS_PATH": f"{project / 'collections'}:/usr/share/ansible/collections",
+        "ANSIBLE_ROLES_PATH": ":".join([*map(str, roles), "/usr/share/ansible/roles", "/etc/ansible/roles"]),
+        "ANSIBLE_COLLECTIONS_PATH": ":".join([*map(str, collections), "/usr/share/ansible/collections"]),
+        "PYTHONDONTWRITEBYTECODE": "1",  # what is installed is compared with its checksums at the next use
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
         "ANSIBLE_FORKS": str(settings.forks or FORKS),
         "ANSIBLE_STRATEGY": settings.strategy,
