@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Ansible, AnsibleProvider
 
 ORDER = 30
+MITOGEN = "mitogen"
 T = TypeVar("T")
 
 __all__ = ["AnsibleDriver", "AnsibleSettings", "ansible_settings"]
@@ -53,17 +54,26 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
         forks=table.forks,
         timeout_s=table.timeout_s,
         ssh_common_args=table.ssh_common_args,
+        tenant_keys={tenant: Path(path).expanduser() for tenant, path in table.tenant_keys.items()},
+        isolation=table.isolation,
+        visible=tuple(Path(path).expanduser() for path in table.visible),
     )
 
 
 def ansible_providers(table: "Ansible") -> dict[str, AnsibleSettings]:
-    """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise."""
-    return {name: _provider(ansible_settings(table), provider) for name, provider in table.providers.items() if provider.type == "local"}
+    """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise; and `mitogen`, for all."""
+    default = ansible_settings(table)
+    found = {name: _provider(default, provider) for name, provider in table.providers.items() if provider.type == "local"}
+    built_in = {} if MITOGEN in table.providers else {MITOGEN: replace(default, strategy="mitogen_linear")}
+    return built_in | found
 
 
 def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSettings:
-    return AnsibleSettings(
-        private_key_file=Path(table.private_key_file).expanduser() if table.private_key_file else default.private_key_file,
+    own_key = Path(table.private_key_file).expanduser() if table.private_key_file else None
+    return replace(
+        default,
+        private_key_file=own_key or default.private_key_file,
+        tenant_keys={} if own_key else default.tenant_keys,
         known_hosts_file=Path(table.known_hosts_file).expanduser() if table.known_hosts_file else default.known_hosts_file,
         user=table.user or default.user,
         forks=table.forks or default.forks,
@@ -151,7 +161,7 @@ class AnsibleDriver:
         """How the playbook of a resource is run; None where its tenant has no such provider."""
         name, tenant = resource.rules.provider, resource.rules.tenant
         way = self.providers.get(name) if name else self.settings
-        return way if way is not None and granted(way.tenants, tenant) else None
+        return way.of(tenant) if way is not None and granted(way.tenants, tenant) else None
 
     def poll(self, operation: str, context: Context) -> Results:
         """Runs are synchronous: nothing is ever pending."""
