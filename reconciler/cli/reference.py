@@ -62,7 +62,7 @@ KEYS = {
     "ansible.providers.NAME.user": "local: as in `[ansible]`, for this provider. Empty: as there.",
     "ansible.repositories": "What the URLs of other repositories begin with that playbooks may be in. Empty: none.",
     "ansible.ssh_common_args": "Further arguments for ssh, such as `-J bastion`; the user's ssh configuration is not read.",
-    "ansible.tenant_keys": "SSH keys of single tenants, in place of `private_key_file`: `{shop = \"/etc/octofleet/shop_key\"}`.",
+    "ansible.tenant_keys": 'SSH keys of single tenants, in place of `private_key_file`: `{shop = "/etc/octofleet/shop_key"}`.',
     "ansible.timeout_s": "The longest that one playbook run may take, in seconds.",
     "ansible.user": "The user to log in as. Empty: OpenSSH's choice, or `ansible_user` in `vars`.",
     "ansible.visible": "Files and directories of this machine that isolated runs see, and may change, besides what they need.",

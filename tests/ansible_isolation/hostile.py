@@ -63,16 +63,16 @@ class Machine:
         """Run a playbook of the tenant shop on its one host; its outcome, and its host's directory, where it leaves what it found."""
         self.world.tasks(tasks)
         if not self.world.hosts:
-            self.world.host("a", targets=self.targets, pid=os.getpid(), canary_dirs=sorted({str(path.parent) for path in self.files}), **variables)
+            self.world.host(
+                "a", targets=self.targets, pid=os.getpid(), canary_dirs=sorted({str(path.parent) for path in self.files}), **variables
+            )
         return self.world.apply()["a.web"], self.world.base("a")
 
     def untouched(self) -> bool:
         """Nothing of the bank was changed, and nothing put beside it."""
-        return all(path.read_text() == CANARY for path in self.files) and all(
-            sorted(entry.name for entry in path.parent.iterdir() if entry.is_file()) == sorted(other.name for other in self.files if other.parent == path.parent)
-            for path in self.files
-            if path.parent != self.root / "etc"
-        )
+        places = {path.parent for path in self.files} - {self.root / "etc"}
+        planted = {entry for place in places for entry in place.iterdir() if entry.is_file()} - set(self.files)
+        return not planted and all(path.read_text() == CANARY for path in self.files)
 
 
 def loot(base: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A hostile playbook of one tenant: whatever it tries on this machine, it sees and changes nothing of another one's, and leaves nothing behind."""
 
+import json
 import os
 import signal
 import socket
@@ -49,26 +50,36 @@ def program(targets, pid):
             found["signalled"].append(number)
         except OSError:
             pass
-    for pattern in ("/run/**", "/var/**", "/home/**", "/root/.ssh/*", "/dev/shm/*", "/tmp/*.sock", "/sys/*", "/srv/*", "/opt/*", "/etc/shadow", "/etc/octofleet*"):
+    for pattern in ("/run/**", "/var/**", "/home/**", "/root/.ssh/*", "/dev/shm/*", "/tmp/*.sock", "/sys/*", "/srv/*", "/opt/*",
+                    "/etc/shadow", "/etc/octofleet*"):
         found["sockets"] += [path for path in glob.glob(pattern, recursive=True) if path not in ("/var/", "/var/tmp", "/run/", "/home/")]
     return found
 '''
-FILTER = SPY + '''
+FILTER = (
+    SPY
+    + """
 class FilterModule:
     def filters(self):
         return {"spy": lambda told: json.dumps(program(told["targets"], told["pid"]))}
-'''
-LOOKUP = SPY + '''
+"""
+)
+LOOKUP = (
+    SPY
+    + """
 from ansible.plugins.lookup import LookupBase
 class LookupModule(LookupBase):
     def run(self, terms, variables=None, **options):
         return [json.dumps(program(variables["targets"], variables["pid"]))]
-'''
-MODULE = f"#!{sys.executable}\n# WANT_JSON\n{SPY}" + '''
+"""
+)
+MODULE = (
+    f"#!{sys.executable}\n# WANT_JSON\n{SPY}"
+    + """
 import sys
 arguments = json.load(open(sys.argv[1]))
 print(json.dumps({"changed": False, "found": json.dumps(program(arguments["targets"], int(arguments["pid"])))}))
-'''
+"""
+)
 
 
 @pytest.fixture
@@ -119,7 +130,7 @@ def test_a_program_of_the_playbook_sees_and_changes_nothing_of_others(machine: M
         "debug: {msg: \"{{ lookup('unvault', targets[0]) }}\"}",
         "include_tasks: '{{ targets[2] }}'",
         "include_vars: '{{ targets[3] }}'",
-        "include_role: {name: '{{ canary_dirs[0] }}', tasks_from: '{{ targets[2] }}'}",
+        "include_role: {name: '{{ canary_dirs[-1] }}'}",
         "slurp: {src: '{{ targets[0] }}'}",
         "fetch: {src: '{{ targets[0] }}', dest: '{{ base }}/fetched'}",
         "copy: {src: '{{ targets[0] }}', dest: '{{ base }}/copied'}",
@@ -149,7 +160,7 @@ def test_links_of_a_project_lead_nowhere(machine: Machine) -> None:
     assert outcome.status is Status.FAILED and CANARY not in outcome.error
 
 
-FORGED = '''
+FORGED = """
 import base64, json, os, uuid
 class FilterModule:
     def filters(self):
@@ -169,13 +180,13 @@ def forge(target):
     for name in (linked, fifo, huge, "../../../../../../../etc/passwd", "x" * 5000, linked):
         tell(name)
     return "forged"
-'''
+"""
 
 
 def test_forged_events_read_and_remove_nothing(machine: Machine) -> None:
     """The server reads the files that events name: neither a link nor a path nor a pipe leads it astray, and a huge one is not taken."""
     aim = machine.root / "data" / "told-partial.json"
-    aim.write_text('{"event": "error", "stdout": "%s"}' % CANARY)
+    aim.write_text(json.dumps({"event": "error", "stdout": CANARY}))
     machine.world.write("web/filter_plugins/forging.py", FORGED)
     outcome, base = machine.hostile(f'- copy: {{content: "{{{{ \'{aim}\' | forge }}}}", dest: "{{{{ base }}}}/done"}}')
     assert (base / "done").read_text() == "forged" and outcome.status is Status.DONE, outcome.error
@@ -201,7 +212,9 @@ def test_abstract_sockets_and_loopback_stay_and_nothing_by_path(machine: Machine
         port.listen()
         number = port.getsockname()[1]
         script = "import socket,sys; socket.create_connection(('127.0.0.1', {{ number }})); s = socket.socket(socket.AF_UNIX)\n"
-        machine.world.write("web/try.py", script + f"try: s.connect({str(machine.root / 'data' / 's')!r})\nexcept OSError: sys.exit(0)\nsys.exit(1)\n")
+        machine.world.write(
+            "web/try.py", script + f"try: s.connect({str(machine.root / 'data' / 's')!r})\nexcept OSError: sys.exit(0)\nsys.exit(1)\n"
+        )
         tasks = "- template: {src: '{{ playbook_dir }}/try.py', dest: '{{ base }}/try.py'}\n- command: '{{ ansible_python_interpreter }} {{ base }}/try.py'"
         outcome, _ = machine.hostile(tasks, number=number)
     assert outcome.status is Status.DONE, outcome.error
@@ -212,8 +225,11 @@ def test_a_run_that_fills_the_disk_or_tells_without_end_is_stopped(machine: Mach
     monkeypatch.setattr(run, "LOOKS", 1)
     outcome, _ = machine.hostile('- shell: "dd if=/dev/zero of=$ANSIBLE_LOCAL_TEMP/big bs=1M count=64; sleep 120"')
     assert outcome.status is Status.FAILED and "wrote more" in outcome.error
-    machine.world.write("web/filter_plugins/endless.py", "import os\nclass FilterModule:\n    def filters(self): return {'endless': endless}\n"
-                        "def endless(told):\n    out = os.open(f'/proc/{os.getppid()}/fd/1', os.O_WRONLY)\n    while True: os.write(out, b'x' * 65536)\n")
+    machine.world.write(
+        "web/filter_plugins/endless.py",
+        "import os\nclass FilterModule:\n    def filters(self): return {'endless': endless}\n"
+        "def endless(told):\n    out = os.open(f'/proc/{os.getppid()}/fd/1', os.O_WRONLY)\n    while True: os.write(out, b'x' * 65536)\n",
+    )
     outcome, _ = machine.hostile("- debug: {msg: \"{{ 'x' | endless }}\"}")
     assert outcome.status is Status.FAILED
 

@@ -6,9 +6,8 @@ become share a run; hosts of two tenants never do, for a playbook sees all varia
 private inventory only. Must not: keep anything between calls, or let one host's trouble become another's.
 
 The pieces: `inventory` (what hosts are told), `run` and `process` (the program), `events`, `blind` and `fields` (what happened), `verdict`.
-A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
-beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
-may change a playbook are trusted with it.
+A playbook is a program: what it delegates to localhost, looks up or brings along as plugins beside the playbook (`library`,
+`filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user. `isolation` says what it sees there.
 """
 
 import time

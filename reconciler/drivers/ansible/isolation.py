@@ -24,7 +24,19 @@ MEMORY_BYTES = 256 << 20
 """What each of the directories may hold that are memory: /tmp, /var/tmp, the home directory, /dev/shm."""
 
 ETC = (
-    *("passwd", "group", "nsswitch.conf", "hosts", "host.conf", "gai.conf", "resolv.conf", "services", "protocols", "localtime", "locale.alias"),
+    *(
+        "passwd",
+        "group",
+        "nsswitch.conf",
+        "hosts",
+        "host.conf",
+        "gai.conf",
+        "resolv.conf",
+        "services",
+        "protocols",
+        "localtime",
+        "locale.alias",
+    ),
     *("os-release", "debian_version", "redhat-release", "alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ansible/roles"),
     *("ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls/certs", "pki/tls/openssl.cnf", "pki/ca-trust", "crypto-policies"),
     *("ssh/ssh_known_hosts", "ssh/ssh_known_hosts2", "krb5.conf", "python3"),
@@ -102,7 +114,7 @@ def _system() -> Iterator[str]:
     for name in MERGED:
         path = Path("/") / name
         if path.is_symlink():
-            yield from ("--symlink", os.readlink(path), str(path))
+            yield from ("--symlink", str(path.readlink()), str(path))
         elif path.is_dir():
             yield from ("--ro-bind", str(path), str(path))
     for name in ETC:

@@ -196,8 +196,7 @@ def play(job: Job, settings: AnsibleSettings, on_event: OnEvent, *, until: float
 
 def _follow(process: "Popen[bytes]", stream: Stream, watch: "_Watch") -> End:
     """Read what the program says until it has ended, or has to."""
-    assert process.stdout is not None
-    output, waiting = process.stdout.fileno(), select.poll()
+    output, waiting = process.stdout.fileno() if process.stdout else -1, select.poll()
     waiting.register(output, select.POLLIN)
     looked = 0.0
     while True:
