@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import comment, durable, netboot, pages, plan, policy, streams, tftp, webhook
+from bench import ansible, comment, durable, netboot, pages, plan, policy, streams, tftp, webhook
 from bench.measure import ROOT, Machine
 from bench.page import Section, page
 from bench.results import Options, load, merged, save, this_machine
 
-SUBJECTS = {subject.NAME: subject for subject in (plan, durable, policy, comment, webhook, streams, pages, tftp, netboot)}
+SUBJECTS = {subject.NAME: subject for subject in (plan, durable, policy, comment, webhook, streams, pages, tftp, netboot, ansible)}
 SECTIONS = tuple(
     Section(name=subject.NAME, title=subject.TITLE, note=subject.NOTE, findings=subject.FINDINGS, beginnings=subject.BEGINNINGS)
     for subject in SUBJECTS.values()

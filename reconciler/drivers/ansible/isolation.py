@@ -6,7 +6,6 @@ network stays, as ssh needs it: what listens on loopback or on an abstract socke
 directory of which others put secrets into a part.
 """
 
-import os
 import shutil
 import subprocess
 import sys
