@@ -13,7 +13,7 @@ from reconciler.errors import Permanent
 from reconciler.settings import Ansible
 from reconciler.types.outcome import Status
 from tests.conftest import missing, program
-from tests.drivers.ansible_world import World, need_ansible, present, proposed, unknown
+from tests.drivers.ansible_world import World, need_ansible, proposed, unknown
 from tests.drivers.test_ansible_apply import running
 
 
@@ -80,7 +80,7 @@ def test_a_run_means_the_same(sshd: SshHosts, tmp_path: Path, name: str, isolati
     (field,) = proposed(world.observe()["a.web"]).fields
     assert (field.before, field.after) == ("by hand\n", "I am a\n")
     world.apply()
-    present(world.observe()["a.web"])
+    assert proposed(world.observe()["a.web"]).fields == (), "only what is not foreseen is left"
 
 
 def test_a_run_with_mitogen_can_be_cancelled(tmp_path: Path) -> None:
