@@ -120,4 +120,4 @@ def test_forks_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strategy, "_free_bytes", lambda: 1 << 40)
     assert strategy.forks(0, 500) == 40
     monkeypatch.setattr(strategy, "_free_bytes", lambda: 1 << 30)
-    assert strategy.forks(0, 500) == 8
+    assert strategy.forks(0, 500) == 16

@@ -49,9 +49,9 @@ NAMESPACES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What a run sees besides the system, at the same paths as outside. `readable` that are not there are passed over; `home` is empty."""
+    """What a run sees besides the system, at the same paths as outside. `readable` that are not there are passed over; `homes` are empty."""
 
-    home: Path
+    homes: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
 
@@ -76,7 +76,7 @@ def why_not() -> str:
         return f"the program {PROGRAM} is not installed"
     try:
         ran = subprocess.run(  # noqa: S603 - the program is the one found
-            sandboxed(["/bin/sh", "-c", ":"], Sight(home=Path("/tmp"))),  # noqa: S108 - a new one, in the sandbox
+            sandboxed(["/bin/sh", "-c", ":"], Sight()),
             capture_output=True,
             text=True,
             check=False,
@@ -95,7 +95,7 @@ def _tell(trouble: str) -> None:
 def sandboxed(command: Sequence[str], sight: Sight) -> list[str]:
     """The command line that runs `command` so. What is mounted later lies over what was before."""
     line = [shutil.which(PROGRAM) or PROGRAM, *NAMESPACES, "--proc", "/proc", "--dev", "/dev"]
-    homes = () if sight.home == Path("/") else (sight.home,)
+    homes = [home for home in sight.homes if home != Path("/")]
     for place in dict.fromkeys((Path("/dev/shm"), Path("/tmp"), Path("/var/tmp"), *homes)):  # noqa: S108 - they are new, and the run's own
         line += ["--size", str(MEMORY_BYTES), "--tmpfs", str(place)]
     line += _system()

@@ -8,6 +8,7 @@ secrets. The user's and the project's `ansible.cfg` are not read, their callback
 
 import json
 import os
+import pwd
 import select
 import shlex
 import shutil
@@ -140,17 +141,21 @@ def callback_plugins() -> str:
 def sight(job: Job, settings: AnsibleSettings, env: Mapping[str, str]) -> Sight:
     """What a run sees of this machine besides the system: its directory, of which it may change the project and what is temporary, and how it gets
     to its hosts."""
-    home = Path.home()
-    keys = [settings.private_key_file] if settings.private_key_file else [home / ".ssh" / f"id_{kind}" for kind in DEFAULT_KEYS]
-    known = [settings.known_hosts_file] if settings.known_hosts_file else [home / ".ssh" / "known_hosts", home / ".ssh" / "known_hosts2"]
+    homes = (Path(env["HOME"]), Path(pwd.getpwuid(os.getuid()).pw_dir))  # ssh looks in the second, whatever HOME says
+    keys = [settings.private_key_file] if settings.private_key_file else _in_ssh(homes, *(f"id_{kind}" for kind in DEFAULT_KEYS))
+    known = [settings.known_hosts_file] if settings.known_hosts_file else _in_ssh(homes, "known_hosts", "known_hosts2")
     agent = [Path(env["SSH_AUTH_SOCK"])] if "SSH_AUTH_SOCK" in env else []
     plugins = [Path(env[name]) for name in ("ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STRATEGY_PLUGINS") if name in env]
     own = tuple(job.directory / name for name in (*PRIVATE, "project", EVENTS))
     return Sight(
-        home=home,
+        homes=homes,
         readable=(*plugins, *keys, *known, *agent, *job.readable, job.directory),
         writable=(*own, *(path for path in settings.visible if path.exists())),
     )
+
+
+def _in_ssh(homes: Sequence[Path], *names: str) -> list[Path]:
+    return [home / ".ssh" / name for home in homes for name in names]
 
 
 @contextmanager
