@@ -141,14 +141,16 @@ def callback_plugins() -> str:
 def sight(job: Job, settings: AnsibleSettings, env: Mapping[str, str]) -> Sight:
     """What a run sees of this machine besides the system: its directory, of which it may change the project and what is temporary, and how it gets
     to its hosts."""
-    homes = (Path(env["HOME"]), Path(pwd.getpwuid(os.getuid()).pw_dir))  # ssh looks in the second, whatever HOME says
+    homes = [Path(env["HOME"])]
+    with suppress(KeyError):  # ssh looks here, whatever HOME says
+        homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
     keys = [settings.private_key_file] if settings.private_key_file else _in_ssh(homes, *(f"id_{kind}" for kind in DEFAULT_KEYS))
     known = [settings.known_hosts_file] if settings.known_hosts_file else _in_ssh(homes, "known_hosts", "known_hosts2")
     agent = [Path(env["SSH_AUTH_SOCK"])] if "SSH_AUTH_SOCK" in env else []
     plugins = [Path(env[name]) for name in ("ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STRATEGY_PLUGINS") if name in env]
     own = tuple(job.directory / name for name in (*PRIVATE, "project", EVENTS))
     return Sight(
-        homes=homes,
+        homes=tuple(homes),
         readable=(*plugins, *keys, *known, *agent, *job.readable, job.directory),
         writable=(*own, *(path for path in settings.visible if path.exists())),
     )
