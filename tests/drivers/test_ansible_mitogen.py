@@ -9,6 +9,7 @@ import pytest
 from reconciler.cli.sshd import SshHosts
 from reconciler.drivers.ansible import strategy
 from reconciler.drivers.ansible.driver import AnsibleSettings, ansible_providers
+from reconciler.drivers.ansible.run import Job, environment
 from reconciler.errors import Permanent
 from reconciler.settings import Ansible
 from reconciler.types.outcome import Status
@@ -113,6 +114,12 @@ def test_where_mitogen_cannot_be_used_it_is_refused(monkeypatch: pytest.MonkeyPa
 def test_forks_are_as_wanted_or_as_there_is_room() -> None:
     assert (strategy.forks(7, 100), strategy.forks(7, 3), strategy.forks(0, 1), strategy.forks(5, 0)) == (7, 3, 1, 1)
     assert 1 <= strategy.forks(0, 10_000) <= strategy.MOST
+
+
+def test_forks_are_those_of_the_hosts_of_all_groups(tmp_path: Path) -> None:
+    groups = {"a": {"hosts": {"x": {}, "y": {}}}, "b": {"hosts": {"y": {}, "z": {}}, "vars": {}}}
+    job = Job(directory=tmp_path, playbook="site.yml", inventory=groups, check=True)
+    assert environment(job, AnsibleSettings(forks=9), "/bin/ansible-playbook", tmp_path)["ANSIBLE_FORKS"] == "3"
 
 
 def test_forks_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

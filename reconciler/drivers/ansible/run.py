@@ -94,6 +94,11 @@ class Job:
     readable: tuple[Path, ...] = ()
 
     @property
+    def hosts(self) -> int:
+        """How many hosts the inventory has, over all of its groups."""
+        return len({host for group in self.inventory.values() for host in group.get("hosts", ())})
+
+    @property
     def events(self) -> Path:
         """Where the run's events are until they are read."""
         return self.directory / EVENTS
@@ -345,7 +350,7 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_ROLES_PATH": f"{project / 'roles'}:/usr/share/ansible/roles:/etc/ansible/roles",
         "ANSIBLE_COLLECTIONS_PATH": f"{project / 'collections'}:/usr/share/ansible/collections",
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
-        "ANSIBLE_FORKS": str(forks(settings.forks, len(job.inventory.get("all", {}).get("hosts", {})))),
+        "ANSIBLE_FORKS": str(forks(settings.forks, job.hosts)),
         "ANSIBLE_STRATEGY": settings.strategy,
         "ANSIBLE_TIMEOUT": "10",
         "ANSIBLE_PIPELINING": "1",
