@@ -17,7 +17,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git openssh-client \
+    && apt-get install --yes --no-install-recommends git openssh-client bubblewrap \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home octofleet \
     && install --directory --owner octofleet --group octofleet --mode 0700 /data /srv/boot \

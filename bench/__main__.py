@@ -9,13 +9,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import ansible_events, comment, durable, inventory, netboot, pages, plan, policy, streams, tftp, webhook
+from bench import ansible, ansible_events, comment, durable, inventory, netboot, pages, plan, policy, streams, tftp, webhook
 from bench.measure import ROOT, Machine
 from bench.page import Section, page
 from bench.results import Options, load, merged, save, this_machine
 
 SUBJECTS = {
-    subject.NAME: subject for subject in (plan, durable, policy, comment, webhook, streams, pages, tftp, netboot, inventory, ansible_events)
+    subject.NAME: subject
+    for subject in (plan, durable, policy, comment, webhook, streams, pages, tftp, netboot, inventory, ansible, ansible_events)
 }
 SECTIONS = tuple(
     Section(name=subject.NAME, title=subject.TITLE, note=subject.NOTE, findings=subject.FINDINGS, beginnings=subject.BEGINNINGS)

@@ -49,6 +49,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
         "warning",
         "A Fleet's boot menu cannot be written for a loader, and the machine boots from its disk; `fleet`, `why`, `loader`.",
     ),
+    "ansible-not-isolated": ("warning", "Playbooks run without isolation, as bubblewrap does not work here; once in a process; `why`."),
     "boot-refused": ("warning", "A request to the boot server was refused; `why`, `address`, `path` without its token."),
     "repository-failed": ("warning", "A followed repository could not be looked at or planned; it is tried again later."),
     "plan-waits": ("warning", "The plan of a followed repository waits for approval; `next` gives it."),

@@ -85,8 +85,8 @@ class AnsibleProvider(Table, frozen=True):
 
 class Ansible(Table, frozen=True):
     """How hosts are reached. Host keys are always checked against `known_hosts_file`. `isolation`: whether a playbook run sees of this machine only what it
-    needs (`auto`: where bubblewrap works). `repositories`: what the URLs of playbooks' other repositories begin with; `galaxy`: servers of collections and
-    roles. `keep`: which results of tasks are kept."""
+    needs (`auto`: where bubblewrap works), besides `visible`. `tenant_keys`: SSH keys of single tenants. `repositories`: what the URLs of playbooks' other
+    repositories begin with; `galaxy`: servers of collections and roles. `keep`: which results of tasks are kept."""
 
     private_key_file: str = ""
     known_hosts_file: str = ""
@@ -94,6 +94,8 @@ class Ansible(Table, frozen=True):
     forks: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
     timeout_s: Seconds = 600.0
     ssh_common_args: str = ""
+    tenant_keys: dict[str, str] = {}
+    visible: list[str] = []
     isolation: Literal["auto", "required", "off"] = "auto"
     repositories: list[str] = []
     galaxy: list[str] = []

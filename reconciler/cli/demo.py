@@ -209,9 +209,13 @@ type = "directory"
 path = "{secrets}"
 tenants = ["shop"]
 """
-            + (f'\n[ansible]\nprivate_key_file = "{self.machines.private_key}"\n' if self.machines.private_key else "")
+            + (f'\n[ansible]\nprivate_key_file = "{self.machines.private_key}"\n' if self.machines.private_key else self._visible())
             + (f'known_hosts_file = "{self.machines.known_hosts}"\n' if self.machines.known_hosts else "")
         )
+
+    def _visible(self) -> str:
+        """Machines of the local connection are directories here, which isolated runs would not see."""
+        return f"\n[ansible]\nvisible = {json.dumps([str(host.home) for host in self.machines.hosts])}\n"
 
     def _reach(self, document: Any) -> None:
         found = next((host for host in self.machines.hosts if host.name == document["metadata"]["name"]), None)

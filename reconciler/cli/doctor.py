@@ -3,9 +3,7 @@
 import json
 import os
 import secrets as random
-import shutil
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,10 +18,10 @@ from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.cli.doctor_ansible import ansible_findings
-from reconciler.cli.doctor_boot import boot_findings, readable
+from reconciler.cli.doctor_boot import boot_findings
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.doctor_http import accounts_found, http_findings
-from reconciler.cli.finding import FAILED, OK, WARNING, Finding, tried
+from reconciler.cli.finding import FAILED, OK, WARNING, Finding, program, tried
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError
 from reconciler.files import private_directory, remove_file, replace_file
@@ -38,7 +36,7 @@ from reconciler.wiring import Installation
 from reconciler.witness import checked, keepers
 
 COLOURS = {OK: "green", WARNING: "yellow", FAILED: "red"}
-PROGRAM_S, HOUR_S = 30, 3600.0
+HOUR_S = 3600.0
 KEY_BYTES = 32
 NEWEST_ROWS = 1000
 
@@ -75,13 +73,8 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield tried("plugins and drivers", lambda: ", ".join(sorted(installation.drivers)))
     yield from _repositories(installation)
     yield from (tried(check.name, check.look) for check in load_checks(installation))
-    yield _program("git", "needed for remote repositories: apt-get install git")
-    yield _program("ansible-playbook", "needed for Roles with ansible: pip install 'octofleet[ansible]'")
+    yield program("git", "needed for remote repositories: apt-get install git")
     yield from ansible_findings(installation)
-    yield _program("ssh", "needed for Roles with ansible: apt-get install openssh-client")
-    for name in ("private_key_file", "known_hosts_file"):
-        if path := getattr(installation.settings.ansible, name):
-            yield tried(f"ansible.{name}", lambda path=path: readable(Path(path)))  # type: ignore[misc]
     yield from http_findings(installation.settings)
     yield from boot_findings(installation.settings.boot)
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")
@@ -192,18 +185,3 @@ def _understood(installation: Installation, channel: Channel, to: SecretRef | We
     url = installation.secrets.value(to, channel.tenant).reveal()
     check(url)
     return place_of(url)
-
-
-def _program(name: str, hint: str) -> Finding:
-    """A program that not every installation needs: without it is a warning, one that does not run a failure."""
-    beside = str(Path(sys.executable).parent)
-    path = shutil.which(name, path=f"{beside}:{os.environ.get('PATH', '')}")
-    if path is None:
-        return Finding(name, WARNING, "not found", hint)
-    flag = "-V" if name == "ssh" else "--version"
-    try:
-        answer = subprocess.run([path, flag], capture_output=True, text=True, check=False, timeout=PROGRAM_S)  # noqa: S603 - the program is the one found
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(name, FAILED, f"{path} does not run: {error}", f"install it anew ({hint})")
-    said = ((answer.stdout or answer.stderr).splitlines() or [path])[0].strip()
-    return Finding(name, OK if answer.returncode == 0 else FAILED, said, f"install it anew ({hint})")

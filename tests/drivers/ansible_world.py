@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,13 @@ class World:
     def content(self, path: str) -> str | None:
         return f"tree:{path}" if (self.repository / path).exists() else None
 
+    @property
+    def driver(self) -> AnsibleDriver:
+        """Its runs see the directories that stand for hosts, isolated or not."""
+        return AnsibleDriver(replace(self.settings, visible=(self.root / "hosts", *self.settings.visible)))
+
     def resources(self) -> dict[str, Resource]:
-        found = AnsibleDriver(self.settings).resources(FleetScope(fleet="f", hosts=self.hosts), self)
+        found = self.driver.resources(FleetScope(fleet="f", hosts=self.hosts), self)
         return {resource.address.rpartition("/")[2]: resource for resource in found}
 
     def context(self) -> Context:
@@ -117,13 +122,13 @@ class World:
     def observe(self) -> dict[str, Observation]:
         """By `host.role`."""
         targets = [Target(address=resource.address, desired=resource) for resource in self.resources().values()]
-        found = AnsibleDriver(self.settings).observe(targets, self.context())
+        found = self.driver.observe(targets, self.context())
         self.check_clean()
         return {where.rpartition("/")[2]: item for where, item in found.items()}
 
     def apply(self) -> dict[str, Outcome]:
         work = [Work(action=Action.RUN, target=Target(address=item.address, desired=item)) for item in self.resources().values()]
-        found = AnsibleDriver(self.settings).apply(Step(id="run.1", work=tuple(work)), self.context())
+        found = self.driver.apply(Step(id="run.1", work=tuple(work)), self.context())
         self.check_clean()
         assert all(isinstance(item, Outcome) for item in found.values())
         return {where.rpartition("/")[2]: item for where, item in found.items() if isinstance(item, Outcome)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleSettings
 from reconciler.drivers.ansible.process import MARK
 from reconciler.drivers.driver import Step, Target, Work
 from reconciler.errors import Permanent
@@ -154,7 +154,7 @@ def test_a_log_that_fails_ends_the_run(world: World) -> None:
     (resource,) = world.resources().values()
     step = Step(id="s", work=(Work(action=Action.RUN, target=Target(address=resource.address, desired=resource)),))
     with pytest.raises(OSError, match="No space left"):
-        AnsibleDriver(world.settings).apply(step, replace(world.context(), log=full))
+        world.driver.apply(step, replace(world.context(), log=full))
     assert running(world) == []
     world.check_clean()
 
@@ -166,13 +166,13 @@ def test_without_ansible_there_is_a_hint(world: World, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", "/nowhere")
     error = raised(world.observe)
     assert error.message == "the program ansible-playbook is not installed" and error.hint == "pip install 'octofleet[ansible]'"
-    monkeypatch.setitem(__import__("sys").modules, "ansible_runner.config.runner", None)
+    monkeypatch.setitem(__import__("sys").modules, "ansible_runner.utils", None)
     assert raised(world.observe).hint == "pip install 'octofleet[ansible]'"
 
 
 def test_a_removed_role_is_neither_checked_nor_undone(world: World) -> None:
     target = Target(address="ansible/role/shop/a.web")
-    driver = AnsibleDriver(world.settings)
+    driver = world.driver
     assert unknown(driver.observe([target], world.context())[target.address]).code == "not-observable"
     outcome = driver.apply(Step(id="s", work=(Work(action=Action.DELETE, target=target),)), world.context())[target.address]
     assert getattr(outcome, "status", None) is Status.FAILED
@@ -204,7 +204,7 @@ def test_a_run_that_cannot_begin_does_not_hide_the_ones_before_it(world: World) 
             raise Permanent("the disk is full")
         context.export(tree, into)
 
-    driver = AnsibleDriver(world.settings)
+    driver = world.driver
     found = driver.apply(Step(id="s", work=work), replace(context, export=export))
     assert [getattr(item, "status", None) for item in found.values()] == [Status.DONE, Status.FAILED]
     with pytest.raises(Permanent, match="disk is full"):

@@ -112,6 +112,7 @@ Path({mark!r}).touch()
 def test_what_a_project_brings_along(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = world.root / "marks"
     mark.mkdir()
+    world.settings = AnsibleSettings(visible=(mark,))
 
     def evil(path: str, rest: str) -> None:
         world.write(path, EVIL.format(mark=str(mark / Path(path).stem), rest=rest))

@@ -11,10 +11,10 @@ import pytest
 
 from reconciler import accounts
 from reconciler.blobs.directory import DirectoryBlobs
-from reconciler.cli.doctor import _blobs, _program, _repositories
+from reconciler.cli.doctor import _blobs, _repositories
 from reconciler.cli.doctor_database import CLOCK_S, clock, database_findings, replication
 from reconciler.cli.doctor_http import listens
-from reconciler.cli.finding import FAILED, OK, WARNING, Finding
+from reconciler.cli.finding import FAILED, OK, WARNING, Finding, program
 from reconciler.identity.access import Identity
 from reconciler.settings import Followed, Http, Settings
 from reconciler.source.repository import Repository
@@ -259,7 +259,7 @@ def test_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert _program(name, "install it").status == status
+    assert program(name, "install it").status == status
 
 
 @pytest.mark.parametrize(

@@ -12,36 +12,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO
 
-BWRAP = "bwrap"
+from reconciler.drivers.ansible.isolation import Sight, sandboxed
+
 MOST_BYTES = 4 << 20
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
-ETC = (
-    "passwd",
-    "group",
-    "nsswitch.conf",
-    "hosts",
-    "resolv.conf",
-    "localtime",
-    "alternatives",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "pki",
-    "ld.so.cache",
-)
-_PROBE_S = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What a program sees besides the system, at the same paths as outside; a readable path may be in a writable one. `network`: whether it has any."""
-
-    readable: tuple[Path, ...] = ()
-    writable: tuple[Path, ...] = ()
-    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,48 +33,6 @@ def found(name: str) -> str | None:
     """The path of a program of Ansible: beside this Python, else on PATH."""
     beside = Path(sys.executable).parent / name
     return str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
-
-
-@cache
-def why_not() -> str:
-    """Why bubblewrap does not work on this machine, tried once; empty where it does."""
-    program = shutil.which(BWRAP)
-    if program is None:
-        return f"the program {BWRAP} is not installed"
-    try:
-        command = sandboxed(["/bin/sh", "-c", ":"], Sight())
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PROBE_S)  # noqa: S603 - the program is the one found
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{BWRAP} does not run: {error}"
-    return "" if ran.returncode == 0 else (ran.stderr.strip().splitlines() or [f"{BWRAP} ended with {ran.returncode}"])[-1]
-
-
-def sandboxed(command: Sequence[str], sight: Sight) -> list[str]:
-    """The command line that runs `command` in new namespaces (bwrap(1))."""
-    line = [
-        shutil.which(BWRAP) or BWRAP,
-        "--unshare-all",
-        *(["--share-net"] if sight.network else []),
-        "--die-with-parent",
-        "--new-session",
-    ]
-    line += ["--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - the program's own
-    for path in map(Path, SYSTEM):
-        if path.is_symlink():
-            line += ["--symlink", str(path.readlink()), str(path)]
-        elif path.is_dir():
-            line += ["--ro-bind", str(path), str(path)]
-    for name in ETC:
-        path = Path("/etc") / name
-        line += ["--ro-bind-try", str(path.resolve()), str(path)]
-    for prefix in dict.fromkeys((sys.prefix, sys.base_prefix)):
-        if not Path(prefix).is_relative_to("/usr"):
-            line += ["--ro-bind", str(Path(prefix).resolve()), prefix]
-    for path in sight.writable:
-        line += ["--bind", str(path.resolve()), str(path)]
-    for path in sight.readable:
-        line += ["--ro-bind", str(path.resolve()), str(path)]
-    return [*line, "--", *command]
 
 
 def run(

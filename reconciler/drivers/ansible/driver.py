@@ -7,9 +7,8 @@ private inventory only. Must not: keep anything between calls, or let one host's
 
 The pieces: `project` (what is run), `galaxy` (its requirements), `inventory` (what hosts are told), `run` and `process` (the program),
 `events`, `blind` and `fields` (what happened), `verdict`.
-A limit: a playbook is a program. What it delegates to localhost, looks up or brings along as plugins
-beside the playbook (`library`, `filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user, so those who
-may change a playbook are trusted with it.
+A playbook is a program: what it delegates to localhost, looks up or brings along as plugins beside the playbook (`library`,
+`filter_plugins`, `lookup_plugins`, `action_plugins`, ...) runs on this machine as this user. `isolation` says what it sees there.
 """
 
 import time
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Ansible, AnsibleProvider
 
 ORDER = 30
+MITOGEN = "mitogen"
 T = TypeVar("T")
 
 __all__ = ["AnsibleDriver", "AnsibleSettings", "ansible_settings"]
@@ -59,17 +59,26 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
         timeout_s=table.timeout_s,
         ssh_common_args=table.ssh_common_args,
         keep=table.keep,
+        tenant_keys={tenant: Path(path).expanduser() for tenant, path in table.tenant_keys.items()},
+        isolation=table.isolation,
+        visible=tuple(Path(path).expanduser() for path in table.visible),
     )
 
 
 def ansible_providers(table: "Ansible") -> dict[str, AnsibleSettings]:
-    """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise."""
-    return {name: _provider(ansible_settings(table), provider) for name, provider in table.providers.items() if provider.type == "local"}
+    """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise; and `mitogen`, for all."""
+    default = ansible_settings(table)
+    found = {name: _provider(default, provider) for name, provider in table.providers.items() if provider.type == "local"}
+    built_in = {} if MITOGEN in table.providers else {MITOGEN: replace(default, strategy="mitogen_linear")}
+    return built_in | found
 
 
 def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSettings:
-    return AnsibleSettings(
-        private_key_file=Path(table.private_key_file).expanduser() if table.private_key_file else default.private_key_file,
+    own_key = Path(table.private_key_file).expanduser() if table.private_key_file else None
+    return replace(
+        default,
+        private_key_file=own_key or default.private_key_file,
+        tenant_keys={} if own_key else default.tenant_keys,
         known_hosts_file=Path(table.known_hosts_file).expanduser() if table.known_hosts_file else default.known_hosts_file,
         user=table.user or default.user,
         forks=table.forks or default.forks,
@@ -160,7 +169,7 @@ class AnsibleDriver:
     def way(self, name: str, tenant: str) -> AnsibleSettings | None:
         """How playbooks are run by a provider, or without a name by default; None where the tenant has no such provider."""
         way = self.providers.get(name) if name else self.settings
-        return way if way is not None and granted(way.tenants, tenant) else None
+        return way.of(tenant) if way is not None and granted(way.tenants, tenant) else None
 
     def poll(self, operation: str, context: Context) -> Results:
         """Runs are synchronous: nothing is ever pending."""

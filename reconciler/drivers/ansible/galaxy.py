@@ -24,7 +24,8 @@ from pathlib import Path
 import msgspec
 
 from reconciler.drivers.ansible.cached import is_as_installed, prune, remove, seal, used
-from reconciler.drivers.ansible.confined import Ended, Sight, environment_of, found, run, why_not
+from reconciler.drivers.ansible.confined import Ended, environment_of, found, run
+from reconciler.drivers.ansible.isolation import Sight, why_not
 from reconciler.drivers.ansible.requirements import CODE, Entry, How, requirements
 from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.events import happened
@@ -246,7 +247,7 @@ def core_version(program: str) -> str:
     with tempfile.TemporaryDirectory() as home:
         ended = run(
             [program, "--version"],
-            Sight(),
+            Sight(network=False),
             environment=environment_of(Path(home), program),
             directory=Path(home),
             limit_s=60,

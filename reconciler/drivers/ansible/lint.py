@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from reconciler.drivers.ansible.confined import Ended, Sight, environment_of, found, run, why_not
+from reconciler.drivers.ansible.confined import Ended, environment_of, found, run
+from reconciler.drivers.ansible.isolation import Sight, why_not
 
 PROGRAM = "ansible-lint"
 LIMIT_S = 180.0
@@ -52,7 +53,7 @@ def version() -> str:
         environment = environment_of(Path(home), program)
         ended = run(
             [program, "--version", "--nocolor"],
-            Sight(),
+            Sight(network=False),
             environment=environment,
             directory=Path(home),
             limit_s=120,
@@ -74,7 +75,7 @@ def lint(project: Path, installed: Path | None = None) -> list[Finding]:
             "ANSIBLE_ROLES_PATH": f"{project / 'roles'}:{installed / 'roles'}",
         }
     line = [program, "--offline", "--nocolor", "-q", "-f", "codeclimate", "--project-dir", "."]
-    sight = Sight(writable=(project.parent,), readable=(installed,) if installed else ())
+    sight = Sight(writable=(project.parent,), readable=(installed,) if installed else (), network=False)
     ended = run(line, sight, environment=environment, directory=project, limit_s=LIMIT_S, errors=False)
     return list(_findings(ended))[:MOST]
 

@@ -1,18 +1,125 @@
-"""Ends the processes of one Ansible run, and only those. Linux: reads /proc.
+"""Begins the program of one Ansible run, and ends its processes and only those. Linux.
 
-A run's processes carry a mark in their environment. Ansible's workers start sessions of their own and ssh's masters leave the tree, so
-that killing the program's process group (what ansible-runner does) leaves both behind. Must not: touch what a play started on purpose and
-that has left the tree (a daemon of a host with the local connection), or a process of another run.
+In isolation all of them are in a PID namespace, and end with its first process. Elsewhere they carry a mark in their environment, by which
+they are found in /proc: Ansible's workers start sessions of their own and ssh's masters leave the tree, so that killing the program's
+process group leaves both behind. Must not: touch a process of another run, or, without isolation, what a play started on purpose and that
+has left the tree (a daemon of a host with the local connection).
 """
 
+import json
 import os
+import resource
+import select
 import signal
-from collections.abc import Iterator
-from contextlib import suppress
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
+
+from reconciler.drivers.ansible.isolation import Sight, sandboxed
+from reconciler.errors import Permanent
 
 MARK = "OCTOFLEET_ANSIBLE_RUN"
 PROC = Path("/proc")
+FILE_BYTES = 1 << 30
+END_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A program with its arguments and its whole environment. `sight`: what it sees of this machine, None: everything. `control`: where its ssh keeps
+    sockets."""
+
+    line: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    control: Path
+    sight: Sight | None = None
+
+
+@contextmanager
+def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
+    """The program, its two outputs as one pipe, until the end of the block. No process of it is left then, whatever happens."""
+    if command.sight is None:
+        mark = uuid4().hex
+        process = _spawn(command, command.line, {MARK: mark})
+        try:
+            yield process
+        finally:
+            kill_run(mark)
+            kill_users_of(command.control)
+            _closed(process)
+        return
+    ours, theirs = os.pipe()
+    try:
+        line = sandboxed(command.line, command.sight)
+        process = _spawn(command, [line[0], "--info-fd", str(theirs), *line[1:]], {MARK: "isolated"}, pass_fds=(theirs,))
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    try:
+        with os.fdopen(ours, "rb") as told:
+            first = _first_process(told.read())
+        try:
+            yield process
+        finally:
+            _end_namespace(first)
+    finally:
+        _closed(process)
+
+
+def _spawn(command: Command, line: Sequence[str], more: Mapping[str, str], *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the program is ours, and what a playbook adds is not in its arguments
+            line,
+            cwd=command.directory,
+            env={**command.environment, **more},
+            stdin=subprocess.DEVNULL,  # `vars_prompt` and `pause` go on instead of waiting for ever
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+            pass_fds=pass_fds,
+        )
+    except OSError as error:
+        raise Permanent(f"cannot start {line[0]}: {error}", hint="octofleet doctor looks at the programs that are needed") from error
+    with suppress(ProcessLookupError, PermissionError):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+    return process
+
+
+def _first_process(told: bytes) -> int | None:
+    """A file descriptor of the namespace's first process (pidfd_open(2)); None if there is none any more."""
+    with suppress(ValueError, KeyError, OSError):
+        return os.pidfd_open(json.loads(told)["child-pid"])
+    return None
+
+
+def _end_namespace(first: int | None) -> None:
+    """The kernel ends all other processes of the namespace before it tells of the end of the first (pid_namespaces(7))."""
+    if first is None:
+        return
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(first, signal.SIGKILL)
+    waiting = select.poll()
+    waiting.register(first, select.POLLIN)
+    waiting.poll(END_S * 1000)
+    os.close(first)
+
+
+def _closed(process: subprocess.Popen[bytes]) -> None:
+    """Nothing of it is left: it is waited for, and its pipe is closed."""
+    try:
+        process.wait(END_S if process.returncode is None else 0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def kill_run(mark: str) -> None:

@@ -1,4 +1,4 @@
-"""One run of `ansible-playbook` through ansible-runner: a private directory, a small environment, a real end.
+"""One run of `ansible-playbook`, told by ansible-runner's events: a private directory, a small environment, a real end.
 
 In: a `Job` (an exported project, an inventory, what to pass) and where events go. Out: how the run ended. The program's environment is
 made here and nothing of ours reaches it but PATH, HOME and (without a key file) the agent's socket: the server's own variables may hold
@@ -8,32 +8,44 @@ secrets. The user's and the project's `ansible.cfg` are not read, their callback
 
 import json
 import os
+import pwd
+import select
 import shlex
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
-from reconciler.drivers.ansible.process import MARK, kill_run, kill_users_of
+from reconciler.drivers.ansible.isolation import Sight, isolated
+from reconciler.drivers.ansible.process import Command, started
+from reconciler.drivers.ansible.strategy import forks, strategy_plugins
+from reconciler.drivers.ansible.stream import Endless, OnEvent, Stream, not_installed
 from reconciler.errors import Permanent
 from reconciler.types.values import SecretValue
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 PROGRAM = "ansible-playbook"
 POLL_S = 0.2
+READ_BYTES = 1 << 16
+LOOKS = 25
+SPACE_BYTES = 2 << 30
+"""How much of the disk a run may take; looked at with every 25th look whether to stop."""
+PRIVATE, EVENTS = ("tmp", "home"), "events/job_events"
 SOCKET_ROOM = 55
 """What must be left of a Unix socket's 107 bytes for ssh's own name in the control directory."""
 VARIABLES = ("group_vars", "host_vars")
 """Ansible reads these beside the inventory too: there stand links to those of the project, where the playbook is deeper in it."""
 UNWANTED_PLUGINS = ("callback_plugins", "vars_plugins")
 
-FORKS = 10
+DEFAULT_KEYS = ("rsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk", "dsa")
 ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 """A host that goes silent during a task is unreachable after a minute, and holds the others no longer. What the settings say goes first."""
 LAST_PLAY: dict[str, Any] = {
@@ -52,8 +64,6 @@ GATHER = {
     "ignore_unreachable": True,
 }
 
-OnEvent = Callable[[Mapping[str, Any]], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsibleSettings:
@@ -61,7 +71,9 @@ class AnsibleSettings:
     `pinned_hosts_file`, which a run makes of what installers told.
 
     `timeout_s`: the longest one run may take. `ssh_common_args`: for a jump host and the like; the user's ssh configuration is not read. `forks`: hosts
-    at once, 0: as many as this machine can. `tenants`: who may be run so. `keep`: which results of tasks are told one by one, `changes` or `all`.
+    at once, 0: as many as this machine has room for. `tenants`: who may be run so. `keep`: which results of tasks are told one by one, `changes` or `all`.
+    `tenant_keys`: the keys of single tenants, in place of the one of all. `isolation`: auto, required or off; `visible`: what an isolated run may see and
+    change of this machine besides its own.
     """
 
     private_key_file: Path | None = None
@@ -74,6 +86,13 @@ class AnsibleSettings:
     strategy: str = "linear"
     tenants: tuple[str, ...] = ("*",)
     keep: str = "changes"
+    tenant_keys: Mapping[str, Path] = field(default_factory=dict)
+    isolation: str = "auto"
+    visible: tuple[Path, ...] = ()
+
+    def of(self, tenant: str) -> "AnsibleSettings":
+        """The settings for a tenant's hosts."""
+        return replace(self, private_key_file=self.tenant_keys.get(tenant, self.private_key_file), tenant_keys={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +102,7 @@ class Job:
     `installed`: the project's requirements, in `collections` and `roles`.
 
     All that a run reads is below `directory`, but for the key and known hosts of the settings, and `installed`: `project/`, `inventory.json`,
-    `fixed.json`, `ansible.cfg`, `env/settings`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links
-    into `project/`.
+    `fixed.json`, `ansible.cfg`, `pinned_hosts`, `vault/NUMBER` (`vault_files`), and `group_vars` and `host_vars`, which are links into `project/`.
     """
 
     directory: Path
@@ -96,6 +114,21 @@ class Job:
     passwords: Mapping[str, SecretValue] = field(default_factory=dict)
     gather: bool = False
     installed: Path | None = None
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts the inventory has, over all of its groups."""
+        return len({host for group in self.inventory.values() for host in group.get("hosts", ())})
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """Files and directories of this machine that it needs besides its own directory."""
+        return () if self.installed is None else (self.installed,)
+
+    @property
+    def events(self) -> Path:
+        """Where the run's events are until they are read."""
+        return self.directory / EVENTS
 
     @property
     def project(self) -> Path:
@@ -121,6 +154,7 @@ class End(StrEnum):
 
     FINISHED = "finished"
     BROKEN = "broken"
+    FULL = "full"
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
 
@@ -130,12 +164,37 @@ def find_program() -> str:
     beside = Path(sys.executable).parent / PROGRAM
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(PROGRAM)
     if found is None:
-        raise _not_installed(f"the program {PROGRAM} is not installed")
+        raise not_installed(f"the program {PROGRAM} is not installed")
     return found
 
 
-def _not_installed(message: str) -> Permanent:
-    return Permanent(message, hint="pip install 'octofleet[ansible]'", code="ansible-missing")
+def callback_plugins() -> str:
+    """Where ansible-runner's plugin is that tells of events."""
+    from ansible_runner.utils import get_callback_dir  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional extra
+
+    return str(get_callback_dir())
+
+
+def sight(job: Job, settings: AnsibleSettings, env: Mapping[str, str]) -> Sight:
+    """What a run sees of this machine besides the system: its directory, of which it may change the project and what is temporary, and how it gets
+    to its hosts."""
+    homes = [Path(env["HOME"])]
+    with suppress(KeyError):  # ssh looks here, whatever HOME says
+        homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    keys = [settings.private_key_file] if settings.private_key_file else _in_ssh(homes, *(f"id_{kind}" for kind in DEFAULT_KEYS))
+    known = [settings.known_hosts_file] if settings.known_hosts_file else _in_ssh(homes, "known_hosts", "known_hosts2")
+    agent = [Path(env["SSH_AUTH_SOCK"])] if "SSH_AUTH_SOCK" in env else []
+    plugins = [Path(env[name]) for name in ("ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STRATEGY_PLUGINS") if name in env]
+    own = tuple(job.directory / name for name in (*PRIVATE, "project", EVENTS))
+    return Sight(
+        homes=tuple(homes),
+        readable=(*plugins, *keys, *known, *agent, *job.readable, job.directory),
+        writable=(*own, *(path for path in settings.visible if path.exists())),
+    )
+
+
+def _in_ssh(homes: Sequence[Path], *names: str) -> list[Path]:
+    return [home / ".ssh" / name for home in homes for name in names]
 
 
 @contextmanager
@@ -143,7 +202,7 @@ def private_directory(scratch: Path) -> Iterator[Path]:
     """A directory for one run that only we can read. It is gone afterwards, the file with revealed secrets first."""
     try:
         directory = Path(tempfile.mkdtemp(prefix="ansible-", dir=scratch))
-        for name in ("tmp", "home", "env", "vault"):
+        for name in (*PRIVATE, "vault", "events", EVENTS):
             (directory / name).mkdir(mode=0o700)
     except OSError as error:
         raise Permanent(f"cannot make a private directory for Ansible in {scratch}: {error}", hint="free some space there") from error
@@ -157,77 +216,86 @@ def private_directory(scratch: Path) -> Iterator[Path]:
 
 def play(job: Job, settings: AnsibleSettings, on_event: OnEvent, *, until: float, cancelled: Callable[[], bool]) -> End:
     """Run the playbook to its end, to `until` (`time.monotonic()` seconds) or until cancelled. No process is left behind in any case."""
-    with _control_directory(job.directory) as control:
-        mark = uuid4().hex
-        try:
-            return _play(job, settings, on_event, _Watch(until=until, cancelled=cancelled, mark=mark), control)
-        finally:
-            kill_run(mark)
-            kill_users_of(control)
-
-
-def _play(job: Job, settings: AnsibleSettings, on_event: OnEvent, watch: "_Watch", control: Path) -> End:
-    try:
-        from ansible_runner.config.runner import RunnerConfig  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional extra
-        from ansible_runner.runner import Runner  # type: ignore[import-untyped]  # noqa: PLC0415
-        from ansible_runner.utils import get_callback_dir  # type: ignore[import-untyped]  # noqa: PLC0415
-    except ImportError as error:
-        raise _not_installed("the Python package ansible-runner is not installed") from error
+    stream = Stream(job.events, on_event)
     program = find_program()
+    plugins = strategy_plugins(settings.strategy)
+    alone = isolated(settings.isolation)
     _write_files(job, settings)
-    config = RunnerConfig(private_data_dir=str(job.directory), playbook=str(job.wrapper), quiet=True, suppress_env_files=True)
-    config.prepare()
-    # ansible-runner starts from all of os.environ and finds the program by PATH: both are replaced by what we mean.
-    config.env = environment(job, settings, program, control) | {
-        MARK: watch.mark,
-        "AWX_ISOLATED_DATA_DIR": config.artifact_dir,
-        "ANSIBLE_CALLBACK_PLUGINS": get_callback_dir(),
-        "ANSIBLE_STDOUT_CALLBACK": "awx_display",
-    }
-    # Without a terminal to read from, `vars_prompt` and `pause` go on instead of waiting for ever.
-    config.command = ["/bin/sh", "-c", 'umask 077; exec "$0" "$@" </dev/null', program, *arguments(job)]
-    runner = Runner(config, event_handler=watch.hearing(on_event), cancel_callback=watch)
-    runner.run()
-    if watch.error is not None:
-        raise watch.error
-    if watch.ended is not None:
-        return watch.ended
-    return End.FINISHED if runner.rc in (0, 2, 4, 6) else End.BROKEN
+    with _control_directory(job.directory, alone=alone) as control:
+        env = environment(job, settings, program, control) | {
+            "AWX_ISOLATED_DATA_DIR": str(job.events.parent),
+            "ANSIBLE_CALLBACK_PLUGINS": callback_plugins(),
+            "ANSIBLE_STDOUT_CALLBACK": "awx_display",
+            **({"ANSIBLE_STRATEGY_PLUGINS": str(plugins)} if plugins else {}),
+        }
+        command = Command(
+            line=[program, *arguments(job)],
+            environment=env,
+            directory=job.project,
+            control=control,
+            sight=sight(job, settings, env) if alone else None,
+        )
+        with started(command) as process:
+            return _follow(process, stream, _Watch(until=until, cancelled=cancelled, directory=job.directory))
+
+
+def _follow(process: "Popen[bytes]", stream: Stream, watch: "_Watch") -> End:
+    """Read what the program says until it has ended, or has to."""
+    output, waiting = process.stdout.fileno() if process.stdout else -1, select.poll()
+    waiting.register(output, select.POLLIN)
+    looked = 0.0
+    while True:
+        gone = process.poll() is not None
+        ready = waiting.poll(0 if gone else POLL_S * 1000)
+        data = os.read(output, READ_BYTES) if ready else b""
+        if (ready or gone) and not data:
+            break
+        try:
+            stream.feed(data)
+        except Endless:
+            return End.BROKEN
+        if time.monotonic() - looked > POLL_S:
+            looked = time.monotonic()
+            if (end := watch()) is not None:
+                return end
+    stream.close()
+    return End.FINISHED if process.wait() in (0, 2, 4, 6) else End.BROKEN
 
 
 @dataclass(kw_only=True)
 class _Watch:
-    """Asked five times a second whether to stop. It kills the whole tree first: workers have sessions of their own."""
+    """Asked five times a second whether to stop; now and then it looks how much the run has written."""
 
     until: float
     cancelled: Callable[[], bool]
-    mark: str
-    ended: End | None = None
-    error: OSError | None = None
+    directory: Path
+    looks: int = 0
 
-    def hearing(self, on_event: OnEvent) -> Callable[[Mapping[str, Any]], bool]:
-        """For ansible-runner, which would swallow an OSError and the event with it, and keeps the events for which it is told True."""
+    def __call__(self) -> End | None:
+        self.looks += 1
+        if time.monotonic() > self.until:
+            return End.TIMEOUT
+        if self.cancelled():
+            return End.CANCELLED
+        return End.FULL if self.looks % LOOKS == 0 and _written(self.directory) > SPACE_BYTES else None
 
-        def hear(event: Mapping[str, Any]) -> bool:
-            try:
-                on_event(event)
-            except OSError as error:
-                self.error, self.ended = error, End.BROKEN
-            return False
 
-        return hear
-
-    def __call__(self) -> bool:
-        if self.ended is None:
-            self.ended = End.TIMEOUT if time.monotonic() > self.until else End.CANCELLED if self.cancelled() else None
-        if self.ended is not None:
-            kill_run(self.mark)
-        return self.ended is not None
+def _written(directory: Path) -> int:
+    """How many bytes of the disk a directory takes. What vanishes meanwhile is nothing."""
+    found = 0
+    for where, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                found += os.lstat(os.path.join(where, name)).st_blocks * 512  # noqa: PTH118 - as os.walk tells it
+    return found
 
 
 @contextmanager
-def _control_directory(directory: Path) -> Iterator[Path]:
-    """Where ssh keeps its sockets: a Unix socket's path has 107 bytes, and the scratch directory may lie deep."""
+def _control_directory(directory: Path, *, alone: bool) -> Iterator[Path]:
+    """Where ssh keeps its sockets: a Unix socket's path has 107 bytes, and the scratch directory may lie deep. In isolation /tmp is the run's own."""
+    if alone:
+        yield Path("/tmp/cp")  # noqa: S108
+        return
     if len(os.fsencode(directory)) + SOCKET_ROOM < 107:
         inside = directory / "cp"
         inside.mkdir(mode=0o700)
@@ -244,7 +312,6 @@ def _write_files(job: Job, settings: AnsibleSettings) -> None:
             _remove(found)
     _write(job.wrapper, json.dumps([{"import_playbook": Path(job.playbook).name}, last_play(job)]))
     _write(job.directory / "ansible.cfg", "")
-    _write(job.directory / "env" / "settings", json.dumps({"pexpect_timeout": POLL_S, "suppress_output_file": True}))
     _write(job.directory / "inventory.json", json.dumps(job.inventory, ensure_ascii=False))
     _write(job.directory / "fixed.json", json.dumps(fixed_variables(settings)))
     for name, path in job.vault_files.items():
@@ -330,7 +397,7 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_COLLECTIONS_PATH": ":".join([*map(str, collections), "/usr/share/ansible/collections"]),
         "PYTHONDONTWRITEBYTECODE": "1",  # what is installed is compared with its checksums at the next use
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
-        "ANSIBLE_FORKS": str(settings.forks or FORKS),
+        "ANSIBLE_FORKS": str(forks(settings.forks, job.hosts)),
         "ANSIBLE_STRATEGY": settings.strategy,
         "ANSIBLE_TIMEOUT": "10",
         "ANSIBLE_PIPELINING": "1",

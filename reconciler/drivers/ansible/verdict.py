@@ -73,6 +73,8 @@ def _trouble(heard: Heard, story: Story) -> tuple[str, str] | None:
 
 
 def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
+    if heard.end is End.FULL:
+        return "too-large", "the run wrote more to this machine's disk than a run may, and was stopped"
     if heard.end is End.BROKEN or not heard.listener.finished:
         said = bounded("\n".join(_errors(heard.listener.output)), OUTPUT_LIMIT)
         return "playbook-broken", f"{heard.playbook} could not be run: {said or 'ansible-playbook said nothing'}"
