@@ -49,8 +49,8 @@ NAMESPACES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What a run sees besides the system, at the same paths as outside. `readable` that are not there are passed over; `homes` are empty. What is deeper lies over
-    what is above it. `network`: whether it has any."""
+    """What a run sees besides the system, at the same paths as outside. `readable` that are not there are passed over; `homes` are empty. What is deeper
+    lies over what is above it. `network`: whether it has any."""
 
     homes: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
