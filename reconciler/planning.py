@@ -119,7 +119,7 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
     looking = Gathering(installation=installation, tracker=tracker, tracked=tracked, source=source, base=base, request=request)
     found = looking.gathered()
     with stage("observe"):
-        seen = _observed(installation, repository, found.asked, told)
+        seen = _observed(installation, repository, commit.id, found.asked, told)
     with stage("decide"):
         decided = [change for change in tracked.decided if change.group not in found.groups]
         plan = decision.plan(found, found.observations(seen), decided)
@@ -135,7 +135,9 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
     return Planned(plan=plan, row=row, desired=desired, commit=commit, targets=targets, make=make)
 
 
-def _observed(installation: Installation, repository: Repository, targets: Sequence[Target], told: Told) -> dict[str, Observation]:
+def _observed(
+    installation: Installation, repository: Repository, commit: str, targets: Sequence[Target], told: Told
+) -> dict[str, Observation]:
     done = 0
 
     def more(number: int) -> None:
@@ -146,7 +148,7 @@ def _observed(installation: Installation, repository: Repository, targets: Seque
     if not targets:
         return {}
     count("resources_observed", len(targets))
-    with installation.contexts(repository) as context:
+    with installation.contexts(repository, commit=commit) as context:
         return observe(installation.drivers, targets, context, more)
 
 

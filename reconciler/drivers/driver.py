@@ -77,7 +77,8 @@ class Context:
 
     `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id (a blob
     or tree of the repository) below a directory. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a
-    private directory that lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a
+    private directory that lives as long as the call. `commit` of `location`: what is planned or
+    applied, for systems that fetch it themselves. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a
     playbook run did, `met` what hosts said of themselves; both take redacted texts alone.
     """
 
@@ -89,6 +90,8 @@ class Context:
     cancelled: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda line: None
     checkpoint: Callable[[str], None] = lambda operation: None
+    commit: str = ""
+    location: str = ""
     host_keys: Callable[[str, str], Sequence[str]] = lambda tenant, host: ()
     told: Callable[[PlayTold], None] = lambda play: None
     met: Callable[[Sequence[HostTold]], None] = lambda hosts: None

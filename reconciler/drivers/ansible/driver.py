@@ -16,21 +16,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from reconciler.drivers.ansible import awx
+from reconciler.drivers.ansible.awx_client import AwxSettings
 from reconciler.drivers.ansible.events import Listener
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
-from reconciler.drivers.ansible.verdict import Heard, ended, observed
+from reconciler.drivers.ansible.verdict import Heard, ended, observed, outcome
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
-from reconciler.errors import OctofleetError
+from reconciler.errors import OctofleetError, Permanent
 from reconciler.secrets.redact import redactor
 from reconciler.secrets.settings import granted
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
 from reconciler.types.kind import Kind
-from reconciler.types.observation import Observation, Unknown
-from reconciler.types.outcome import Outcome, Status
+from reconciler.types.observation import Observation, Present, Unknown
+from reconciler.types.outcome import Outcome, Pending, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address
 from reconciler.types.values import SecretRef, SecretValue, secrets_in
 
@@ -56,9 +58,37 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
     )
 
 
-def ansible_providers(table: "Ansible") -> dict[str, AnsibleSettings]:
+Way: TypeAlias = AnsibleSettings | AwxSettings
+
+
+def ansible_providers(table: "Ansible") -> dict[str, Way]:
     """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise."""
-    return {name: _provider(ansible_settings(table), provider) for name, provider in table.providers.items() if provider.type == "local"}
+    default = ansible_settings(table)
+    return {
+        name: _awx(name, default, provider) if provider.type == "awx" else _provider(default, provider)
+        for name, provider in table.providers.items()
+    }
+
+
+def _awx(name: str, default: AnsibleSettings, table: "AnsibleProvider") -> AwxSettings:
+    token, authorities = (Path(path).expanduser() if path else None for path in (table.token_file, table.ca_file))
+    return AwxSettings(
+        name=name,
+        url=table.url,
+        organization=table.organization,
+        token_file=token,
+        token_env=table.token_env,
+        ca_file=authorities,
+        project_url=table.project_url,
+        project_credential=table.project_credential,
+        credentials=tuple(table.credentials),
+        instance_groups=tuple(table.instance_groups),
+        execution_environment=table.execution_environment,
+        forks=table.forks,
+        user=table.user,
+        timeout_s=table.timeout_s or default.timeout_s,
+        tenants=tuple(table.tenants),
+    )
 
 
 def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSettings:
@@ -79,7 +109,7 @@ class AnsibleDriver:
     """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names."""
 
     settings: AnsibleSettings
-    providers: Mapping[str, AnsibleSettings] = field(default_factory=dict)
+    providers: Mapping[str, Way] = field(default_factory=dict)
 
     @property
     def info(self) -> DriverInfo:
@@ -121,7 +151,7 @@ class AnsibleDriver:
 
     def apply(self, step: Step, context: Context) -> Results:
         """One real run for all changes that may share one. Ansible converges, so doing it again does no harm."""
-        found: dict[str, Outcome] = {}
+        found: dict[str, Outcome | Pending] = {}
         asked = []
         for work in step.work:
             if work.target.desired is None:
@@ -137,9 +167,9 @@ class AnsibleDriver:
             }
             found |= refused
             try:
-                found |= run.go(ended)
+                found |= run.begin(step.id) if run.far else run.go(ended)
             except OctofleetError as error:
-                if not any(resource.address in found for resource in asked):
+                if (run.far and isinstance(error, RetryLater)) or not any(resource.address in found for resource in asked):
                     raise
                 # Runs before this one are done: what they did must be told.
                 found |= {
@@ -147,16 +177,23 @@ class AnsibleDriver:
                 }
         return found
 
-    def _way(self, resource: Resource) -> AnsibleSettings | None:
+    def _way(self, resource: Resource) -> Way | None:
         """How the playbook of a resource is run; None where its tenant has no such provider."""
         name, tenant = resource.rules.provider, resource.rules.tenant
         way = self.providers.get(name) if name else self.settings
         return way if way is not None and granted(way.tenants, tenant) else None
 
     def poll(self, operation: str, context: Context) -> Results:
-        """Runs are synchronous: nothing is ever pending."""
-        del operation, context
-        return {}
+        """How a job of AWX stands; runs on this machine are over when `apply` is."""
+        handle = awx.read_handle(operation)
+        way = self.providers.get(handle.provider)
+        if not isinstance(way, AwxSettings):
+            raise Permanent(f"the settings have no [ansible.providers.{handle.provider}] of AWX any more", hint="add it again")
+        heard = awx.followed(way, handle, context)
+        if heard is None:
+            return {where: Pending(operation=operation, poll_after_s=awx.MOST_POLL_S) for where, _ in handle.hosts.values()}
+        now = time.time()
+        return {where: outcome(heard, host, Present(spec={}, digest=digest, at=now)) for host, (where, digest) in handle.hosts.items()}
 
     def list(self, context: Context) -> Iterator[Listed]:
         """There is nothing to import."""
@@ -224,7 +261,7 @@ class _Run:
     def __init__(
         self,
         *,
-        settings: AnsibleSettings | None,
+        settings: Way | None,
         context: Context,
         check: bool,
         resources: Sequence[Resource],
@@ -287,11 +324,27 @@ class _Run:
         """Run, and say of each host what `verdict` makes of it."""
         if not self._resources:
             return {}
-        with private_directory(self._context.scratch) as directory:
-            heard = self._play(directory)
+        if isinstance(self._settings, AwxSettings):
+            heard = awx.check(self._settings, self._resources, self._context, self._revealed)
+        else:
+            with private_directory(self._context.scratch) as directory:
+                heard = self._play(directory, self._settings)
         return {resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources}
 
-    def _play(self, directory: Path) -> Heard:
+    @property
+    def far(self) -> bool:
+        """Whether it runs by itself, away from this machine, once it has begun."""
+        return isinstance(self._settings, AwxSettings)
+
+    def begin(self, step: str) -> dict[str, Pending]:
+        """Have AWX run it, once for this step; the handle is kept before anything is waited for."""
+        if not self._resources or not isinstance(self._settings, AwxSettings):
+            return {}
+        operation = awx.launched(self._settings, self._resources, self._context, step).text()
+        self._context.checkpoint(operation)
+        return {resource.address: Pending(operation=operation, poll_after_s=awx.POLL_S) for resource in self._resources}
+
+    def _play(self, directory: Path, settings: AnsibleSettings) -> Heard:
         spec = self._first.spec
         job = Job(
             directory=directory,
@@ -313,11 +366,11 @@ class _Run:
             redact=redact,
             log=log,
         )
-        until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
-        end = play(job, self._pinned(directory), listener, until=until, cancelled=self._context.cancelled)
+        until = min(self._context.deadline, time.monotonic() + settings.timeout_s)
+        end = play(job, self._pinned(directory, settings), listener, until=until, cancelled=self._context.cancelled)
         return Heard(listener=listener, end=end, playbook=spec["playbook"])
 
-    def _pinned(self, directory: Path) -> AnsibleSettings:
+    def _pinned(self, directory: Path, settings: AnsibleSettings) -> AnsibleSettings:
         """The settings, with what installers told of the keys of these hosts."""
         lines = [
             line
@@ -328,10 +381,10 @@ class _Run:
             )
         ]
         if not lines:
-            return self._settings
+            return settings
         path = directory / "pinned_hosts"
         path.write_text("\n".join(lines) + "\n")
-        return replace(self._settings, pinned_hosts_file=path)
+        return replace(settings, pinned_hosts_file=path)
 
 
 def _inside(playbook: str, project: str) -> str | None:
