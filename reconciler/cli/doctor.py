@@ -19,6 +19,7 @@ from reconciler import standard_webhook
 from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
+from reconciler.cli.doctor_awx import awx_findings
 from reconciler.cli.doctor_boot import boot_findings, readable
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.doctor_http import accounts_found, http_findings
@@ -80,6 +81,7 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     for name in ("private_key_file", "known_hosts_file"):
         if path := getattr(installation.settings.ansible, name):
             yield tried(f"ansible.{name}", lambda path=path: readable(Path(path)))  # type: ignore[misc]
+    yield from awx_findings(installation.settings.ansible)
     yield from http_findings(installation.settings)
     yield from boot_findings(installation.settings.boot)
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")

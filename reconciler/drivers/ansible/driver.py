@@ -26,7 +26,7 @@ from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, p
 from reconciler.drivers.ansible.verdict import Heard, ended, observed, outcome
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
-from reconciler.errors import OctofleetError, Permanent
+from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.secrets.redact import redactor
 from reconciler.secrets.settings import granted
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse

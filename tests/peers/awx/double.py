@@ -6,9 +6,11 @@ ansible-runner runs the playbook on the inventory that it was told.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -52,7 +54,7 @@ class Awx:
         self.number = 0
         self.add("organizations", name="Default")
 
-    def add(self, kind: str, **values: Any) -> Thing:
+    def add(self, kind: str, /, **values: Any) -> Thing:
         with self.lock:
             self.number += 1
             path = f"/api/v2/{kind}/{self.number}/"
@@ -135,7 +137,7 @@ class Awx:
         flags = f"-e @{directory / 'extra.json'}" + (" --diff" if job.get("diff_mode") else "") + (" --check" if job.get("job_type") == "check" else "")
         run = ansible_runner.run(
             private_data_dir=str(directory), playbook=job["playbook"], inventory=inventory, limit=job.get("limit") or None, verbosity=job.get("verbosity") or None,
-            tags=job["job_tags"] or None, cmdline=flags, event_handler=hear, quiet=True, envvars=self.task_env, settings={"pexpect_timeout": 0.2},
+            tags=job["job_tags"] or None, cmdline=flags, event_handler=hear, quiet=True, envvars={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | self.task_env, settings={"pexpect_timeout": 0.2},
             cancel_callback=lambda: job["id"] in self.canceled,
         )  # fmt: skip
         self._end(job, "canceled" if job["id"] in self.canceled else "successful" if run.rc == 0 else "failed")
