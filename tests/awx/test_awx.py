@@ -93,7 +93,9 @@ def test_without_the_right_to_make_the_credential_type_a_secret_is_refused(world
     world.secrets["db"] = PLAIN
     world.tasks(COPY)
     world.host("a", password=secret("db"))
-    world.awx.faults.append((r"POST /api/v2/credential_types/", 403, {"detail": "You do not have permission to perform this action."}, False))
+    world.awx.faults.append(
+        (r"POST /api/v2/credential_types/", 403, {"detail": "You do not have permission to perform this action."}, False)
+    )
     error = raised(world.begin)
     assert error.code == "secret-unavailable" and "administrator" in error.hint
     assert not world.awx.things["jobs"]
@@ -152,7 +154,9 @@ def test_a_check_that_is_stopped_is_cancelled_there(world: AwxWorld) -> None:
 
 
 def test_tasks_that_really_run_while_planning_are_told_and_no_marks_are_told_too(world: AwxWorld) -> None:
-    world.tasks("- name: really\n  ansible.builtin.copy: {content: 'x', dest: '{{ base }}/r'}\n  check_mode: false\n- ansible.builtin.ping:")
+    world.tasks(
+        "- name: really\n  ansible.builtin.copy: {content: 'x', dest: '{{ base }}/r'}\n  check_mode: false\n- ansible.builtin.ping:"
+    )
     world.host("a")
     assert any("really runs" in text for text in proposed(world.observe()["a.web"]).blind_spots)
     world.awx.task_env = {}
@@ -162,7 +166,13 @@ def test_tasks_that_really_run_while_planning_are_told_and_no_marks_are_told_too
 
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
-    [(401, Permanent, "awx-token"), (403, Permanent, "awx-forbidden"), (429, RetryLater, "awx-away"), (503, RetryLater, "awx-away"), (302, Permanent, "awx-refused")],
+    [
+        (401, Permanent, "awx-token"),
+        (403, Permanent, "awx-forbidden"),
+        (429, RetryLater, "awx-away"),
+        (503, RetryLater, "awx-away"),
+        (302, Permanent, "awx-refused"),
+    ],
 )
 def test_what_awx_refuses_is_the_error_that_it_is(world: AwxWorld, status: int, kind: type[OctofleetError], code: str) -> None:
     world.tasks(COPY)
@@ -195,4 +205,3 @@ def test_a_token_never_goes_in_the_clear(world: AwxWorld) -> None:
 def test_no_handle_is_no_success(world: AwxWorld) -> None:
     error = raised(lambda: world.polled('{"step": "nobody.7"}'))
     assert error.code == "operation-unknown"
-

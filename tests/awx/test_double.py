@@ -15,8 +15,8 @@ from tests.peers.awx.double import served
 def test_awxkit_launches_and_follows_a_job_of_the_double(tmp_path: Path) -> None:
     if importlib.util.find_spec("awxkit") is None:
         missing("awxkit", "pip install awxkit")
-    import awxkit  # type: ignore[import-untyped]  # noqa: PLC0415 - may be missing
-    from awxkit import config, utils  # type: ignore[import-untyped]  # noqa: PLC0415
+    import awxkit  # type: ignore[import-untyped]
+    from awxkit import config, utils  # type: ignore[import-untyped]
 
     with awx_world(tmp_path) as world:
         world.tasks("- ansible.builtin.ping:")

@@ -73,7 +73,9 @@ def kept(client: AwxClient, path: str, name: str, organization: int | None, want
     scope = within | ({} if organization is None else {"organization": organization})
     found = client.named(path, name, **scope)
     if found is None:
-        owned: dict[str, Any] = {"name": name, "description": "kept by Octofleet"} | ({} if organization is None else {"organization": organization})
+        owned: dict[str, Any] = {"name": name, "description": "kept by Octofleet"} | (
+            {} if organization is None else {"organization": organization}
+        )
         try:
             return int(client.post(path, owned | dict(wanted))["id"])
         except OctofleetError:

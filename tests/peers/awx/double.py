@@ -77,7 +77,11 @@ class Awx:
             "jobs", name=template["name"], status="new", job_template=template["id"], failed=False, finished=None, job_explanation="",
             result_traceback="", job_args="", event_processing_finished=False, **{key: body[key] for key in asked if key in body and key not in ignored},
         )  # fmt: skip
-        job |= {"extra_vars": json.dumps(body.get("extra_vars") or {}), "job_tags": body.get("job_tags", ""), "playbook": template["playbook"]}
+        job |= {
+            "extra_vars": json.dumps(body.get("extra_vars") or {}),
+            "job_tags": body.get("job_tags", ""),
+            "playbook": template["playbook"],
+        }
         job["related"] = {name: f"{job['url']}{name}/" for name in ("stdout", "job_events", "cancel")}
         self.events[job["id"]], self.given[job["id"]] = [], {"lag": self.lag, "become": template.get("become_enabled")}
         project = self.things["projects"][template["project"]]
@@ -122,10 +126,13 @@ class Awx:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _play(self, job: Thing, project: Thing, inventory: Thing, extra: Thing, directory: Path) -> None:
-        import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415 - needs ansible, which may be missing
+        import ansible_runner  # type: ignore[import-untyped]
 
         where = directory / "project"
-        for command in (["git", "clone", "-q", project["scm_url"], str(where)], ["git", "-C", str(where), "checkout", "-q", job.get("scm_branch") or "HEAD"]):
+        for command in (
+            ["git", "clone", "-q", project["scm_url"], str(where)],
+            ["git", "-C", str(where), "checkout", "-q", job.get("scm_branch") or "HEAD"],
+        ):
             subprocess.run(command, check=True, capture_output=True)
         (directory / "extra.json").write_text(json.dumps(extra))
 
@@ -134,7 +141,11 @@ class Awx:
             self.events[job["id"]].append(json.loads(text) | {"id": len(self.events[job["id"]]) + 1, "type": "job_event"})
             return False
 
-        flags = f"-e @{directory / 'extra.json'}" + (" --diff" if job.get("diff_mode") else "") + (" --check" if job.get("job_type") == "check" else "")
+        flags = (
+            f"-e @{directory / 'extra.json'}"
+            + (" --diff" if job.get("diff_mode") else "")
+            + (" --check" if job.get("job_type") == "check" else "")
+        )
         run = ansible_runner.run(
             private_data_dir=str(directory), playbook=job["playbook"], inventory=inventory, limit=job.get("limit") or None, verbosity=job.get("verbosity") or None,
             tags=job["job_tags"] or None, cmdline=flags, event_handler=hear, quiet=True, envvars={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | self.task_env, settings={"pexpect_timeout": 0.2},
@@ -160,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     awx: Awx
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the standard library
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def _answer(self, code: int, body: object) -> None:
@@ -180,9 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
         said = f"{self.command} {split.path}"
         awx.told.append(said)
         if split.path == "/api/":
-            return self._answer(200, {"description": "AWX REST API", "current_version": "/api/v2/", "available_versions": {"v2": "/api/v2/"}})
+            return self._answer(
+                200, {"description": "AWX REST API", "current_version": "/api/v2/", "available_versions": {"v2": "/api/v2/"}}
+            )
         if self.headers.get("Authorization") != f"Bearer {awx.token}":
-            return self._answer(401, {"detail": "Authentication credentials were not provided. To establish a login session, visit /api/login/."})
+            return self._answer(
+                401, {"detail": "Authentication credentials were not provided. To establish a login session, visit /api/login/."}
+            )
         for fault in list(awx.faults):
             if re.fullmatch(fault[0], said):
                 awx.faults.remove(fault)
@@ -202,7 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
         if parts in (["ping"], ["config"]):
             return 200, {"version": "24.6.1"}
         if parts == ["me"]:
-            return 200, self._page([{"id": 1, "type": "user", "url": "/api/v2/users/1/", "username": "octofleet", "related": {}, "summary_fields": {}}], query)
+            return 200, self._page(
+                [{"id": 1, "type": "user", "url": "/api/v2/users/1/", "username": "octofleet", "related": {}, "summary_fields": {}}], query
+            )
         if parts == ["bulk", "host_create"]:
             if len(body["hosts"]) > 100:
                 return 400, {"hosts": ["Number of hosts exceeds system setting BULK_HOST_MAX_CREATE of 100"]}
@@ -220,7 +237,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, kind: str, things: dict[int, Thing], query: Thing, body: Thing) -> tuple[int, object]:
         if self.command == "GET":
             return 200, self._page(list(things.values()), query)
-        if any(one["name"] == body["name"] and one.get("organization") == body.get("organization") and one.get("inventory") == body.get("inventory") for one in things.values()):
+        if any(
+            one["name"] == body["name"]
+            and one.get("organization") == body.get("organization")
+            and one.get("inventory") == body.get("inventory")
+            for one in things.values()
+        ):
             return 400, {"__all__": [f"{kind} with this Name and Organization already exists."]}
         values = dict(body)
         secret = values.pop("inputs", None) if kind == "credentials" else None
@@ -257,7 +279,10 @@ class _Handler(BaseHTTPRequestHandler):
         if (kind, name) == ("jobs", "job_events"):
             return 200, self._page(awx.events[thing["id"]], query)
         if (kind, name) == ("jobs", "stdout"):
-            return 200, {"range": {"start": 0, "end": 1, "absolute_end": 1}, "content": "\n".join(e["stdout"] for e in awx.events[thing["id"]])}
+            return 200, {
+                "range": {"start": 0, "end": 1, "absolute_end": 1},
+                "content": "\n".join(e["stdout"] for e in awx.events[thing["id"]]),
+            }
         if (kind, name) == ("jobs", "cancel"):
             able = thing["status"] in OPEN
             if get:
