@@ -33,7 +33,7 @@ RUN_PATH = "/runner/project"
 
 
 class Awx:
-    """The state of one AWX. `faults`: answers to give in place of the next matching ones. `lag`: how many looks at an ended job say that events are on their way.
+    """The state of one AWX. `faults`: answers to give in place of the next matching ones. `lag`: how many looks at an ended job say that its events come.
     `hold`: jobs wait for it before they run. `broken`: an explanation with which jobs end before any event."""
 
     def __init__(self, root: Path, token: str) -> None:
@@ -147,8 +147,11 @@ class Awx:
             + (" --check" if job.get("job_type") == "check" else "")
         )
         run = ansible_runner.run(
-            private_data_dir=str(directory), playbook=job["playbook"], inventory=inventory, limit=job.get("limit") or None, verbosity=job.get("verbosity") or None,
-            tags=job["job_tags"] or None, cmdline=flags, event_handler=hear, quiet=True, envvars={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | self.task_env, settings={"pexpect_timeout": 0.2},
+            private_data_dir=str(directory), playbook=job["playbook"], inventory=inventory, limit=job.get("limit") or None,
+            verbosity=job.get("verbosity") or None,
+            tags=job["job_tags"] or None, cmdline=flags, event_handler=hear, quiet=True,
+            envvars={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | self.task_env,
+            settings={"pexpect_timeout": 0.2},
             cancel_callback=lambda: job["id"] in self.canceled,
         )  # fmt: skip
         self._end(job, "canceled" if job["id"] in self.canceled else "successful" if run.rc == 0 else "failed")
