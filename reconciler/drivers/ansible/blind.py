@@ -16,6 +16,7 @@ READ_ONLY = frozenset(
     | {"wait_for_connection"}
 )
 """Modules that change nothing on a host wherever they run."""
+REALLY_RUNS = "check_mode: false: it really runs, also while planning"
 
 _BANNER = re.compile(r"^(?:TASK|RUNNING HANDLER) \[.*?\](?P<mark> \[CHECK MODE\])? \*{3,}\s*$", re.MULTILINE)
 _CONDITION = re.compile(r'"(?:skip_reason|skipped_reason|false_condition)":')
@@ -44,7 +45,7 @@ def skip_reason(action: str, result: Mapping[str, Any], text: str) -> str:
 
 def unforeseen(action: str) -> str:
     """What to say of a task with `check_mode: false`."""
-    return "" if _short(action) in READ_ONLY else "check_mode: false: it really runs, also while planning"
+    return "" if _short(action) in READ_ONLY else REALLY_RUNS
 
 
 def _short(action: str) -> str:

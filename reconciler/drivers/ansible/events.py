@@ -161,7 +161,7 @@ class Listener:
         found = []
         if ended is Ended.SKIPPED:
             found.append(skip_reason(action, res, text))
-        elif self._real.get(data["task_uuid"]) and (self.wrapper is not None or self.marked):
+        elif self._real.get(data["task_uuid"]):
             found.append(unforeseen(action))
         elif str(res.get("msg", "")).startswith("Command would have run"):
             found.append("what its command does is not foreseen")

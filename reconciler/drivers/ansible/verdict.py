@@ -7,6 +7,7 @@ as soon as anything had changed before the end. Must not: take silence for succe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.drivers.ansible.blind import REALLY_RUNS
 from reconciler.drivers.ansible.events import Ended, Listener, Result, Story, keyed
 from reconciler.drivers.ansible.fields import bounded, fields, proposal_digest
 from reconciler.drivers.ansible.run import End
@@ -101,11 +102,13 @@ def _errors(output: Sequence[str]) -> Sequence[str]:
 
 
 def _blind_spots(heard: Heard, story: Story) -> tuple[str, ...]:
-    told = [f"{result.name} ({result.where}): {reason}" for result in story.results for reason in result.blind]
+    marked = heard.listener.wrapper is not None or heard.listener.marked
+    blind = [(result, reason) for result in story.results for reason in result.blind if marked or reason != REALLY_RUNS]
+    told = [f"{result.name} ({result.where}): {reason}" for result, reason in blind]
     rescued = [result for result in story.results if result.ended is Ended.FAILED]
     told += [f"{result.name} ({result.where}): it fails in check mode and is rescued" for result in rescued]
     told += [f"the playbook also changes {host}, which is not a host of this run" for host in sorted(heard.listener.strangers)]
-    if heard.listener.check and heard.listener.wrapper is None and not heard.listener.marked:
+    if heard.listener.check and not marked:
         told.append(
             "AWX does not mark tasks that really run while planning: add ANSIBLE_CHECK_MODE_MARKERS=1 to its extra environment variables"
         )

@@ -60,6 +60,8 @@ class Awx:
             path = f"/api/v2/{kind}/{self.number}/"
             made = {"id": self.number, "type": SINGULAR.get(kind, kind[:-1]), "url": path, "related": {}, "summary_fields": {}}
             made |= {"created": time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())} | values
+            if kind == "job_templates":
+                made["related"] = {name: f"{path}{name}/" for name in ("launch", "jobs")}
             self.things[kind][self.number] = made
             return made
 
