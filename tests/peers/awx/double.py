@@ -136,7 +136,8 @@ class Awx:
             ["git", "-C", str(where), "checkout", "-q", job.get("scm_branch") or "HEAD"],
         ):
             subprocess.run(command, check=True, capture_output=True)
-        (directory / "extra.json").write_text(json.dumps(extra))
+        marked = [f"{name}: {'!unsafe ' if isinstance(value, str) else ''}{json.dumps(value)}" for name, value in extra.items()]
+        (directory / "extra.yml").write_text("\n".join(marked) + "\n")
 
         def hear(event: Thing) -> bool:
             text = json.dumps(event).replace(str(where), RUN_PATH)
@@ -144,7 +145,7 @@ class Awx:
             return False
 
         flags = (
-            f"-e @{directory / 'extra.json'}"
+            f"-e @{directory / 'extra.yml'}"
             + (" --diff" if job.get("diff_mode") else "")
             + (" --check" if job.get("job_type") == "check" else "")
         )
