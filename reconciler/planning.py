@@ -128,7 +128,7 @@ def _made(installation: Installation, repository: Repository, index: Index, requ
     looking = Gathering(installation=installation, tracker=tracker, tracked=tracked, source=source, base=base, request=request)
     found = looking.gathered()
     with stage("observe"):
-        seen = _observed(installation, repository, found.asked, told)
+        seen = _observed(installation, repository, commit.id, found.asked, told)
     with stage("decide"):
         decided = [change for change in tracked.decided if change.group not in found.groups]
         plan = decision.plan(found, found.observations(seen), decided)
@@ -152,7 +152,9 @@ def _warnings(installation: Installation, repository: Repository, desired: Desir
         return lint_problems(installation, repository, desired, base, commit)
 
 
-def _observed(installation: Installation, repository: Repository, targets: Sequence[Target], told: Told) -> dict[str, Observation]:
+def _observed(
+    installation: Installation, repository: Repository, commit: str, targets: Sequence[Target], told: Told
+) -> dict[str, Observation]:
     done = 0
 
     def more(number: int) -> None:
@@ -163,7 +165,7 @@ def _observed(installation: Installation, repository: Repository, targets: Seque
     if not targets:
         return {}
     count("resources_observed", len(targets))
-    with installation.contexts(repository) as context:
+    with installation.contexts(repository, commit=commit) as context:
         return observe(installation.drivers, targets, context, more)
 
 

@@ -232,7 +232,9 @@ class Installation:
             return UNKNOWN + error.message
 
     @contextmanager
-    def contexts(self, repository: Repository, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Callable[..., Context]]:
+    def contexts(
+        self, repository: Repository, cancelled: Callable[[], bool] = lambda: False, commit: str = ""
+    ) -> Iterator[Callable[..., Context]]:
         """A maker of contexts for driver calls; their private scratch directories live as long as this block."""
         scratch = private_directory(self.data_dir / "scratch")
         _clear_dead(scratch)
@@ -250,6 +252,8 @@ class Installation:
                     cancelled=cancelled,
                     log=log,
                     checkpoint=checkpoint,
+                    commit=commit,
+                    location=repository.location,
                     host_keys=self.arming.host_keys,
                     passwords=self._passwords,
                     met=self._met,

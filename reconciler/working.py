@@ -59,7 +59,7 @@ class _Contexts:
 
             def make(log: Callable[[str], None], checkpoint: Callable[[str], None]) -> Context:
                 if not made:
-                    made.append(stack.enter_context(self._installation.contexts(self._repository(plan), self._stopping)))
+                    made.append(stack.enter_context(self._installation.contexts(self._repository(plan), self._stopping, plan.commit)))
                 return made[0](log, checkpoint)
 
             yield make

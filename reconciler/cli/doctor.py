@@ -18,6 +18,7 @@ from reconciler.alert.channel import Channel, Webhook
 from reconciler.alerting import keys_of
 from reconciler.blobs.blob_store import BlobStore
 from reconciler.cli.doctor_ansible import ansible_findings
+from reconciler.cli.doctor_awx import awx_findings
 from reconciler.cli.doctor_boot import boot_findings
 from reconciler.cli.doctor_database import NAME, database_findings
 from reconciler.cli.doctor_http import accounts_found, http_findings
@@ -75,6 +76,7 @@ def _findings(installation: Installation) -> Iterator[Finding]:
     yield from (tried(check.name, check.look) for check in load_checks(installation))
     yield program("git", "needed for remote repositories: apt-get install git")
     yield from ansible_findings(installation)
+    yield from awx_findings(installation.settings.ansible)
     yield from http_findings(installation.settings)
     yield from boot_findings(installation.settings.boot)
     yield tried("secret stores", lambda: ", ".join(installation.secrets.names()) or "none configured")

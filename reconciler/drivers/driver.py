@@ -85,9 +85,9 @@ class Context:
     `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id
     (a blob or tree of the repository) below a directory, `export_from` a directory of a commit of another repository: its URL, the commit,
     a path in it, where to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a private directory that
-    lives as long as the call. `host_keys`: the SSH host keys that a host's installer told, by tenant and name. `told` keeps what a playbook
-    run did, `met` what hosts said of themselves; both take redacted texts alone. `passwords`: those of the Ansible vault ids granted to a
-    tenant, by name. `gather`: ask hosts for facts although nothing else needs them.
+    lives as long as the call. `commit` of `location`: what is planned or applied, for systems that fetch it themselves. `host_keys`: the SSH host keys
+    that a host's installer told, by tenant and name. `told` keeps what a playbook run did, `met` what hosts said of themselves; both take redacted
+    texts alone. `passwords`: those of the Ansible vault ids granted to a tenant, by name. `gather`: ask hosts for facts although nothing else needs them.
     """
 
     deadline: float
@@ -99,6 +99,8 @@ class Context:
     cancelled: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda line: None
     checkpoint: Callable[[str], None] = lambda operation: None
+    commit: str = ""
+    location: str = ""
     host_keys: Callable[[str, str], Sequence[str]] = lambda tenant, host: ()
     told: Callable[[PlayTold], None] = lambda play: None
     met: Callable[[Sequence[HostTold]], None] = lambda hosts: None

@@ -16,6 +16,7 @@ READ_ONLY = frozenset(
     | {"wait_for_connection"}
 )
 """Modules that change nothing on a host wherever they run."""
+REALLY_RUNS = "check_mode: false: it really runs, also while planning"
 
 REALLY_RUNS = "check_mode: false: it really runs, also while planning"
 

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from reconciler.drivers.ansible import awx
+from reconciler.drivers.ansible.awx_client import AwxSettings
 from reconciler.drivers.ansible.events import Listener
 from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.inventory import host_facts, host_variables, inventory
@@ -25,16 +27,16 @@ from reconciler.drivers.ansible.project import export_project, project_spec, ref
 from reconciler.drivers.ansible.run import AnsibleSettings, Job, pinned_lines, play, private_directory
 from reconciler.drivers.ansible.telling import Telling
 from reconciler.drivers.ansible.vaulted import opened
-from reconciler.drivers.ansible.verdict import Heard, ended, observed
+from reconciler.drivers.ansible.verdict import Heard, ended, observed, outcome
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
 from reconciler.drivers.netboot import generation_of
-from reconciler.errors import OctofleetError, Permanent, Refused
+from reconciler.errors import OctofleetError, Permanent, Refused, RetryLater
 from reconciler.secrets.redact import redactor
 from reconciler.secrets.settings import granted
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
 from reconciler.types.kind import Kind
-from reconciler.types.observation import Observation, Unknown
-from reconciler.types.outcome import Outcome, Status
+from reconciler.types.observation import Observation, Present, Unknown
+from reconciler.types.outcome import Outcome, Pending, Status
 from reconciler.types.resource import Dependency, Resource, Rules, address
 from reconciler.types.values import SecretRef, SecretValue, secrets_in
 
@@ -65,12 +67,38 @@ def ansible_settings(table: "Ansible") -> AnsibleSettings:
     )
 
 
-def ansible_providers(table: "Ansible") -> dict[str, AnsibleSettings]:
+Way: TypeAlias = AnsibleSettings | AwxSettings
+
+
+def ansible_providers(table: "Ansible") -> dict[str, Way]:
     """What `ansibleProvider` may name: the settings of `[ansible]`, but for what each of `[ansible.providers]` says otherwise; and `mitogen`, for all."""
     default = ansible_settings(table)
-    found = {name: _provider(default, provider) for name, provider in table.providers.items() if provider.type == "local"}
-    built_in = {} if MITOGEN in table.providers else {MITOGEN: replace(default, strategy="mitogen_linear")}
-    return built_in | found
+    built_in: dict[str, Way] = {MITOGEN: replace(default, strategy="mitogen_linear")}
+    return built_in | {
+        name: _awx(name, default, provider) if provider.type == "awx" else _provider(default, provider)
+        for name, provider in table.providers.items()
+    }
+
+
+def _awx(name: str, default: AnsibleSettings, table: "AnsibleProvider") -> AwxSettings:
+    token, authorities = (Path(path).expanduser() if path else None for path in (table.token_file, table.ca_file))
+    return AwxSettings(
+        name=name,
+        url=table.url,
+        organization=table.organization,
+        token_file=token,
+        token_env=table.token_env,
+        ca_file=authorities,
+        project_url=table.project_url,
+        project_credential=table.project_credential,
+        credentials=tuple(table.credentials),
+        instance_groups=tuple(table.instance_groups),
+        execution_environment=table.execution_environment,
+        forks=table.forks,
+        user=table.user,
+        timeout_s=table.timeout_s or default.timeout_s,
+        tenants=tuple(table.tenants),
+    )
 
 
 def _provider(default: AnsibleSettings, table: "AnsibleProvider") -> AnsibleSettings:
@@ -95,7 +123,7 @@ class AnsibleDriver:
     """See the module. `providers`: other ways to run playbooks than that of `settings`, which `ansibleProvider` names. `galaxy`: what installs requirements."""
 
     settings: AnsibleSettings
-    providers: Mapping[str, AnsibleSettings] = field(default_factory=dict)
+    providers: Mapping[str, Way] = field(default_factory=dict)
     galaxy: Galaxy | None = None
 
     @property
@@ -142,7 +170,7 @@ class AnsibleDriver:
 
     def apply(self, step: Step, context: Context) -> Results:
         """One real run for all changes that may share one. Ansible converges, so doing it again does no harm."""
-        found: dict[str, Outcome] = {}
+        found: dict[str, Outcome | Pending] = {}
         asked = []
         for work in step.work:
             if work.target.desired is None:
@@ -153,9 +181,9 @@ class AnsibleDriver:
         for part, group in enumerate(grouped(asked)):
             run = _Run(settings=self._way(group[0]), context=context, check=False, resources=group, part=part, galaxy=self.galaxy)
             try:
-                found |= run.go(ended, _failed)
+                found |= run.begin(step.id, _failed) if run.far else run.go(ended, _failed)
             except OctofleetError as error:
-                if not any(resource.address in found for resource in asked):
+                if (run.far and isinstance(error, RetryLater)) or not any(resource.address in found for resource in asked):
                     raise
                 # Runs before this one are done: what they did must be told.
                 found |= {
@@ -163,18 +191,27 @@ class AnsibleDriver:
                 }
         return found
 
-    def _way(self, resource: Resource) -> AnsibleSettings | None:
+    def _way(self, resource: Resource) -> Way | None:
         return self.way(resource.rules.provider, resource.rules.tenant)
 
-    def way(self, name: str, tenant: str) -> AnsibleSettings | None:
+    def way(self, name: str, tenant: str) -> Way | None:
         """How playbooks are run by a provider, or without a name by default; None where the tenant has no such provider."""
         way = self.providers.get(name) if name else self.settings
-        return way.of(tenant) if way is not None and granted(way.tenants, tenant) else None
+        if way is None or not granted(way.tenants, tenant):
+            return None
+        return way.of(tenant) if isinstance(way, AnsibleSettings) else way
 
     def poll(self, operation: str, context: Context) -> Results:
-        """Runs are synchronous: nothing is ever pending."""
-        del operation, context
-        return {}
+        """How a job of AWX stands; runs on this machine are over when `apply` is."""
+        handle = awx.read_handle(operation)
+        way = self.providers.get(handle.provider)
+        if not isinstance(way, AwxSettings):
+            raise Permanent(f"the settings have no [ansible.providers.{handle.provider}] of AWX any more", hint="add it again")
+        heard = awx.followed(way, handle, context)
+        if heard is None:
+            return {where: Pending(operation=operation, poll_after_s=awx.MOST_POLL_S) for where, _ in handle.hosts.values()}
+        now = time.time()
+        return {where: outcome(heard, host, Present(spec={}, digest=digest, at=now)) for host, (where, digest) in handle.hosts.items()}
 
     def list(self, context: Context) -> Iterator[Listed]:
         """There is nothing to import."""
@@ -235,7 +272,7 @@ class _Run:
     def __init__(
         self,
         *,
-        settings: AnsibleSettings | None,
+        settings: Way | None,
         context: Context,
         check: bool,
         resources: Sequence[Resource],
@@ -294,16 +331,33 @@ class _Run:
         found = {where: refused(code, reason) for where, (code, reason) in self._refused.items()}
         if not self._resources:
             return found
-        with private_directory(self._context.scratch) as directory:
-            try:
-                job, vaulted = self._prepared(directory)
-            except OctofleetError as error:
-                reason = f"{error.message} ({error.hint})" if error.hint else error.message
-                return found | {resource.address: refused(error.code, reason) for resource in self._resources}
-            heard = self._play(job, vaulted)
+        if isinstance(self._settings, AwxSettings):
+            heard = awx.check(self._settings, self._resources, self._context, self._revealed)
+        else:
+            with private_directory(self._context.scratch) as directory:
+                try:
+                    job, vaulted = self._prepared(directory)
+                except OctofleetError as error:
+                    reason = f"{error.message} ({error.hint})" if error.hint else error.message
+                    return found | {resource.address: refused(error.code, reason) for resource in self._resources}
+                heard = self._play(job, self._settings, vaulted)
         return found | {
             resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources
         }
+
+    @property
+    def far(self) -> bool:
+        """Whether it runs by itself, away from this machine, once it has begun."""
+        return isinstance(self._settings, AwxSettings)
+
+    def begin(self, step: str, refused: Callable[[str, str], Outcome]) -> dict[str, Outcome | Pending]:
+        """Have AWX run it, once for this step; the handle is kept before anything is waited for."""
+        found: dict[str, Outcome | Pending] = {where: refused(code, reason) for where, (code, reason) in self._refused.items()}
+        if not self._resources or not isinstance(self._settings, AwxSettings):
+            return found
+        operation = awx.launched(self._settings, self._resources, self._context, step).text()
+        self._context.checkpoint(operation)
+        return found | {resource.address: Pending(operation=operation, poll_after_s=awx.POLL_S) for resource in self._resources}
 
     def _prepared(self, directory: Path) -> tuple[Job, list[SecretValue]]:
         """The project with what it requires, and what its vault texts hold. Raises what fetching, installing and opening raise."""
@@ -325,7 +379,7 @@ class _Run:
         )
         return self._with_passwords(job)
 
-    def _play(self, job: Job, vaulted: Sequence[SecretValue]) -> Heard:
+    def _play(self, job: Job, settings: AnsibleSettings, vaulted: Sequence[SecretValue]) -> Heard:
         spec = self._first.spec
         redact = redactor([*self._revealed, *vaulted])
         log = (lambda line: None) if self._check else self._context.log
@@ -337,19 +391,19 @@ class _Run:
             check=self._check,
             redact=redact,
             log=log,
-            telling=None if self._check else self._telling(),
+            telling=None if self._check else self._telling(settings.keep),
         )
-        until = min(self._context.deadline, time.monotonic() + self._settings.timeout_s)
+        until = min(self._context.deadline, time.monotonic() + settings.timeout_s)
         try:
-            end = play(job, self._pinned(job.directory), listener, until=until, cancelled=self._context.cancelled)
+            end = play(job, self._pinned(job.directory, settings), listener, until=until, cancelled=self._context.cancelled)
         finally:
             if listener.telling is not None:
                 listener.telling.close()
         self._context.met(listener.met.told(self._first.rules.tenant, time.time()))
         return Heard(listener=listener, end=end, playbook=title(spec))
 
-    def _telling(self) -> Telling:
-        return Telling(tenant=self._first.rules.tenant, told=self._context.told, part=self._part, keep=self._settings.keep)
+    def _telling(self, keep: str) -> Telling:
+        return Telling(tenant=self._first.rules.tenant, told=self._context.told, part=self._part, keep=keep)
 
     def _with_passwords(self, job: Job) -> tuple[Job, list[SecretValue]]:
         """The job with the passwords of the vault ids that its project needs, and what the project's vault texts hold."""
@@ -361,7 +415,7 @@ class _Run:
             raise Permanent(error.message, hint=error.hint, code="secret-unavailable") from error
         return replace(job, passwords={name: passwords[name] for name in found.ids}), found.values()
 
-    def _pinned(self, directory: Path) -> AnsibleSettings:
+    def _pinned(self, directory: Path, settings: AnsibleSettings) -> AnsibleSettings:
         """The settings, with what installers told of the keys of these hosts."""
         lines = [
             line
@@ -372,7 +426,7 @@ class _Run:
             )
         ]
         if not lines:
-            return self._settings
+            return settings
         path = directory / "pinned_hosts"
         path.write_text("\n".join(lines) + "\n")
-        return replace(self._settings, pinned_hosts_file=path)
+        return replace(settings, pinned_hosts_file=path)

@@ -69,7 +69,8 @@ class Story:
 @dataclass(slots=True, kw_only=True)
 class Listener:
     """Hears a run. `project` is where it was exported to, `told_as` its path in the repository; `wrapper` is the
-    playbook that tells who came to the end; `log` gets a line for each change and failure; `telling` every task of a host that ended.
+    playbook that tells who came to the end, None where nobody tells: then the order of tasks and failures does, in doubt not; `log` gets a line for each
+    change and failure; `telling` every task of a host that ended.
     """
 
     hosts: Collection[str]
@@ -77,7 +78,7 @@ class Listener:
     told_as: str
     check: bool
     redact: Clean
-    wrapper: Path
+    wrapper: Path | None
     log: Callable[[str], None] = lambda line: None
     telling: Telling | None = None
     stories: dict[str, Story] = field(init=False)
@@ -85,6 +86,10 @@ class Listener:
     output: list[str] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     finished: bool = False
+    marked: bool = False
+    _order: dict[str, int] = field(default_factory=dict)
+    _reached: dict[str, int] = field(default_factory=dict)
+    _fell: int = -1
     _real: dict[str, bool] = field(default_factory=dict)
     _names: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _places: dict[str, str] = field(default_factory=dict)
@@ -101,9 +106,13 @@ class Listener:
         if kind == "playbook_on_stats":
             self._stats(data)
         elif kind in ("verbose", "error", "warning", "system_warning"):
-            self.output += self._clean(text).splitlines()[: max(0, OUTPUT_LIMIT - len(self.output))]
+            self.told(text)
         elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and data.get("task_uuid"):
             self._task_event(kind, data, text)
+
+    def told(self, text: str) -> None:
+        """What was said of the run as a whole."""
+        self.output += self._clean(text).splitlines()[: max(0, OUTPUT_LIMIT - len(self.output))]
 
     def _last_task(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "runner_on_ok":
@@ -112,18 +121,23 @@ class Listener:
 
     def _task_event(self, kind: str, data: Mapping[str, Any], text: str) -> None:
         self.met.hear(kind, data)
-        if str(data.get("task_path", "")).startswith(f"{self.wrapper}:"):
+        if self.wrapper is not None and str(data.get("task_path", "")).startswith(f"{self.wrapper}:"):
             self._last_task(kind, data)
             return
         real = read_banner(text)
         if real is not None:
             self._real[data["task_uuid"]] = real
+            self.marked = self.marked or not real
         if kind == "playbook_on_task_start" and self.telling is not None:
             self.telling.begun(self._name(data)[:NAME_LIMIT], self._where(data)[:NAME_LIMIT])
         host, _, word = str(data.get("host", "")), *kind.rpartition("_on_")[1:]
         ended = {"ok": Ended.OK, "failed": Ended.FAILED, "skipped": Ended.SKIPPED, "unreachable": Ended.UNREACHABLE}.get(word)
+        place = self._order.setdefault(data["task_uuid"], len(self._order))
         if ended is None or not host:
             return
+        self._reached[host] = max(place, self._reached.get(host, -1))
+        if ended is Ended.UNREACHABLE or (ended is Ended.FAILED and not data.get("ignore_errors")):
+            self._fell = max(place, self._fell)
         result = self._result(ended, data, text)
         if host not in self.stories:
             self.strangers |= {host} if result.changed else set()
@@ -198,6 +212,10 @@ class Listener:
 
     def _stats(self, data: Mapping[str, Any]) -> None:
         self.finished = True
+        if self.wrapper is None:
+            lost = any(data.get("failures", {}).values()) or any(data.get("dark", {}).values())
+            for host, story in self.stories.items():
+                story.complete = host in data.get("processed", {}) and (not lost or self._reached.get(host, -1) > self._fell)
         for host, story in self.stories.items():
             story.failed, story.dark = bool(data.get("failures", {}).get(host)), bool(data.get("dark", {}).get(host))
             unseen = data.get("changed", {}).get(host, 0) - sum(result.changed for result in story.results)

@@ -45,10 +45,15 @@ def observed(heard: Heard, host: str, desired: Resource, now: float, *, new: boo
 
 def ended(heard: Heard, host: str, desired: Resource, now: float) -> Outcome:
     """How a real run ended on this host."""
+    return outcome(heard, host, Present(spec=desired.spec, digest=desired.digest, at=now))
+
+
+def outcome(heard: Heard, host: str, seen: Present) -> Outcome:
+    """Likewise, where `seen` is what is there if all went well."""
     story = heard.listener.stories[host]
     trouble = _trouble(heard, story)
     if trouble is None:
-        return Outcome(status=Status.DONE, observation=Present(spec=desired.spec, digest=desired.digest, at=now))
+        return Outcome(status=Status.DONE, observation=seen)
     code, reason = trouble
     done = [result.name for result in story.results if result.changed and result.ended is not Ended.FAILED]
     if done:
@@ -82,6 +87,8 @@ def _unfinished(heard: Heard, story: Story) -> tuple[str, str] | None:
         return CHECK_FAILED if heard.listener.check else "failed", "the play failed, and no event says where"
     if not story.results:
         return "not-targeted", f"no task of {heard.playbook} ran for this host; see its `hosts:` (it should say all) and the tags"
+    if not story.complete and heard.listener.wrapper is None:
+        return "cut-short", f"other hosts failed, and AWX does not tell whether {heard.playbook} came to its end here"
     if not story.complete:
         return "cut-short", f"a play of {heard.playbook} was stopped because of other hosts"
     return None
@@ -105,11 +112,16 @@ def _errors(output: Sequence[str]) -> Sequence[str]:
 
 def _blind_spots(heard: Heard, story: Story) -> tuple[str, ...]:
     """What really runs while planning comes first: where room is short, it is what must be read."""
+    marked = heard.listener.wrapper is not None or heard.listener.marked
     spots = [(reason, f"{result.name} ({result.where}): {reason}") for result in story.results for reason in result.blind]
-    told = [text for _, text in sorted(spots, key=lambda spot: spot[0] != REALLY_RUNS)]
+    told = [text for reason, text in sorted(spots, key=lambda spot: spot[0] != REALLY_RUNS) if marked or reason != REALLY_RUNS]
     rescued = [result for result in story.results if result.ended is Ended.FAILED and story.failed is False]
     told += [f"{result.name} ({result.where}): it fails in check mode and is rescued" for result in rescued]
     told += [f"the playbook also changes {host}, which is not a host of this run" for host in sorted(heard.listener.strangers)]
+    if heard.listener.check and not marked:
+        told.append(
+            "AWX does not mark tasks that really run while planning: add ANSIBLE_CHECK_MODE_MARKERS=1 to its extra environment variables"
+        )
     return tuple(dict.fromkeys(told))
 
 

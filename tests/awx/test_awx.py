@@ -1,0 +1,207 @@
+"""Playbooks that AWX runs: observation, durable apply, verdicts, cancel, and secrets."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.drivers.ansible.awx import read_handle
+from reconciler.errors import OctofleetError, Permanent, RetryLater
+from reconciler.types.observation import Present, Proposed
+from reconciler.types.outcome import Pending, Status
+from tests.awx.world import AwxWorld, awx_world
+from tests.drivers.ansible_world import proposed, raised, secret, unknown
+
+COPY = "- name: write\n  ansible.builtin.copy: {content: 'one', dest: '{{ base }}/f'}"
+PLAIN = "pa55-{{ not.a.template }}-word"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[AwxWorld]:
+    with awx_world(tmp_path) as made:
+        yield made
+
+
+def test_a_check_proposes_an_apply_converges_and_a_check_then_sees_it(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.host("b")
+    world.base("b").joinpath("f").write_text("one")
+    world.base("b").joinpath("f").chmod(0o644)
+    found = world.observe()
+    assert [field.path for field in proposed(found["a.web"]).fields] == ["/tasks/write/content"]
+    assert isinstance(found["b.web"], Present)
+    assert not world.base("a").joinpath("f").exists()
+    done = world.apply()
+    assert {item.status for item in done.values()} == {Status.DONE}
+    assert world.base("a").joinpath("f").read_text() == "one"
+    again = world.observe()
+    digests = {name: item.digest for name, item in world.resources().items()}
+    assert {name: item.digest for name, item in again.items() if isinstance(item, Present)} == digests
+    seen = done["a.web"].observation
+    assert isinstance(seen, Present) and seen.digest == digests["a.web"]
+    assert [one["name"] for one in world.awx.things["inventories"].values()] == ["octofleet shop"], "inventories of checks are gone"
+    assert all(job["scm_branch"] == world.commit() and job["limit"] == "a,b" for job in world.awx.things["jobs"].values())
+
+
+def test_hosts_get_their_groups_and_only_what_differs_is_written(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.awx.page = 2
+    for name in "abcde":
+        world.host(name)
+    world.apply()
+    members = {one["name"]: len(world.awx.members[one["id"]]) for one in world.awx.things["groups"].values()}
+    assert members["tenant_shop"] == members["label_tier_web"] == 5
+    world.awx.told.clear()
+    world.begin("run.2")
+    world.ended(world.kept[-1])
+    written = [line for line in world.awx.told if not line.startswith("GET")]
+    assert len(written) == 1 and written[0].endswith("/launch/")
+
+
+def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.faults.append((r"POST .*/launch/", 502, {"detail": "Bad Gateway"}, True))
+    assert isinstance(raised(world.begin), RetryLater)
+    assert not world.kept, "it was killed before it kept anything"
+    first = world.begin()
+    assert len(world.awx.things["jobs"]) == 1 and len(world.kept) == 1
+    assert all(isinstance(item, Pending) and item.operation == world.kept[0] for item in first.values())
+    assert world.ended(world.kept[0])["a.web"].status is Status.DONE
+    world.begin("run.2")
+    assert len(world.awx.things["jobs"]) == 2
+
+
+def test_secrets_are_in_no_inventory_job_or_text_and_the_credential_goes(world: AwxWorld) -> None:
+    world.secrets["db"] = PLAIN
+    world.tasks("- name: write\n  ansible.builtin.copy: {content: '{{ password }}', dest: '{{ base }}/f'}")
+    world.host("a", password=secret("db"))
+    assert PLAIN not in repr(world.observe())
+    world.awx.hold.clear()
+    world.begin()
+    assert len(world.awx.things["credentials"]) == 1 and PLAIN not in world.awx.stored()
+    world.awx.hold.set()
+    assert world.ended(world.kept[0])["a.web"].status is Status.DONE
+    assert world.base("a").joinpath("f").read_text() == PLAIN
+    assert not world.awx.things["credentials"]
+    assert PLAIN not in world.awx.stored() + "".join(world.kept) + "".join(world.logged)
+
+
+def test_without_the_right_to_make_the_credential_type_a_secret_is_refused(world: AwxWorld) -> None:
+    world.secrets["db"] = PLAIN
+    world.tasks(COPY)
+    world.host("a", password=secret("db"))
+    world.awx.faults.append(
+        (r"POST /api/v2/credential_types/", 403, {"detail": "You do not have permission to perform this action."}, False)
+    )
+    error = raised(world.begin)
+    assert error.code == "secret-unavailable" and "administrator" in error.hint
+    assert not world.awx.things["jobs"]
+
+
+def test_failed_after_a_change_is_partial_and_the_other_host_is_in_doubt(world: AwxWorld) -> None:
+    world.tasks(COPY + "\n- name: break\n  ansible.builtin.fail: {msg: no}\n  when: inventory_hostname == 'a'")
+    world.host("a")
+    world.host("b")
+    done = world.apply()
+    assert done["a.web"].status is Status.PARTIAL and "changed before that: write" in done["a.web"].error
+    assert done["b.web"].status is Status.PARTIAL and "AWX does not tell" in done["b.web"].error
+
+
+def test_who_goes_on_after_a_failure_elsewhere_is_done(world: AwxWorld) -> None:
+    world.tasks("- ansible.builtin.fail: {msg: no}\n  when: inventory_hostname == 'a'\n" + COPY)
+    world.host("a")
+    world.host("b")
+    done = world.apply()
+    assert (done["a.web"].status, done["b.web"].status) == (Status.FAILED, Status.DONE)
+
+
+def test_unreachable_and_silence_are_unknown(world: AwxWorld) -> None:
+    world.write("web/site.yml", "- hosts: a\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n")
+    world.host("a", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+    world.host("b")
+    found = world.observe()
+    assert (unknown(found["a.web"]).code, unknown(found["b.web"]).code) == ("unreachable", "not-targeted")
+
+
+def test_a_job_that_somebody_cancels_there_is_cancelled(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.hold.clear()
+    world.begin()
+    assert all(isinstance(item, Pending) for item in world.polled(world.kept[0]).values())
+    world.awx.canceled.add(read_handle(world.kept[0]).job)
+    assert world.ended(world.kept[0])["a.web"].status is Status.CANCELLED
+
+
+def test_a_job_in_error_before_any_event_says_why(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.broken = "Failed to prepare project: no such revision"
+    done = world.apply()["a.web"]
+    assert done.status is Status.FAILED and "no such revision" in done.error
+
+
+def test_a_check_that_is_stopped_is_cancelled_there(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.hold.clear()
+    world.cancelled = lambda: bool(world.awx.things["jobs"])
+    assert unknown(world.observe()["a.web"]).code == "cancelled"
+    assert [job["status"] for job in world.awx.things["jobs"].values()] == ["canceled"]
+
+
+def test_tasks_that_really_run_while_planning_are_told_and_no_marks_are_told_too(world: AwxWorld) -> None:
+    world.tasks(
+        "- name: really\n  ansible.builtin.copy: {content: 'x', dest: '{{ base }}/r'}\n  check_mode: false\n- ansible.builtin.ping:"
+    )
+    world.host("a")
+    assert any("really runs" in text for text in proposed(world.observe()["a.web"]).blind_spots)
+    world.awx.task_env = {}
+    found = world.observe()["a.web"]
+    assert isinstance(found, Proposed) and any("ANSIBLE_CHECK_MODE_MARKERS" in text for text in found.blind_spots)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (401, Permanent, "awx-token"),
+        (403, Permanent, "awx-forbidden"),
+        (429, RetryLater, "awx-away"),
+        (503, RetryLater, "awx-away"),
+        (302, Permanent, "awx-refused"),
+    ],
+)
+def test_what_awx_refuses_is_the_error_that_it_is(world: AwxWorld, status: int, kind: type[OctofleetError], code: str) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.faults.append((r"GET /api/v2/organizations/", status, {"detail": "t0ken-of-awx is what you sent"}, False))
+    error = raised(world.begin)
+    assert type(error) is kind and error.code == code and "t0ken-of-awx" not in str(error)
+    if isinstance(error, RetryLater) and status == 429:
+        assert error.after_s == 7.0
+
+
+def test_awx_away_leaves_an_operation_going_on(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.begin()
+    near = world.way
+    world.way = replace(near, url="http://127.0.0.1:1")
+    assert isinstance(raised(lambda: world.polled(world.kept[0])), RetryLater)
+    world.way = near
+    assert world.ended(world.kept[0])["a.web"].status is Status.DONE
+
+
+def test_a_token_never_goes_in_the_clear(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.way = replace(world.way, url="http://awx.example.com")
+    assert raised(world.begin).code == "awx-untrusted"
+
+
+def test_no_handle_is_no_success(world: AwxWorld) -> None:
+    error = raised(lambda: world.polled('{"step": "nobody.7"}'))
+    assert error.code == "operation-unknown"

@@ -1,0 +1,81 @@
+"""A repository with a commit, hosts that are directories, and an AWX that runs playbooks on them."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from reconciler.drivers.ansible.awx_client import AwxSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.driver import Context, Step, Target, Work
+from reconciler.types.change import Action
+from reconciler.types.observation import Observation
+from reconciler.types.outcome import Outcome, Pending
+from reconciler.types.resource import Resource
+from tests.drivers.ansible_world import World, need_ansible
+from tests.ha.kept import until
+from tests.peers.awx.double import Awx, served
+
+
+@dataclass(kw_only=True)
+class AwxWorld(World):
+    """As `World`; `begin` and `polled` are the two halves of an apply."""
+
+    awx: Awx
+    way: AwxSettings
+    kept: list[str] = field(default_factory=list)
+
+    @property
+    def driver(self) -> AnsibleDriver:
+        """Another process's, each time."""
+        return AnsibleDriver(self.settings, {"tower": self.way})
+
+    def commit(self) -> str:
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+        for command in (("init", "-q"), ("add", "-A"), (*who, "commit", "-qm", "x")):  # the last one fails where nothing has changed
+            subprocess.run(["git", "-C", str(self.repository), *command], check=False, capture_output=True)
+        return subprocess.check_output(["git", "-C", str(self.repository), "rev-parse", "HEAD"], text=True).strip()
+
+    def context(self) -> Context:
+        return replace(World.context(self), commit=self.commit(), location=str(self.repository), checkpoint=self.kept.append)
+
+    def resources(self) -> dict[str, Resource]:
+        found = World.resources(self)
+        return {name: replace(item, rules=replace(item.rules, provider="tower")) for name, item in found.items()}
+
+    def observe(self) -> dict[str, Observation]:
+        targets = [Target(address=item.address, desired=item) for item in self.resources().values()]
+        return {where.rpartition("/")[2]: item for where, item in self.driver.observe(targets, self.context()).items()}
+
+    def begin(self, step: str = "run.1") -> dict[str, Outcome | Pending]:
+        work = [Work(action=Action.RUN, target=Target(address=item.address, desired=item)) for item in self.resources().values()]
+        return dict(self.driver.apply(Step(id=step, work=tuple(work)), self.context()))
+
+    def polled(self, operation: str) -> dict[str, Outcome | Pending]:
+        return {where.rpartition("/")[2]: item for where, item in self.driver.poll(operation, self.context()).items()}
+
+    def ended(self, operation: str) -> dict[str, Outcome]:
+        """Asked until it has ended."""
+        found: dict[str, Outcome | Pending] = {}
+
+        def over() -> bool:
+            found.update(self.polled(operation))
+            return all(isinstance(item, Outcome) for item in found.values())
+
+        until(over, "the job's end", within_s=60)
+        return {name: item for name, item in found.items() if isinstance(item, Outcome)}
+
+    def apply(self) -> dict[str, Outcome]:
+        self.begin()
+        return self.ended(self.kept[-1])
+
+
+@contextmanager
+def awx_world(root: Path) -> Iterator[AwxWorld]:
+    need_ansible()
+    (root / "token").write_text("t0ken-of-awx\n")
+    (root / "repository").mkdir()
+    with served(root) as (awx, url):
+        way = AwxSettings(name="tower", url=url, organization="Default", token_file=root / "token")
+        yield AwxWorld(root=root, awx=awx, way=way)

@@ -1,0 +1,1 @@
+"""AWX as a double, and what it runs."""
