@@ -183,7 +183,7 @@ def plan_operation(
         known = set(recorded_groups(connection, source))
     resources, deferred = _resources(desired, tracked.tree, wanted, [group for group in hosts if group in known])
     deferred += [_put_off(wanted, group, "not-applied", "this host was not applied yet") for group in hosts if group not in known]
-    seen = _seen(installation, repository, resources, told) if wanted.check else {}
+    seen = _seen(installation, repository, commit, resources, told) if wanted.check else {}
     changes = []
     for resource in resources:
         found = seen.get(resource.address)
@@ -235,7 +235,9 @@ def _put_off(wanted: Operation, group: str, code: str, reason: str) -> Deferred:
     return Deferred(address=f"ansible/operation/{tenant}/{host}.{wanted.name}", code=code, reason=reason, group=group)
 
 
-def _seen(installation: Installation, repository: Repository, resources: Sequence[Resource], told: Told) -> Mapping[str, Observation]:
+def _seen(
+    installation: Installation, repository: Repository, commit: Commit, resources: Sequence[Resource], told: Told
+) -> Mapping[str, Observation]:
     targets = [Target(address=resource.address, desired=resource) for resource in resources]
     done = 0
 
@@ -246,7 +248,7 @@ def _seen(installation: Installation, repository: Repository, resources: Sequenc
 
     if not targets:
         return {}
-    with stage("observe"), installation.contexts(repository) as context:
+    with stage("observe"), installation.contexts(repository, commit=commit.id) as context:
         return observe(installation.drivers, targets, context, more)
 
 
