@@ -172,6 +172,8 @@ def plan_operation(
 ) -> Planned:
     """Plan, store, and give the plan. `permit` raises `Refused` unless the operation may be done to these hosts: check mode may do something too. Raises
     `InputError` for a commit without a Fleet, `Refused` for an operation that is for no host."""
+    if "ansible" not in installation.drivers:
+        raise Refused("this installation runs no playbooks", hint="octofleet doctor says which drivers there are", code="driver-missing")
     tracked = tracked_of(installation, repository, commit, told)
     desired = tracked.desired
     if desired.fleet is None:
