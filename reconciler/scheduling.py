@@ -46,14 +46,22 @@ AGAIN_S = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """An Operation in force. `next_at`: when it is due next, None for never; `last`: the last time that it was."""
+    """An Operation in force. `scheduled`: whether it has times; `next_at`: when it is due next, None for not within a year; `last`: the last time that it was."""
 
     source: str
     tenant: str
     name: str
     playbook: str
+    scheduled: bool
     next_at: float | None
     last: Occurrence | None
+
+    @property
+    def next(self) -> str:
+        """When it is due, for people."""
+        if self.next_at is not None:
+            return f"due {utc(self.next_at)}"
+        return "not due within a year" if self.scheduled else "by hand alone"
 
     def document(self) -> dict[str, object]:
         """As JSON."""
@@ -63,6 +71,7 @@ class Standing:
             "tenant": self.tenant,
             "name": self.name,
             "playbook": self.playbook,
+            "scheduled": self.scheduled,
             "nextAt": self.next_at,
             "last": None if last is None else {"dueAt": last.due_at, "state": last.state, "run": last.run, "note": last.note},
         }
@@ -76,8 +85,18 @@ def standing(connection: Connection) -> list[Standing]:
         for where, spec in sorted(in_force(connection, source, KIND).items()):
             tenant, name = tenant_of(where), parts(where)[3]
             last = latest(connection, source, f"{tenant}/{name}")
-            due = next_begin(times_of(spec), now)
-            found.append(Standing(source=source, tenant=tenant, name=name, playbook=title(spec["ansible"]), next_at=due, last=last))
+            times = times_of(spec)
+            found.append(
+                Standing(
+                    source=source,
+                    tenant=tenant,
+                    name=name,
+                    playbook=title(spec["ansible"]),
+                    scheduled=bool(times),
+                    next_at=next_begin(times, now),
+                    last=last,
+                )
+            )
     return found
 
 

@@ -140,8 +140,8 @@ def operations(installation: Installation, as_json: bool) -> int:
     if not found:
         click.echo("no Operation is in force; octofleet run PLAYBOOK --on SELECTION runs a playbook once")
     for item in found:
-        last, due = item.last, "by hand alone" if item.next_at is None else f"due {utc(item.next_at)}"
-        click.echo(f"{item.tenant + '/' if item.tenant else ''}{item.name}: {item.playbook}, {due}")
+        last = item.last
+        click.echo(f"{item.tenant + '/' if item.tenant else ''}{item.name}: {item.playbook}, {item.next}")
         if last is not None:
             run = f": octofleet logs {last.run}" if last.run else f": {last.note}" if last.note else ""
             click.echo(f"  due {utc(last.due_at)} {last.state}{run}")

@@ -28,8 +28,8 @@ RiskWord = Annotated[str, msgspec.Meta(max_length=300, description=f"Of {', '.jo
 
 
 class OperationDocument(Document, frozen=True, kw_only=True):
-    """An Operation in force. `may_run`: whether the caller may do it to all of its tenant, or of the Fleet; `next_at`: when
-    it is due next; `state`, `due_at`, `run` and `note`: of the last time that it was: begun, waiting, reported or
+    """An Operation in force. `may_run`: whether the caller may do it to all of its tenant, or of the Fleet; `scheduled`: whether it
+    has times; `next_at`: when it is due next, within a year; `state`, `due_at`, `run` and `note`: of the last time that it was: begun, waiting, reported or
     missed."""
 
     source: str
@@ -37,6 +37,7 @@ class OperationDocument(Document, frozen=True, kw_only=True):
     name: str
     playbook: str
     may_run: bool
+    scheduled: bool
     next_at: float | None
     state: str = ""
     due_at: float | None = None
@@ -89,7 +90,14 @@ def _seen(call: Call, one: Standing) -> bool:
 def _document(call: Call, one: Standing) -> OperationDocument:
     """What is in its way may name hosts of other tenants."""
     last, all_of_it = one.last, call.sight.of_tenant(one.source, one.tenant) if one.tenant else call.sight.whole(one.source)
-    made_of = {"source": one.source, "tenant": one.tenant, "name": one.name, "playbook": one.playbook, "next_at": one.next_at}
+    made_of = {
+        "source": one.source,
+        "tenant": one.tenant,
+        "name": one.name,
+        "playbook": one.playbook,
+        "scheduled": one.scheduled,
+        "next_at": one.next_at,
+    }
     made_of |= {"may_run": call.may(Action.RUN, one.source, one.tenant)}
     if last is None:
         return OperationDocument(**made_of)  # type: ignore[arg-type]
