@@ -46,7 +46,8 @@ AGAIN_S = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """An Operation in force. `scheduled`: whether it has times; `next_at`: when it is due next, None for not within a year; `last`: the last time that it was."""
+    """An Operation in force. `scheduled`: whether it has times; `next_at`: when it is due next, None for not within a year; `last`: the last
+    time that it was."""
 
     source: str
     tenant: str
