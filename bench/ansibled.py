@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.cli.sshd import SshHosts
+from reconciler.drivers.ansible.command import environment, find_program, fixed_variables
 from reconciler.drivers.ansible.driver import AnsibleDriver
-from reconciler.drivers.ansible.run import AnsibleSettings, environment, find_program, fixed_variables
-from reconciler.drivers.ansible.run import Job as Run
+from reconciler.drivers.ansible.job import Job as Run
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.driver import Context, Step, Target, Work
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse

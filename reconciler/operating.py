@@ -14,7 +14,7 @@ from reconciler.deciding import Deciding, Doing
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.desired import Desired
 from reconciler.desired.manifest import Manifest
-from reconciler.drivers.ansible.operation import Said, operation
+from reconciler.drivers.ansible.resources import Said, operation
 from reconciler.drivers.driver import Inputs, Target
 from reconciler.errors import InputError, Refused
 from reconciler.observe import observe

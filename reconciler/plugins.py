@@ -91,8 +91,9 @@ class _BuiltIn:
     @hookimpl
     def octofleet_drivers(self, settings: Settings, data_dir: Path) -> Iterator[Driver]:
         """Ansible; the simulated world if the settings enable it."""
-        from reconciler.drivers.ansible.driver import AnsibleDriver, ansible_providers, ansible_settings  # noqa: PLC0415 - only for commands that drive
+        from reconciler.drivers.ansible.driver import AnsibleDriver  # noqa: PLC0415 - only for commands that drive
         from reconciler.drivers.ansible.galaxy import galaxy_of  # noqa: PLC0415
+        from reconciler.drivers.ansible.settings import ansible_providers, ansible_settings  # noqa: PLC0415
 
         galaxy = galaxy_of(data_dir, settings.ansible.galaxy)
         yield AnsibleDriver(ansible_settings(settings.ansible), ansible_providers(settings.ansible), galaxy)

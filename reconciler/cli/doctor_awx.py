@@ -7,7 +7,7 @@ from functools import partial
 from reconciler.cli.finding import WARNING, Finding, tried
 from reconciler.drivers.ansible.awx_client import AwxClient, AwxSettings
 from reconciler.drivers.ansible.awx_objects import TYPE
-from reconciler.drivers.ansible.driver import ansible_providers
+from reconciler.drivers.ansible.settings import ansible_providers
 from reconciler.settings import Ansible
 
 LOOK_S = 20.0

@@ -13,7 +13,7 @@ from reconciler.cli.options import common, progress, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.cli.plan import exit_code
 from reconciler.cli.showing import print_plan
-from reconciler.drivers.ansible.operation import Said
+from reconciler.drivers.ansible.resources import Said
 from reconciler.errors import Refused
 from reconciler.operating import Operation, applied, asked, found_by, plan_operation, selected
 from reconciler.permitting import to_run

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.desired.desired import Desired
-from reconciler.drivers.ansible.driver import AnsibleDriver, ansible_providers, ansible_settings
+from reconciler.drivers.ansible.driver import AnsibleDriver
 from reconciler.drivers.ansible.dynamic import Key, names, script_document, told
+from reconciler.drivers.ansible.settings import ansible_providers, ansible_settings
 from reconciler.errors import Refused
 from reconciler.planning import compiled
 from reconciler.reading.call import Call

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from reconciler.drivers.ansible.operation import Said
+from reconciler.drivers.ansible.resources import Said
 from reconciler.errors import Refused
 from reconciler.identity.access import Action
 from reconciler.operating import applied, asked, found_by, plan_operation, selected

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.cli.sshd import new_key
-from reconciler.drivers.ansible.driver import AnsibleSettings
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from tests.conftest import missing, program
 from tests.ha.kept import Kept, until
 from tests.netboot.namespace import Namespace

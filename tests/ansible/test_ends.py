@@ -71,10 +71,14 @@ def test_each_trouble_is_told_as_what_it_is(tmp_path: Path) -> None:
         lab[7].fill("/srv")
         found = {name.partition(".")[0]: item for name, item in made.observe().items()}
         assert [field.path for field in proposed(found["node-01"]).fields] == ["/tasks/First/content", "/tasks/Second/content"]
-        told = {name: unknown(found[name]) for name in found if name not in ("node-01", "node-07")}
-        assert [told[f"node-0{n}"].code for n in range(2, 7)] == ["unreachable"] * 3 + ["check-failed"] * 2
-        for number, words in ((2, "Connection refused"), (3, "timed out"), (4, "Host key verification failed"), (5, "sudo"), (6, "python")):
-            assert words in told[f"node-0{number}"].reason, words
+        known = {name.partition(".")[0]: item for name, item in made.observe(applied=True).items()}
+        for number, words in ((2, "Connection refused"), (3, "timed out"), (4, "Host key verification failed")):
+            for told in (unknown(found[f"node-0{number}"]), unknown(known[f"node-0{number}"])):
+                assert told.code == "unreachable" and words in told.reason
+        for number, words in ((5, "sudo"), (6, "python")):
+            new, told = proposed(found[f"node-0{number}"]), unknown(known[f"node-0{number}"])
+            assert new.fields == () and words in new.blind_spots[0], "what is new to a host may bring what its check lacks"
+            assert told.code == "check-failed" and words in told.reason
         assert len(proposed(found["node-07"]).fields) == 2, "check mode does not write, so it cannot know"
         lab[7].run("dd if=/dev/zero of=/srv/full bs=1k count=64 2>/dev/null || true")
         outcomes = {name.partition(".")[0]: item for name, item in made.apply().items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.drivers.ansible.isolation import why_not
-from reconciler.drivers.ansible.run import AnsibleSettings
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.types.outcome import Outcome
 from tests.conftest import missing
 from tests.drivers.ansible_world import World, need_ansible

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.galaxy import Galaxy
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.driver import Context, Step, Target, Work
 from reconciler.errors import OctofleetError, Permanent
 from reconciler.types.change import Action
@@ -17,7 +19,7 @@ from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
 from reconciler.types.observation import Observation, Present, Proposed, Unknown
 from reconciler.types.origin import Origin
 from reconciler.types.outcome import Outcome
-from reconciler.types.resource import Resource
+from reconciler.types.resource import Recorded, Resource
 from reconciler.types.task import PlayTold
 from reconciler.types.values import Secret, SecretRef, SecretValue
 from tests.conftest import missing
@@ -41,6 +43,7 @@ class World:
 
     root: Path
     settings: AnsibleSettings = field(default_factory=AnsibleSettings)
+    galaxy: Galaxy | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
     logged: list[str] = field(default_factory=list)
@@ -94,7 +97,7 @@ class World:
     @property
     def driver(self) -> AnsibleDriver:
         """Its runs see the directories that stand for hosts, isolated or not."""
-        return AnsibleDriver(replace(self.settings, visible=(self.root / "hosts", *self.settings.visible)))
+        return AnsibleDriver(replace(self.settings, visible=(self.root / "hosts", *self.settings.visible)), galaxy=self.galaxy)
 
     def resources(self) -> dict[str, Resource]:
         found = self.driver.resources(FleetScope(fleet="f", hosts=self.hosts), self)
@@ -119,12 +122,31 @@ class World:
             raise Permanent(f"there is no secret {ref} for {tenant}")
         return SecretValue(self.secrets[ref.key])
 
-    def observe(self) -> dict[str, Observation]:
-        """By `host.role`."""
-        targets = [Target(address=resource.address, desired=resource) for resource in self.resources().values()]
+    def observe(self, *, applied: bool = False) -> dict[str, Observation]:
+        """By `host.role`. `applied`: by the record, what is desired was applied; otherwise it is new to the hosts."""
+        targets = [self.target(resource, resource.digest if applied else "") for resource in self.resources().values()]
         found = self.driver.observe(targets, self.context())
         self.check_clean()
         return {where.rpartition("/")[2]: item for where, item in found.items()}
+
+    def target(self, resource: Resource, recorded: str = "") -> Target:
+        """To look at; `recorded` is the digest of what was applied before, if anything was."""
+        record = Recorded(
+            address=resource.address,
+            source="f",
+            digest=recorded,
+            rules=resource.rules,
+            group=resource.group,
+            external_id="",
+            observed_digest="",
+            commit="",
+        )
+        return Target(
+            address=resource.address,
+            desired=resource,
+            recorded=record if recorded else None,
+            recorded_spec=resource.spec if recorded else None,
+        )
 
     def apply(self) -> dict[str, Outcome]:
         work = [Work(action=Action.RUN, target=Target(address=item.address, desired=item)) for item in self.resources().values()]

@@ -4,16 +4,17 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from reconciler.drivers.ansible.driver import AnsibleSettings
+from reconciler.drivers.ansible import run
 from reconciler.drivers.ansible.process import MARK
 from reconciler.drivers.driver import Step, Target, Work
-from reconciler.errors import Permanent
+from reconciler.errors import Permanent, RetryLater
 from reconciler.types.change import Action
-from reconciler.types.outcome import Status
-from tests.drivers.ansible_world import World, need_ansible, present, raised, unknown
+from reconciler.types.outcome import Outcome, Status
+from tests.drivers.ansible_world import World, need_ansible, present, proposed, raised, unknown
 
 
 @pytest.fixture
@@ -74,8 +75,9 @@ def test_two_roles_of_a_host_in_order(world: World) -> None:
     world.tasks('- name: First\n  copy: {dest: "{{ base }}/one", content: "1"}', "one/site.yml")
     world.tasks('- name: Second\n  copy: {dest: "{{ base }}/two", src: "{{ base }}/one", remote_src: true}', "two/site.yml")
     world.host("a", roles=[("one", {"playbook": "one/site.yml"}), ("two", {"playbook": "two/site.yml"})])
-    found = world.observe()
-    assert unknown(found["a.two"]).code == "check-failed"
+    new = proposed(world.observe()["a.two"])
+    assert new.fields == () and "the task Second (two/site.yml:4) failed: " in new.blind_spots[0], "it needs what the other brings"
+    assert unknown(world.observe(applied=True)["a.two"]).code == "check-failed"
     assert {item.status for item in world.apply().values()} == {Status.DONE}
     assert (world.base("a") / "two").read_text() == "1"
 
@@ -111,7 +113,7 @@ SLEEPER = """
 
 
 @pytest.mark.parametrize("why", ["cancelled", "timeout"])
-def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str) -> None:
+def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world.tasks(SLEEPER)
     world.host("a")
     world.host("never", ansible_host="192.0.2.1")
@@ -119,10 +121,9 @@ def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str) ->
     if why == "cancelled":
         world.cancelled = asleep
     else:
-        world.settings = AnsibleSettings(timeout_s=1_000)
-        until = []
-        world.cancelled = lambda: bool(until.append(time.monotonic()) if not until and asleep() else None)
-        world.deadline_s = 6.0
+        late: list[float] = []
+        world.cancelled = lambda: bool(late.append(1e6) if not late and asleep() else None)
+        monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late)))
     outcome = world.apply()["a.web"]
     assert running(world) == []
     assert outcome.status is Status.PARTIAL
@@ -200,13 +201,36 @@ def test_a_run_that_cannot_begin_does_not_hide_the_ones_before_it(world: World) 
     context = world.context()
 
     def export(tree: str, into: Path) -> None:
-        if tree == "tree:two":
-            raise Permanent("the disk is full")
         context.export(tree, into)
+        if tree == "tree:two":
+            (into.parent / "ansible.cfg").mkdir()
 
     driver = world.driver
     found = driver.apply(Step(id="s", work=work), replace(context, export=export))
     assert [getattr(item, "status", None) for item in found.values()] == [Status.DONE, Status.FAILED]
-    with pytest.raises(Permanent, match="disk is full"):
+    with pytest.raises(Permanent, match=r"cannot write ansible\.cfg"):
         driver.apply(Step(id="s", work=work[1:]), replace(context, export=export))
+    world.check_clean()
+
+
+def test_a_project_that_cannot_be_had_is_the_trouble_of_its_hosts_alone(world: World) -> None:
+    world.tasks("- name: One\n  debug:", "one/site.yml")
+    world.tasks("- name: Two\n  debug:", "two/site.yml")
+    world.host("a", roles=[("one", {"playbook": "one/site.yml"})])
+    world.host("b", roles=[("two", {"playbook": "two/site.yml"})])
+    context = world.context()
+
+    def export(tree: str, into: Path) -> None:
+        if tree == "tree:one":
+            raise RetryLater("the other side is away", after_s=1, hint="ask again", code="away")
+        context.export(tree, into)
+
+    resources = world.resources().values()
+    work = tuple(Work(action=Action.RUN, target=Target(address=item.address, desired=item)) for item in resources)
+    first, second = world.driver.apply(Step(id="s", work=work), replace(context, export=export)).values()
+    assert isinstance(first, Outcome) and (first.status, first.error) == (Status.FAILED, "the other side is away (ask again)")
+    assert isinstance(second, Outcome) and second.status is Status.DONE
+    seen = world.driver.observe([world.target(item) for item in resources], replace(context, export=export))
+    assert unknown(seen["ansible/role/shop/a.one"]).code == "away"
+    present(seen["ansible/role/shop/b.two"])
     world.check_clean()

@@ -8,8 +8,9 @@ import pytest
 
 from reconciler.cli.sshd import SshHosts
 from reconciler.drivers.ansible import strategy
-from reconciler.drivers.ansible.driver import AnsibleSettings, ansible_providers
-from reconciler.drivers.ansible.run import Job, environment
+from reconciler.drivers.ansible.command import environment
+from reconciler.drivers.ansible.job import Job
+from reconciler.drivers.ansible.settings import AnsibleSettings, ansible_providers
 from reconciler.errors import Permanent
 from reconciler.settings import Ansible
 from reconciler.types.outcome import Status

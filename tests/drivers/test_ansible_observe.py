@@ -1,5 +1,6 @@
 """Check mode with diff is the observation: what it proposes, what it cannot foresee, and when nothing can be said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,12 +168,12 @@ AnsibleModule(argument_spec={}, supports_check_mode=False).exit_json(changed=Tru
     world.host("a")
     found = proposed(world.observe()["a.web"])
     assert found.blind_spots == (
+        "Really (web/site.yml:23): check_mode: false: it really runs, also while planning",
         "Reload (web/site.yml:4): check mode does not run a command",
         "Raw (web/site.yml:6): check mode does not run a raw",
         "Looped (web/site.yml:8): check mode does not run a shell",
         "Once (web/site.yml:11): what its command does is not foreseen",
         "Later (web/site.yml:20): it is skipped because this is check mode",
-        "Really (web/site.yml:23): check_mode: false: it really runs, also while planning",
         "Lacking (web/site.yml:30): the module lacking does not support check mode",
     )
     assert [(field.path, field.before, field.after) for field in found.fields] == [("/tasks/Once/changed", False, True)]
@@ -264,12 +265,25 @@ def test_unknown_wherever_the_playbook_did_not_reach_its_end(world: World) -> No
     world.host("a")
     world.host("b")
     world.host("late", unready="{{ undefined_variable }}", base="{{ unready }}")
-    found = world.observe()
+    found = world.observe(applied=True)
     failed = unknown(found["a.web"])
     assert failed.code == "check-failed" and failed.reason.startswith("the task Needs a package (web/site.yml:6) failed: ")
     assert failed.reason.endswith("Error executing command.")
     assert unknown(found["late.web"]).reason.startswith("the task First (web/site.yml:4) failed: ")
     assert [field.path for field in proposed(found["b.web"]).fields] == ["/tasks/First/state"]
+
+    new = world.observe()
+    foreseen = proposed(new["a.web"])
+    assert [field.path for field in foreseen.fields] == ["/tasks/First/state"]
+    assert foreseen.blind_spots[1:] == (f"in check mode {failed.reason}; what comes after it is not foreseen",)
+    assert foreseen.blind_spots[0].startswith("Needs a package (web/site.yml:6): check_mode: false: it really runs")
+    late = proposed(new["late.web"])
+    assert (late.fields, late.digest) == ((), NOTHING) and "in check mode the task First (web/site.yml:4) failed: " in late.blind_spots[0]
+    assert new["b.web"] == replace(proposed(found["b.web"]), at=proposed(new["b.web"]).at)
+
+    resource = world.resources()["a.web"]
+    changed = world.driver.observe([world.target(resource, "of another specification")], world.context())
+    assert proposed(changed[resource.address]).blind_spots == foreseen.blind_spots, "what is applied there is not what is checked"
 
 
 def test_a_play_cut_short_by_other_hosts_says_nothing_of_the_rest(world: World) -> None:
@@ -289,9 +303,12 @@ def test_a_play_cut_short_by_other_hosts_says_nothing_of_the_rest(world: World) 
     )
     world.host("a")
     world.host("b")
-    found = world.observe()
+    found = world.observe(applied=True)
     assert unknown(found["a.web"]).code == "check-failed"
     assert unknown(found["b.web"]).code == "cut-short"
+    new = world.observe()
+    assert "the task Fails for one (web/site.yml:6) failed: " in proposed(new["a.web"]).blind_spots[0]
+    assert unknown(new["b.web"]).code == "cut-short", "nothing failed there"
     outcome = world.apply()["b.web"]
     assert outcome.status is Status.FAILED and "because of other hosts" in outcome.error
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings, ansible_settings, grouped
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.resources import grouped
+from reconciler.drivers.ansible.settings import AnsibleSettings, ansible_settings
 from reconciler.drivers.driver import Staleness
 from reconciler.settings import Ansible
 from reconciler.types.host import FleetScope, ResolvedHost, RoleUse
@@ -99,8 +101,8 @@ def test_groups_share_all_that_a_run_has_only_one_of() -> None:
 def test_the_driver_says_what_it_is() -> None:
     info = AnsibleDriver(AnsibleSettings()).info
     assert (info.name, info.batch, info.concurrency, info.staleness) == ("ansible", 500, 2, Staleness.INPUTS)
-    (kind,) = info.kinds
-    assert (kind.name, kind.order, kind.engine, kind.deletable, kind.destroys) == ("role", 30, True, False, False)
+    found = [(kind.name, kind.order, kind.engine, kind.deletable, kind.destroys) for kind in info.kinds]
+    assert found == [("role", 30, True, False, False), ("operation", 30, True, False, False)]
 
 
 def test_settings_come_from_the_servers_table() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible.driver import AnsibleSettings
-from reconciler.drivers.ansible.run import environment, fixed_variables
+from reconciler.drivers.ansible.command import environment, fixed_variables
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.types.outcome import Status
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, secret, unknown
 
@@ -150,14 +150,14 @@ def test_what_a_project_brings_along(world: World, monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_of_ours_is_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reconciler.drivers.ansible.run import Job
+    from reconciler.drivers.ansible.job import Job
 
     monkeypatch.setenv("VAULT_TOKEN", "x")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
     job = Job(directory=tmp_path, playbook="site.yml", inventory={}, check=True)
     with_key = environment(job, AnsibleSettings(private_key_file=Path("/k ey")), "/bin/ansible-playbook", tmp_path)
     assert with_key["ANSIBLE_PRIVATE_KEY_FILE"] == "/k ey"
-    assert {name for name in with_key if not name.startswith("ANSIBLE_")} == {"PATH", "HOME", "LANG", "LC_ALL"}
+    assert {name for name in with_key if not name.startswith("ANSIBLE_")} == {"PATH", "HOME", "LANG", "LC_ALL", "PYTHONDONTWRITEBYTECODE"}
     assert environment(job, AnsibleSettings(), "/bin/ansible-playbook", tmp_path)["SSH_AUTH_SOCK"] == "/agent"
     fixed = fixed_variables(AnsibleSettings(known_hosts_file=Path("/known hosts")))
     assert "'UserKnownHostsFile=\"/known hosts\"'" in fixed["ansible_ssh_args"] and fixed["ansible_host_key_checking"] is True

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.sshd import SshHosts, free_port
-from reconciler.drivers.ansible.driver import AnsibleSettings
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.types.outcome import Status
 from tests.conftest import program
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, unknown

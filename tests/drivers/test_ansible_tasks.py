@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible.driver import AnsibleSettings
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.ansible.telling import BATCH, Telling, times
 from reconciler.types.task import Counted, PlayTold, TaskTold
 from tests.drivers.ansible_world import World, need_ansible

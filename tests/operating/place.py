@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from tests.fleets import PROFILE, Repo, Result, fleet, host, installation, octofleet, repo
 
 PATCH = """\

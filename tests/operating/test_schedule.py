@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.applying import resume, unfinished
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.events import listeners
 from reconciler.loop import Loop
 from reconciler.scheduling import standing

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.planning import make_plan
 from reconciler.settings import Ansible, Apply, Settings
 from reconciler.source.repository import Repository

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.drivers.ansible.driver import AnsibleDriver, ansible_settings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.settings import ansible_settings
 from reconciler.drivers.memory import MemoryDriver, World
 from reconciler.identity.access import Access, Action, Identity, Resource
 from reconciler.identity.caller import Caller

@@ -8,7 +8,8 @@ import pytest
 
 from reconciler.applying import apply_plan
 from reconciler.drifting import Drifting
-from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.ansible.driver import AnsibleDriver
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.gate.drift import Schedule
 from reconciler.planning import make_plan
 from reconciler.settings import Followed

@@ -28,9 +28,24 @@ class Heard:
     playbook: str
 
 
-def observed(heard: Heard, host: str, desired: Resource, now: float, *, new: bool = False) -> Observation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotRun:
+    """Nothing was run for a resource: a stable code, and why."""
+
+    code: str
+    reason: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """Of a change: nothing has changed."""
+        return Outcome(status=Status.CANCELLED if self.code == "cancelled" else Status.FAILED, error=self.reason)
+
+
+def observed(heard: Heard | NotRun, host: str, desired: Resource, now: float, *, new: bool = False) -> Observation:
     """What check mode says of this host. A playbook that is `new` to it may need what its own tasks bring about: that its check fails somewhere is a blind
     spot then, not the end."""
+    if isinstance(heard, NotRun):
+        return Unknown(code=heard.code, reason=heard.reason, at=now)
     story = heard.listener.stories[host]
     trouble = _trouble(heard, story)
     if trouble is not None and not (new and trouble[0] == CHECK_FAILED):
@@ -43,9 +58,9 @@ def observed(heard: Heard, host: str, desired: Resource, now: float, *, new: boo
     return Proposed(fields=proposed, digest=proposal_digest(proposed), at=now, blind_spots=blind)
 
 
-def ended(heard: Heard, host: str, desired: Resource, now: float) -> Outcome:
+def ended(heard: Heard | NotRun, host: str, desired: Resource, now: float) -> Outcome:
     """How a real run ended on this host."""
-    return outcome(heard, host, Present(spec=desired.spec, digest=desired.digest, at=now))
+    return heard.outcome if isinstance(heard, NotRun) else outcome(heard, host, Present(spec=desired.spec, digest=desired.digest, at=now))
 
 
 def outcome(heard: Heard, host: str, seen: Present) -> Outcome:
