@@ -36,6 +36,10 @@ def test_a_check_proposes_an_apply_converges_and_a_check_then_sees_it(world: Awx
     done = world.apply()
     assert {item.status for item in done.values()} == {Status.DONE}
     assert world.base("a").joinpath("f").read_text() == "one"
+    counted = [(total.name, total.counted.changed, total.counted.ok) for play in world.told for total in play.totals]
+    assert counted == [("write", 1, 1)] and [play.seconds for play in world.told if play.totals] == [1.5]
+    assert [(task.host, task.status) for play in world.told for task in play.tasks] == [("a", "changed")]
+    assert {(one.host, one.answered) for one in world.met} == {("a", True), ("b", True)}
     again = world.observe()
     digests = {name: item.digest for name, item in world.resources().items()}
     assert {name: item.digest for name, item in again.items() if isinstance(item, Present)} == digests
@@ -203,5 +207,6 @@ def test_a_token_never_goes_in_the_clear(world: AwxWorld) -> None:
 
 
 def test_no_handle_is_no_success(world: AwxWorld) -> None:
+    world.tasks(COPY)
     error = raised(lambda: world.polled('{"step": "nobody.7"}'))
     assert error.code == "operation-unknown"

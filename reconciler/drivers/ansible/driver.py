@@ -98,6 +98,7 @@ def _awx(name: str, default: AnsibleSettings, table: "AnsibleProvider") -> AwxSe
         user=table.user,
         timeout_s=table.timeout_s or default.timeout_s,
         tenants=tuple(table.tenants),
+        keep=default.keep,
     )
 
 
@@ -306,7 +307,7 @@ class _Run:
 
     def _refusal(self) -> tuple[str, str] | None:
         """Why nothing of this group can run."""
-        if (found := refusal(self._first.spec)) is not None:
+        if (found := refusal(self._first.spec, by_awx=self.far)) is not None:
             return found
         if self._context.cancelled():
             return "cancelled", "cancelled before it began"
@@ -332,18 +333,24 @@ class _Run:
         if not self._resources:
             return found
         if isinstance(self._settings, AwxSettings):
-            heard = awx.check(self._settings, self._resources, self._context, self._revealed)
+            try:
+                heard = awx.check(self._settings, self._resources, self._context, self._revealed)
+            except (Permanent, Refused) as error:
+                return found | self._none(refused, error)
         else:
             with private_directory(self._context.scratch) as directory:
                 try:
                     job, vaulted = self._prepared(directory)
                 except OctofleetError as error:
-                    reason = f"{error.message} ({error.hint})" if error.hint else error.message
-                    return found | {resource.address: refused(error.code, reason) for resource in self._resources}
+                    return found | self._none(refused, error)
                 heard = self._play(job, self._settings, vaulted)
         return found | {
             resource.address: verdict(heard, resource.spec["host"]["name"], resource, time.time()) for resource in self._resources
         }
+
+    def _none(self, refused: Callable[[str, str], T], error: OctofleetError) -> dict[str, T]:
+        reason = f"{error.message} ({error.hint})" if error.hint else error.message
+        return {resource.address: refused(error.code, reason) for resource in self._resources}
 
     @property
     def far(self) -> bool:
@@ -355,7 +362,7 @@ class _Run:
         found: dict[str, Outcome | Pending] = {where: refused(code, reason) for where, (code, reason) in self._refused.items()}
         if not self._resources or not isinstance(self._settings, AwxSettings):
             return found
-        operation = awx.launched(self._settings, self._resources, self._context, step).text()
+        operation = awx.launched(self._settings, self._resources, self._context, step, self._part).text()
         self._context.checkpoint(operation)
         return found | {resource.address: Pending(operation=operation, poll_after_s=awx.POLL_S) for resource in self._resources}
 
