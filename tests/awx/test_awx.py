@@ -64,7 +64,9 @@ def test_hosts_get_their_groups_and_only_what_differs_is_written(world: AwxWorld
     assert len(written) == 1 and written[0].endswith("/launch/")
 
 
-def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld) -> None:
+@pytest.mark.parametrize("brief", [False, True])
+def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld, brief: bool) -> None:
+    world.awx.brief = brief
     world.tasks(COPY)
     world.host("a")
     world.awx.faults.append((r"POST .*/launch/", 502, {"detail": "Bad Gateway"}, True))

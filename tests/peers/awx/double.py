@@ -9,7 +9,9 @@ bulk hosts (100 at once, 1 MB a request, answers with the inventory's URL); canc
 (201; prompts of inventory, limit, branch, tags, variables and no credentials; what is not asked for comes back in `ignored_fields`); what a workflow gives
 its nodes (its inventory and limit win over a node's, and are passed over in silence by a template that does not ask for them; its variables reach all);
 `extra_vars` cannot be filtered by (403); standard output of an event is cut to 1,024 bytes but with `no_truncate`; a result of more than 700,000 bytes
-becomes an empty one; names are unique for a kind and organization and have 512 characters; lists do not tell `event_processing_finished`.
+becomes an empty one; names are unique for a kind and organization and have 512 characters; lists do not tell
+`event_processing_finished`, and in a fork (Ascender) `extra_vars` only with `include`, which AWX refuses (400); a project that allows to override its branch
+takes any playbook; a launch gives credentials beside those of the template.
 Not checked: an AWX that runs.
 """
 
@@ -44,6 +46,7 @@ NOT_IN_LISTS = ("job_args", "result_traceback", "event_processing_finished")
 
 class Awx(Workflows):
     """The state of one AWX. `faults`: answers to give in place of the next matching ones. `lag`: how many looks at an ended job say that its events come.
+    `brief`: lists of jobs tell `extra_vars` only when asked to.
     `hold`: jobs wait for it before they run. `broken`: an explanation with which jobs end before any event."""
 
     def __init__(self, root: Path, token: str) -> None:
@@ -55,6 +58,7 @@ class Awx(Workflows):
         self.given: dict[int, Thing] = {}
         self.told: list[str] = []
         self.faults: list[tuple[str, int, Thing, bool]] = []
+        self.brief = False
         self.lag, self.page, self.broken, self.task_env = 1, 200, "", {"ANSIBLE_CHECK_MODE_MARKERS": "1"}
         self.hold = threading.Event()
         self.hold.set()
@@ -233,6 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._answer(fault[1], fault[2])
         if any(key.partition("__")[0] == "extra_vars" for key in query):
             return self._answer(403, {"detail": "Filtering on extra_vars is not allowed."})
+        if "include" in query and not awx.brief:
+            return self._answer(400, {"detail": "Job has no field named 'include'"})
         code, answer = self._routed(split.path, query, body)
         return self._answer(code, answer)
 
@@ -359,11 +365,13 @@ class _Handler(BaseHTTPRequestHandler):
         size, page = min(int(query.pop("page_size", 25)), self.awx.page), int(query.pop("page", 1))
         order = query.pop("order_by", "id")
         query.pop("no_truncate", None)
+        included = query.pop("include", "") == "extra_vars"
         for key, text in query.items():
             field, _, how = key.partition("__")
             found = [one for one in found if tests[how](one.get(field), text)]
         found = sorted(found, key=lambda one: one[order.lstrip("-")], reverse=order.startswith("-"))
-        part = [{key: one[key] for key in one if key not in NOT_IN_LISTS} for one in found[(page - 1) * size : page * size]]
+        left_out = (*NOT_IN_LISTS, *(["extra_vars"] if self.awx.brief and not included else []))
+        part = [{key: one[key] for key in one if key not in left_out} for one in found[(page - 1) * size : page * size]]
         more = f"/api/v2/?page={page + 1}" if page * size < len(found) else None
         return {"count": len(found), "next": more, "previous": None, "results": part}
 
