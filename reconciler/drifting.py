@@ -1,7 +1,7 @@
 """Drift schedules: looks at the Ansible resources of hosts by what their Fleets say (`spec.drift`), and stores what it sees as any observation.
 
-A host is held against what was applied last, without a plan: no commit is read, and nothing else of the fleet is looked at. Any number of processes may do
-it: the database says which host is whose. What has drifted is healed by the loop, which plans what was last seen otherwise.
+A host is held against what was applied last, without a plan, and nothing else of the fleet is looked at; drivers are told the commit applied last. Any number
+of processes may do it: the database says which host is whose. What has drifted is healed by the loop, which plans what was last seen otherwise.
 """
 
 import time
@@ -19,7 +19,7 @@ from reconciler.store.followed import ask
 from reconciler.store.host_checks import ENROLLED, claim, end_checks, enroll
 from reconciler.store.hosts import ANSIBLE, mark_converged
 from reconciler.store.observations import save_observations
-from reconciler.store.records import fleet_in_force, load_records, load_specs, locations, records_of
+from reconciler.store.records import applied_commit, fleet_in_force, load_records, load_specs, locations, records_of
 from reconciler.types.observation import Observation, Proposed
 from reconciler.types.origin import Origin
 from reconciler.types.resource import Recorded, Resource
@@ -102,9 +102,10 @@ def check(installation: Installation, source: str, location: str, groups: Sequen
         addresses = sorted(where for records in found.values() for where, *_ in records if where.startswith(ANSIBLE))
         records = load_records(connection, addresses)
         specs = load_specs(connection, (record.digest for record in records.values()))
+        commit, _ = applied_commit(connection, source) or ("", "")
     targets = [_target(record, specs) for record in records.values() if record.digest in specs]
     repository = installation.repository(location, fetch=False)
-    with installation.contexts(repository) as context:
+    with installation.contexts(repository, commit=commit) as context:
         seen = observe(installation.drivers, targets, lambda: replace(context(), gather=True))
     return _saved(installation, source, records, specs, seen, begun_at)
 

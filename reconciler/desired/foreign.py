@@ -37,8 +37,8 @@ def _matches(path: str, pattern: str) -> bool:
 
 def project_of(ansible: Mapping[str, Any]) -> str | None:
     """The directory of this repository that a Role's playbook or roles use: `project`, else the directory of the playbook (empty for the repository's root).
-    None for what is in another repository."""
-    if "repository" in ansible:
+    None for what is in another repository, or in AWX."""
+    if "repository" in ansible or "workflow" in ansible:
         return None
     parent = str(PurePosixPath(ansible.get("playbook", "")).parent)
     return str(ansible.get("project", "" if parent == "." else parent)).strip("/")

@@ -36,6 +36,10 @@ def test_a_check_proposes_an_apply_converges_and_a_check_then_sees_it(world: Awx
     done = world.apply()
     assert {item.status for item in done.values()} == {Status.DONE}
     assert world.base("a").joinpath("f").read_text() == "one"
+    counted = [(total.name, total.counted.changed, total.counted.ok) for play in world.told for total in play.totals]
+    assert counted == [("write", 1, 1)] and [play.seconds for play in world.told if play.totals] == [1.5]
+    assert [(task.host, task.status) for play in world.told for task in play.tasks] == [("a", "changed")]
+    assert {(one.host, one.answered) for one in world.met} == {("a", True), ("b", True)}
     again = world.observe()
     digests = {name: item.digest for name, item in world.resources().items()}
     assert {name: item.digest for name, item in again.items() if isinstance(item, Present)} == digests
@@ -60,7 +64,9 @@ def test_hosts_get_their_groups_and_only_what_differs_is_written(world: AwxWorld
     assert len(written) == 1 and written[0].endswith("/launch/")
 
 
-def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld) -> None:
+@pytest.mark.parametrize("brief", [False, True])
+def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld, brief: bool) -> None:
+    world.awx.brief = brief
     world.tasks(COPY)
     world.host("a")
     world.awx.faults.append((r"POST .*/launch/", 502, {"detail": "Bad Gateway"}, True))
@@ -203,5 +209,6 @@ def test_a_token_never_goes_in_the_clear(world: AwxWorld) -> None:
 
 
 def test_no_handle_is_no_success(world: AwxWorld) -> None:
+    world.tasks(COPY)
     error = raised(lambda: world.polled('{"step": "nobody.7"}'))
     assert error.code == "operation-unknown"

@@ -15,8 +15,8 @@ from tests.peers.awx.double import served
 def test_awxkit_launches_and_follows_a_job_of_the_double(tmp_path: Path) -> None:
     if importlib.util.find_spec("awxkit") is None:
         missing("awxkit", "pip install awxkit")
-    import awxkit  # type: ignore[import-untyped]
-    from awxkit import config, utils  # type: ignore[import-untyped]
+    import awxkit
+    from awxkit import config, utils
 
     with awx_world(tmp_path) as world:
         world.tasks("- ansible.builtin.ping:")
@@ -26,7 +26,9 @@ def test_awxkit_launches_and_follows_a_job_of_the_double(tmp_path: Path) -> None
         config.credentials = utils.PseudoNamespace({"default": {"username": "", "password": ""}})
         api = awxkit.api.Api()
         api.connection.login(token=world.awx.token)
-        template = api.get().available_versions.v2.get().job_templates.get(name="octofleet shop web/site.yml").results[0]
+        template = (
+            api.get().available_versions.v2.get().job_templates.get(name=f"octofleet shop web/site.yml of {world.repository}").results[0]
+        )
         inventory = next(iter(world.awx.things["inventories"]))
         job = template.launch({"limit": "a", "inventory": inventory, "scm_branch": world.commit(), "job_type": "check"})
         job.wait_until_completed(interval=0.1, timeout=60)

@@ -9,13 +9,16 @@ from pathlib import Path
 from reconciler.drivers.ansible.awx_client import AwxSettings
 from reconciler.drivers.ansible.driver import AnsibleDriver
 from reconciler.drivers.driver import Context, Step, Target, Work
+from reconciler.source.pinned import Pinned
 from reconciler.types.change import Action
 from reconciler.types.observation import Observation
 from reconciler.types.outcome import Outcome, Pending
 from reconciler.types.resource import Resource
+from reconciler.types.task import HostTold
 from tests.drivers.ansible_world import World, need_ansible
 from tests.ha.kept import until
 from tests.peers.awx.double import Awx, served
+from tests.peers.awx.workflows import Thing
 
 
 @dataclass(kw_only=True)
@@ -25,6 +28,8 @@ class AwxWorld(World):
     awx: Awx
     way: AwxSettings
     kept: list[str] = field(default_factory=list)
+    met: list[HostTold] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
 
     @property
     def driver(self) -> AnsibleDriver:
@@ -32,13 +37,26 @@ class AwxWorld(World):
         return AnsibleDriver(self.settings, {"tower": self.way})
 
     def commit(self) -> str:
-        who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
-        for command in (("init", "-q"), ("add", "-A"), (*who, "commit", "-qm", "x")):  # the last one fails where nothing has changed
-            subprocess.run(["git", "-C", str(self.repository), *command], check=False, capture_output=True)
-        return subprocess.check_output(["git", "-C", str(self.repository), "rev-parse", "HEAD"], text=True).strip()
+        return committed(self.repository)
+
+    def template(self, name: str, playbook: str, **asks: bool) -> Thing:
+        """A job template that somebody made there, of a project of theirs."""
+        here = {"organization": 1, "scm_url": str(self.repository), "status": "successful"}
+        projects = self.awx.things["projects"].values()
+        project = next((one for one in projects if one["name"] == "theirs"), None) or self.awx.add("projects", name="theirs", **here)
+        asked = {f"ask_{what}_on_launch": True for what in ("inventory", "limit")} | asks
+        return self.awx.add("job_templates", name=name, project=project["id"], playbook=playbook, **asked)
 
     def context(self) -> Context:
-        return replace(World.context(self), commit=self.commit(), location=str(self.repository), checkpoint=self.kept.append)
+        pinned = Pinned(mirrors=self.root / "mirrors", allowed=self.allowed)
+        return replace(
+            World.context(self),
+            commit=self.commit(),
+            location=str(self.repository),
+            checkpoint=self.kept.append,
+            met=self.met.extend,
+            export_from=pinned.export,
+        )
 
     def resources(self) -> dict[str, Resource]:
         found = World.resources(self)
@@ -69,6 +87,14 @@ class AwxWorld(World):
     def apply(self) -> dict[str, Outcome]:
         self.begin()
         return self.ended(self.kept[-1])
+
+
+def committed(repository: Path) -> str:
+    """All that is there as a commit, if anything has changed; its id."""
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+    for command in (("init", "-q"), ("add", "-A"), (*who, "commit", "-qm", "x")):
+        subprocess.run(["git", "-C", str(repository), *command], check=False, capture_output=True)
+    return subprocess.check_output(["git", "-C", str(repository), "rev-parse", "HEAD"], text=True).strip()
 
 
 @contextmanager

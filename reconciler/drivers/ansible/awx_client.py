@@ -34,7 +34,7 @@ Found = Mapping[str, Any]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwxSettings:
     """One provider of type `awx` from the server's settings. Names are AWX's own; `project_url` is where AWX fetches the repository from, empty: from
-    where Octofleet does. `timeout_s`: the longest one job may take."""
+    where Octofleet does. `timeout_s`: the longest one job may take. `keep`: which results of tasks are told one by one, `changes` or `all`."""
 
     name: str
     url: str
@@ -51,6 +51,7 @@ class AwxSettings:
     user: str = ""
     timeout_s: float = 600.0
     tenants: tuple[str, ...] = ("*",)
+    keep: str = "changes"
 
 
 class AwxClient:

@@ -67,7 +67,7 @@ def run(resources: Sequence[Resource], way: Way | None, ask: Ask) -> dict[str, H
     if way is None or group is None:
         return {**left_out}
     secrets = [*group.secrets, *_readable(ask.former, ask.context)]
-    told = awx.check(way, group.resources, ask.context, secrets) if isinstance(way, AwxSettings) else _run_here(group, way, ask, secrets)
+    told = _check_there(group, way, ask, secrets) if isinstance(way, AwxSettings) else _run_here(group, way, ask, secrets)
     return {**left_out, **dict.fromkeys((resource.address for resource in group.resources), told)}
 
 
@@ -76,7 +76,7 @@ def begun(resources: Sequence[Resource], way: AwxSettings, ask: Ask, step: str) 
     group, left_out = _gathered(resources, way, ask.context)
     if group is None:
         return {**left_out}
-    operation = awx.launched(way, group.resources, ask.context, step).text()
+    operation = awx.launched(way, group.resources, ask.context, step, ask.part).text()
     ask.context.checkpoint(operation)
     return {**left_out, **{resource.address: Pending(operation=operation, poll_after_s=awx.POLL_S) for resource in group.resources}}
 
@@ -108,7 +108,7 @@ def _hindrance(first: Resource, way: Way | None, context: Context) -> NotRun | N
     if way is None:
         reason = f"the server's settings have no [ansible.providers.{first.rules.provider}] that the tenant {first.rules.tenant} may use"
         return NotRun(code="provider-unknown", reason=reason)
-    if (found := refusal(first.spec)) is not None:
+    if (found := refusal(first.spec, by_awx=isinstance(way, AwxSettings))) is not None:
         return NotRun(code=found[0], reason=found[1])
     if context.cancelled():
         return NotRun(code="cancelled", reason="cancelled before it began")
@@ -123,13 +123,25 @@ def _readable(former: Former, context: Context) -> Iterator[SecretValue]:
             yield context.secret(ref, tenant)
 
 
+def _check_there(group: _Group, way: AwxSettings, ask: Ask, secrets: Sequence[SecretValue]) -> Heard | NotRun:
+    """By AWX, in check mode."""
+    try:
+        return awx.check(way, group.resources, ask.context, secrets)
+    except (Permanent, Refused) as error:
+        return _not_run(error)
+
+
+def _not_run(error: OctofleetError) -> NotRun:
+    return NotRun(code=error.code, reason=f"{error.message} ({error.hint})" if error.hint else error.message)
+
+
 def _run_here(group: _Group, settings: AnsibleSettings, ask: Ask, secrets: Sequence[SecretValue]) -> Heard | NotRun:
     """On this machine."""
     with private_directory(ask.context.scratch) as directory:
         try:
             job, vaulted = _prepared(group, directory, ask)
         except OctofleetError as error:
-            return NotRun(code=error.code, reason=f"{error.message} ({error.hint})" if error.hint else error.message)
+            return _not_run(error)
         return _played(group, job, settings, ask, [*secrets, *vaulted])
 
 

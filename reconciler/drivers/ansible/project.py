@@ -1,4 +1,4 @@
-"""What a Role has Ansible run: a playbook, roles, or a playbook of a collection, from the repository or from another one at a commit.
+"""What a Role has Ansible run: a playbook, roles, or a playbook of a collection, from the repository or from another one at a commit; or a workflow of AWX.
 
 In: `spec.ansible` of a Role, and a resource's specification made of it. Out: that specification (pure: nothing is fetched for it), why it
 cannot run, and, in a run's directory, the project with the playbook to start.
@@ -16,7 +16,7 @@ from reconciler.types.values import Spec
 
 OWN_PLAYBOOK = ".octofleet-roles.yml"
 """The playbook that Octofleet writes for `roles`, at the top of the project."""
-WHAT = ("playbook", "roles", "collectionPlaybook")
+WHAT = ("playbook", "roles", "collectionPlaybook", "workflow")
 
 Export = Callable[[str, Path], None]
 ExportFrom = Callable[[str, str, str, Path], None]
@@ -24,7 +24,9 @@ ExportFrom = Callable[[str, str, str, Path], None]
 
 def project_spec(ansible: Spec, inputs: Inputs) -> dict[str, Any]:
     """What of a resource's specification says what is run. `content` is the Git id of the project, None if it or the playbook is not there; for another
-    repository its URL and commit stand in its place."""
+    repository its URL and commit stand in its place. Of a workflow, what it runs is AWX's business."""
+    if "workflow" in ansible:
+        return {"workflow": ansible["workflow"]}
     playbook = ansible.get("playbook")
     project = ansible.get("project") or (_directory(playbook) if playbook else "")
     spec = {name: ansible[name] for name in WHAT if name in ansible} | {"project": project}
@@ -44,11 +46,18 @@ def title(spec: Spec) -> str:
     """What is run, for people."""
     if "roles" in spec:
         return "the roles " + ", ".join(role["name"] for role in spec["roles"])
+    if "workflow" in spec:
+        return f"the workflow {spec['workflow']}"
     return str(spec.get("playbook") or spec.get("collectionPlaybook", ""))
 
 
-def refusal(spec: Spec) -> tuple[str, str] | None:
-    """Why it cannot run, as far as its specification tells: a code and a reason."""
+def refusal(spec: Spec, *, by_awx: bool) -> tuple[str, str] | None:
+    """Why it cannot run, by AWX or on this machine, as far as its specification tells: a code and a reason."""
+    if "workflow" in spec:
+        return None if by_awx else ("workflow-unknown", f"{title(spec)} is of AWX: set ansibleProvider to a provider of type awx")
+    if by_awx and "playbook" not in spec:
+        instead = "lists them" if "roles" in spec else f"has `import_playbook: {title(spec)}`"
+        return "playbook-missing", f"AWX runs playbooks of a repository alone: name one with `playbook` that {instead}"
     playbook, project = spec.get("playbook"), spec["project"]
     if "repository" not in spec and spec["content"] is None:
         what = f"the playbook {playbook} or its project {project or '.'}" if playbook else f"the project {project or '.'}"

@@ -103,6 +103,7 @@ def _awx(name: str, default: AnsibleSettings, table: "AnsibleProvider") -> AwxSe
         user=table.user,
         timeout_s=table.timeout_s or default.timeout_s,
         tenants=tuple(table.tenants),
+        keep=default.keep,
     )
 
 

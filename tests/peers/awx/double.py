@@ -1,8 +1,18 @@
-"""A double of AWX 24.6's API, written from its published reference (docs.ansible.com, "Automation Controller API Reference") and not from its source.
+"""A double of AWX 24.6's API, written from its published reference (docs.ansible.com, "Automation Controller API Reference").
 
-It keeps what it is told in memory, answers with AWX's bodies and codes (lists in pages, 400 with fields, 401, 403, 404, 405, 409, 429), walks jobs through
+It keeps what it is told in memory, answers with AWX's bodies and codes (lists in pages, 400 with fields, 401, 403, 404, 405, 409, 413, 429), walks jobs through
 `new`, `pending`, `waiting` and `running`, has events arrive after the status, and runs every job for real: git clones the project at the commit,
-ansible-runner runs the playbook on the inventory that it was told.
+ansible-runner runs the playbook on the inventory that it was told. Workflow jobs walk their nodes by success, failure and always.
+
+Checked against the repository ansible/awx (its templates of API pages, its docs/bulk_api.md, filters, serializers, models and settings), facts alone:
+bulk hosts (100 at once, 1 MB a request, answers with the inventory's URL); cancel (GET `can_cancel`; POST 202, 405 where it is over); launch of a workflow
+(201; prompts of inventory, limit, branch, tags, variables and no credentials; what is not asked for comes back in `ignored_fields`); what a workflow gives
+its nodes (its inventory and limit win over a node's, and are passed over in silence by a template that does not ask for them; its variables reach all);
+`extra_vars` cannot be filtered by (403); standard output of an event is cut to 1,024 bytes but with `no_truncate`; a result of more than 700,000 bytes
+becomes an empty one; names are unique for a kind and organization and have 512 characters; lists do not tell
+`event_processing_finished`, and in a fork (Ascender) `extra_vars` only with `include`, which AWX refuses (400); a project that allows to override its branch
+takes any playbook; a launch gives credentials beside those of the template.
+Not checked: an AWX that runs.
 """
 
 import json
@@ -21,19 +31,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-Thing = dict[str, Any]
-OPEN = ("new", "pending", "waiting", "running")
+from tests.peers.awx.workflows import OPEN, Thing, Workflows, ignored_of
+
 KINDS = (
     "organizations", "projects", "inventories", "hosts", "groups", "job_templates", "credentials", "credential_types", "instance_groups",
-    "execution_environments", "jobs",
+    "execution_environments", "jobs", "workflow_job_templates", "workflow_job_template_nodes", "workflow_jobs",
 )  # fmt: skip
 SINGULAR = {"inventories": "inventory"}
 SECRET = "$encrypted$"
 RUN_PATH = "/runner/project"
+MOST_BYTES, MOST_STDOUT = 1 << 20, 1024
+NOT_IN_LISTS = ("job_args", "result_traceback", "event_processing_finished")
 
 
-class Awx:
+class Awx(Workflows):
     """The state of one AWX. `faults`: answers to give in place of the next matching ones. `lag`: how many looks at an ended job say that its events come.
+    `brief`: lists of jobs tell `extra_vars` only when asked to.
     `hold`: jobs wait for it before they run. `broken`: an explanation with which jobs end before any event."""
 
     def __init__(self, root: Path, token: str) -> None:
@@ -45,6 +58,7 @@ class Awx:
         self.given: dict[int, Thing] = {}
         self.told: list[str] = []
         self.faults: list[tuple[str, int, Thing, bool]] = []
+        self.brief = False
         self.lag, self.page, self.broken, self.task_env = 1, 200, "", {"ANSIBLE_CHECK_MODE_MARKERS": "1"}
         self.hold = threading.Event()
         self.hold.set()
@@ -52,7 +66,9 @@ class Awx:
         self.lock = threading.RLock()
         self.threads: list[threading.Thread] = []
         self.number = 0
+        self.nodes = {}
         self.add("organizations", name="Default")
+        self.add("credential_types", name="Vault", namespace="vault", kind="vault", managed=True)
 
     def add(self, kind: str, /, **values: Any) -> Thing:
         with self.lock:
@@ -62,6 +78,8 @@ class Awx:
             made |= {"created": time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())} | values
             if kind == "job_templates":
                 made["related"] = {name: f"{path}{name}/" for name in ("launch", "jobs")}
+            if kind == "workflow_job_templates":
+                made["related"] = {name: f"{path}{name}/" for name in ("launch", "workflow_jobs", "workflow_nodes")}
             self.things[kind][self.number] = made
             return made
 
@@ -72,12 +90,12 @@ class Awx:
     # -- jobs
 
     def launch(self, template: Thing, body: Thing) -> Thing:
-        asked = ("limit", "job_type", "inventory", "scm_branch", "diff_mode", "verbosity", "credentials", "instance_groups")
-        names = {"credentials": "credential"}
-        ignored = {key: body[key] for key in asked if key in body and not template.get(f"ask_{names.get(key, key)}_on_launch")}
+        asked = ("limit", "job_type", "inventory", "scm_branch", "diff_mode", "verbosity", "credentials", "instance_groups", "job_tags")
+        ignored = ignored_of(template, body, asked)
         job = self.add(
             "jobs", name=template["name"], status="new", job_template=template["id"], failed=False, finished=None, job_explanation="",
-            result_traceback="", job_args="", event_processing_finished=False, **{key: body[key] for key in asked if key in body and key not in ignored},
+            result_traceback="", job_args="", elapsed=1.5, event_processing_finished=False,
+            **{key: body[key] for key in asked if key in body and key not in ignored},
         )  # fmt: skip
         job |= {
             "extra_vars": json.dumps(body.get("extra_vars") or {}),
@@ -89,12 +107,15 @@ class Awx:
         project = self.things["projects"][template["project"]]
         hosts = self._inventory(job.get("inventory"))
         extra: Thing = json.loads(job["extra_vars"])
+        vaults = {}
         for one in job.get("credentials") or ():
+            if "vault_password" in self.secrets.get(one, {}):
+                vaults[self.secrets[one]["vault_id"]] = self.secrets[one]["vault_password"]
             kind = self.things["credential_types"].get(self.things["credentials"][one].get("credential_type"), {})
             for name, template_text in (kind.get("injectors") or {}).get("extra_vars", {}).items():
                 field = template_text.strip("{} ")
                 extra[name] = self.secrets[one][field]
-        thread = threading.Thread(target=self._run, args=(job, project, hosts, extra), daemon=True)
+        thread = threading.Thread(target=self._run, args=(job, project, hosts, extra, vaults), daemon=True)
         self.threads.append(thread)
         thread.start()
         return job | {"job": job["id"], "ignored_fields": ignored}
@@ -108,22 +129,25 @@ class Awx:
         }
         return {"all": {"hosts": hosts, "children": groups}}
 
-    def _run(self, job: Thing, project: Thing, inventory: Thing, extra: Thing) -> None:
+    def _run(self, job: Thing, project: Thing, inventory: Thing, extra: Thing, vaults: Thing) -> None:
         for status in ("pending", "waiting"):
             job["status"] = status
             time.sleep(0.02)
         while not self.hold.wait(0.05) and job["id"] not in self.canceled:
             pass
         if job["id"] in self.canceled:
-            return self._end(job, "canceled")
+            return self.end(job, "canceled")
         job["status"] = "running"
         if self.broken:
-            return self._end(job, "error", self.broken)
+            return self.end(job, "error", self.broken)
         directory = Path(tempfile.mkdtemp(dir=self.root))
+        for number, password in enumerate(vaults.values()):
+            (directory / f"vault{number}").write_text(password)
+        self.given[job["id"]]["vaults"] = [f"{name}@{directory}/vault{number}" for number, name in enumerate(vaults)]
         try:
             self._play(job, project, inventory, extra, directory)
         except Exception as error:  # noqa: BLE001 - whatever the double stumbles over is a job in error, as in AWX
-            self._end(job, "error", f"{type(error).__name__}: {error}")
+            self.end(job, "error", f"{type(error).__name__}: {error}")
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -137,7 +161,7 @@ class Awx:
         ):
             subprocess.run(command, check=True, capture_output=True)
         marked = [f"{name}: {'!unsafe ' if isinstance(value, str) else ''}{json.dumps(value)}" for name, value in extra.items()]
-        (directory / "extra.yml").write_text("\n".join(marked) + "\n")
+        (directory / "extra.yml").write_text(("\n".join(marked) or "{}") + "\n")
 
         def hear(event: Thing) -> bool:
             text = json.dumps(event).replace(str(where), RUN_PATH)
@@ -148,6 +172,7 @@ class Awx:
             f"-e @{directory / 'extra.yml'}"
             + (" --diff" if job.get("diff_mode") else "")
             + (" --check" if job.get("job_type") == "check" else "")
+            + "".join(f" --vault-id {said}" for said in self.given[job["id"]]["vaults"])
         )
         run = ansible_runner.run(
             private_data_dir=str(directory), playbook=job["playbook"], inventory=inventory, limit=job.get("limit") or None,
@@ -157,9 +182,9 @@ class Awx:
             settings={"pexpect_timeout": 0.2},
             cancel_callback=lambda: job["id"] in self.canceled,
         )  # fmt: skip
-        self._end(job, "canceled" if job["id"] in self.canceled else "successful" if run.rc == 0 else "failed")
+        self.end(job, "canceled" if job["id"] in self.canceled else "successful" if run.rc == 0 else "failed")
 
-    def _end(self, job: Thing, status: str, explanation: str = "") -> None:
+    def end(self, job: Thing, status: str, explanation: str = "") -> None:
         with self.lock:
             job |= {"status": status, "failed": status != "successful", "job_explanation": explanation, "finished": "2026-01-01T00:00:00Z"}
 
@@ -210,6 +235,10 @@ class _Handler(BaseHTTPRequestHandler):
                 if fault[3]:
                     self._routed(split.path, query, body)
                 return self._answer(fault[1], fault[2])
+        if any(key.partition("__")[0] == "extra_vars" for key in query):
+            return self._answer(403, {"detail": "Filtering on extra_vars is not allowed."})
+        if "include" in query and not awx.brief:
+            return self._answer(400, {"detail": "Job has no field named 'include'"})
         code, answer = self._routed(split.path, query, body)
         return self._answer(code, answer)
 
@@ -227,9 +256,13 @@ class _Handler(BaseHTTPRequestHandler):
                 [{"id": 1, "type": "user", "url": "/api/v2/users/1/", "username": "octofleet", "related": {}, "summary_fields": {}}], query
             )
         if parts == ["bulk", "host_create"]:
+            if len(json.dumps(body)) > MOST_BYTES:
+                return 413, {}
             if len(body["hosts"]) > 100:
                 return 400, {"hosts": ["Number of hosts exceeds system setting BULK_HOST_MAX_CREATE of 100"]}
-            return 201, {"hosts": [awx.add("hosts", enabled=True, inventory=body["inventory"], **host) for host in body["hosts"]]}
+            where = f"/api/v2/inventories/{body['inventory']}/"
+            made = [awx.add("hosts", enabled=True, inventory=body["inventory"], **host) for host in body["hosts"]]
+            return 201, {"url": f"{where}hosts/", "hosts": [host | {"inventory": where} for host in made]}
         things = awx.things.get(parts[0])
         if things is None:
             return 404, {"detail": "The requested resource could not be found."}
@@ -243,12 +276,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, kind: str, things: dict[int, Thing], query: Thing, body: Thing) -> tuple[int, object]:
         if self.command == "GET":
             return 200, self._page(list(things.values()), query)
-        if any(
-            one["name"] == body["name"]
-            and one.get("organization") == body.get("organization")
-            and one.get("inventory") == body.get("inventory")
-            for one in things.values()
-        ):
+        if len(body["name"]) > 512:
+            return 400, {"name": ["Ensure this field has no more than 512 characters."]}
+        if any(self._place(one) == self._place(body) for one in things.values()):
             return 400, {"__all__": [f"{kind} with this Name and Organization already exists."]}
         values = dict(body)
         secret = values.pop("inputs", None) if kind == "credentials" else None
@@ -259,6 +289,11 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "projects":
             made["status"] = "successful"
         return 201, made
+
+    def _place(self, one: Thing) -> tuple[object, ...]:
+        """What may be there once. A job template's organization is that of its project."""
+        owner = self.awx.things["projects"].get(one.get("project", 0), one)
+        return one["name"], owner.get("organization"), one.get("inventory")
 
     def _one(self, kind: str, thing: Thing, body: Thing) -> tuple[int, object]:
         if self.command == "DELETE":
@@ -280,16 +315,26 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"ask_variables_on_launch": True, "ask_limit_on_launch": True, "can_start_without_user_input": True}
             with awx.lock:
                 return 201, awx.launch(thing, body)
+        if (kind, name) == ("workflow_job_templates", "launch"):
+            with awx.lock:
+                return 201, awx.launch_workflow(thing, body)
+        if (kind, name) == ("workflow_job_templates", "workflow_jobs"):
+            mine = [job for job in awx.things["workflow_jobs"].values() if job["workflow_job_template"] == thing["id"]]
+            return 200, self._page(mine, query)
+        if name == "workflow_nodes":
+            return 200, self._page(awx.nodes[thing["id"]] if kind == "workflow_jobs" else awx.template_nodes(thing["id"]), query)
         if (kind, name) == ("job_templates", "jobs"):
             return 200, self._page([job for job in awx.things["jobs"].values() if job["job_template"] == thing["id"]], query)
         if (kind, name) == ("jobs", "job_events"):
-            return 200, self._page(awx.events[thing["id"]], query)
+            whole = "no_truncate" in query
+            events = awx.events[thing["id"]]
+            return 200, self._page([e if whole else e | {"stdout": e.get("stdout", "")[:MOST_STDOUT]} for e in events], query)
         if (kind, name) == ("jobs", "stdout"):
             return 200, {
                 "range": {"start": 0, "end": 1, "absolute_end": 1},
                 "content": "\n".join(e["stdout"] for e in awx.events[thing["id"]]),
             }
-        if (kind, name) == ("jobs", "cancel"):
+        if kind in ("jobs", "workflow_jobs") and name == "cancel":
             able = thing["status"] in OPEN
             if get:
                 return 200, {"can_cancel": able}
@@ -312,6 +357,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _page(self, found: list[Thing], query: Thing) -> Thing:
         tests: dict[str, Callable[[Any, str], bool]] = {
             "": lambda value, text: str(value) == text,
+            "exact": lambda value, text: str(value) == text,
             "in": lambda value, text: str(value) in text.split(","),
             "startswith": lambda value, text: str(value).startswith(text),
             "lt": lambda value, text: str(value) < text,
@@ -319,11 +365,13 @@ class _Handler(BaseHTTPRequestHandler):
         size, page = min(int(query.pop("page_size", 25)), self.awx.page), int(query.pop("page", 1))
         order = query.pop("order_by", "id")
         query.pop("no_truncate", None)
+        included = query.pop("include", "") == "extra_vars"
         for key, text in query.items():
             field, _, how = key.partition("__")
             found = [one for one in found if tests[how](one.get(field), text)]
         found = sorted(found, key=lambda one: one[order.lstrip("-")], reverse=order.startswith("-"))
-        part = found[(page - 1) * size : page * size]
+        left_out = (*NOT_IN_LISTS, *(["extra_vars"] if self.awx.brief and not included else []))
+        part = [{key: one[key] for key in one if key not in left_out} for one in found[(page - 1) * size : page * size]]
         more = f"/api/v2/?page={page + 1}" if page * size < len(found) else None
         return {"count": len(found), "next": more, "previous": None, "results": part}
 
@@ -337,7 +385,7 @@ def served(root: Path, token: str = "t0ken-of-awx") -> Iterator[tuple[Awx, str]]
     try:
         yield awx, f"http://127.0.0.1:{server.server_port}"
     finally:
-        awx.canceled |= set(awx.things["jobs"])
+        awx.canceled |= set(awx.things["jobs"]) | set(awx.things["workflow_jobs"])
         for thread in awx.threads:
             thread.join(30)
         server.shutdown()
