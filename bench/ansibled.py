@@ -1,4 +1,4 @@
-"""The runs that bench/ansible.py compares, in a process of their own: `DIRECTORY local|ssh HOSTS TASKS ROUNDS WAY...`, WAY being `plain` or a strategy.
+"""One run that bench/ansible.py compares, in a process of its own: `DIRECTORY local|ssh HOSTS TASKS WAY`, WAY being `plain` or a strategy.
 
 It adopts what others leave behind (prctl(2), PR_SET_CHILD_SUBREAPER), so that the CPU time of isolated runs is counted too.
 """
@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -107,7 +106,6 @@ def fleet(directory: Path, connection: str, count: int) -> Iterator[tuple[list[R
     """Hosts that hold nothing yet, and how they are reached."""
     names = [f"h{number:03}" for number in range(count)]
     root = directory / "hosts"
-    shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     if connection == "local":
         for name in names:
@@ -135,25 +133,21 @@ def spent() -> float:
 
 
 def main() -> None:
-    """Print what each way took, in all rounds together, as JSON."""
+    """Print what it took, as JSON."""
     ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0)
-    directory, connection, hosts, tasks, rounds = Path(sys.argv[1]) / "ansible", sys.argv[2], *map(int, sys.argv[3:6])
-    (directory / "web").mkdir(parents=True, exist_ok=True)
+    directory, connection, hosts, tasks, way = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:5]), sys.argv[5]
+    (directory / "web").mkdir(parents=True)
     (directory / "web" / "site.yml").write_text(playbook(tasks))
-    found: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0, "cpu_s": 0.0, "peak_mib": 0.0})
-    for _ in range(rounds):
-        for way in sys.argv[6:]:
-            before = spent()
-            with fleet(directory, connection, hosts) as (made, settings):
-                began = time.perf_counter()
-                if way == "plain":
-                    plain(made, settings, directory)
-                else:
-                    ours(made, replace(settings, strategy=way), directory)
-                found[way]["seconds"] += time.perf_counter() - began
-            found[way]["cpu_s"] += spent() - before
-            found[way]["peak_mib"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(json.dumps(found))
+    before = spent()
+    with fleet(directory, connection, hosts) as (made, settings):
+        began = time.perf_counter()
+        if way == "plain":
+            plain(made, settings, directory)
+        else:
+            ours(made, replace(settings, strategy=way), directory)
+        seconds = time.perf_counter() - began
+    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "cpu_s": spent() - before, "peak_mib": peak_mib}))
 
 
 if __name__ == "__main__":

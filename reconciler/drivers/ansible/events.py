@@ -18,14 +18,18 @@ from typing import Any
 from reconciler.drivers.ansible.blind import read_banner, skip_reason, unforeseen
 from reconciler.drivers.ansible.facts import Met
 from reconciler.drivers.ansible.fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
+from reconciler.drivers.ansible.stream import read_plain
 from reconciler.drivers.ansible.telling import Telling, times
 from reconciler.types.canonical import canonical
 from reconciler.types.task import TaskTold
 
 MESSAGE_LIMIT, NAME_LIMIT = 1000, 300
 OUTPUT_LIMIT = 100
+READ_BYTES = 1 << 20
+"""Of a file in which a task's name is looked up."""
 _TEMPORARY = re.compile(r"[^\s\"']*/ansible-(?:tmp|local)-[^/\s]+/(?:tmp[^/\s]+/)?")
 _CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
+_PLACE = re.compile(r"(?P<path>/.+):(?P<line>[1-9][0-9]{0,6})")
 _TEMPLATED_NAME = re.compile(r"^\s*-?\s*name:\s*(?P<quote>[\"']?)(?P<name>.*\{\{.*)(?P=quote)\s*$")
 
 
@@ -235,14 +239,15 @@ class Listener:
         return self._names[key]
 
     def _written_name(self, task_path: str) -> str:
-        path, _, line = task_path.rpartition(":")
-        if not line.isdigit() or not Path(path).is_relative_to(self.project):
+        place = _PLACE.fullmatch(task_path)
+        if place is None or not Path(place["path"]).is_relative_to(self.project):
             return ""
         try:
-            lines = Path(path).read_text("utf-8", "replace").splitlines()
-        except OSError:
+            lines = read_plain(place["path"], READ_BYTES, below=self.project.resolve()).decode("utf-8", "replace").splitlines()
+        except (OSError, ValueError):
             return ""
-        found = _TEMPLATED_NAME.match(lines[int(line) - 1]) if int(line) <= len(lines) else None
+        line = int(place["line"])
+        found = _TEMPLATED_NAME.match(lines[line - 1]) if line <= len(lines) else None
         return found["name"] if found else ""
 
     def _where(self, data: Mapping[str, Any]) -> str:

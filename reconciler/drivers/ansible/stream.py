@@ -5,6 +5,7 @@ link, and what is kept of the output at one time is bounded. Must not: keep an e
 """
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -63,15 +64,23 @@ class Stream:
     def _content(self, name: str) -> Mapping[str, Any]:
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-            with os.fdopen(file, "rb") as opened:
-                told = json.loads(opened.read(EVENT_BYTES)) if stat.S_ISREG(os.fstat(file).st_mode) else {}
+            told = json.loads(read_plain(name, EVENT_BYTES, directory=directory))
             os.unlink(name, dir_fd=directory)
         except (OSError, ValueError, RecursionError):
             return {}
         finally:
             os.close(directory)
         return told if isinstance(told, dict) else {}
+
+
+def read_plain(path: str | Path, most: int, *, directory: int | None = None, below: Path | None = None) -> bytes:
+    """The first bytes of a plain file, whatever stands at its path. Raises OSError where that is something else or a link, or, with `below`, a real path,
+    where directories that are links lead out of that. `directory`: a descriptor from which a relative path goes (open(2))."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory), "rb") as opened:
+        plain = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+        if not plain or (below is not None and not Path(f"/proc/self/fd/{opened.fileno()}").readlink().is_relative_to(below)):
+            raise OSError(errno.EINVAL, "not a plain file, or not where it should be", str(path))
+        return opened.read(most)
 
 
 def not_installed(message: str) -> Permanent:
