@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.drivers.ansible.events import READ_BYTES, Listener
+from reconciler.drivers.ansible.events import MOST_BYTES, Listener
 
 TASK = "- name: Give {{ inventory_hostname }} its turn\n"
 OUTSIDE = "- name: it is secret {{ because }}\n"
@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Path:
     (made / "out").symlink_to(tmp_path / "outside")
     (made / "in").symlink_to(made)
     os.mkfifo(made / "pipe.yml")
-    (made / "large.yml").write_text("#" * READ_BYTES + "\n" + TASK)
+    (made / "large.yml").write_text("#" * MOST_BYTES + "\n" + TASK)
     return made
 
 

@@ -18,18 +18,22 @@ from typing import Any
 from reconciler.drivers.ansible.blind import read_banner, skip_reason, unforeseen
 from reconciler.drivers.ansible.facts import Met
 from reconciler.drivers.ansible.fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
-from reconciler.drivers.ansible.stream import read_plain
+from reconciler.drivers.ansible.stream import plain, plain_file
 from reconciler.drivers.ansible.telling import Telling, times
 from reconciler.types.canonical import canonical
 from reconciler.types.task import TaskTold
 
 MESSAGE_LIMIT, NAME_LIMIT = 1000, 300
 OUTPUT_LIMIT = 100
-READ_BYTES = 1 << 20
-"""Of a file in which a task's name is looked up."""
-_TEMPORARY = re.compile(r"[^\s\"']*/ansible-(?:tmp|local)-[^/\s]+/(?:tmp[^/\s]+/)?")
+MOST_HIDDEN = 1000
+"""So many changes of a host that no event shows are told."""
+MOST_BYTES = 4 << 20
+"""Of a playbook that is looked at for a task's name."""
+_LINE = re.compile(r"[1-9][0-9]{0,6}")
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")
+"""What databases do not take."""
+_TEMPORARY = re.compile(r"(?<![^\s\"'])[^\s\"']*/ansible-(?:tmp|local)-[^/\s]+/(?:tmp[^/\s]+/)?")
 _CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
-_PLACE = re.compile(r"(?P<path>/.+):(?P<line>[1-9][0-9]{0,6})")
 _TEMPLATED_NAME = re.compile(r"^\s*-?\s*name:\s*(?P<quote>[\"']?)(?P<name>.*\{\{.*)(?P=quote)\s*$")
 
 
@@ -104,14 +108,15 @@ class Listener:
         self.met = Met(hosts=self.hosts, clean=self._clean)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """One event; unknown ones are passed over."""
-        kind, data = str(event.get("event", "")), event.get("event_data") or {}
+        """One event; unknown ones are passed over, and so are those of a form that no run tells."""
+        kind, data = str(event.get("event", "")), plain(event.get("event_data"))
         text = str(event.get("stdout") or "")
+        data = data if isinstance(data, dict) else {}
         if kind == "playbook_on_stats":
             self._stats(data)
         elif kind in ("verbose", "error", "warning", "system_warning"):
             self.told(text)
-        elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and data.get("task_uuid"):
+        elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and isinstance(data.get("task_uuid"), str):
             self._task_event(kind, data, text)
 
     def told(self, text: str) -> None:
@@ -120,7 +125,9 @@ class Listener:
 
     def _last_task(self, kind: str, data: Mapping[str, Any]) -> None:
         if kind == "runner_on_ok":
-            for host in set(data["res"].get("msg") or ()) & self.stories.keys():
+            res = data.get("res")
+            told = res.get("msg") if isinstance(res, Mapping) else ()
+            for host in self.stories.keys() & {name for name in (told if isinstance(told, list) else ()) if isinstance(name, str)}:
                 self.stories[host].complete = True
 
     def _task_event(self, kind: str, data: Mapping[str, Any], text: str) -> None:
@@ -216,13 +223,14 @@ class Listener:
 
     def _stats(self, data: Mapping[str, Any]) -> None:
         self.finished = True
+        failures, dark, processed, changed = (_counts(data.get(name)) for name in ("failures", "dark", "processed", "changed"))
         if self.wrapper is None:
-            lost = any(data.get("failures", {}).values()) or any(data.get("dark", {}).values())
+            lost = any(failures.values()) or any(dark.values())
             for host, story in self.stories.items():
-                story.complete = host in data.get("processed", {}) and (not lost or self._reached.get(host, -1) > self._fell)
+                story.complete = host in processed and (not lost or self._reached.get(host, -1) > self._fell)
         for host, story in self.stories.items():
-            story.failed, story.dark = bool(data.get("failures", {}).get(host)), bool(data.get("dark", {}).get(host))
-            unseen = data.get("changed", {}).get(host, 0) - sum(result.changed for result in story.results)
+            story.failed, story.dark = bool(failures.get(host)), bool(dark.get(host))
+            unseen = min(MOST_HIDDEN, changed.get(host, 0) - sum(result.changed for result in story.results))
             if unseen > 0:
                 piece = Piece(what="change", before=HIDDEN, after=HIDDEN)
                 hidden = Result(name="(hidden)", where=self.told_as, ended=Ended.CHANGED, changed=True, pieces=(piece,) * unseen)
@@ -239,15 +247,14 @@ class Listener:
         return self._names[key]
 
     def _written_name(self, task_path: str) -> str:
-        place = _PLACE.fullmatch(task_path)
-        if place is None or not Path(place["path"]).is_relative_to(self.project):
+        path, _, line = task_path.rpartition(":")
+        if not _LINE.fullmatch(line) or not Path(path).is_relative_to(self.project):
             return ""
         try:
-            lines = read_plain(place["path"], READ_BYTES, below=self.project.resolve()).decode("utf-8", "replace").splitlines()
+            lines = plain_file(self.project, Path(path).relative_to(self.project), MOST_BYTES).decode(errors="replace").splitlines()
         except (OSError, ValueError):
             return ""
-        line = int(place["line"])
-        found = _TEMPLATED_NAME.match(lines[line - 1]) if line <= len(lines) else None
+        found = _TEMPLATED_NAME.match(lines[int(line) - 1]) if int(line) <= len(lines) else None
         return found["name"] if found else ""
 
     def _where(self, data: Mapping[str, Any]) -> str:
@@ -262,14 +269,20 @@ class Listener:
             text = text.replace(f"{self.project}/", f"{self.told_as}/" if self.told_as else "")
             text = text.replace(str(self.project), self.told_as or ".")
             text = _TEMPORARY.sub("", text).replace(f"{self.project.parent}/", "")
-        return self.redact(text)
+        return _UNKEPT.sub("\ufffd", self.redact(text))
+
+
+def _counts(told: object) -> dict[str, int]:
+    """By host."""
+    return {host: count for host, count in told.items() if isinstance(count, int)} if isinstance(told, dict) else {}
 
 
 def _item(res: Mapping[str, Any], clean: Clean) -> str:
     """The label of one item of a loop, or nothing."""
-    if "ansible_loop_var" not in res:
+    name = res.get("ansible_loop_var")
+    if not isinstance(name, str):
         return ""
-    label = res.get("_ansible_item_label", res.get(res["ansible_loop_var"]))
+    label = res.get("_ansible_item_label", res.get(name))
     text = label if isinstance(label, str) else canonical(cleaned(label, clean)).decode()
     return bounded(clean(text), 200) or "(empty)"
 

@@ -46,7 +46,7 @@ HERE_ONLY = frozenset(
     for name in ("add_host", "assert", "debug", "fail", "group_by", "meta", "pause", "set_fact", "set_stats", "validate_argument_spec", "wait_for_connection")
 )  # fmt: skip
 """Tasks that end well without asking the host anything."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _NOTHING = frozenset({"", "NA", "n/a", "None", "Not Specified", "unknown"})
 
 

@@ -22,6 +22,8 @@ FORMER = "(hidden: it may hold a former secret)"
 TOO_LARGE = "(too large to be told)"
 LIMIT = 20_000
 """The most characters of one value or one diff."""
+MOST_LINES = 5_000
+"""Of texts that are compared line by line: with its square time grows."""
 
 Clean = Callable[[str], str]
 
@@ -109,7 +111,11 @@ def _without_former(before: str, after: str) -> str:
 
 def _texts(before: str, after: str, subject: str) -> Piece:
     before = _without_former(before, after)
-    lines = unified_diff(before.splitlines(), after.splitlines(), f"before: {subject}", f"after: {subject}", lineterm="")
+    old, new = before.splitlines(), after.splitlines()
+    if max(len(old), len(new)) > MOST_LINES:
+        lines = iter([f"(not compared: {len(old):,} lines before, {len(new):,} lines after)"])
+    else:
+        lines = unified_diff(old, new, f"before: {subject}", f"after: {subject}", lineterm="")
     return Piece(what="content", before=bounded(before), after=bounded(after), diff=bounded("\n".join(lines)), subject=subject)
 
 

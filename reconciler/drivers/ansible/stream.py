@@ -1,17 +1,19 @@
 """What a run tells, read as from a stranger: ansible-runner's events, of which the output carries the names and a directory the contents.
 
 A playbook is a program, and may write anything into both. So an event's name is no path, its file is a plain one of bounded size and no
-link, and what is kept of the output at one time is bounded. Must not: keep an event, or write anything.
+link, what is kept of the output at one time is bounded, and values have no form that others stumble over. Must not: keep an event, or write
+anything.
 """
 
 import codecs
-import errno
 import json
+import math
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any
 
 from reconciler.errors import Permanent
@@ -21,6 +23,8 @@ EVENT_BYTES = 16 << 20
 TEXT_BYTES = 16 << 20
 TOTAL_BYTES = 4 << 30
 """The most that an event's file, the text of one event and a whole run may have."""
+MOST_DEEP, MOST_INTEGER = 40, 2**53 - 1
+"""How deep values may be nested, and the largest integer that all who read JSON take for the same (RFC 8785, section 3.2.2.3)."""
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -62,25 +66,64 @@ class Stream:
         self._on_event(event)
 
     def _content(self, name: str) -> Mapping[str, Any]:
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            told = json.loads(read_plain(name, EVENT_BYTES, directory=directory))
-            os.unlink(name, dir_fd=directory)
+            with _opened(self._directory) as directory:
+                data = _read(name, directory, EVENT_BYTES)
+                os.unlink(name, dir_fd=directory)
+            self._total += len(data)
+            told = json.loads(data)
         except (OSError, ValueError, RecursionError):
             return {}
-        finally:
-            os.close(directory)
         return told if isinstance(told, dict) else {}
 
 
-def read_plain(path: str | Path, most: int, *, directory: int | None = None, below: Path | None = None) -> bytes:
-    """The first bytes of a plain file, whatever stands at its path. Raises OSError where that is something else or a link, or, with `below`, a real path,
-    where directories that are links lead out of that. `directory`: a descriptor from which a relative path goes (open(2))."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory), "rb") as opened:
-        plain = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
-        if not plain or (below is not None and not Path(f"/proc/self/fd/{opened.fileno()}").readlink().is_relative_to(below)):
-            raise OSError(errno.EINVAL, "not a plain file, or not where it should be", str(path))
+def plain_file(directory: Path, path: PurePath, most: int) -> bytes:
+    """The beginning of a file at a path below a directory that a playbook may write; neither it nor what it is in may be a link, a pipe or a device. Raises
+    OSError, and ValueError for a path that leads out."""
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{path} is not below {directory}")
+    with _opened(directory) as root:
+        return _below(root, path.parts, most)
+
+
+def _below(directory: int, parts: tuple[str, ...], most: int) -> bytes:
+    if len(parts) == 1:
+        return _read(parts[0], directory, most)
+    with _opened(parts[0], directory) as inner:
+        return _below(inner, parts[1:], most)
+
+
+@contextmanager
+def _opened(path: str | Path, within: int | None = None) -> Iterator[int]:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _read(name: str, directory: int, most: int) -> bytes:
+    """Raises OSError, and ValueError for what is no plain file."""
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise ValueError(f"{name!r} is no file")
         return opened.read(most)
+
+
+def plain(value: Any, deep: int = MOST_DEEP) -> Any:
+    """A value of an event as everybody can keep it: what is nested too deeply, and numbers that are none elsewhere, are told as texts."""
+    match value:
+        case dict():
+            return {str(key): plain(item, deep - 1) for key, item in value.items()} if deep else "(nested too deeply)"
+        case list():
+            return [plain(item, deep - 1) for item in value] if deep else "(nested too deeply)"
+        case int() if abs(value) > MOST_INTEGER:
+            return str(value) if value.bit_length() < 256 else "(a very long number)"
+        case float() if not math.isfinite(value):
+            return str(value)
+        case _:
+            return value
 
 
 def not_installed(message: str) -> Permanent:

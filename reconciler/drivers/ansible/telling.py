@@ -22,13 +22,13 @@ KEPT = frozenset({"changed", "failed", "ignored", "unreachable"})
 
 def times(data: Mapping[str, Any], now: float) -> tuple[float, float]:
     """When a result came, in seconds since the epoch, and how long the task took on its host, from an event's `end` and `duration`; `now` and 0 where it
-    does not say."""
+    does not say. Never after now."""
     try:
         at = datetime.fromisoformat(str(data["end"])).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         at = now
     took = data.get("duration")
-    return at, max(0.0, float(took)) if isinstance(took, int | float) else 0.0
+    return min(max(0.0, at), now), min(max(0.0, float(took)), now) if isinstance(took, int | float) else 0.0
 
 
 @dataclass(slots=True)
