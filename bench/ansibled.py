@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.cli.sshd import SshHosts
-from reconciler.drivers.ansible.command import environment, find_program, fixed_variables
+from reconciler.drivers.ansible.command import PROGRAM, environment, fixed_variables
 from reconciler.drivers.ansible.driver import AnsibleDriver
 from reconciler.drivers.ansible.job import Job as Run
+from reconciler.drivers.ansible.programs import needed
 from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.driver import Context, Step, Target, Work
 from reconciler.types.change import Action
@@ -81,7 +82,7 @@ def plain(hosts: list[ResolvedHost], settings: AnsibleSettings, directory: Path)
     inventory = {"all": {"hosts": {host.name: host.values["vars"] for host in hosts}, "vars": fixed_variables(settings)}}
     (directory / "inventory.json").write_text(json.dumps(inventory))
     (directory / "ansible.cfg").write_text("")
-    program, control = find_program(), directory / "cp"
+    program, control = needed(PROGRAM), directory / "cp"
     job = Run(directory=directory, playbook="site.yml", inventory=inventory, check=False)
     command = [program, "--diff", "-i", str(directory / "inventory.json"), "web/site.yml"]
     ran = subprocess.run(

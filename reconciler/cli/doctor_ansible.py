@@ -7,8 +7,8 @@ from pathlib import Path
 from reconciler.cli.doctor_boot import readable
 from reconciler.cli.finding import FAILED, OK, WARNING, Finding, program, tried
 from reconciler.drivers.ansible import galaxy, lint
-from reconciler.drivers.ansible.confined import found
 from reconciler.drivers.ansible.isolation import why_not
+from reconciler.drivers.ansible.programs import found
 from reconciler.drivers.ansible.strategy import PREFIX, strategy_plugins
 from reconciler.source.pinned import Pinned
 from reconciler.wiring import Installation

@@ -5,7 +5,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from reconciler.drivers.ansible.confined import environment_of, found
+from reconciler.drivers.ansible.programs import environment_of, found
 from tests.conftest import missing
 
 
@@ -46,7 +46,7 @@ def collection(at: Path, name: str = "example.web", version: str = "1.0.0", **mo
     home = at / "home"
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     line = [program, "collection", "build", "--force", "--output-path", str(at), str(source)]
-    subprocess.run(line, env=environment_of(home, program), check=True, capture_output=True)
+    subprocess.run(line, env=environment_of(program, home), check=True, capture_output=True)
     return at / f"{name.replace('.', '-')}-{version}.tar.gz"
 
 

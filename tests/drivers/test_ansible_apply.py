@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.drivers.ansible import run
 from reconciler.drivers.ansible.process import MARK
+from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.driver import Step, Target, Work
 from reconciler.errors import Permanent, RetryLater
 from reconciler.types.change import Action
@@ -132,6 +133,20 @@ def test_the_end_of_a_run_is_the_end_of_its_processes(world: World, why: str, mo
         outcome.error
         == f"{words} after the task Asks nobody; a task that was under way may go on on the host; changed before that: Directory"
     )
+
+
+def test_a_run_that_closes_its_output_is_still_watched(world: World) -> None:
+    world.settings = AnsibleSettings(isolation="off")
+    world.host("a")
+    silent = f"open({str(world.base('a') / 'silent')!r}, 'w'); os.closerange(0, 4096); time.sleep(1000)"
+    world.write(
+        "web/filter_plugins/silent.py",
+        f"import os, time\ndef silent(text):\n    {silent}\nclass FilterModule:\n    def filters(self): return {{'silent': silent}}\n",
+    )
+    world.write("web/site.yml", "- hosts: \"{{ 'all' | silent }}\"\n  tasks: [{ping: }]\n")
+    world.cancelled = (world.base("a") / "silent").exists
+    assert world.apply()["a.web"].error.startswith("the run was cancelled before its first task was done")
+    assert running(world) == []
 
 
 def test_nothing_begins_when_it_is_cancelled_or_late(world: World) -> None:

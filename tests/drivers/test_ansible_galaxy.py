@@ -1,18 +1,25 @@
 """Requirements installed by the real ansible-galaxy into the cache: once, verified, offline, and never from elsewhere."""
 
+import fcntl
+import io
+import json
 import multiprocessing
 import os
 import shutil
+import tarfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from reconciler.drivers.ansible import cached
+from reconciler.drivers.ansible import cached, confined
 from reconciler.drivers.ansible.galaxy import Galaxy
+from reconciler.drivers.ansible.process import Command
 from reconciler.drivers.driver import no_other_repository
 from reconciler.errors import OctofleetError, Permanent, RetryLater
 from tests.drivers.ansible_artifacts import collection, collection_source, need_galaxy, role_archive
+from tests.ha.kept import until
 from tests.peers.galaxy import galaxy_server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -209,3 +216,54 @@ def test_what_is_not_used_goes_and_what_is_used_stays(tmp_path, project):
     install(tmp_path, project)
     assert not first.exists()
     assert second.exists()
+
+
+def test_who_waits_for_an_entry_that_is_removed_begins_anew(tmp_path):
+    """Else two would install it at once: one with the lock that is gone, one with the new one."""
+    cache = tmp_path / "galaxy"
+    cache.mkdir()
+    path = cached.used(cache, "key")
+    alone = []
+
+    def use():
+        with cached.locked(cache, "key"), path.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone.append(True)
+
+    with path.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=use)
+        waiting.start()
+        until(lambda: sum(os.path.realpath(fd) == str(path) for fd in Path("/proc/self/fd").iterdir()) == 2, "it waits", within_s=60)
+        path.unlink()
+    waiting.join(60)
+    assert alone
+
+
+def test_what_another_process_removes_meanwhile_is_no_trouble(tmp_path, project):
+    role_archive(project / "r.tar.gz")
+    (project / "requirements.yml").write_text("roles:\n  - src: r.tar.gz\n    name: mine\n")
+    (tmp_path / "galaxy").mkdir()
+    (tmp_path / "galaxy" / "gone.lock").symlink_to("nowhere")
+    assert install(tmp_path, project).is_dir()
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path, project, artifact):
+    with tarfile.open(artifact) as before, tarfile.open(project / "a.tar.gz", "w:gz") as after:
+        for member in before:
+            data = before.extractfile(member).read() if member.isfile() else b""
+            if member.name == "MANIFEST.json":
+                told = json.loads(data)
+                told["collection_info"]["dependencies"] = ["example.other"]
+                data = json.dumps(told).encode()
+                member.size = len(data)
+            after.addfile(member, io.BytesIO(data))
+    (project / "requirements.yml").write_text("collections:\n  - a.tar.gz\n")
+    error = refused(lambda: install(tmp_path, project))
+    assert error.code == "galaxy-failed"
+
+
+def test_a_program_that_closes_its_output_is_stopped_at_its_limit(tmp_path):
+    command = Command(line=["sh", "-c", "echo said; exec >&- 2>&-; exec sleep 1000"], environment=dict(os.environ), directory=tmp_path)
+    ended = confined.run(command, limit_s=1)
+    assert (ended.stopped, ended.output) == (True, "said\n")

@@ -117,6 +117,25 @@ def test_what_cannot_be_read_is_told_and_no_crash(tmp_path: Path) -> None:
     assert "root:" not in done.text
 
 
+@pytest.mark.parametrize(
+    ("ansible", "path", "why"),
+    [
+        (
+            f"{{playbook: play/books/site.yml, repository: {{url: 'https://git.example/p.git', commit: {'a' * 40}}}}}",
+            "play/books/site.yml",
+            "another repository",
+        ),
+        ("{roles: [{name: app}], project: play}", "the roles app", "around a playbook"),
+    ],
+)
+def test_what_is_not_read_is_told(tmp_path: Path, ansible: str, path: str, why: str) -> None:
+    role = f"apiVersion: octofleet/v1\nkind: Role\nmetadata: {{name: web}}\nspec:\n  ansible: {ansible}\n  vars: {{x: role.yaml}}\n"
+    (value,) = Fleet(tmp_path, {**everything(), ".octofleetignore": "play\n", "role.yaml": role}).explain("vars.x", "--json").json["values"]
+    assert [said["value"] for said in value["settings"]] == ["role.yaml", "host-1.yaml"], "a file of that name here is another one"
+    ((told, reason),) = [(said["path"], said["why"]) for said in value["unread"]]
+    assert told == path and why in reason
+
+
 def test_links_in_the_tree_are_followed_and_no_further(tmp_path: Path) -> None:
     found = Fleet(tmp_path, {"play/books/group_vars/real": "x: linked\n", "play/books/site.yml": "- hosts: all\n"})
     vars_ = found.repo.path / "play/books/group_vars"

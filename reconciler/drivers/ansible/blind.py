@@ -18,8 +18,6 @@ READ_ONLY = frozenset(
 """Modules that change nothing on a host wherever they run."""
 REALLY_RUNS = "check_mode: false: it really runs, also while planning"
 
-REALLY_RUNS = "check_mode: false: it really runs, also while planning"
-
 _BANNER = re.compile(r"^(?:TASK|RUNNING HANDLER) \[.*?\](?P<mark> \[CHECK MODE\])? \*{3,}\s*$", re.MULTILINE)
 _CONDITION = re.compile(r'"(?:skip_reason|skipped_reason|false_condition)":')
 _FALSE = re.compile(r'"false_condition": "(?:[^"\\]|\\.)*\bansible_check_mode\b')

@@ -7,7 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -88,16 +88,45 @@ def used(cache: Path, key: str) -> Path:
     return cache / f"{key}.lock"
 
 
+@contextmanager
+def locked(cache: Path, key: str) -> Iterator[None]:
+    """Alone with an entry, which is used now. Raises OSError."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        lock = os.open(used(cache, key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_at(lock, used(cache, key)):
+                os.utime(lock)
+                yield
+                return
+        finally:
+            os.close(lock)
+
+
+def _is_at(lock: int, path: Path) -> bool:
+    """Whether the lock is still that of its path: who forgets an entry removes its lock, and others may wait for it already."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(lock), path.stat())
+    return False
+
+
 def prune(cache: Path, keep: str) -> None:
     """Remove entries, the one that was used longest ago first, that were not used for long, or that are too much together."""
     now, kept = time.time(), 0
-    rows = sorted(((path.stat().st_mtime, path.name.removesuffix(".lock")) for path in cache.glob("*.lock")), reverse=True)
-    for at, key in rows:
+    for at, key in sorted(_entries(cache), reverse=True):
         entry = cache / key
         kept += _size(entry)
         if key != keep and now - at > SPARE_S and (now - at > KEEP_S or kept > MOST_BYTES):
             kept -= _size(entry)
             _forget(cache, key, before=at)
+
+
+def _entries(cache: Path) -> Iterator[tuple[float, str]]:
+    """When each was used last. Another process may remove some meanwhile."""
+    for path in cache.glob("*.lock"):
+        with suppress(FileNotFoundError):
+            yield path.stat().st_mtime, path.name.removesuffix(".lock")
 
 
 def _forget(cache: Path, key: str, before: float) -> None:

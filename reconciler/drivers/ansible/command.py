@@ -8,8 +8,6 @@ the environment, or import `ansible` (GPL).
 import os
 import pwd
 import shlex
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 from reconciler.drivers.ansible.isolation import Sight
 from reconciler.drivers.ansible.job import EVENTS, PRIVATE, Job
 from reconciler.drivers.ansible.process import Command
+from reconciler.drivers.ansible.programs import environment_of, needed
 from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.ansible.strategy import forks, strategy_plugins
-from reconciler.drivers.ansible.stream import not_installed
 
 PROGRAM = "ansible-playbook"
 DEFAULT_KEYS = ("rsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk", "dsa")
@@ -30,7 +28,7 @@ ALIVE = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 def command_of(job: Job, settings: AnsibleSettings, control: Path, *, alone: bool) -> Command:
     """`control`: where ssh keeps its sockets; `alone`: in isolation. Raises Permanent where a program or a strategy is missing."""
-    program, plugins = find_program(), strategy_plugins(settings.strategy)
+    program, plugins = needed(PROGRAM), strategy_plugins(settings.strategy)
     env = environment(job, settings, program, control) | {
         "AWX_ISOLATED_DATA_DIR": str(job.events.parent),
         "ANSIBLE_CALLBACK_PLUGINS": callback_plugins(),
@@ -44,15 +42,6 @@ def command_of(job: Job, settings: AnsibleSettings, control: Path, *, alone: boo
         control=control,
         sight=sight(job, settings, env) if alone else None,
     )
-
-
-def find_program() -> str:
-    """The path of `ansible-playbook`: beside this Python, else on PATH. Raises Permanent with the way to install it."""
-    beside = Path(sys.executable).parent / PROGRAM
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(PROGRAM)
-    if found is None:
-        raise not_installed(f"the program {PROGRAM} is not installed")
-    return found
 
 
 def callback_plugins() -> str:
@@ -130,17 +119,12 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
     if job.installed is not None:
         roles.append(job.installed.roles)
         collections.append(job.installed.collections)
-    env = {
-        "PATH": f"{Path(program).parent}:{os.environ.get('PATH', os.defpath)}",
-        "HOME": os.environ.get("HOME") or str(Path.home()),
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
+    env = environment_of(program, Path(os.environ.get("HOME") or Path.home())) | {
         "ANSIBLE_CONFIG": str(job.directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(job.directory / "home"),
         "ANSIBLE_LOCAL_TEMP": str(job.directory / "tmp"),
         "ANSIBLE_ROLES_PATH": ":".join([*map(str, roles), "/usr/share/ansible/roles", "/etc/ansible/roles"]),
         "ANSIBLE_COLLECTIONS_PATH": ":".join([*map(str, collections), "/usr/share/ansible/collections"]),
-        "PYTHONDONTWRITEBYTECODE": "1",  # what is installed is compared with its checksums at the next use
         "ANSIBLE_INVENTORY_ENABLED": "yaml",
         "ANSIBLE_FORKS": str(forks(settings.forks, job.hosts)),
         "ANSIBLE_STRATEGY": settings.strategy,
@@ -156,7 +140,6 @@ def environment(job: Job, settings: AnsibleSettings, program: str, control: Path
         "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "0",
         "ANSIBLE_RETRY_FILES_ENABLED": "0",
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
-        "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_NOCOWS": "1",
     }
     if settings.private_key_file is not None:

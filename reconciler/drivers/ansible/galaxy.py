@@ -7,7 +7,6 @@ installed anew. Git is never run by ansible-galaxy: commits come through `export
 too. Must not: run what it installs.
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -16,16 +15,18 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
-from reconciler.drivers.ansible.cached import is_as_installed, prune, remove, seal, used
-from reconciler.drivers.ansible.confined import Ended, environment_of, found, run
+from reconciler.drivers.ansible.cached import is_as_installed, locked, prune, remove, seal
+from reconciler.drivers.ansible.confined import Ended, run
 from reconciler.drivers.ansible.isolation import Sight, why_not
+from reconciler.drivers.ansible.process import Command
+from reconciler.drivers.ansible.programs import environment_of, needed
 from reconciler.drivers.ansible.requirements import CODE, Entry, How, requirements
 from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.events import happened
@@ -105,17 +106,14 @@ class Galaxy:
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(used(self.directory, key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise Permanent(f"cannot write to {self.directory}: {error.strerror}", hint="make it writable", code="galaxy-cache") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            os.utime(lock)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self.directory, key))
+            except OSError as error:
+                raise Permanent(
+                    f"cannot write to {self.directory}: {error.strerror}", hint="make it writable", code="galaxy-cache"
+                ) from error
             yield
-        finally:
-            os.close(lock)
 
     def _install(
         self, path: Path, entries: Sequence[Entry], project: Path, servers: dict[str, Sequence[str]], export_from: ExportFrom, until: float
@@ -201,18 +199,18 @@ class _Installation:
         work = self.made / "work"
         file = work / f"{kind}.yml"
         file.write_bytes(msgspec.json.encode({kind: rows} if kind == "collections" else rows))
-        program = _program()
+        program = needed(PROGRAM)
         line = [program, kind.removesuffix("s"), "install", "--no-deps", "-r", str(file), "-p", str(self.made / kind)]
         if kind == "collections":
             line += ["--no-cache", *([] if network else ["--offline"])]
-        environment = environment_of(work / "home", program) | {
+        environment = environment_of(program, work / "home") | {
             "ANSIBLE_CONFIG": str(work / "ansible.cfg"),
             "ANSIBLE_GALAXY_DISPLAY_PROGRESS": "0",
         }
         environment |= {name: os.environ[name] for name in PROXIES if name in os.environ}
         limit = min(LIMIT_S, self.until - time.monotonic())
-        sight = Sight(writable=(self.made,), network=network)
-        ended = run(line, sight, environment=environment, directory=work, limit_s=limit, confine=not why_not())
+        sight = Sight(writable=(self.made,), network=network) if not why_not() else None
+        ended = run(Command(line=line, environment=environment, directory=work, sight=sight), limit_s=limit)
         if ended.code != 0:
             raise _failure(ended, self.made)
 
@@ -231,28 +229,14 @@ def _key(entries: Sequence[Entry], project: Path, servers: dict[str, Sequence[st
         artifact = hashlib.sha256((project / entry.path).read_bytes()).hexdigest() if entry.how is How.FILE else ""
         where = list(servers.get(entry.name, ())) or [entry.source]
         rows.append([entry.kind, entry.how.value, entry.name, entry.version, where, entry.path, artifact])
-    return digest({"format": FORMAT, "ansible": core_version(_program()), "entries": sorted(rows)})[:40]
-
-
-def _program() -> str:
-    program = found(PROGRAM)
-    if program is None:
-        raise Permanent(f"the program {PROGRAM} is not installed", hint="pip install 'octofleet[ansible]'", code="ansible-missing")
-    return program
+    return digest({"format": FORMAT, "ansible": core_version(needed(PROGRAM)), "entries": sorted(rows)})[:40]
 
 
 @cache
 def core_version(program: str) -> str:
     """The version of ansible-core that a program belongs to. Raises `Permanent`."""
     with tempfile.TemporaryDirectory() as home:
-        ended = run(
-            [program, "--version"],
-            Sight(network=False),
-            environment=environment_of(Path(home), program),
-            directory=Path(home),
-            limit_s=60,
-            confine=False,
-        )
+        ended = run(Command(line=[program, "--version"], environment=environment_of(program, Path(home)), directory=Path(home)), limit_s=60)
     told = re.search(r"\[core ([^\]]+)\]", ended.output)
     if told is None:
         raise Permanent(f"{program} does not tell its version", hint="install ansible-core anew", code="ansible-missing")
@@ -275,15 +259,27 @@ def _failure(ended: Ended, made: Path) -> OctofleetError:
     return Permanent(message, hint="correct the requirements, or what they name", code="galaxy-failed")
 
 
+class _Info(msgspec.Struct):
+    dependencies: dict[str, str] | None = None
+
+
+class _Manifest(msgspec.Struct):
+    """Of MANIFEST.json of a collection, what is read here."""
+
+    collection_info: _Info
+
+
 def _check_dependencies(installed: Path, own: Path) -> None:
     """Raises `Permanent` if a collection needs another that is neither installed with it nor the project's: what is not required here is not pinned."""
     there = {f"{path.parent.name}.{path.name}": path for place in (own, installed) for path in place.glob("ansible_collections/*/*")}
-    for manifest in sorted(installed.glob("ansible_collections/*/*/MANIFEST.json")):
-        needs = msgspec.json.decode(manifest.read_bytes()).get("collection_info", {}).get("dependencies") or {}
+    for file in sorted(installed.glob("ansible_collections/*/*/MANIFEST.json")):
+        name = f"{file.parent.parent.name}.{file.parent.name}"
+        try:
+            needs = msgspec.json.decode(file.read_bytes(), type=_Manifest).collection_info.dependencies or {}
+        except msgspec.MsgspecError as error:
+            hint = "build it anew with ansible-galaxy collection build"
+            raise Permanent(f"MANIFEST.json of the collection {name} cannot be read: {error}", hint=hint, code="galaxy-failed") from error
         for other, version in sorted(needs.items()):
             if other not in there and other != "ansible.builtin":
-                name, hint = (
-                    f"{manifest.parent.parent.name}.{manifest.parent.name}",
-                    f"add {other} with an exact version to the requirements",
-                )
+                hint = f"add {other} with an exact version to the requirements"
                 raise Permanent(f"the collection {name} needs {other} ({version}), which is not required", hint=hint, code=CODE)

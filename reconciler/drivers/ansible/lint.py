@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
-from reconciler.drivers.ansible.confined import Ended, environment_of, found, run
+from reconciler.drivers.ansible.confined import Ended, run
 from reconciler.drivers.ansible.isolation import Sight, why_not
+from reconciler.drivers.ansible.process import Command
+from reconciler.drivers.ansible.programs import environment_of, found
 
 PROGRAM = "ansible-lint"
 LIMIT_S = 180.0
@@ -50,15 +52,9 @@ def version() -> str:
     if program is None:
         return ""
     with TemporaryDirectory() as home:
-        environment = environment_of(Path(home), program)
+        environment = environment_of(program, Path(home))
         ended = run(
-            [program, "--version", "--nocolor"],
-            Sight(network=False),
-            environment=environment,
-            directory=Path(home),
-            limit_s=120,
-            errors=False,
-            confine=False,
+            Command(line=[program, "--version", "--nocolor"], environment=environment, directory=Path(home), errors=False), limit_s=120
         )
     return re.sub(r"\x1b\[[0-9;]*m", "", ended.output).strip()[:200]
 
@@ -68,7 +64,7 @@ def lint(project: Path, installed: Path | None = None) -> list[Finding]:
     program = found(PROGRAM) or PROGRAM
     home = project.parent / "home"
     (home / "tmp").mkdir(parents=True, exist_ok=True)
-    environment = environment_of(home, program) | {"ANSIBLE_LINT_SKIP_SCHEMA_UPDATE": "1", "ANSIBLE_LINT_NODEPS": "" if installed else "1"}
+    environment = environment_of(program, home) | {"ANSIBLE_LINT_SKIP_SCHEMA_UPDATE": "1", "ANSIBLE_LINT_NODEPS": "" if installed else "1"}
     if installed is not None:
         environment |= {
             "ANSIBLE_COLLECTIONS_PATH": f"{project / 'collections'}:{installed / 'collections'}",
@@ -76,7 +72,7 @@ def lint(project: Path, installed: Path | None = None) -> list[Finding]:
         }
     line = [program, "--offline", "--nocolor", "-q", "-f", "codeclimate", "--project-dir", "."]
     sight = Sight(writable=(project.parent,), readable=(installed,) if installed else (), network=False)
-    ended = run(line, sight, environment=environment, directory=project, limit_s=LIMIT_S, errors=False)
+    ended = run(Command(line=line, environment=environment, directory=project, sight=sight, errors=False), limit_s=LIMIT_S)
     return list(_findings(ended))[:MOST]
 
 

@@ -1,4 +1,4 @@
-"""Begins the program of one Ansible run, and ends its processes and only those. Linux.
+"""Begins a program of Ansible, and ends its processes and only those. Linux.
 
 In isolation all of them are in a PID namespace, and end with its first process. Elsewhere they carry a mark in their environment, by which
 they are found in /proc: Ansible's workers start sessions of their own and ssh's masters leave the tree, so that killing the program's
@@ -30,18 +30,19 @@ END_S = 60
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A program with its arguments and its whole environment. `sight`: what it sees of this machine, None: everything. `control`: where its ssh keeps
-    sockets."""
+    sockets, if it uses any. `errors`: whether what it writes to standard error is read as well."""
 
     line: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
-    control: Path
+    control: Path | None = None
     sight: Sight | None = None
+    errors: bool = True
 
 
 @contextmanager
 def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
-    """The program, its two outputs as one pipe, until the end of the block. No process of it is left then, whatever happens."""
+    """The program, with its output as a pipe, until the end of the block. No process of it is left then, whatever happens."""
     if command.sight is None:
         mark = uuid4().hex
         process = _spawn(command, command.line, {MARK: mark})
@@ -49,7 +50,8 @@ def started(command: Command) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             kill_run(mark)
-            kill_users_of(command.control)
+            if command.control is not None:
+                kill_users_of(command.control)
             _closed(process)
         return
     ours, theirs = os.pipe()
@@ -80,7 +82,7 @@ def _spawn(command: Command, line: Sequence[str], more: Mapping[str, str], *, pa
             env={**command.environment, **more},
             stdin=subprocess.DEVNULL,  # `vars_prompt` and `pause` go on instead of waiting for ever
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if command.errors else subprocess.DEVNULL,
             start_new_session=True,
             umask=0o077,
             pass_fds=pass_fds,

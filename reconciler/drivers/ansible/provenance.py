@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from reconciler.desired.explain import Setting
+from reconciler.desired.foreign import project_of
 from reconciler.drivers.ansible.groups import priorities
 from reconciler.drivers.ansible.inventory import GROUP, host_facts
 from reconciler.drivers.ansible.plays import Play, plays, roles
+from reconciler.drivers.ansible.project import title
 from reconciler.drivers.ansible.tree import ProjectTree, Source
 from reconciler.source.repository import Repository
 from reconciler.types.host import ResolvedHost, RoleUse
@@ -31,11 +33,13 @@ class Around:
 
 def around(repository: Repository, tree: str, host: ResolvedHost, role: RoleUse, variable: list[str]) -> Around:
     """`variable`: its name, and the keys down to what is asked for; with no name, all variables."""
-    playbook = (role.ansible or {}).get("playbook")
-    if not isinstance(playbook, str):
+    if role.ansible is None:
         return Around()
+    root, playbook = project_of(role.ansible), role.ansible.get("playbook")
+    if root is None or not isinstance(playbook, str):
+        why = "it is in another repository" if "repository" in role.ansible else "only the files around a playbook are read"
+        return Around(unread={title(role.ansible): why})
     project = ProjectTree(repository=repository, tree=tree)
-    root = (role.ansible or {}).get("project") or posixpath.dirname(playbook)
     ranked = {GROUP: 0, **priorities(host_facts(host))}
     groups = sorted(ranked, key=lambda name: (ranked[name], name))
     targeting = list(plays(project, playbook, {"all", host.name, *groups}))

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 from reconciler.drivers.ansible.command import command_of, fixed_variables
 from reconciler.drivers.ansible.isolation import isolated
@@ -51,7 +51,7 @@ def play(job: Job, settings: AnsibleSettings, on_event: OnEvent, *, until: float
 
 
 def _follow(process: Popen[bytes], stream: Stream, watch: "_Watch") -> End:
-    """Read what the program says until it has ended, or has to."""
+    """Read what the program says until it has ended, or has to. What a project brings along may close its output long before."""
     output, waiting = process.stdout.fileno() if process.stdout else -1, select.poll()
     waiting.register(output, select.POLLIN)
     looked = 0.0
@@ -59,8 +59,12 @@ def _follow(process: Popen[bytes], stream: Stream, watch: "_Watch") -> End:
         gone = process.poll() is not None
         ready = waiting.poll(0 if gone else POLL_S * 1000)
         data = os.read(output, READ_BYTES) if ready else b""
-        if (ready or gone) and not data:
+        if gone and not data:
             break
+        if ready and not data:
+            waiting.unregister(output)
+            with suppress(TimeoutExpired):
+                process.wait(POLL_S)
         try:
             stream.feed(data)
         except Endless:
