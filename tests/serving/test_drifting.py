@@ -1,7 +1,7 @@
 """A drift schedule on real playbooks in check mode: what is seen is stored as any observation, with the facts of the hosts."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from reconciler.applying import apply_plan
 from reconciler.drifting import Drifting
 from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
+from reconciler.drivers.driver import Context, Target
 from reconciler.gate.drift import Schedule
 from reconciler.planning import make_plan
 from reconciler.settings import Followed
@@ -16,7 +17,7 @@ from reconciler.store.followed import follow, followed
 from reconciler.store.host_checks import checks_of
 from reconciler.store.hosts import facts_of, seen_of
 from reconciler.store.observations import load_observations
-from reconciler.types.observation import Present, Proposed
+from reconciler.types.observation import Observation, Present, Proposed
 from reconciler.types.request import Request
 from reconciler.why_checks import checks_in_words, shut
 from reconciler.wiring import Installation, where
@@ -67,8 +68,17 @@ def due(made: Installation, *names: str) -> None:
         connection.run_in('UPDATE host_check SET due_at = 0 WHERE "group" IN (...)', [f"host/shop/{name}" for name in names])
 
 
-def test_hosts_are_checked_when_they_are_due_and_within_the_budget(made: Installation, tmp_path: Path) -> None:
-    schedule = drifting(made, tmp_path)
+def test_hosts_are_checked_when_they_are_due_and_within_the_budget(
+    made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule, commits = drifting(made, tmp_path), []
+    observe = AnsibleDriver.observe
+
+    def looked(driver: AnsibleDriver, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        commits.append(context.commit)
+        return observe(driver, targets, context)
+
+    monkeypatch.setattr(AnsibleDriver, "observe", looked)
     with made.store.read() as connection:
         assert seen_of(connection, "shop", "web-01")[2] is not None, "a run that ended done"
     assert schedule.once() == 0, "none is due before its place in the interval"
@@ -86,6 +96,7 @@ def test_hosts_are_checked_when_they_are_due_and_within_the_budget(made: Install
         assert checked == answered and why == "" and converged is not None and checks["host/shop/web-02"].begun_at <= converged  # type: ignore[operator]
         assert isinstance(load_observations(connection, [WEB])[WEB], Present)
         assert connection.scalar("SELECT count(*) FROM plan") == 1, "no plan is made for it"
+        assert set(commits) == {connection.scalar("SELECT applied_commit FROM source")}, "drivers are told the commit applied last"
 
 
 @pytest.mark.parametrize("heal", [True, False])
