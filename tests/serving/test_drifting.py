@@ -1,15 +1,15 @@
 """A drift schedule on real playbooks in check mode: what is seen is stored as any observation, with the facts of the hosts."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.applying import apply_plan
 from reconciler.drifting import Drifting
 from reconciler.drivers.ansible.driver import AnsibleDriver, AnsibleSettings
-from reconciler.drivers.driver import Context, Target
 from reconciler.gate.drift import Schedule
 from reconciler.planning import make_plan
 from reconciler.settings import Followed
@@ -17,7 +17,7 @@ from reconciler.store.followed import follow, followed
 from reconciler.store.host_checks import checks_of
 from reconciler.store.hosts import facts_of, seen_of
 from reconciler.store.observations import load_observations
-from reconciler.types.observation import Observation, Present, Proposed
+from reconciler.types.observation import Present, Proposed
 from reconciler.types.request import Request
 from reconciler.why_checks import checks_in_words, shut
 from reconciler.wiring import Installation, where
@@ -44,10 +44,10 @@ def made(tmp_path: Path) -> Iterator[Installation]:
     need_ansible()
     files = {"fleet.yaml": FLEET + DRIFT, "shop.yaml": TENANT, "web.yaml": ROLE, "play/site.yml": PLAY}
     for name in ("web-01", "web-02", "web-03"):
-        (tmp_path / name).mkdir()
-        files[f"{name}.yaml"] = host(name, tmp_path / name)
+        (tmp_path / "hosts" / name).mkdir(parents=True)
+        files[f"{name}.yaml"] = host(name, tmp_path / "hosts" / name)
     location = repo(tmp_path / "repo", files).path
-    made = installation(tmp_path / "data", AnsibleDriver(AnsibleSettings()))
+    made = installation(tmp_path / "data", AnsibleDriver(AnsibleSettings(visible=(tmp_path / "hosts",))))
     planned = make_plan(made, made.repository(str(location)), Request())
     assert not planned.plan.problems, planned.plan.problems
     assert apply_plan(made, planned.row, approved=True).done
@@ -74,7 +74,7 @@ def test_hosts_are_checked_when_they_are_due_and_within_the_budget(
     schedule, commits = drifting(made, tmp_path), []
     observe = AnsibleDriver.observe
 
-    def looked(driver: AnsibleDriver, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+    def looked(driver: AnsibleDriver, targets: Any, context: Any) -> Any:
         commits.append(context.commit)
         return observe(driver, targets, context)
 
@@ -103,7 +103,7 @@ def test_hosts_are_checked_when_they_are_due_and_within_the_budget(
 def test_what_was_changed_by_hand_is_drift_and_is_asked_to_be_healed(made: Installation, tmp_path: Path, *, heal: bool) -> None:
     schedule = drifting(made, tmp_path, heal=heal)
     schedule.once()
-    (tmp_path / "web-01" / "motd").write_text("by hand")
+    (tmp_path / "hosts" / "web-01" / "motd").write_text("by hand")
     with made.store.read() as connection:
         before = seen_of(connection, "shop", "web-01")[2]
     due(made, "web-01")
@@ -114,7 +114,7 @@ def test_what_was_changed_by_hand_is_drift_and_is_asked_to_be_healed(made: Insta
         assert seen_of(connection, "shop", "web-01")[2] == before
         assert [one.asked_at is not None for one in followed(connection)] == [heal]
         assert connection.scalar("SELECT settled FROM observation WHERE address = ?", (WEB,)) in (False, 0)
-    assert (tmp_path / "web-01" / "motd").read_text() == "by hand"
+    assert (tmp_path / "hosts" / "web-01" / "motd").read_text() == "by hand"
 
 
 def test_what_somebody_looked_at_meanwhile_is_not_overwritten(made: Installation, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_somebody_looked_at_meanwhile_is_not_overwritten(made: Installation
     with made.store.write() as connection:
         later = connection.now() + 1000
         connection.run("UPDATE observation SET at = ? WHERE address = ?", (later, WEB))
-    (tmp_path / "web-01" / "motd").write_text("by hand")
+    (tmp_path / "hosts" / "web-01" / "motd").write_text("by hand")
     assert schedule.once() == 1
     with made.store.read() as connection:
         assert load_observations(connection, [WEB])[WEB].at == later
