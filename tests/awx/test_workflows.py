@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.drivers.ansible.awx import read_handle
+from reconciler.drivers.driver import Target
 from reconciler.types.outcome import Status
 from tests.awx.world import AwxWorld, awx_world
-from tests.drivers.ansible_world import proposed, raised, secret, unknown
+from tests.drivers.ansible_world import World, proposed, raised, secret, unknown
 
 WORKFLOW = (("web", {"workflow": "Deploy"}),)
 FIRST = "- name: first\n  ansible.builtin.copy: {content: 'one', dest: '{{ base }}/first'}"
@@ -102,3 +103,10 @@ def test_a_workflow_gets_no_secrets_and_must_be_there(world: AwxWorld) -> None:
     world.hosts.clear()
     world.host("a", WORKFLOW)
     assert "no workflow job template 'Deploy'" in raised(world.begin).message
+
+
+def test_on_this_machine_a_workflow_is_refused(world: AwxWorld) -> None:
+    world.host("a", WORKFLOW)
+    targets = [Target(address=item.address, desired=item) for item in World.resources(world).values()]
+    found = unknown(*world.driver.observe(targets, world.context()).values())
+    assert found.code == "workflow-unknown" and "ansibleProvider" in found.reason

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,10 +45,10 @@ def made(tmp_path: Path) -> Iterator[Installation]:
     need_ansible()
     files = {"fleet.yaml": FLEET + DRIFT, "shop.yaml": TENANT, "web.yaml": ROLE, "play/site.yml": PLAY}
     for name in ("web-01", "web-02", "web-03"):
-        (tmp_path / name).mkdir()
-        files[f"{name}.yaml"] = host(name, tmp_path / name)
+        (tmp_path / "hosts" / name).mkdir(parents=True)
+        files[f"{name}.yaml"] = host(name, tmp_path / "hosts" / name)
     location = repo(tmp_path / "repo", files).path
-    made = installation(tmp_path / "data", AnsibleDriver(AnsibleSettings()))
+    made = installation(tmp_path / "data", AnsibleDriver(AnsibleSettings(visible=(tmp_path / "hosts",))))
     planned = make_plan(made, made.repository(str(location)), Request())
     assert not planned.plan.problems, planned.plan.problems
     assert apply_plan(made, planned.row, approved=True).done
@@ -68,8 +69,17 @@ def due(made: Installation, *names: str) -> None:
         connection.run_in('UPDATE host_check SET due_at = 0 WHERE "group" IN (...)', [f"host/shop/{name}" for name in names])
 
 
-def test_hosts_are_checked_when_they_are_due_and_within_the_budget(made: Installation, tmp_path: Path) -> None:
-    schedule = drifting(made, tmp_path)
+def test_hosts_are_checked_when_they_are_due_and_within_the_budget(
+    made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule, commits = drifting(made, tmp_path), []
+    observe = AnsibleDriver.observe
+
+    def looked(driver: AnsibleDriver, targets: Any, context: Any) -> Any:
+        commits.append(context.commit)
+        return observe(driver, targets, context)
+
+    monkeypatch.setattr(AnsibleDriver, "observe", looked)
     with made.store.read() as connection:
         assert seen_of(connection, "shop", "web-01")[2] is not None, "a run that ended done"
     assert schedule.once() == 0, "none is due before its place in the interval"
@@ -87,13 +97,14 @@ def test_hosts_are_checked_when_they_are_due_and_within_the_budget(made: Install
         assert checked == answered and why == "" and converged is not None and checks["host/shop/web-02"].begun_at <= converged  # type: ignore[operator]
         assert isinstance(load_observations(connection, [WEB])[WEB], Present)
         assert connection.scalar("SELECT count(*) FROM plan") == 1, "no plan is made for it"
+        assert set(commits) == {connection.scalar("SELECT applied_commit FROM source")}, "drivers are told the commit applied last"
 
 
 @pytest.mark.parametrize("heal", [True, False])
 def test_what_was_changed_by_hand_is_drift_and_is_asked_to_be_healed(made: Installation, tmp_path: Path, *, heal: bool) -> None:
     schedule = drifting(made, tmp_path, heal=heal)
     schedule.once()
-    (tmp_path / "web-01" / "motd").write_text("by hand")
+    (tmp_path / "hosts" / "web-01" / "motd").write_text("by hand")
     with made.store.read() as connection:
         before = seen_of(connection, "shop", "web-01")[2]
     due(made, "web-01")
@@ -104,7 +115,7 @@ def test_what_was_changed_by_hand_is_drift_and_is_asked_to_be_healed(made: Insta
         assert seen_of(connection, "shop", "web-01")[2] == before
         assert [one.asked_at is not None for one in followed(connection)] == [heal]
         assert connection.scalar("SELECT settled FROM observation WHERE address = ?", (WEB,)) in (False, 0)
-    assert (tmp_path / "web-01" / "motd").read_text() == "by hand"
+    assert (tmp_path / "hosts" / "web-01" / "motd").read_text() == "by hand"
 
 
 def test_what_somebody_looked_at_meanwhile_is_not_overwritten(made: Installation, tmp_path: Path) -> None:
@@ -114,7 +125,7 @@ def test_what_somebody_looked_at_meanwhile_is_not_overwritten(made: Installation
     with made.store.write() as connection:
         later = connection.now() + 1000
         connection.run("UPDATE observation SET at = ? WHERE address = ?", (later, WEB))
-    (tmp_path / "web-01" / "motd").write_text("by hand")
+    (tmp_path / "hosts" / "web-01" / "motd").write_text("by hand")
     assert schedule.once() == 1
     with made.store.read() as connection:
         assert load_observations(connection, [WEB])[WEB].at == later

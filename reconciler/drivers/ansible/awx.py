@@ -22,7 +22,7 @@ from reconciler.drivers.ansible.project import title
 from reconciler.drivers.ansible.run import End
 from reconciler.drivers.ansible.verdict import Heard
 from reconciler.drivers.driver import Context
-from reconciler.errors import OctofleetError, Permanent
+from reconciler.errors import OctofleetError, Permanent, Refused
 from reconciler.secrets.redact import redactor
 from reconciler.types.resource import Resource
 from reconciler.types.values import SecretRef, SecretValue, Spec, secrets_in
@@ -147,11 +147,12 @@ def followed(settings: AwxSettings, handle: Handle, context: Context) -> Heard |
 
 
 def _secrets(handle: Handle, context: Context) -> list[SecretValue]:
-    """What to keep out of what is told. What cannot be read any more is passed over: the run is over, and its end must be told."""
+    """What to keep out of what is told. What may not be read any more is passed over: the run is over, and its end must be told. What is away for a moment is
+    waited for: `RetryLater`."""
     found: list[SecretValue] = []
     for store, key in handle.secrets:
-        with suppress(OctofleetError):
+        with suppress(Permanent, Refused):
             found.append(context.secret(SecretRef(store=store, key=key), handle.tenant))
-    with suppress(OctofleetError):
+    with suppress(Permanent, Refused):
         found += vaulted(handle.what, handle.tenant, context).secrets
     return found
