@@ -8,10 +8,10 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from bench.measure import Machine, Row
+from bench.measure import Machine, Row, together
 from bench.results import Found, Options, told
 
 NAME, TITLE = "ansible", "Ansible"
@@ -58,7 +58,8 @@ def measure(machine: Machine, options: Options) -> Found:
         if case.connection == "ssh" and sshd is None:
             skipped.append(_skipped("sshd (apt-get install openssh-server)"))
             continue
-        rounds = [_round(machine, case, ["plain", *strategies]) for _ in range(case.rounds)]
+        ways = {way: partial(_spent, machine, case, way) for way in ("plain", *strategies)}
+        rounds = [together(ways) for _ in range(case.rounds)]
         rows += [told(_row(case, strategy, bar, rounds)) for strategy, bar in strategies.items()]
     return Found(rows=rows, skipped=skipped)
 
@@ -68,15 +69,11 @@ def _skipped(reason: str) -> str:
     return reason
 
 
-def _round(machine: Machine, case: Case, ways: Sequence[str]) -> Spent:
-    def spent(way: str) -> Mapping[str, float]:
-        with tempfile.TemporaryDirectory(prefix=f"{way}-", dir=machine.directory) as directory:
-            command = ["-m", "bench.ansibled", directory, case.connection, case.hosts, case.tasks, way]
-            found: Mapping[str, float] = json.loads(machine.python(*map(str, command)).out)
-            return found
-
-    with ThreadPoolExecutor(len(ways)) as threads:
-        return dict(zip(ways, threads.map(spent, ways), strict=True))
+def _spent(machine: Machine, case: Case, way: str) -> Mapping[str, float]:
+    with tempfile.TemporaryDirectory(prefix=f"{way}-", dir=machine.directory) as directory:
+        command = ["-m", "bench.ansibled", directory, case.connection, case.hosts, case.tasks, way]
+        found: Mapping[str, float] = json.loads(machine.python(*map(str, command)).out)
+        return found
 
 
 def _row(case: Case, strategy: str, bar: float, rounds: Sequence[Spent]) -> Row:

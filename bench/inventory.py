@@ -4,16 +4,17 @@ In: nothing. Out: one row. ansible-core is needed; without it nothing is measure
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from bench import fleets
-from bench.measure import Cost, Machine, Row
+from bench.measure import Cost, Machine, Row, together
 from bench.results import Found, Options, told
 
 NAME, TITLE = "inventory", "Ansible's inventory"
 BEGINNINGS = ("ansible-inventory ",)
-NOTE = """`ansible-inventory --list` takes turns with two sources, in the same minutes: the plugin `octofleet.fleet.octofleet`, which runs `octofleet inventory`
-on the repository each time, with an index from before; and a shell script that prints what that had printed. Both make the same output, byte by byte, which
+NOTE = """`ansible-inventory --list` of two sources, in each round both at the same time: the plugin `octofleet.fleet.octofleet`, which runs `octofleet
+inventory` on the repository, with an index from before; and a shell script that prints what that had printed. Both make the same output, byte by byte, which
 is checked. "CPU s" and MiB are those of `ansible-inventory` with all that it starts; the ratio is that of CPU seconds, of the medians."""
 FINDINGS = """Of a script's output Ansible makes every text a value with its origin and its trust, through a visitor in Python, and sets variables one by one.
 The plugin gives each distinct text its trust once, and gives a host all of its variables at once; what that saves is more than reading the fleet costs. Nine
@@ -33,11 +34,14 @@ def measure(machine: Machine, options: Options) -> Found:
     sources = _sources(machine, hosts)
     costs: dict[str, list[Cost]] = {name: [] for name in sources}
     for _ in range(1 if quick else ROUNDS):
-        for name, source in sources.items():
-            command = [program, "-i", source, "--list", "--output", source.with_suffix(".out")]
-            costs[name].append(machine.cost(command, _environment(machine)))
+        for name, cost in together({name: partial(_listed, machine, program, source) for name, source in sources.items()}).items():
+            costs[name].append(cost)
     ours, theirs = (source.with_suffix(".out").read_bytes() for source in sources.values())
     return Found(rows=[told(_row(hosts, costs["plugin"], costs["script"], same=ours == theirs))])
+
+
+def _listed(machine: Machine, program: Path, source: Path) -> Cost:
+    return machine.cost([program, "-i", source, "--list", "--output", source.with_suffix(".out")], _environment(machine))
 
 
 def _environment(machine: Machine) -> dict[str, str]:

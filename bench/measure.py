@@ -6,13 +6,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY_S = 0.02
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,13 @@ class Machine:
     def python(self, *arguments: str | Path, more: Mapping[str, str] | None = None, expected: Sequence[int] = (0,)) -> Cost:
         """The cost of a Python program."""
         return self.cost([sys.executable, *arguments], more, expected)
+
+
+def together(calls: Mapping[str, Callable[[], Told]]) -> dict[str, Told]:
+    """What each call returns, all begun at the same time: whatever else slows the machine meanwhile meets each of them."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        futures = {name: threads.submit(call) for name, call in calls.items()}
+        return {name: future.result() for name, future in futures.items()}
 
 
 class _Family(threading.Thread):

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def made(lab: Lab, path: Path, strategy: str, isolation: str) -> World:
     world.write("web/site.yml", play(TASKS) + HANDLERS)
     for machine in lab.machines.values():
         machine.run(LEFT)
-        asked = {"ansible_become_password": secret("sudo")} if machine.number == 2 else {}
+        asked: dict[str, Any] = {"ansible_become_password": secret("sudo")} if machine.number == 2 else {}
         host = world.host(machine.name, ROLE, ansible_connection="ssh", ansible_python_interpreter="auto_silent", **asked)
         host.values["interfaces"] = [{"name": "eth0", "address": machine.address}]  # type: ignore[index]
     return world
