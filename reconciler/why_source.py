@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reconciler.reason import PLAN_AGAIN, Why, ended, together
 from reconciler.store.engine import Connection
-from reconciler.store.observations import load_observations, open_addresses
+from reconciler.store.observations import load_observations, otherwise_seen
 from reconciler.store.plans import newest_deferred
 from reconciler.store.rollbacks import RollbackRow, load_rollback
 from reconciler.store.runs import JournalRun, last_ended
@@ -39,7 +39,7 @@ class SourceWhy:
 def source_why(connection: Connection, name: str, commit: str, *, busy: bool) -> SourceWhy:
     """How it stands; `commit`: the one applied last; `busy`: a run of it is open."""
     run = last_ended(connection, name)
-    seen = load_observations(connection, open_addresses(connection, name))
+    seen = load_observations(connection, otherwise_seen(connection, name))
     put_off = newest_deferred(connection, name, commit)
     return SourceWhy(
         name=name,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pygit2
 
+from reconciler.cli.demo_ansible import ask
 from reconciler.cli.demo_hosts import Machines, machines
 from reconciler.cli.demo_machine import GATEWAY, PACKAGES, Simulated, Virtual, free_port, lacking, make
 from reconciler.cli.init import commit_all
@@ -34,7 +35,7 @@ PROFILES = "profiles/linux.yaml"
 ACCESS = "access/fleet.yaml"
 DATABASE = "hosts/shop/db-01.yaml"
 NETBOOTED, MAC = "web-02", "52:54:00:10:00:02"
-CHAPTERS = 8
+CHAPTERS = 9
 LISTEN = "127.0.0.1:8080"
 PATIENCE_S = 180.0
 MOST_LINES = 36
@@ -258,7 +259,7 @@ def demo(directory: Path | None, local: bool, debug: bool) -> int:
     root = _root(directory)
     with machines(LIVE, root / "machines", local=local) as running:
         made = Demo(root=root, machines=running)
-        for chapter in (_first, _second, _third, _fourth, _fifth, _sixth, _seventh):
+        for chapter in (_planned, _applied, _ansible, _branch, _drift, _pull, _guarded, _machine):
             chapter(made)
         _summary(made, time.monotonic() - began)
         if is_asked() and click.confirm("\nStart the server on this fleet now? Ctrl-C stops it", default=False):
@@ -296,14 +297,14 @@ def _title(number: int, text: str, why: str) -> None:
     click.echo(click.style(f"   {why}", dim=True))
 
 
-def _first(made: Demo) -> None:
+def _planned(made: Demo) -> None:
     _title(1, "A Git repository becomes a plan", "Two tenants, 23 hosts, four Linux families and a hypervisor, bare metal and virtual.")
     made.prepare(example())
     made.octofleet("validate", expect=0)
     made.plan(expect=2)
 
 
-def _second(made: Demo) -> None:
+def _applied(made: Demo) -> None:
     by = "over SSH" if made.machines.private_key else "by its local connection (no sshd here)"
     _title(2, "The plan is applied, by two engines", f"Boot files are rendered and published; Ansible converges two machines {by}.")
     made.octofleet("apply", made.planned(), "--reason", "first apply", expect=0)
@@ -311,9 +312,16 @@ def _second(made: Demo) -> None:
     made.octofleet("plan", "--refresh", expect=0)
 
 
-def _third(made: Demo) -> None:
+def _ansible(made: Demo) -> None:
     _title(
-        3,
+        3, "Ansible is asked what it did", "Its tasks, one more playbook that runs once, what hosts say of themselves, and the inventory."
+    )
+    ask(made, _step)
+
+
+def _branch(made: Demo) -> None:
+    _title(
+        4,
         "A branch changes one profile",
         "The plan of the branch against main: which hosts it reaches, and the file and line of each value.",
     )
@@ -336,9 +344,9 @@ def _berlin(document: Any) -> None:
         document["spec"]["timezone"] = "Europe/Berlin"
 
 
-def _fourth(made: Demo) -> None:
+def _drift(made: Demo) -> None:
     _title(
-        4, "Somebody changes things by hand", "A published boot file, and a file on a machine. Both are found, called drift, and healed."
+        5, "Somebody changes things by hand", "A published boot file, and a file on a machine. Both are found, called drift, and healed."
     )
     published = next(iter(sorted((made.root / "data" / "boot").rglob("preseed.cfg"))))
     published.write_text(published.read_text() + "# changed by hand\n")
@@ -349,11 +357,11 @@ def _fourth(made: Demo) -> None:
     made.octofleet("status", expect=0)
 
 
-def _fifth(made: Demo) -> None:
+def _pull(made: Demo) -> None:
     from reconciler.server.demo_forge import BRANCH, DemoForge  # noqa: PLC0415 - slow to import
 
     _title(
-        5,
+        6,
         "A pull request, from open to converged",
         "A forge on loopback speaks GitHub's API: Octofleet plans the pull request, comments once, and applies what is merged.",
     )
@@ -408,8 +416,8 @@ def user() -> str:
     return whoami().partition(":")[2]
 
 
-def _sixth(made: Demo) -> None:
-    _title(6, "Somebody deletes a protected host in Git", "The plan shows what would be lost, and the guard that stops it.")
+def _guarded(made: Demo) -> None:
+    _title(7, "Somebody deletes a protected host in Git", "The plan shows what would be lost, and the guard that stops it.")
     (made.fleet / DATABASE).unlink()
     commit_all(made.fleet, "Remove db-01")
     made.plan(expect=3)
@@ -417,10 +425,10 @@ def _sixth(made: Demo) -> None:
     made.octofleet("apply", made.planned(), "--approve", expect=3)
 
 
-def _seventh(made: Demo) -> None:
+def _machine(made: Demo) -> None:
     why = lacking()
     _title(
-        7,
+        8,
         "A machine with an empty disk becomes a host",
         "A commit raises install.generation; its machine boots from the network once, and from its disk ever after.",
     )

@@ -11,7 +11,9 @@ import schemas
 from reconciler.errors import Refused
 from reconciler.files import replace_file
 
-MODELINE = "# yaml-language-server: $schema={up}.octofleet/schema.json\n"
+EDITOR = ".octofleet"
+"""The directory of what editors read; its schema shows, as examples, texts that look encrypted."""
+MODELINE = f"# yaml-language-server: $schema={{up}}{EDITOR}/schema.json\n"
 
 FILES = {
     "fleet.yaml": """apiVersion: octofleet/v1
@@ -89,7 +91,7 @@ def init(directory: Path, name: str, as_json: bool, debug: bool) -> int:
     for path, text in FILES.items():
         modeline = MODELINE.format(up="../" * path.count("/") or "./")
         replace_file(directory / path, (modeline + text.replace("{name}", name)).encode())
-    replace_file(directory / ".octofleet" / "schema.json", json.dumps(schemas.editor_schema(), indent=1).encode())
+    replace_file(directory / EDITOR / "schema.json", json.dumps(schemas.editor_schema(), indent=1).encode())
     commit = commit_all(directory, "A small fleet to start from")
     if as_json:
         click.echo(json.dumps({"directory": str(directory), "commit": commit, "files": sorted(FILES)}))

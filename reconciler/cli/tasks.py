@@ -13,6 +13,7 @@ from reconciler.cli.options import common, show
 from reconciler.cli.runs import run_named, stamp
 from reconciler.reading.tasks import DAY_S, SlowDocument, TaskDocument, host_of, slow_document, task_document
 from reconciler.report.text import Line, printable
+from reconciler.report.view import counted
 from reconciler.store.tasks import COUNTS, slow_tasks, tasks_before
 from reconciler.wiring import Installation
 
@@ -76,7 +77,8 @@ def show_slowest(found: Iterable[SlowDocument], *, as_json: bool) -> None:
         click.echo(json.dumps({"tasks": msgspec.to_builtins(found)}, indent=2))
         return
     lines = [
-        f"{one.seconds:>9.1f} s  longest {one.most_s:>7.1f} s  {one.times:>7} times in {one.runs} runs  {one.tenant}  {one.name} ({one.place})"
+        f"{one.seconds:>9.1f} s  longest {one.most_s:>7.1f} s  {counted(one.times, 'time'):>13} in {counted(one.runs, 'run'):<8}  "
+        f"{one.tenant}  {one.name} ({one.place})"
         for one in found
     ]
     show(Line(printable(line), "plain") for line in lines or ["no playbook has run"])

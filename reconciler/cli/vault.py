@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.init import EDITOR
 from reconciler.cli.options import common
 from reconciler.errors import OctofleetError, Refused
 from reconciler.files import replace_files
@@ -93,8 +94,8 @@ def _tell(changed: dict[Path, Rekeyed], left: int, new: str, *, check: bool, as_
 
 
 def _chosen(repo: str, paths: tuple[Path, ...]) -> list[Path]:
-    """The files of the working copy at or below some paths; all of them where none is given."""
-    known = list(files(repo))
+    """The files of the working copy at or below some paths, or all of them; without those of editors (`octofleet init`)."""
+    known = [path for path in files(repo) if path.parent.name != EDITOR]
     wanted = [path.absolute().resolve() for path in paths]
     found = [path for path in known if not wanted or any(path.resolve().is_relative_to(place) for place in wanted)]
     for path, place in zip(paths, wanted, strict=True):

@@ -22,7 +22,7 @@ from reconciler.store.alerts import failing
 from reconciler.store.engine import Connection
 from reconciler.store.followed import APPROVAL, REFUSED, REPORTED, followed
 from reconciler.store.leases import WorkerRow
-from reconciler.store.observations import load_observations, open_addresses
+from reconciler.store.observations import load_observations, otherwise_seen
 from reconciler.store.plans import newest_deferred
 from reconciler.store.records import locations, recorded_of_tenant, records_of, sources
 from reconciler.store.runs import JournalRun, open_runs
@@ -124,7 +124,7 @@ def standing(connection: Connection, workers: Sequence[WorkerRow], most: int | N
     names = [str(item["name"]) for item in known]
     return Standing(
         known=known,
-        differing={name: load_observations(connection, open_addresses(connection, name)[:most]) for name in names},
+        differing={name: load_observations(connection, otherwise_seen(connection, name)[:most]) for name in names},
         waiting={str(item["name"]): newest_deferred(connection, str(item["name"]), str(item["commit"])) for item in known},
         running=open_runs(connection),
         repositories=[repository_why(connection, found) for found in followed(connection)],
@@ -144,7 +144,7 @@ def status(call: Call, ask: Ask) -> Status:
         names = locations(connection)
         wholes = {name for name in names if sight.whole(name)}
         runs = {run.id for run in open_runs(connection) if sees_run(connection, sight, run)}
-        unsettled = {name: open_addresses(connection, name) for name in names if name not in wholes and sight.some(name)}
+        unsettled = {name: otherwise_seen(connection, name) for name in names if name not in wholes and sight.some(name)}
         mine = {name: [a for a in addresses if sight.address(name, a)][:MOST] for name, addresses in unsettled.items()}
         words = {name: {a: in_words(o) for a, o in load_observations(connection, some).items()} for name, some in mine.items()}
         numbers = _numbers(connection, call, mine)

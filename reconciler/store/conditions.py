@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.store.engine import Connection
+from reconciler.store.observations import NOT_SETTLED
 from reconciler.types.resource import tenant_of
 
 OF_MACHINES = (
@@ -81,8 +82,8 @@ def known_runs(connection: Connection, runs: Iterable[str]) -> set[str]:
 def unsettled(connection: Connection) -> list[Unsettled]:
     """Every such resource. What is only to be looked at again, as a run may have touched it, does not count while it was seen as recorded."""
     query = (
-        'SELECT record.source, record."group", observation.address, observation.kind, observation.at FROM observation CROSS JOIN record '
-        "WHERE NOT observation.settled AND record.address = observation.address "
+        'SELECT record.source, record."group", observation.address, observation.kind, observation.at FROM observation CROSS JOIN record '  # noqa: S608 - from above
+        f"WHERE {NOT_SETTLED} AND record.address = observation.address "
         "AND (observation.kind <> 'present' OR observation.digest <> record.observed_digest) "
         "AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.address = observation.address) ORDER BY observation.address"
     )

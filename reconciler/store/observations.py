@@ -12,6 +12,10 @@ from reconciler.types.observation import Absent, Observation, Present, Proposed,
 from reconciler.types.values import Spec
 
 COLUMNS = ("address", "kind", "digest", "body", "at", "settled")
+AS_WANTED = "as-wanted"
+"""The kind of a row whose engine would change nothing: a `Proposed` without fields."""
+NOT_SETTLED = f"NOT observation.settled AND observation.kind <> '{AS_WANTED}'"
+"""Of rows that do not count as settled, those that were not just seen as wanted: a run that may have touched a resource has it only looked at again."""
 
 
 def save_observations(connection: Connection, found: Mapping[str, Observation], settled: Mapping[str, bool]) -> None:
@@ -21,7 +25,7 @@ def save_observations(connection: Connection, found: Mapping[str, Observation], 
     rows = (
         (
             address,
-            type(item).__name__.lower(),
+            AS_WANTED if isinstance(item, Proposed) and not item.fields else type(item).__name__.lower(),
             getattr(item, "digest", ""),
             pack(_body(item, stored)),
             item.at,
@@ -56,7 +60,7 @@ def load_observations(connection: Connection, addresses: Sequence[str]) -> dict[
 
 
 def open_addresses(connection: Connection, source: str) -> list[str]:
-    """The recorded resources of a source whose latest observation was not as recorded."""
+    """The recorded resources of a source whose latest observation was not as recorded, or that a run may have touched since."""
     query = (
         "SELECT record.address FROM observation CROSS JOIN record "
         "WHERE NOT observation.settled AND record.address = observation.address AND record.source = ?"
@@ -64,8 +68,18 @@ def open_addresses(connection: Connection, source: str) -> list[str]:
     return [where for (where,) in connection.rows(query, (source,))]
 
 
+def otherwise_seen(connection: Connection, source: str) -> list[str]:
+    """Those of `open_addresses` that were seen otherwise than recorded; the others are only to be looked at again, as a run may have touched them."""
+    query = (
+        "SELECT record.address FROM observation CROSS JOIN record "  # noqa: S608 - from above
+        f"WHERE {NOT_SETTLED} AND record.address = observation.address AND record.source = ? "
+        "AND (observation.kind <> 'present' OR observation.digest <> record.digest)"
+    )
+    return [where for (where,) in connection.rows(query, (source,))]
+
+
 def open_groups(connection: Connection, source: str) -> set[str]:
-    """The groups of the recorded resources of a source whose latest observation was not as recorded."""
+    """The groups of those."""
     query = (
         'SELECT DISTINCT record."group" FROM observation CROSS JOIN record '
         "WHERE NOT observation.settled AND record.address = observation.address AND record.source = ?"
@@ -127,7 +141,7 @@ def _revived(kind: str, body: Mapping[str, Any], digest: str, at: float) -> Obse
     match kind:
         case "present":
             return Present(spec=body["spec"], digest=digest, at=at, external_id=body["externalId"])
-        case "proposed":
+        case "proposed" | "as-wanted":
             fields = tuple(ProposedField(path=path, before=before, after=after, diff=diff) for path, before, after, diff in body["fields"])
             return Proposed(fields=fields, digest=digest, at=at, blind_spots=tuple(body["blindSpots"]), artifact=body["artifact"])
         case "unknown":

@@ -14,6 +14,7 @@ from reconciler.store.engine import Connection
 from reconciler.store.hosts import by_age
 from reconciler.store.installs_listed import numbers
 from reconciler.store.leases import current
+from reconciler.store.observations import NOT_SETTLED
 
 RUN_STATES = ("running", "paused", "cancelling")
 STEP_STATES = ("ready", "started", "waiting", "ended")
@@ -22,8 +23,9 @@ DUE = (
     "GROUP BY wave, driver, tenant"
 )
 UNSETTLED = (
-    "SELECT record.source, count(*) FROM observation CROSS JOIN record "
-    "WHERE NOT observation.settled AND record.address = observation.address GROUP BY record.source"
+    "SELECT record.source, count(*) FROM observation CROSS JOIN record "  # noqa: S608 - from above
+    f"WHERE {NOT_SETTLED} AND record.address = observation.address "
+    "AND (observation.kind <> 'present' OR observation.digest <> record.digest) GROUP BY record.source"
 )
 
 POSTINGS = "SELECT forge.name, count(posting.forge) FROM forge LEFT JOIN posting ON posting.forge = forge.name AND wanted <> posted GROUP BY forge.name"

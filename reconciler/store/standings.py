@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.store.engine import Connection
+from reconciler.store.observations import NOT_SETTLED
 from reconciler.store.pages import pages
 from reconciler.store.runs import last_ended
 
@@ -82,8 +83,8 @@ def failed(connection: Connection, bad: Sequence[str]) -> Iterator[Place]:
 
 
 OTHERWISE = (
-    'SELECT record.source, record."group", observation.address, observation.kind FROM observation CROSS JOIN record '
-    "WHERE NOT observation.settled AND record.address = observation.address "
+    'SELECT record.source, record."group", observation.address, observation.kind FROM observation CROSS JOIN record '  # noqa: S608 - ours
+    f"WHERE {NOT_SETTLED} AND record.address = observation.address "
     "AND (observation.kind <> 'present' OR observation.digest <> record.observed_digest)"
 )
 

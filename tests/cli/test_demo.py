@@ -16,9 +16,14 @@ from reconciler.cli.demo_machine import lacking
 from tests.conftest import program
 
 CHAPTERS = (
-    "is valid: 59 manifests, 23 hosts",
-    "120 done of 120 changes",
+    "is valid: 64 manifests, 23 hosts",
+    "122 done of 122 changes",
     "nothing to do: the fleet is as the commit wants it",
+    "longest",
+    "  distribution: ",
+    "page.html",
+    "Run ",
+    '"web_server_name":',
     "profiles/linux.yaml:",
     "2 drift",
     "REFUSED by the guard protected",
@@ -31,7 +36,7 @@ CHAPTERS = (
     "it fetched its answer file",
     "it says: installed",
     "10 done of 10 changes",
-    "8/8  Done",
+    "9/9  Done",
 )
 
 

@@ -4,13 +4,23 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import OctofleetError
+from reconciler.store.conditions import unsettled
 from reconciler.store.engine import Store, sqlite_url
-from reconciler.store.observations import drop_observations, load_observations, oldest, open_addresses, save_observations
+from reconciler.store.observations import (
+    drop_observations,
+    load_observations,
+    oldest,
+    open_addresses,
+    otherwise_seen,
+    save_observations,
+    unsettle,
+)
 from reconciler.store.plans import find_plan, load_plan, plan_head, save_plan
 from reconciler.store.records import (
     Counts,
@@ -25,6 +35,7 @@ from reconciler.store.records import (
     save_specs,
     sources,
 )
+from reconciler.store.standings import otherwise
 from reconciler.types.canonical import digest
 from reconciler.types.change import MISSING, Action, Cause, Change, FieldChange, Risk
 from reconciler.types.observation import Absent, Observation, Present, Proposed, ProposedField, Unknown
@@ -93,6 +104,25 @@ def test_observations_round_trip(store: Store) -> None:
         drop_observations(connection, ["a/b/c/present"])
     with store.read() as connection:
         assert set(load_observations(connection, list(SEEN))) == set(SEEN) - {"a/b/c/present"}
+
+
+def test_what_a_run_may_have_touched_is_looked_at_again_and_is_no_drift(store: Store) -> None:
+    """An operation unsettles the resources of its host: the next plan looks at them, and until then nothing is said to have drifted."""
+    as_recorded = Present(spec={"x": 1}, digest=record("a/b/c/one").digest, at=1.0)
+    found: dict[str, Observation] = {
+        "a/b/c/one": as_recorded,
+        "a/b/c/two": Proposed(fields=(), digest="d", at=1.0),
+        "a/b/c/three": Proposed(fields=(ProposedField(path="/a", before=1, after=2),), digest="d", at=1.0),
+    }
+    with store.write() as connection:
+        save_observations(connection, found, {where: "three" not in where for where in found})
+        save_records(connection, [replace(record(where), observed_digest=as_recorded.digest) for where in found])
+        unsettle(connection, list(found))
+    with store.read() as connection:
+        assert load_observations(connection, list(found)) == found
+        assert sorted(open_addresses(connection, "f")) == sorted(found)
+        assert otherwise_seen(connection, "f") == ["a/b/c/three"] == [one.address for one in unsettled(connection)]
+        assert [address for _, _, address, _ in otherwise(connection)] == ["a/b/c/three"]
 
 
 def test_specifications_are_kept_by_digest_with_their_newest_references(store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import schemas
 from reconciler import files
 from reconciler.errors import Permanent
 from reconciler.secrets import ansible_vault
@@ -109,6 +110,7 @@ def test_rekeys_everything_of_an_id_and_the_real_ansible_vault_opens_it(tmp_path
         "play/unnamed.yml": block("u", unnamed(sealed("five"))) + block("v", unnamed(other)),
         "README.md": f"An example\n{sealed('six')}\n",
         "comment.yml": f"a: 1 # {real.splitlines()[0]}\n",
+        ".octofleet/schema.json": json.dumps(schemas.editor_schema()),
         ".gitignore": "ignored.yml\n",
     })  # fmt: skip
     (place.repo.path / "ignored.yml").write_text(block("i", sealed("seven", OLD, "old")))
@@ -127,7 +129,7 @@ def test_rekeys_everything_of_an_id_and_the_real_ansible_vault_opens_it(tmp_path
     }  # fmt: skip
     assert (place.repo.path / "hosts/web.yaml").stat().st_mode & 0o777 == 0o640 and (place.repo.path / "link.yml").is_symlink()
     text = after["hosts/web.yaml"].decode()
-    assert text.startswith("# a comment\nspec:\n  vars:\n    a:   !vault |\n      $ANSIBLE_VAULT;1.2;AES256;new\n      3")
+    assert text.startswith("# a comment\nspec:\n  vars:\n    a:   !vault |\n      $ANSIBLE_VAULT;1.2;AES256;new\n      ")
     assert text.endswith("    c: 1   # stays\n# end")
     assert after["play/crlf.yml"].count(b"\r\n") == after["play/crlf.yml"].count(b"\n") == crlf.count(b"\n")
     assert opened(json.loads(after["play/quoted.json"])["q"]["__ansible_vault"]) == "four"
