@@ -6,7 +6,7 @@ One transaction: what is checked holds when the run begins.
 import secrets as random
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from reconciler.apply.steps import laid_out
 from reconciler.approving import authors_of, check_approved
@@ -31,6 +31,8 @@ from reconciler.types.resource import basis, is_operation
 from reconciler.wiring import Installation
 
 LEAST_DIGITS = 4
+Along = Callable[[Connection, str], None]
+"""Takes the id of a run that is about to be journaled. May raise `Refused`."""
 
 
 def check_digits(prefix: str, more: str = "") -> None:
@@ -94,11 +96,19 @@ def check_basis(connection: Connection, plan: Plan) -> None:
 
 
 def begin(
-    installation: Installation, row: int, *, approved: bool, glass: str = "", reason: str = "", identity: str = "", author: str = ""
+    installation: Installation,
+    row: int,
+    *,
+    approved: bool,
+    glass: str = "",
+    reason: str = "",
+    identity: str = "",
+    author: str = "",
+    along: Along = lambda connection, run: None,
 ) -> str:
     """Journal a run of a stored plan, for workers to take up; gives its id, or that of the run of this plan that is open. `approved` by who applies it;
     `glass`: why it goes on although others have yet to approve it, which is recorded. `identity`: who applies it, by default who runs this process; `author`:
-    of the commit, as it says. Raises `Refused`."""
+    of the commit, as it says; `along`: what is written with a new run, in its transaction, or refuses it. Raises `Refused`."""
     with installation.store.read() as connection:
         plan = load_bare(connection, row)
     authors = _authors(installation, row, plan)
@@ -122,6 +132,7 @@ def begin(
             ended_at=None,
             reason=reason,
         )
+        along(connection, run.id)
         create_run(connection, run, steps, [*(c.moved_from for c in plan.changes if c.moved_from), *_beside(connection, plan)])
         save_phases(connection, run.id, phases)
         keep_windows(connection, run.id, plan.source, plan.changes)

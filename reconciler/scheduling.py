@@ -1,8 +1,9 @@
 """Scheduled operations: which are due, that each time is begun once, and how they stand.
 
 An Operation is in force as it was last applied, and runs the commit that was applied last. A time that it is due is one row
-(`store/occurrences.py`), written before its plan is begun: whoever finds it after a crash goes on with it, and does not begin it twice. It waits for
-approvals and other runs as long as its duration lasts; then it was missed.
+(`store/occurrences.py`), written before its plan is begun; that it was begun is written with its run, in one transaction, and each writes only over what it
+has read. So whoever finds it after a crash goes on with it, and of several servers one begins it, once. It waits for approvals and other runs as long as its
+duration lasts; then it was missed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from reconciler.beginning import begin
 from reconciler.drivers.ansible.project import title
 from reconciler.errors import OctofleetError, Refused
 from reconciler.events import happened
-from reconciler.gate.windows import Time, next_begin, spans_on, times_of
+from reconciler.gate.windows import next_begin, spans_on, times_of
 from reconciler.operating import applied, operation_of, plan_operation
 from reconciler.report.text import brief
 from reconciler.source.repository import Repository
@@ -110,23 +111,34 @@ def begin_due(installation: Installation, location: str, sources: Sequence[str],
         with installation.store.read() as connection:
             rules = in_force(connection, source, KIND)
             now = connection.now()
+            waiting = open_occurrences(connection, source)
+        on = {_key(where): spans_on(times_of(spec), now) for where, spec in rules.items()}
+        _miss(installation, [late for late in waiting if late.due_at not in {begin for begin, _ in on.get(late.operation, ())}], now)
         for where, spec in sorted(rules.items()):
-            for found in _due(installation, source, where, times_of(spec), now):
+            for found in _due(installation, source, _key(where), on[_key(where)], now):
                 run = _go(installation, installation.repository(location, fetch=False), found, spec, now, apply=apply)
                 begun += [run] if run else []
     return begun
 
 
-def _due(installation: Installation, source: str, where: str, times: Sequence[Time], now: float) -> Iterator[Occurrence]:
-    """The times that are on and were not begun; what is over and was not is missed."""
-    key = f"{tenant_of(where)}/{parts(where)[3]}"
-    on = spans_on(times, now)
-    with installation.store.write(alone=False) as connection:
+def _key(where: str) -> str:
+    return f"{tenant_of(where)}/{parts(where)[3]}"
+
+
+def _miss(installation: Installation, late: Sequence[Occurrence], now: float) -> None:
+    """What waits and is over, or of an Operation that is no more or has other times now, was missed."""
+    for one in late:
+        why = one.note or "nothing looked after it in time"
+        with installation.store.write(alone=False) as connection:
+            missed = note(connection, replace(one, state=MISSED, at=now, note=why))
+        if missed:
+            happened("operation-missed", source=one.source, operation=one.operation, due=utc(one.due_at), why=why)
+
+
+def _due(installation: Installation, source: str, key: str, on: Sequence[tuple[float, float]], now: float) -> Iterator[Occurrence]:
+    """The newest of the times that are on, if it was not begun."""
+    with installation.store.read() as connection:
         known = {found.due_at: found for found in of_operation(connection, source, key, [begin for begin, _ in on])}
-        for late in open_occurrences(connection, source, key):
-            if late.due_at not in {begin for begin, _ in on}:
-                note(connection, replace(late, state=MISSED, at=now, note=late.note or "nothing looked after it in time"))
-                happened("operation-missed", source=source, operation=key, due=utc(late.due_at), why=late.note)
     for due, _ in on[-1:]:
         found = known.get(due) or Occurrence(source=source, operation=key, due_at=due, state=WAITING, at=now)
         if found.state == WAITING:
@@ -140,7 +152,8 @@ def _go(installation: Installation, repository: Repository, due: Occurrence, spe
         run = run_of_plan(connection, due.source, due.plan) if due.plan else ""
         rows = find_plan(connection, due.plan) if due.plan and not run else []
     if run:
-        return _begun(installation, due, run)
+        began = replace(due, state=BEGUN, run=run, note="")
+        return _told(began) if _noted(installation, began) else ""
     try:
         if rows and (run := _begin(installation, due, rows[0][0])):
             return run
@@ -155,11 +168,12 @@ def _go(installation: Installation, repository: Repository, due: Occurrence, spe
         if not planned.plan.changes:
             why = planned.plan.deferred[0].reason if planned.plan.deferred else "nothing is to be done"
             raise Refused(f"no host can be done: {why}", code="no-host")
-        due = replace(due, plan=planned.plan.id)
+        was, due = due.plan, replace(due, plan=planned.plan.id)
         if not apply:
-            _noted(installation, replace(due, state=REPORTED, note=f"octofleet apply {planned.plan.id[:12]} runs it"))
+            _noted(installation, replace(due, state=REPORTED, note=f"octofleet apply {planned.plan.id[:12]} runs it"), was)
             return ""
-        _noted(installation, due)  # whoever goes on after a crash finds the run by its plan
+        if not _noted(installation, due, was):
+            return ""
         return _begin(installation, due, planned.row)
     except Unavailable:
         raise
@@ -175,26 +189,31 @@ def _split(operation: str) -> tuple[str, str]:
 
 def _begin(installation: Installation, due: Occurrence, row: int) -> str:
     name, _ = _split(due.operation)
-    return _begun(installation, due, begin(installation, row, approved=False, reason=f"{name}, due {utc(due.due_at)}", identity=LOOP))
+
+    def once(connection: Connection, run: str) -> None:
+        began = replace(due, state=BEGUN, run=run, at=connection.now(), note="")
+        if run_of_plan(connection, due.source, due.plan) or not note(connection, began):
+            raise Refused("somebody else has begun it meanwhile", hint="octofleet operations tells which run it is", code="held")
+
+    run = begin(installation, row, approved=False, reason=f"{name}, due {utc(due.due_at)}", identity=LOOP, along=once)
+    return _told(replace(due, run=run))
 
 
-def _begun(installation: Installation, due: Occurrence, run: str) -> str:
-    _noted(installation, replace(due, state=BEGUN, run=run, note=""))
-    happened("operation-begun", source=due.source, operation=due.operation, due=utc(due.due_at), run=run)
-    return run
+def _told(due: Occurrence) -> str:
+    happened("operation-begun", source=due.source, operation=due.operation, due=utc(due.due_at), run=due.run)
+    return due.run
 
 
 def _put_off(installation: Installation, due: Occurrence, error: OctofleetError) -> str:
-    note = brief(f"{error.message}{f'; {error.hint}' if error.hint else ''}")
-    if note != due.note:
+    why = brief(f"{error.message}{f'; {error.hint}' if error.hint else ''}")
+    if _noted(installation, replace(due, note=why)) and why != due.note:
         happened("operation-waits", source=due.source, operation=due.operation, due=utc(due.due_at), why=error.message, next=error.hint)
-    _noted(installation, replace(due, note=note))
     return ""
 
 
-def _noted(installation: Installation, found: Occurrence) -> None:
+def _noted(installation: Installation, found: Occurrence, was: str | None = None) -> bool:
     with installation.store.write(alone=False) as connection:
-        note(connection, replace(found, at=connection.now()))
+        return note(connection, replace(found, at=connection.now()), was)
 
 
 def sources_at(connection: Connection, location: str) -> list[str]:

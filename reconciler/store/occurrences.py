@@ -25,10 +25,11 @@ class Occurrence:
     note: str = ""
 
 
-def note(connection: Connection, found: Occurrence) -> None:
-    """Insert or replace."""
+def note(connection: Connection, found: Occurrence, was: str | None = None) -> bool:
+    """Insert it, or replace one that waits with the plan `was` (by default its own). False if it stands otherwise: somebody else goes on with it."""
     row = (found.source, found.operation, found.due_at, found.state, found.at, found.run, found.plan, found.note)
-    connection.run(upsert("occurrence", COLUMNS, key=3), row)
+    query = f"{upsert('occurrence', COLUMNS, key=3)} WHERE occurrence.state = ? AND occurrence.plan = ?"
+    return connection.changed(query, (*row, WAITING, found.plan if was is None else was)) == 1
 
 
 def of_operation(connection: Connection, source: str, operation: str, due: Sequence[float]) -> list[Occurrence]:
@@ -37,9 +38,9 @@ def of_operation(connection: Connection, source: str, operation: str, due: Seque
     return [_made(row) for row in connection.rows_in(query, due, (source, operation))]
 
 
-def open_occurrences(connection: Connection, source: str, operation: str) -> list[Occurrence]:
-    """Those that wait."""
-    rows = connection.rows(f"{QUERY} WHERE source = ? AND operation = ? AND state = ? ORDER BY due_at", (source, operation, WAITING))
+def open_occurrences(connection: Connection, source: str) -> list[Occurrence]:
+    """Those of a Fleet that wait."""
+    rows = connection.rows(f"{QUERY} WHERE source = ? AND state = ? ORDER BY operation, due_at", (source, WAITING))
     return [_made(row) for row in rows]
 
 
