@@ -157,7 +157,14 @@ def test_nothing_of_ours_is_in_the_environment(tmp_path: Path, monkeypatch: pyte
     job = Job(directory=tmp_path, playbook="site.yml", inventory={}, check=True)
     with_key = environment(job, AnsibleSettings(private_key_file=Path("/k ey")), "/bin/ansible-playbook", tmp_path)
     assert with_key["ANSIBLE_PRIVATE_KEY_FILE"] == "/k ey"
-    assert {name for name in with_key if not name.startswith("ANSIBLE_")} == {"PATH", "HOME", "LANG", "LC_ALL", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"}
+    assert {name for name in with_key if not name.startswith("ANSIBLE_")} == {
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "NO_COLOR",
+        "PYTHONDONTWRITEBYTECODE",
+    }
     assert environment(job, AnsibleSettings(), "/bin/ansible-playbook", tmp_path)["SSH_AUTH_SOCK"] == "/agent"
     fixed = fixed_variables(AnsibleSettings(known_hosts_file=Path("/known hosts")))
     assert "'UserKnownHostsFile=\"/known hosts\"'" in fixed["ansible_ssh_args"] and fixed["ansible_host_key_checking"] is True
