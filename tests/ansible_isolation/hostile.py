@@ -51,8 +51,12 @@ class Machine:
         key = self.root / "etc" / "shop_key"
         key.write_text("the key of the shop\n")
         key.chmod(0o600)
+        known = self.root / "etc" / "known_hosts"  # else a run sees the ones of whoever runs the tests
+        known.touch()
         keys = {"shop": key, "bank": self.root / "etc" / "bank_key"}
-        self.world = World(root=data / "scratch" / "shop", settings=AnsibleSettings(isolation="required", tenant_keys=keys))
+        self.world = World(
+            root=data / "scratch" / "shop", settings=AnsibleSettings(isolation="required", tenant_keys=keys, known_hosts_file=known)
+        )
 
     @property
     def targets(self) -> list[str]:
