@@ -51,11 +51,12 @@ class Machine:
         key = self.root / "etc" / "shop_key"
         key.write_text("the key of the shop\n")
         key.chmod(0o600)
-        keys = {"shop": key, "bank": self.root / "etc" / "bank_key"}
-        known = self.root / "etc" / "known_hosts"  # so that ssh's own files, whether this machine has any or not, are not needed
+        known = self.root / "etc" / "known_hosts"  # else a run sees the ones of whoever runs the tests
         known.touch()
-        settings = AnsibleSettings(isolation="required", tenant_keys=keys, known_hosts_file=known)
-        self.world = World(root=data / "scratch" / "shop", settings=settings)
+        keys = {"shop": key, "bank": self.root / "etc" / "bank_key"}
+        self.world = World(
+            root=data / "scratch" / "shop", settings=AnsibleSettings(isolation="required", tenant_keys=keys, known_hosts_file=known)
+        )
 
     @property
     def targets(self) -> list[str]:
