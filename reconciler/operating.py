@@ -209,7 +209,9 @@ def _chosen(desired: Desired, wanted: Operation) -> list[str]:
         said = [*wanted.scopes, *wanted.only, *(f"{key}={value}" for key, value in wanted.labels.items())]
         text = f"the operation {wanted.name} is for no host: none is in {' and '.join(said) or 'the Fleet'}"
         raise Refused(
-            text + (f" of tenant {wanted.tenant}" if wanted.tenant else ""), hint="octofleet status lists the hosts", code="no-host"
+            text + (f" of tenant {wanted.tenant}" if wanted.tenant else ""),
+            hint="octofleet inventory lists the hosts, by label and tenant",
+            code="no-host",
         )
     return hosts
 

@@ -131,7 +131,23 @@ def test_every_metric_is_explained_and_told_once(scraped: str) -> None:
 
 def test_no_label_grows_with_the_work(scraped: str) -> None:
     labels = {name for (_, labels) in samples(scraped) for name, _ in labels}
-    known = {"driver", "decision", "forge", "result", "action", "status", "state", "stage", "provider", "source", "version", "event", "le"}
+    known = {
+        "driver",
+        "decision",
+        "forge",
+        "result",
+        "action",
+        "status",
+        "state",
+        "stage",
+        "provider",
+        "source",
+        "version",
+        "event",
+        "le",
+        "last",
+        "age",
+    }
     assert labels - known <= {"implementation", "major", "minor", "patchlevel"}
     assert "memory/config" not in scraped and "run-1" not in scraped
 
