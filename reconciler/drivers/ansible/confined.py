@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -73,7 +74,9 @@ def _read(process: "subprocess.Popen[bytes]", pipe: IO[bytes], until: float) -> 
                 continue
             data = os.read(pipe.fileno(), 65_536)
             if not data:
-                return Ended(code=process.wait(), output=said.decode(errors="replace"))
+                with suppress(subprocess.TimeoutExpired):
+                    return Ended(code=process.wait(left), output=said.decode(errors="replace"))
+                break
             said += data
         return Ended(code=-signal.SIGKILL, output=said.decode(errors="replace"), stopped=True)
 
