@@ -123,9 +123,14 @@ def _variable(text: str) -> tuple[str, Any]:
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise click.UsageError(f"--var {text!r}: write NAME=VALUE")
     try:
-        return name, json.loads(value)
+        made = json.loads(value)
     except ValueError:
         return name, value
+    if '"secretRef"' in value or '"__ansible_' in value:
+        raise click.UsageError(
+            f"--var {name}: no secrets and no marks of Ansible here; put the secret into vars of the hosts, or of an Operation"
+        )
+    return name, made
 
 
 @click.command()

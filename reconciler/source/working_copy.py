@@ -79,15 +79,16 @@ class WorkingCopy:
 
 
 def files(location: str) -> Iterator[Path]:
-    """The regular files of a working tree that git knows or would add, by path; ignored ones and links are left out. Raises what `Repository`
-    raises, and Permanent for a bare repository."""
+    """The regular files of a working tree that git knows or would add, by path; ignored ones, links and what is behind them are left out. Raises
+    what `Repository` raises, and Permanent for a bare repository."""
     git = Repository(location, Path(location).expanduser())._git
     if git.workdir is None:
         raise _bare(location)
     names = {entry.path for entry in git.index} | {path for path in git.status(untracked_files="all") if not path.endswith("/")}
+    root = Path(git.workdir).resolve()
     for name in sorted(names):
         path = Path(git.workdir, name)
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and path.resolve() == root / name:
             yield path
 
 

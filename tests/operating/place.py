@@ -59,4 +59,4 @@ class Place:
         return {path.stem: len(path.read_text().splitlines()) for path in sorted(self.base.glob("*.count"))}
 
     def installation(self, **more: Any) -> Any:
-        return installation(self.data, AnsibleDriver(AnsibleSettings()), **more)
+        return installation(self.data, AnsibleDriver(AnsibleSettings(isolation="off")), **more)

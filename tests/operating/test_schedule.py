@@ -38,7 +38,7 @@ class Site:
     def __init__(self, path: Path, url: str, *, apply: bool = True, **files: str) -> None:
         need_ansible()
         self.place = Place(path, hosts=2, env={"OCTOFLEET_DATABASE_URL": url}, **files)
-        made = installation(self.place.data, AnsibleDriver(AnsibleSettings()))
+        made = installation(self.place.data, AnsibleDriver(AnsibleSettings(isolation="off")))
         self.installation: Chosen = replace(made, settings=Settings(database_url=url))
         self.rules = Rules(location=str(self.place.repo.path), poll_s=0.2, interval_s=3600, apply=apply)
 

@@ -76,7 +76,10 @@ def _of_file(path: Path, *, executable: bool) -> str:
 
 
 def remove(directory: Path) -> None:
-    """Remove a sealed directory, or what is left of one."""
+    """Remove a sealed directory, or what is left of one; of a link, the link."""
+    if directory.is_symlink():
+        directory.unlink()
+        return
     if directory.is_dir():
         for root, _, _ in os.walk(directory):
             Path(root).chmod(0o700)
