@@ -29,7 +29,7 @@ $(VENV)/.product: pyproject.toml constraints.txt
 # And what checks and tests need.
 $(VENV)/.dev: $(VENV)/.product
 	@echo "==> installing the development tools"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $$($(BIN)/python tests/peers/dev_requirements.py)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lint,mitogen]' $$($(BIN)/python tests/peers/dev_requirements.py)
 	@touch $@
 
 setup: $(VENV)/.dev
