@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.drivers.ansible import cached, confined
-from reconciler.drivers.ansible.isolation import Sight
+from reconciler.drivers.ansible.process import Command
 from reconciler.errors import OctofleetError
 from reconciler.source.pinned import Pinned
 from reconciler.source.working_copy import files
@@ -32,7 +32,7 @@ def test_what_is_removed_is_no_link_of_somebody_else(tmp_path: Path) -> None:
 def test_a_program_that_closes_its_output_and_stays_is_stopped(tmp_path: Path) -> None:
     line = [sys.executable, "-c", "import os, time; os.close(1); os.close(2); time.sleep(300)"]
     begun = time.monotonic()
-    ended = confined.run(line, Sight(network=False), environment={}, directory=tmp_path, limit_s=1, confine=False)
+    ended = confined.run(Command(line=line, environment={}, directory=tmp_path), limit_s=1)
     assert ended.stopped and ended.code == -signal.SIGKILL
     assert time.monotonic() - begun < 200
 

@@ -71,7 +71,7 @@ def test_an_operation_of_the_repository_says_all_itself(tmp_path: Path) -> None:
         (("ops/patch.yml", "--on", "host/shop/gone"), "no host"),
         (("operation/other",), "no Operation other"),
         (("ops/patch.yml", "--on", "host/*/*", "--var", "1x=2"), "NAME=VALUE"),
-        (("ops/patch.yml", "--on", "host/*/*", "--serial", "0"), "--serial"),
+        (("ops/patch.yml", "--on", "host/*/*", "--serial", "0"), "serial is a number"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, args: tuple[str, ...], says: str) -> None:

@@ -259,12 +259,13 @@ def test_a_rekeyed_file_of_a_project_is_checked_and_changes_no_host(tmp_path: Pa
     )
     place = Place(tmp_path, {**tracked, "play/site.yml": play, "play/group_vars/role_web.yml": block("t", sealed(PLAIN))})
     where = ("--repo", str(place.repo.path))
-    first = octofleet(place.data, "apply", "--approve", *where)
+    env = {"OCTOFLEET_ANSIBLE__VISIBLE": f'["{tmp_path}"]'}
+    first = octofleet(place.data, "apply", "--approve", *where, env=env)
     assert first.code == 0, first.text
     assert (tmp_path / "said").read_text() == PLAIN
     assert place.rekey().code == 0
     place.repo.commit({})
-    done = octofleet(place.data, "plan", *where)
+    done = octofleet(place.data, "plan", *where, env=env)
     assert "write" not in done.text and PLAIN not in done.text
     assert octofleet(place.data, "apply", "--approve", *where).code == 0
     assert (tmp_path / "said").read_text() == PLAIN

@@ -46,10 +46,17 @@ def inventory(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The document, from variables by host name: all hosts in `octofleet`, and each in the groups that its facts (`octofleet`) give it."""
     found: dict[str, Any] = {GROUP: {"hosts": dict(hosts), "vars": {PRIORITY: 0}}}
     for name, variables in hosts.items():
-        for group, priority in sorted(priorities(variables["octofleet"]).items()):
+        for group, priority in sorted(priorities(_bare(variables["octofleet"])).items()):
             made = found.setdefault(group, {"hosts": {}, "vars": {PRIORITY: priority}})
             made["hosts"][name] = {}
     return found
+
+
+def _bare(told: Any) -> Any:
+    """Facts as they were before they were marked for Ansible."""
+    if isinstance(told, Mapping):
+        return told[UNSAFE] if UNSAFE in told else {key: _bare(item) for key, item in told.items()}
+    return [_bare(item) for item in told] if isinstance(told, list) else told
 
 
 def host_variables(spec: Spec, user: str, reveal: Reveal) -> tuple[dict[str, Any], list[SecretValue]]:
