@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from reconciler.desired.clash import clashes
 from reconciler.desired.compiler import Compiler, chunks
 from reconciler.desired.contribution import SourceFile
-from reconciler.desired.declared import Declarations, Members, place_of, places
+from reconciler.desired.declared import Declarations, Members, chooses, place_of, places
 from reconciler.desired.desired import fleet_of
 from reconciler.desired.difference import ignored
 from reconciler.desired.findings import Findings, packed
@@ -16,7 +16,7 @@ from reconciler.desired.packed import pack_parsed, unpack_parsed
 from reconciler.desired.parallel import parse_all
 from reconciler.desired.resolve import Resolution, Resolver
 from reconciler.desired.visitor import Visited, Visitor
-from reconciler.index.state import HostRow, Place
+from reconciler.index.state import CHOOSES, HostRow, Place
 from reconciler.stages import count, stage
 from reconciler.types.rule import WHOLE
 
@@ -69,7 +69,11 @@ class Build:
             parsed = self.reader.of(file, owners)
             if parsed.problems or parsed.unknown or parsed.broken:
                 self.state.replace_bad(file.path, pack_parsed(parsed))
-            self.state.put((place_of(m, file.blob_id), HostRow(open=m.kind in WHOLE)) for m in parsed.manifests if m.kind != "Host")
+            self.state.put(
+                (place_of(m, file.blob_id), HostRow(open=m.kind in WHOLE, identity=CHOOSES if chooses(m) else ""))
+                for m in parsed.manifests
+                if m.kind != "Host"
+            )
 
     def _hosts(self, files: Iterable[SourceFile], owners: Owners, members: Members) -> Iterator[tuple[Place, Manifest]]:
         for file in self._prefetched(files):

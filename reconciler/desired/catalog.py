@@ -19,6 +19,9 @@ class Declared(Protocol):
     def keys(self, kind: str) -> Iterable[str]:
         """The identities of a kind, each once, in any order."""
 
+    def choosing(self) -> Iterable[str]:
+        """The identities of Roles that choose their hosts, each once, in any order."""
+
 
 class Catalog:
     """`unknown`: identities that are there but wrong; `broken`: a file could not be read, so anything may be in it; `mentioned`: the names in
@@ -52,7 +55,9 @@ class Catalog:
     def choosing(self) -> tuple[Manifest, ...]:
         """The Roles that choose their hosts, sorted by name, a tenant's own before the shared one of that name."""
         if self._choosing is None:
-            found = (role for role in self.of("Role") if "match" in role.spec)
+            found = (
+                role for key in self.declared.choosing() if (role := self.get(ref_of("Role", key))) is not None and "match" in role.spec
+            )
             self._choosing = tuple(sorted(found, key=lambda role: (role.name, not role.tenant, role.tenant)))
         return self._choosing
 

@@ -19,6 +19,11 @@ def place_of(manifest: Manifest, blob: bytes, member: int = NO_MEMBER) -> Place:
     return Place(ref=manifest.key, path=manifest.path, number=manifest.index, member=member, blob=blob, line=manifest.line)
 
 
+def chooses(manifest: Manifest) -> bool:
+    """Whether it is a Role that chooses its hosts."""
+    return manifest.kind == "Role" and "match" in manifest.spec
+
+
 class Members:
     """HostSets as the hosts that they stand for; the last few are remembered."""
 
@@ -80,6 +85,11 @@ class Declarations:
         there = {place.ref for place in self._gone if place.ref.startswith(f"{kind}/")}
         known = [key for key in self.state.refs(kind) if key not in there or self.places(key)]
         return {*known, *(key for key in self._come if key.startswith(f"{kind}/"))}
+
+    def choosing(self) -> Iterable[str]:
+        """The identities of Roles that choose their hosts; of the others nothing is read."""
+        touched = {key for key in (*self._come, *(place.ref for place in self._gone)) if key.startswith("role/")}
+        return {*self.state.choosing()} - touched | {key for key in touched if any(chooses(role) for role in self.at(key))}
 
     def count(self) -> int:
         """How many identities are declared, members of HostSets aside."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from reconciler.desired.catalog import CHOOSING
 from reconciler.desired.clash import changed_identities, clashes
 from reconciler.desired.compiler import OWN, Compiler, chunks
-from reconciler.desired.declared import Declarations
+from reconciler.desired.declared import Declarations, chooses
 from reconciler.desired.desired import Desired, Hosts, fleet_of
 from reconciler.desired.difference import CONTENT, Difference, owners_of
 from reconciler.desired.findings import SHARED, Findings, packed, unpacked
@@ -16,7 +16,7 @@ from reconciler.desired.manifest import Manifest, Parsed, show
 from reconciler.desired.packed import unpack_parsed
 from reconciler.desired.resolve import SECRET, Resolution, Resolver
 from reconciler.desired.visitor import SILENT, Changed, Visited, Visitor
-from reconciler.index.state import HostRow, Place
+from reconciler.index.state import CHOOSES, HostRow, Place
 from reconciler.stages import count, stage
 from reconciler.types.rule import is_whole
 
@@ -247,8 +247,10 @@ class View:
         fresh = {place for place, _ in rows}
         sets = state.inputs_of(sorted({place.ref for place in (*fresh, *found.gone)}))
         state.remove(found.gone)
-        come = [place for items in found.come.values() for place, _ in items if place not in fresh]
-        state.put((place, old.get(place.ref, HostRow(open=True)) if place.ref not in found.sides else HostRow(open=True)) for place in come)
+        come = [(place, manifest) for items in found.come.values() for place, manifest in items if place not in fresh]
+        known = {place: HostRow(open=True) if place.ref in found.sides else old.get(place.ref, HostRow(open=True)) for place, _ in come}
+        roles = {place: CHOOSES if chooses(manifest) else "" for place, manifest in come if manifest.kind == "Role"}
+        state.put((place, row._replace(identity=roles.get(place, row.identity))) for place, row in known.items())
         state.put(rows)
         for group in {place.ref for place in found.gone}:
             if not state.declared(group):

@@ -26,6 +26,10 @@ class Place(NamedTuple):
     line: int
 
 
+CHOOSES = "*"
+"""Stands for the identities of a Role that chooses its hosts."""
+
+
 class HostRow(NamedTuple):
     """What is known of a host: id of its set of inputs, its identities (one a line), whether its resources may differ from the
     record, why it is unknown, where it moved from."""
@@ -56,6 +60,11 @@ class State:
     def refs(self, kind: str) -> list[str]:
         """The identities of a kind."""
         return [ref for (ref,) in self._rows("SELECT DISTINCT ref FROM manifest WHERE ref >= ? AND ref < ?", (f"{kind}/", f"{kind}0"))]
+
+    def choosing(self) -> list[str]:
+        """The identities of Roles that choose their hosts."""
+        query = "SELECT DISTINCT ref FROM manifest WHERE ref >= 'role/' AND ref < 'role0' AND identity = ?"
+        return [ref for (ref,) in self._rows(query, (CHOOSES,))]
 
     def count(self) -> int:
         """How many identities there are, members of HostSets aside."""
