@@ -96,9 +96,9 @@ class FactsDocument(Document, frozen=True, kw_only=True):
 
 
 class FactHostsAsk(Paged, frozen=True, kw_only=True):
-    """`where`: a fact and a pattern with `*` and `?`, such as `kernel=6.1*`."""
+    """`where`: a fact and a pattern with `*` and `?`, such as `kernel=6.1*`; without it no host is told."""
 
-    where: Text
+    where: Text = ""
     tenant: Text = ""
 
 
@@ -164,6 +164,8 @@ def over_hosts(connection: Connection, among: Among, ask: FactsAsk) -> FactsDocu
 
 def found_by(connection: Connection, among: Among, ask: FactHostsAsk) -> FactHosts:
     """A page of those of some hosts of which a fact is as asked for. Raises `Refused` for a fact that hosts are not found by."""
+    if not ask.where:
+        return FactHosts(items=[], asked=ask)
     path, is_said, pattern = ask.where.partition("=")
     if not is_said or path not in COUNTED:
         hint = f"as kernel=6.1*; hosts are found by {', '.join(COUNTED)}"

@@ -73,11 +73,12 @@ def test_the_keyboard_goes_through_the_page_in_order_and_shows_where_it_is(brows
     with looking(browser, served, view, by="github:root") as page:
         page.goto("/runs")
         passed = []
-        for _ in range(16):
+        for _ in range(18):
             page.keyboard.press("Tab")
             passed.append(_focused(page))
             assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", passed[-1]
-        menu = ["Overview", "Hosts", "Installations", "Drift", "Plans", "Runs", "Pull requests", "Gates", "Providers", "Audit"]
+        menu = ["Overview", "Hosts", "Installations", "Operations", "Drift", "Facts", "Plans", "Runs", "Pull requests", "Gates"]
+        menu += ["Providers", "Audit"]
         assert passed == ["Skip to content", "Octofleet", "Search", "Search", "github:root", "Sign out", *menu]
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.closest('main tbody') !== null"), "the first link of the list"
