@@ -93,7 +93,7 @@ def test_secrets_are_named_in_one_role_one_bmc_and_for_windows_and_in_no_boot_fi
         if path.endswith(".secretRef") and not path.startswith("spec.windows.")  # uses: unattend.xml, which waits for the boot server
     ]
     assert sorted(paths) == ["spec.bmc.password.secretRef", "spec.vars.web_app_token.secretRef"]
-    [secret] = [role["spec"]["vars"]["web_app_token"] for role in of("Role") if "vars" in role["spec"]]
+    [secret] = [role["spec"]["vars"]["web_app_token"] for role in of("Role") if "web_app_token" in role["spec"].get("vars", {})]
     assert secret == {"secretRef": {"store": "shop-secrets", "key": "app_token"}}
 
 
