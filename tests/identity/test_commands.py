@@ -126,6 +126,8 @@ def arguments(name: str, made: Fleet) -> Sequence[str]:
         case "apply":
             made.change("shop")
             return "--approve", *made.where
+        case "run":
+            return "ops/restart.yml", "--on", "host/shop/web-01", "--no-check", "--dry-run", *made.where
         case "drift":
             next(iter(sorted((made.data / "boot" / "shop").rglob("user-data")))).write_text("by hand\n")
             assert made("drift").code == 2
