@@ -84,7 +84,7 @@ def test_what_a_rollout_waits_for_is_told_before_what_waits_behind_it(tmp_path: 
     told = site("status", "--why").out
     assert told.count("earlier-phase (") == 1 and 0 < told.index("held (") < told.index("earlier-phase (")
     assert f" of {planned} changes done" in told, "checks change nothing, and are not counted"
-    assert "next: first the open run" in told and "tried again now" not in told and "octofleet resume RUN" in told
+    assert "all were last seen as recorded" in told and "tried again now" not in told and "octofleet resume RUN" in told
     run = site("runs", "--json").json["runs"][0]["run"]
     assert site("logs", run).out.endswith(f"running, {planned // 3 * 2} changes to go\n")
 

@@ -4,20 +4,21 @@ Follows the published API of AWX, version 2 (`/api/v2/`, docs.ansible.com, "Auto
 conversation, so that it may be renewed while the server runs. No message holds it; no redirect, proxy or link to another host is followed.
 """
 
-import http.client
 import json
 import os
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from reconciler.errors import OctofleetError, Permanent, RetryLater
 from reconciler.loopback import is_loopback
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 CALL_S = 30.0
 """The longest that one request may take without a sign of life."""
@@ -127,7 +128,9 @@ class AwxClient:
             raise self.permanent("cannot be asked without a token", f"set {setting}.token_file or .token_env")
         return token
 
-    def _context(self) -> ssl.SSLContext | None:
+    def _context(self) -> "SSLContext | None":
+        import ssl  # noqa: PLC0415 - slow to import, and most installations have no AWX
+
         where = self._root.hostname or ""
         if self._root.scheme == "http" and is_loopback(where):
             return None
@@ -157,11 +160,14 @@ class AwxClient:
         raise self._refused(f"{method} {where.partition('?')[0]}", status, retry_after, found)
 
     def _send(self, method: str, where: str, body: Found | None, left_s: float) -> tuple[int, str, bytes]:
+        import ssl  # noqa: PLC0415 - slow to import, and most installations have no AWX
+        from http.client import HTTPConnection, HTTPException, HTTPSConnection  # noqa: PLC0415 - see above
+
         host, port = self._root.hostname or "", self._root.port
-        if self._trust is None:
-            connection = http.client.HTTPConnection(host, port, timeout=left_s)
-        else:
-            connection = http.client.HTTPSConnection(host, port, timeout=left_s, context=self._trust)
+        plain = self._trust is None
+        connection = (
+            HTTPConnection(host, port, timeout=left_s) if plain else HTTPSConnection(host, port, timeout=left_s, context=self._trust)
+        )
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "Content-Type": "application/json"}
         try:
             connection.request(method, where, None if body is None else json.dumps(body).encode(), headers)
@@ -173,7 +179,7 @@ class AwxClient:
         except ssl.SSLCertVerificationError:
             hint = f"set ansible.providers.{self.settings.name}.ca_file"
             raise self.permanent("shows a certificate that is not trusted", hint, "awx-untrusted") from None
-        except (http.client.HTTPException, OSError, ValueError) as error:
+        except (HTTPException, OSError, ValueError) as error:
             raise self.later(f"cannot be reached ({type(error).__name__})", "check its url and the network") from None
         finally:
             connection.close()

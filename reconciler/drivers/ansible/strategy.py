@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +30,8 @@ def strategy_plugins(strategy: str) -> Path | None:
     if found is None or not found.submodule_search_locations:
         message = f"the strategy {strategy} needs Mitogen, which is not installed"
         raise Permanent(message, hint="pip install 'octofleet[mitogen]'", code="mitogen-missing")
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to import, and only for Mitogen
+
     try:
         told = version("ansible-core")
     except PackageNotFoundError:
