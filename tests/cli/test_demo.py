@@ -16,7 +16,7 @@ from reconciler.cli.demo_machine import lacking
 from tests.conftest import program
 
 CHAPTERS = (
-    "is valid: 64 manifests, 23 hosts",
+    "is valid: 66 manifests, 23 hosts",
     "122 done of 122 changes",
     "nothing to do: the fleet is as the commit wants it",
     "longest",
