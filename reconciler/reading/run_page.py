@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from reconciler import applying
 from reconciler.reading.call import Call
 from reconciler.reading.next_step import over_http
@@ -35,8 +37,8 @@ class RunPage(RunDocument, frozen=True, kw_only=True):
     rollback: str
     held: bool
     log: list[LinePart]
-    tasks: list[TotalDocument]
-    latest_tasks: list[TaskDocument]
+    tasks: list[TotalDocument] = msgspec.field(default_factory=list)
+    latest_tasks: list[TaskDocument] = msgspec.field(default_factory=list)
 
 
 def run(call: Call, ask: Ask) -> RunPage:
