@@ -17,7 +17,7 @@ from tests.conftest import program
 
 CHAPTERS = (
     "is valid: 66 manifests, 23 hosts",
-    "122 done of 122 changes",
+    "123 done of 123 changes",
     "nothing to do: the fleet is as the commit wants it",
     "longest",
     "  distribution: ",
