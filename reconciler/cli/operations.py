@@ -18,10 +18,9 @@ from reconciler.errors import Refused
 from reconciler.operating import Operation, applied, asked, found_by, plan_operation, selected
 from reconciler.permitting import to_run
 from reconciler.planning import compiled
-from reconciler.scheduling import standing
+from reconciler.scheduling import sources_at, standing
 from reconciler.source.repository import Commit, Repository
 from reconciler.stages import stage
-from reconciler.store.records import locations
 from reconciler.types.change import Risk
 from reconciler.types.duration import utc
 from reconciler.viewing import viewing
@@ -100,7 +99,7 @@ def run(
 def _source(installation: Installation, repository: Repository) -> str:
     """The Fleet that was applied from a repository. Raises `Refused` if there is none."""
     with installation.store.read() as connection:
-        found = [name for name, location in locations(connection).items() if location == place(repository)]
+        found = sources_at(connection, place(repository))
     if not found:
         hint = "octofleet apply it first, or name a commit with --rev"
         raise Refused(f"nothing was applied from {repository.location} yet", hint=hint, code="not-applied")
