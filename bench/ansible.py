@@ -40,7 +40,7 @@ class Case(NamedTuple):
     rounds: int
 
 
-CASES = (Case("local", 50, 5, 3), Case("ssh", 10, 10, 3))
+CASES = (Case("local", 50, 2, 3), Case("ssh", 10, 5, 3))
 QUICK = (Case("local", 10, 2, 1),)
 
 

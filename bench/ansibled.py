@@ -30,7 +30,7 @@ from reconciler.types.origin import Origin
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.values import SecretRef, SecretValue
 
-SUBREAPER, FORKS, LIMIT_S = 36, 10, 3600.0
+SUBREAPER, FORKS, LIMIT_S = 36, 5, 3600.0
 
 
 class Inputs:

@@ -161,18 +161,18 @@ def living(installation: Installation) -> list[WorkerRow]:
         return [worker for worker in workers(connection) if worker.until >= now and not gone(here, worker.id)]
 
 
-def cancel(installation: Installation, run_id: str, reason: str, *, give_up: bool = False, identity: str = "") -> str:
-    """Begin nothing more of a run; what has begun is brought to its end by whoever works on it. It is given up if nobody is left who could, or with
-    `give_up`. Gives the run's state then. What it left undone shows as drift or pending. Raises `Refused`.
+def cancel(installation: Installation, run_id: str, reason: str, *, stop: bool = False, give_up: bool = False, identity: str = "") -> str:
+    """Begin nothing more of a run; what has begun is brought to its end by whoever works on it, or with `stop` is stopped where its driver can. It is given up
+    if nobody is left who could, or with `give_up`. Gives the run's state then. What it left undone shows as drift or pending. Raises `Refused`.
 
     A worker that is overdue is not judged by this process: perhaps nobody could reach the database."""
     here = installation.data_dir / "workers"
     with held(), installation.store.write() as connection:
         source = open_run(connection, run_id).source
         sweep(connection, lambda worker: gone(here, worker), overdue=False)
-        cancel_run(connection, run_id, reason, give_up=give_up or not workers(connection))
+        cancel_run(connection, run_id, reason, stop=stop, give_up=give_up or not workers(connection))
         run = load_run(connection, run_id)
-        details = {"giveUp": give_up}
+        details = {"stop": stop, "giveUp": give_up}
         record(connection, Entry(identity=identity or whoami(), action="cancel", source=source, run=run_id, reason=reason, details=details))
     return run.state if run else ""
 

@@ -8,6 +8,7 @@ what hosts are told is their values, of one commit: unless another is asked for,
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 from reconciler.deciding import Deciding, Doing
@@ -100,14 +101,33 @@ def operation_of(name: str, tenant: str, spec: Spec, origin: Origin | None = Non
     )
 
 
-def asked(said: Said, name: str = "", risks: Iterable[str] = (), serial: str = "") -> Operation:
-    """What somebody asks for once. `name`: by default that of the playbook's file, or of its directory if the file's says nothing; `serial`: a number of hosts,
-    or a share such as `20%`. Raises `Refused`."""
+def asked(repository: Repository, commit: Commit, said: Said, name: str = "", risks: Iterable[str] = (), serial: str = "") -> Operation:
+    """What somebody asks for once of a commit. `name`: by default that of the playbook's file, or of its directory if the file's says nothing; `serial`: a
+    number of hosts, or a share such as `20%`. Raises `Refused`."""
+    _is_there(repository, commit, said.ansible["playbook"])
     path = PurePosixPath(said.ansible["playbook"])
     called = re.sub(r"[^a-z0-9]+", "-", (name or (path.parent.name if path.stem in GENERAL else "") or path.stem).lower()).strip("-")[:63]
     if not called:
         raise Refused(f"{name or str(path)!r} gives no name", hint="name it: letters, digits and dashes", code="name")
     return Operation(name=called, said=said, risks=frozenset(map(Risk, risks)), rollout={"serial": _serial(serial)} if serial else None)
+
+
+def _is_there(repository: Repository, commit: Commit, playbook: str) -> None:
+    """Raises `Refused` with what it may have meant."""
+    found = repository.entry(commit.tree, playbook)
+    if found is not None and found[0] == "blob":
+        return
+    path = PurePosixPath(playbook)
+    beside = repository.entry(commit.tree, "" if path.parent == PurePosixPath(".") else str(path.parent))
+    names = [entry.name for entry in repository.entries(beside[1]) if entry.kind == "blob"] if beside and beside[0] == "tree" else []
+    close = get_close_matches(path.name, names, n=1)
+    if close:
+        hint = f"did you mean {path.with_name(close[0])}?"
+    elif path.suffix or found:
+        hint = "give its path from the top of the repository, or another commit with --rev"
+    else:
+        hint = f"a playbook is a file of the repository; for the Operation of that name write operation/{playbook}"
+    raise Refused(f"there is no playbook {playbook} in commit {commit.id[:10]}", hint=hint, code="no-playbook")
 
 
 def _serial(text: str) -> int | str:

@@ -13,7 +13,7 @@ from reconciler.beginning import begin
 from reconciler.drivers.ansible.project import title
 from reconciler.errors import OctofleetError, Refused
 from reconciler.events import happened
-from reconciler.gate.windows import next_begin, spans_on, times_of
+from reconciler.gate.windows import Time, next_begin, spans_on, times_of
 from reconciler.operating import applied, operation_of, plan_operation
 from reconciler.report.text import brief
 from reconciler.source.repository import Repository
@@ -47,8 +47,8 @@ AGAIN_S = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """An Operation in force. `scheduled`: whether it has times; `next_at`: when it is due next, None for not within a year; `last`: the last
-    time that it was."""
+    """An Operation in force. `scheduled`: whether it has times; `next_at`: when it is due next, or since when it is and has not begun; None for not
+    within a year; `last`: the last time that it was."""
 
     source: str
     tenant: str
@@ -95,11 +95,17 @@ def standing(connection: Connection) -> list[Standing]:
                     name=name,
                     playbook=title(spec["ansible"]),
                     scheduled=bool(times),
-                    next_at=next_begin(times, now),
+                    next_at=_open(times, last, now) or next_begin(times, now),
                     last=last,
                 )
             )
     return found
+
+
+def _open(times: Sequence[Time], last: Occurrence | None, now: float) -> float | None:
+    """The time that is on and has not begun."""
+    on = spans_on(times, now)[-1:]
+    return next((begin for begin, _ in on if last is None or last.due_at < begin or (last.due_at == begin and last.state == WAITING)), None)
 
 
 def begin_due(installation: Installation, location: str, sources: Sequence[str], *, apply: bool) -> list[str]:

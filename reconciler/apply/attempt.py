@@ -64,6 +64,7 @@ class Attempt:
     patience: Patience
     now: Callable[[], float]
     stopping: Callable[[], bool] = lambda: False
+    stopped: Callable[[], bool] = lambda: False
     told: Told = lambda change, status, error: None
     watched: Watched | None = None
 
@@ -375,7 +376,8 @@ class Attempt:
             self.watched.freed(result, after_s, note)
 
     def _context(self) -> Context:
-        return replace(self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint), told=self.telling.tell)
+        made = self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint)
+        return replace(made, told=self.telling.tell, stopped=self.stopped)
 
     def _checkpoint(self, operation: str) -> None:
         self.operations.add(operation)

@@ -28,7 +28,7 @@ from reconciler.events import happened
 from reconciler.events import held as held_events
 from reconciler.store.engine import Connection, Store, Unavailable
 from reconciler.store.gates import KnownGates
-from reconciler.store.halt import expire_waits
+from reconciler.store.halt import expire_waits, to_stop
 from reconciler.store.journal import Ended, Lease
 from reconciler.store.leases import Room, WorkerRow, beat, claim, free, held, leave, next_due, sweep
 from reconciler.store.phases import overdue
@@ -78,6 +78,7 @@ class Worker:
         self.running: dict[Lease, str] = {}
         self.trouble: OctofleetError | None = None
         self._lives_until = 0.0
+        self._to_stop = frozenset[str]()
         self.reach = Reach()
         self.pulses: dict[str, float] = {}
         self._looked_at = -1.0
@@ -219,6 +220,7 @@ class Worker:
             patience=self.terms.patience,
             now=self._now,
             stopping=self._stopping.is_set,
+            stopped=lambda: task.lease.run in self._to_stop,
             told=self._hear,
             watched=watched,
         )
@@ -289,6 +291,7 @@ class Worker:
             beat(connection, replace(self.row, until=self._lives_until))
             dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker), overdue=in_time)
             late = overdue(connection, now)
+            self._to_stop = to_stop(connection)
         for worker in dead:
             if gone(self._here, worker):  # one that was only held up still shows by its lock when it dies
                 forget(self._here, worker)

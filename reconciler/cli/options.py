@@ -59,6 +59,22 @@ def common(command: Command) -> Command:
     return wrapped
 
 
+def cancel_options(command: Command) -> Command:
+    """`--stop` and `--give-up`: what becomes of what a run has begun."""
+    give_up = click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
+    stop = click.option("--stop", is_flag=True, help="Also stop playbooks that run: their processes end, and jobs of AWX are cancelled.")
+    return stop(give_up(command))
+
+
+def cancelled_text(state: str, *, stop: bool) -> str:
+    """What has become of a run that a person cancelled."""
+    if state == "cancelled":
+        return "is cancelled"
+    going_on = "playbooks that run are stopped, and whatever else has begun" if stop else "what has begun"
+    also = "" if stop else "--stop stops playbooks that run; "
+    return f"is being cancelled: {going_on} is brought to its end; {also}where nobody can do that, --give-up ends it"
+
+
 class Listing(click.Group):
     """A group whose first command is meant where none is named."""
 

@@ -15,7 +15,7 @@ from reconciler.cli.facts import LISTED, asking, check_question, say_host, say_h
 from reconciler.cli.installs import check_word, host_lines, list_lines, named
 from reconciler.cli.inventory import inventory_options, show_inventory
 from reconciler.cli.main import COMMANDS
-from reconciler.cli.options import reason_option, show
+from reconciler.cli.options import cancel_options, cancelled_text, reason_option, show
 from reconciler.cli.remote_client import Remote, remote
 from reconciler.cli.remote_showing import follow, show_line, show_lines, show_plan, show_run, show_runs, show_status
 from reconciler.cli.tasks import show_slowest, show_tasks, tasks_options
@@ -266,13 +266,12 @@ def resume(server: Remote, as_json: bool, what: str, detach: bool) -> int:
 @remote_command
 @click.argument("run")
 @reason_option()
-@click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
+@cancel_options
 @over_the_api
-def cancel(server: Remote, as_json: bool, run: str, reason: str, give_up: bool) -> int:
+def cancel(server: Remote, as_json: bool, run: str, reason: str, stop: bool, give_up: bool) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
-    found = server.post(RunDocument, "runs", run, "cancel", reason=reason, giveUp=give_up)
-    going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
-    _told(found, f"run {found.run} {'is cancelled' if found.state == 'cancelled' else going_on}", as_json=as_json)
+    found = server.post(RunDocument, "runs", run, "cancel", reason=reason, stop=stop, giveUp=give_up)
+    _told(found, f"run {found.run} {cancelled_text(found.state, stop=stop)}", as_json=as_json)
     return 0
 
 

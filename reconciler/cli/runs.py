@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler import applying, gating
-from reconciler.cli.options import Duration, common, reason_option
+from reconciler.cli.options import Duration, cancel_options, cancelled_text, common, reason_option
 from reconciler.cli.permission import ask, breakable
 from reconciler.errors import Refused
 from reconciler.files import replace_file
@@ -150,16 +150,15 @@ def _write(installation: Installation, run: JournalRun, lines: Sequence[Line], o
 @click.command()
 @click.argument("run")
 @reason_option()
-@click.option("--give-up", is_flag=True, help="Also give up what has begun, though nobody knows how it ends.")
+@cancel_options
 @breakable
 @common
-def cancel(installation: Installation, as_json: bool, run: str, reason: str, give_up: bool, break_glass: str) -> int:
+def cancel(installation: Installation, as_json: bool, run: str, reason: str, stop: bool, give_up: bool, break_glass: str) -> int:
     """Begin nothing more of a run. What it left undone shows in the next plan."""
     found = run_named(installation, run)
     ask(installation, found.source, to_steer(installation, Action.CANCEL, found.plan), break_glass)
-    state = applying.cancel(installation, found.id, reason, give_up=give_up)
-    going_on = "is being cancelled: what has begun is brought to its end; where nobody can do that, --give-up ends it"
-    text = "is cancelled" if state == "cancelled" else going_on
+    state = applying.cancel(installation, found.id, reason, stop=stop, give_up=give_up)
+    text = cancelled_text(state, stop=stop)
     click.echo(json.dumps({"run": found.id, "state": state}) if as_json else f"run {found.id} {text}")
     return 0
 

@@ -9,7 +9,7 @@ from reconciler.desired.layers import Layer, follow, own_layers, shared_layers
 from reconciler.desired.manifest import Manifest, show
 from reconciler.desired.resolve import FROM_NETWORK
 from reconciler.types.origin import Origin
-from reconciler.types.pointer import escape
+from reconciler.types.pointer import escape, tokens
 
 _NONE = object()
 
@@ -21,11 +21,6 @@ class Setting:
     layer: str
     origin: Origin
     value: Any
-
-
-def tokens(pointer: str) -> list[str]:
-    """The reference tokens of an RFC 6901 pointer."""
-    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
 def settings(desired: Desired, group: str, pointer: str) -> list[Setting]:

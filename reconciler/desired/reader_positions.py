@@ -14,6 +14,7 @@ from ruamel.yaml.events import MappingEndEvent, MappingStartEvent, ScalarEvent, 
 
 from reconciler.desired.reader_errors import unreadable
 from reconciler.types.origin import Origin
+from reconciler.types.pointer import escape
 
 MAX_DEPTH = 50
 """How deep lists and maps may be nested."""
@@ -87,7 +88,7 @@ def _walk(get: Any, event: Any, pointer: str, marks: _Marks, depth: int) -> None
     if type(event) is MappingStartEvent:
         while type(key := get()) is not MappingEndEvent:
             if type(key) is ScalarEvent:
-                inner = f"{pointer}/{key.value.replace('~', '~0').replace('/', '~1')}"
+                inner = f"{pointer}/{escape(key.value)}"
                 _mark(key, inner, marks)
                 _walk(get, get(), inner, marks, depth + 1)
             else:

@@ -82,12 +82,14 @@ def no_other_repository(url: str, commit: str, path: str, into: Path) -> None:
 class Context:
     """What a call may use of the world around it.
 
-    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id
-    (a blob or tree of the repository) below a directory, `export_from` a directory of a commit of another repository: its URL, the commit,
-    a path in it, where to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a private directory that
-    lives as long as the call. `commit` of `location`: what is planned or applied, for systems that fetch it themselves. `host_keys`: the SSH host keys
-    that a host's installer told, by tenant and name. `told` keeps what a playbook run did, `met` what hosts said of themselves; both take redacted
-    texts alone. `passwords`: those of the Ansible vault ids granted to a tenant, by name. `gather`: ask hosts for facts although nothing else needs them.
+    `deadline` is in `time.monotonic()` seconds. `secret` reveals a secret granted to a tenant. `export` writes the Git object with this id (a blob or
+    tree of the repository) below a directory, `export_from` a directory of a commit of another repository: its URL, the commit, a path in it, where
+    to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a private directory that lives as long as the call.
+    `commit` of `location`: what is planned or applied, for systems that fetch it themselves. `host_keys`: the SSH host keys that a host's installer
+    told, by tenant and name. `told` keeps what a playbook run did, `met` what hosts said of themselves; both take redacted texts alone. `cancelled`:
+    this process ends, and calls are to return soon; `stopped`: a person wants what is under way stopped, also in the world, where the driver can: it
+    then says how far it came. `passwords`: those of the Ansible vault ids granted to a tenant, by name. `gather`: ask hosts for facts although
+    nothing else needs them.
     """
 
     deadline: float
@@ -97,6 +99,7 @@ class Context:
     content: Callable[[str], bytes]
     export_from: Callable[[str, str, str, Path], None] = no_other_repository
     cancelled: Callable[[], bool] = lambda: False
+    stopped: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda line: None
     checkpoint: Callable[[str], None] = lambda operation: None
     commit: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.types.canonical import canonical
 from reconciler.types.change import MISSING, Cause, FieldChange
-from reconciler.types.pointer import escape
+from reconciler.types.pointer import escape, tokens
 from reconciler.types.values import Secret, Spec
 
 RENDERER_PREFIX = "/renderer/"
@@ -96,7 +96,7 @@ def patched(spec: Spec, fields: Iterable[FieldChange]) -> Spec:
     """The specification with fields brought to what is wanted. Parts that do not change are shared."""
     found: Any = spec
     for item in fields:
-        found = _with(found, [part.replace("~1", "/").replace("~0", "~") for part in item.path.split("/")[1:]], item.after)
+        found = _with(found, tokens(item.path), item.after)
     result: Spec = found
     return result
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from reconciler.desired.desired import Desired
-from reconciler.desired.explain import Setting, leaves, settings, tokens
+from reconciler.desired.explain import Setting, leaves, settings
 from reconciler.drivers.ansible.provenance import around
 from reconciler.errors import Refused
 from reconciler.reading.call import Call
@@ -17,7 +17,7 @@ from reconciler.reading.paging import Ask, Document, Raw
 from reconciler.reading.wanted import Ref, Shown, Wanted, found_host, ref_of, wanted
 from reconciler.rendering import rendered
 from reconciler.source.repository import Commit, Repository
-from reconciler.types.pointer import escape
+from reconciler.types.pointer import escape, tokens
 from renderers.contract import RenderError
 
 Word = Annotated[str, msgspec.Meta(max_length=400)]

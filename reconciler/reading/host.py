@@ -6,6 +6,7 @@ from typing import Any
 from reconciler.desired.explain import settings
 from reconciler.errors import OctofleetError
 from reconciler.installing import Place as Whose
+from reconciler.operating import SCOPE as OPERATIONS
 from reconciler.reading.call import Call
 from reconciler.reading.explain import Place, Rev, place
 from reconciler.reading.facts import HostKnown, host_known
@@ -274,7 +275,8 @@ def _files(want: Wanted | None) -> list[str]:
 
 
 def _runs(connection: Connection, ref: Ref, addresses: Sequence[str], key: Sequence[Any] | None, most: int) -> RunsOfHost:
-    found = worked_on(connection, ref.source, addresses, key, most + 1)
+    operations = f"{OPERATIONS}{ref.group.removeprefix('host/')}."
+    found = worked_on(connection, ref.source, addresses, operations, key, most + 1)
     runs = list(dict.fromkeys((one.started_at, one.run) for one in found))
     items = [_run(one) for one in found if (one.started_at, one.run) in runs[:most]]
     return RunsOfHost(items=items, next=cursor_of(*runs[most - 1]) if len(runs) > most else "")

@@ -31,8 +31,9 @@ class NoteAsk(Ask, frozen=True, kw_only=True):
 
 
 class CancelAsk(ReasonAsk, frozen=True, kw_only=True):
-    """`giveUp`: also give up what has begun, though nobody knows how it ends."""
+    """`stop`: also stop playbooks that run; `giveUp`: also give up what has begun, though nobody knows how it ends."""
 
+    stop: bool = False
     give_up: bool = False
 
 
@@ -76,7 +77,7 @@ def resume(call: Call, ask: NoteAsk) -> RunDocument:
 def cancel(call: Call, ask: CancelAsk) -> RunDocument:
     """Begin nothing more of a run, and end it."""
     run = _steered(call, Action.CANCEL)
-    applying.cancel(call.installation, run.id, ask.reason, give_up=ask.give_up, identity=call.identity)
+    applying.cancel(call.installation, run.id, ask.reason, stop=ask.stop, give_up=ask.give_up, identity=call.identity)
     return found(call)[1]
 
 

@@ -16,7 +16,7 @@ from reconciler.store.sqlite import Sqlite, url_problem
 
 __all__ = ["HEAD", "MOST_IN", "Connection", "Store", "Unavailable", "chunks", "insert", "sqlite_url", "upsert", "url_problem"]
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration; a test holds it against the migrations folder."""
 MOST_IDLE = 8
 """How many connections are kept for later use."""

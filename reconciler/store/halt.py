@@ -38,12 +38,16 @@ def resume_run(connection: Connection, run: str) -> bool:
     return paused
 
 
-def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) -> None:
-    """Cancel what has not begun. With `give_up` also what has, though how that ends is not known: whoever works on it cannot write it any more."""
+def cancel_run(connection: Connection, run: str, reason: str, *, stop: bool = False, give_up: bool) -> None:
+    """Cancel what has not begun. With `stop` whoever works on what has begun is to stop it, where its driver can. With `give_up` that is cancelled too, though
+    how it ends is not known: whoever works on it cannot write it any more."""
     touch(connection)
     connection.run("UPDATE run SET state = 'cancelling' WHERE id = ? AND ended_at IS NULL", (run,))
     now = connection.now()
-    write_log(connection, run, [(0, now, f"cancelled: {reason}")])
+    write_log(connection, run, [(0, now, f"cancelled{', and to be stopped' if stop else ''}: {reason}")])
+    if stop:
+        connection.run("UPDATE run SET stop = ? WHERE id = ?", (True, run))
+        connection.run("UPDATE step SET due_at = 0 WHERE run = ? AND state = 'waiting' AND owner = ''", (run,))
     drop(connection, run, "a person cancelled it")
     cancel(connection, run, now, begun=give_up)
     if give_up:
@@ -56,6 +60,11 @@ def cancel_run(connection: Connection, run: str, reason: str, *, give_up: bool) 
     connection.run_in(query, seqs, (error, now, run))
     end_steps(connection, [Lease(run=run, step=seq, fence=0) for seq in seqs], now)
     close_if_over(connection, run, now)
+
+
+def to_stop(connection: Connection) -> frozenset[str]:
+    """The open runs that a person wants to be stopped."""
+    return frozenset(run for (run,) in connection.rows("SELECT id FROM run WHERE ended_at IS NULL AND stop = ?", (True,)))
 
 
 def supersede(connection: Connection, run: str, kept: Callable[[Change], bool], why: str) -> int:

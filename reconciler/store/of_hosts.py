@@ -32,23 +32,26 @@ class Waits:
     due_at: float
 
 
-def worked_on(connection: Connection, source: str, addresses: Sequence[str], key: Sequence[Any] | None, most: int) -> list[Worked]:
-    """What the newest runs of a source that changed any of these did to them, newest first; at most so many runs. `key`: beginning and id of the run after
-    which they come."""
-    if not addresses:
-        return []
+def worked_on(
+    connection: Connection, source: str, addresses: Sequence[str], prefix: str, key: Sequence[Any] | None, most: int
+) -> list[Worked]:
+    """What the newest runs of a source that changed any of these, or of what begins with the prefix (and ends with a name), did to them, newest first; at most
+    so many runs. `key`: beginning and id of the run after which they come."""
     before = "AND (run.started_at < ? OR run.started_at = ? AND run.id > ?) " if key else ""
-    places = ", ".join("?" * len(addresses))
+    named = f"address IN ({', '.join('?' * len(addresses))})" if addresses else "FALSE"
+    begins = (prefix, f"{prefix}~")  # names have letters, digits and dashes alone
     query = (
-        f"SELECT id, source, state, started_at FROM run WHERE source = ? {before}AND EXISTS "  # noqa: S608 - places for values
-        f"(SELECT 1 FROM item WHERE item.run = run.id AND item.address IN ({places})) ORDER BY started_at DESC, id LIMIT ?"
+        f"SELECT id, source, state, started_at FROM run WHERE source = ? {before}AND (EXISTS (SELECT 1 FROM item WHERE item.run = run.id AND {named}) "  # noqa: S608 - places for values
+        "OR EXISTS (SELECT 1 FROM item WHERE item.run = run.id AND address > ? AND address < ?)) ORDER BY started_at DESC, id LIMIT ?"
     )
     after = (key[0], key[0], key[1]) if key else ()
-    runs = list(connection.rows(query, (source, *after, *addresses, most)))
+    runs = list(connection.rows(query, (source, *after, *addresses, *begins, most)))
     found: list[Worked] = []
     for run, of, state, started_at in runs:
-        query = "SELECT address, action, status, error FROM item WHERE run = ? AND address IN (...)"
-        for address, action, status, error in sorted(connection.rows_in(query, addresses, (run,))):
+        query = (
+            f"SELECT address, action, status, error FROM item WHERE run = ? AND ({named} OR address > ? AND address < ?) ORDER BY address"  # noqa: S608 - places
+        )
+        for address, action, status, error in connection.rows(query, (run, *addresses, *begins)):
             found.append(
                 Worked(
                     run=run,

@@ -142,6 +142,24 @@ def test_a_job_that_somebody_cancels_there_is_cancelled(world: AwxWorld) -> None
     assert world.ended(world.kept[0])["a.web"].status is Status.CANCELLED
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_that_a_person_wants_stopped_is_cancelled_there(world: AwxWorld, late: bool) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.hold.clear()
+    world.begin()
+    world.stopped = lambda: True
+    if late:  # it has ended by itself before AWX hears of it
+        world.awx.faults.append((r"POST .*/cancel/", 405, {"detail": 'Method "POST" not allowed.'}, False))
+        world.awx.hold.set()
+        assert world.ended(world.kept[0])["a.web"].status is Status.DONE
+        return
+    assert all(isinstance(item, Pending) for item in world.polled(world.kept[0]).values())
+    assert world.ended(world.kept[0])["a.web"].status is Status.CANCELLED
+    assert [job["status"] for job in world.awx.things["jobs"].values()] == ["canceled"]
+    assert not world.awx.things["credentials"]
+
+
 def test_a_job_in_error_before_any_event_says_why(world: AwxWorld) -> None:
     world.tasks(COPY)
     world.host("a")

@@ -50,6 +50,7 @@ class World:
     told: list[PlayTold] = field(default_factory=list)
     hosts: list[ResolvedHost] = field(default_factory=list)
     cancelled: Callable[[], bool] = lambda: False
+    stopped: Callable[[], bool] = lambda: False
     deadline_s: float = 120.0
 
     @property
@@ -112,6 +113,7 @@ class World:
             export=lambda tree, into: shutil.copytree(self.repository / tree.removeprefix("tree:"), into, symlinks=True) and None,
             content=lambda blob: b"",
             cancelled=self.cancelled,
+            stopped=self.stopped,
             log=self.logged.append,
             passwords=lambda tenant: {name: SecretValue(password) for name, password in self.passwords.items()},
             told=self.told.append,

@@ -102,7 +102,7 @@ def test_mitogen_is_a_provider_of_all_without_settings() -> None:
 
 def test_where_mitogen_cannot_be_used_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     need_mitogen()
-    monkeypatch.setattr(strategy, "version", lambda name: "2.16.3")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.16.3")
     with pytest.raises(Permanent, match=r"is for ansible-core 2\.17 to 2\.21 .* here is that 2\.16\.3"):
         strategy.strategy_plugins("mitogen_linear")
     monkeypatch.setattr(strategy, "find_spec", lambda name: None)

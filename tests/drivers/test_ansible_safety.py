@@ -1,7 +1,9 @@
 """Secrets go into the private inventory and nowhere else; what a project brings along does not take over the run."""
 
+import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +38,18 @@ class Spy:
         for entry in Path("/proc").iterdir():
             for name in ("cmdline", "environ") if entry.name.isdigit() else ():
                 self._look(entry / name, f"process {name}")
-        for path in self.world.scratch.rglob("*"):
+        for path in self._files():
             if path.name == "inventory.json":
                 self.looks += 1
                 self.modes |= {f"{path.stat().st_mode & 0o777:o} {path.parent.stat().st_mode & 0o777:o}"}
             if path.is_file() and "-partial.json" not in path.name and "tmp" not in path.relative_to(self.world.scratch).parts:
                 self._look(path, path.name)
         return False
+
+    def _files(self) -> Iterator[Path]:
+        """What is in the scratch directory, where Ansible makes and deletes directories meanwhile: `Path.rglob` raises for one that goes."""
+        for directory, _, names in os.walk(self.world.scratch):
+            yield from (Path(directory, name) for name in names)
 
     def _look(self, path: Path, called: str) -> None:
         try:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.drivers.ansible.events import Listener
+from reconciler.drivers.ansible import events
+from reconciler.drivers.ansible.events import MOST_TASKS, Listener
 from reconciler.drivers.ansible.facts import MOST_BYTES
+from reconciler.drivers.ansible.stream import Endless
 from reconciler.drivers.ansible.telling import Telling
 from reconciler.types.canonical import canonical
 from reconciler.types.task import PlayTold
@@ -201,3 +203,38 @@ def test_differences_of_long_files_are_not_looked_for_line_by_line() -> None:
     listener(task(res={"changed": True, "diff": {"before": before, "after": after}}))
     (piece,) = listener.stories["h"].results[0].pieces
     assert piece.before != piece.after and "30,000 lines" in piece.diff
+
+
+def test_a_run_that_tells_without_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = listening(Path("/p"), [])
+    for number in range(MOST_TASKS):
+        listener(task(task=f"task {number}", task_uuid=f"{number}"))
+    with pytest.raises(Endless):
+        listener(task(task="one more", task_uuid="more"))
+    assert "more tasks than are kept" in listener.output[-1]
+
+    monkeypatch.setattr(events, "MOST_KEPT", 10_000)
+    listener = listening(Path("/p"), [])
+    with pytest.raises(Endless):
+        for _ in range(100):
+            listener(task(res={"changed": True, "diff": {"before": "a" * 1000, "after": "b" * 1000}}))
+    assert "more results than are kept" in listener.output[-1]
+
+
+def test_names_are_kept_short_and_a_secret_in_them_is_not_cut_in_two() -> None:
+    told: list[PlayTold] = []
+    listener = listening(Path("/p"), told)
+    for start in (290, 295, 299, 990, 999):
+        listener(task(task="x" * start + "hunter2" + "y" * (1 << 20), task_uuid=f"{start}", role="r" * (1 << 20), res={"changed": True}))
+        listener(
+            task(
+                task="x" * start + "hunter2",
+                task_uuid=f"s{start}",
+                task_path="/" + "p" * start + "hunter2" + "p" * (1 << 20),
+                res={"changed": True},
+            )
+        )
+    assert listener.telling is not None
+    listener.telling.close()
+    kept = repr((told, listener.stories, listener._names, listener._places))
+    assert "hun" not in repr((told, listener.stories)) and len(kept) < 200_000

@@ -1,11 +1,15 @@
 """`octofleet run`: planned, gated, recorded and shown as any run; and nothing is wanted of it afterwards."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from reconciler.operating import SCOPE
+from reconciler.store.of_hosts import worked_on
 from tests.drivers.ansible_world import need_ansible
+from tests.ha.kept import until
 from tests.operating.place import OPERATION, Place
 
 
@@ -80,10 +84,79 @@ def test_what_is_wrong_is_said(tmp_path: Path, args: tuple[str, ...], says: str)
     assert found.code == 1 and says in found.err and "Traceback" not in found.text, found.text
 
 
-def test_a_playbook_that_is_not_there_is_put_off_and_nothing_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("playbook", "hint"),
+    [
+        ("ops/pach.yml", "did you mean ops/patch.yml?"),
+        ("other/none.yml", "from the top of the repository"),
+        ("patch", "operation/patch"),
+        ("ops", "from the top of the repository"),
+        ("../ops/patch.yml", "from the top of the repository"),
+    ],
+)
+def test_a_playbook_that_is_not_there_is_refused_with_what_may_be_meant(tmp_path: Path, playbook: str, hint: str) -> None:
     place = Place(tmp_path, hosts=1).applied()
-    found = place.command("run", "ops/none.yml", "--on", "host/*/*", "--approve")
-    assert found.code == 3 and "ops/none.yml" in found.text, found.text
+    found = place.command("run", playbook, "--on", "host/*/*", "--approve")
+    assert found.code == 1 and f"there is no playbook {playbook} in commit" in found.err and hint in found.err, found.text
+    assert place.counts() == {}
+
+
+def test_a_host_tells_of_the_operations_that_ran_on_it(tmp_path: Path) -> None:
+    place = Place(tmp_path).applied()
+    assert place.command("run", "ops/patch.yml", "--on", "site=ams", "--approve").code == 0
+    (run, first) = place.command("runs", "--json").json["runs"]
+    with place.installation().store.read() as connection:
+        found = {
+            host: [
+                (one.run, one.action) for one in worked_on(connection, "test", [f"fleet/host/shop/{host}"], f"{SCOPE}shop/{host}.", None, 9)
+            ]
+            for host in ("web-01", "web-02", "web-0")
+        }
+    both = [(run["run"], "run"), (first["run"], "create")]
+    assert found == {"web-01": both, "web-02": both[1:], "web-0": []}
+
+
+SLOW = """\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: first
+      ansible.builtin.copy: {content: once, dest: "{{ base }}/{{ octofleet.name }}.done", mode: "0644"}
+    - name: second
+      ansible.builtin.shell: echo $$ > new.{{ octofleet.name }}; mv new.{{ octofleet.name }} {{ octofleet.name }}.pid; exec sleep 3000
+      args: {chdir: "{{ base }}"}
+"""
+
+
+def sleeps(pid: str) -> bool:
+    """Whether a process goes on; one that is dead and not waited for has no command line."""
+    try:
+        return b"sleep" in Path("/proc", pid, "cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_run_that_is_to_be_stopped_ends_its_processes(tmp_path: Path) -> None:
+    place = Place(tmp_path, hosts=2, env={"OCTOFLEET_APPLY__LEASE_S": "1"})
+    place.repo.commit({"ops/slow.yml": SLOW})
+    place.applied()
+    with ThreadPoolExecutor() as pool:
+        going = pool.submit(place.command, "run", "ops/slow.yml", "--on", "host/*/*", "--approve", "--no-check")
+        pids = [place.base / f"web-0{n}.pid" for n in (1, 2)]
+        until(lambda: going.done() or all(path.exists() for path in pids), "both at work", within_s=60)
+        assert all(sleeps(path.read_text().strip()) for path in pids)
+        (run, _) = place.command("runs", "--json").json["runs"]
+        said = place.command("cancel", run["run"], "--stop", "--reason", "it hangs")
+        assert said.code == 0 and "are stopped" in said.out, said.text
+        done = going.result()
+    logged = place.command("logs", run["run"]).out
+    assert not any(sleeps(path.read_text().strip()) for path in pids), logged
+    assert done.code == 1, done.text
+    (ended, _) = place.command("runs", "--json").json["runs"]
+    assert ended["state"] == "cancelled"
+    for host in ("web-01", "web-02"):
+        assert f"run ansible/operation/shop/{host}.slow: partial: the run was cancelled after the task first" in logged
+    assert "it hangs" in logged
 
 
 def test_serial_stops_at_the_first_that_fails(tmp_path: Path) -> None:

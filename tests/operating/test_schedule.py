@@ -1,5 +1,6 @@
 """Scheduled operations in `octofleet serve`: begun once for each time that they are due, waiting for people, missed; on both databases."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -57,6 +58,10 @@ class Site:
         with self.installation.store.read() as connection:
             (found,) = standing(connection)
         return found.last
+
+    def open(self) -> list[float | None]:
+        with self.installation.store.read() as connection:
+            return [found.next_at for found in standing(connection)]
 
     def runs(self) -> list[str]:
         with self.installation.store.read() as connection:
@@ -146,8 +151,12 @@ def test_a_server_that_only_reports_runs_nothing(tmp_path: Path) -> None:
     with database("sqlite", tmp_path) as url:
         site = Site(tmp_path, url, apply=False, operation=due(600))
         site.place.applied()
+        (since,) = site.open()
+        assert since is not None and since < time.time(), "it is due now, and not tomorrow"
         site.round()
         site.round()
+        (next_at,) = site.open()
+        assert next_at is not None and next_at > time.time()
         found = site.last()
         assert found is not None and found.state == "reported" and "octofleet apply" in found.note
         site.work()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from reconciler.drivers.ansible.awx_client import AwxClient, AwxSettings
-from reconciler.drivers.ansible.awx_jobs import CANCEL_S, JOB, MOST_POLL_S, POLL_S, WORKFLOW, Ran, Reader, over, waited
+from reconciler.drivers.ansible.awx_jobs import CANCEL_S, JOB, MOST_POLL_S, POLL_S, WORKFLOW, Ran, Reader, over, stop, waited
 from reconciler.drivers.ansible.awx_launch import Launch, vaulted
 from reconciler.drivers.ansible.awx_objects import check_inventory, forgotten, kept
 from reconciler.drivers.ansible.events import Ended, Result, Story
@@ -127,10 +127,13 @@ def launched(settings: AwxSettings, resources: Sequence[Resource], context: Cont
 
 
 def followed(settings: AwxSettings, handle: Handle, context: Context) -> Heard | None:
-    """All that was heard of a real run that is over; None while it goes on, or its events are still on their way."""
+    """All that was heard of a real run that is over; None while it goes on, or its events are still on their way. One that a person wants to be stopped is
+    cancelled in AWX, and goes on until AWX says that it has ended."""
     client = AwxClient(settings, context.deadline)
     ran = over(client, handle.kind, handle.job)
     if ran is None:
+        if context.stopped():
+            stop(client, handle.kind, handle.job)
         return None
     reader = Reader(
         hosts=tuple(handle.hosts),

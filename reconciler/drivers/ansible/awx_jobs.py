@@ -14,6 +14,7 @@ from reconciler.drivers.ansible.awx_client import AwxClient, AwxSettings, Found
 from reconciler.drivers.ansible.events import Ended, Listener, Result, Story
 from reconciler.drivers.ansible.fields import Clean
 from reconciler.drivers.ansible.run import End
+from reconciler.drivers.ansible.stream import Endless
 from reconciler.drivers.ansible.telling import Telling
 from reconciler.drivers.ansible.verdict import Heard
 from reconciler.drivers.driver import Context
@@ -72,16 +73,22 @@ def waited(client: AwxClient, job: int, context: Context, timeout_s: float) -> E
         pause_s = min(pause_s * 1.5, MOST_POLL_S)
 
 
-def cancelled(client: AwxClient, kind: str, job: int) -> None:
-    """Cancel a job, and wait until it has really ended. It may have ended by itself: then AWX answers 405."""
+def stop(client: AwxClient, kind: str, job: int) -> bool:
+    """Have AWX cancel a job. False if it has ended by itself: then AWX answers 405."""
     try:
         client.post(f"{kind}/{job}/cancel/", {})
     except Permanent:
-        if not client.get(f"{kind}/{job}/cancel/").get("can_cancel"):
-            return
-        raise
-    while client.get(f"{kind}/{job}/").get("status") in OPEN:
-        time.sleep(POLL_S)
+        if client.get(f"{kind}/{job}/cancel/").get("can_cancel"):
+            raise
+        return False
+    return True
+
+
+def cancelled(client: AwxClient, kind: str, job: int) -> None:
+    """Cancel a job, and wait until it has really ended."""
+    if stop(client, kind, job):
+        while client.get(f"{kind}/{job}/").get("status") in OPEN:
+            time.sleep(POLL_S)
 
 
 def _status(client: AwxClient, job: Found) -> str:
@@ -133,10 +140,14 @@ class Reader:
 
     def _job(self, client: AwxClient, job: Found, telling: Telling | None) -> Heard:
         listener = self.listener(telling)
-        for event in client.every(f"jobs/{job['id']}/job_events/", order_by="counter", no_truncate=1):
-            listener(event)
+        end = _end(job)
+        try:
+            for event in client.every(f"jobs/{job['id']}/job_events/", order_by="counter", no_truncate=1):
+                listener(event)
+        except Endless:
+            end = End.BROKEN
         _explained(listener, job)
-        return Heard(listener=listener, end=_end(job), playbook=self.title)
+        return Heard(listener=listener, end=end, playbook=self.title)
 
 
 def joined(whole: Listener, parts: Sequence[Heard], workflow: Found, title: str) -> Heard:

@@ -18,13 +18,15 @@ from typing import Any
 from reconciler.drivers.ansible.blind import read_banner, skip_reason, unforeseen
 from reconciler.drivers.ansible.facts import Met
 from reconciler.drivers.ansible.fields import HIDDEN, Clean, Piece, bounded, cleaned, hides_mode, pieces
-from reconciler.drivers.ansible.stream import plain, plain_file
+from reconciler.drivers.ansible.stream import Endless, plain, plain_file
 from reconciler.drivers.ansible.telling import Telling, times
 from reconciler.types.canonical import canonical
 from reconciler.types.task import TaskTold
 
-MESSAGE_LIMIT, NAME_LIMIT = 1000, 300
+MESSAGE_LIMIT, NAME_LIMIT, PLACE_LIMIT = 1000, 300, 1000
 OUTPUT_LIMIT = 100
+MOST_TASKS, MOST_STRANGERS, MOST_KEPT = 100_000, 1000, 512 << 20
+"""Of one run: tasks, hosts that it adds itself, and characters of what is told of hosts. Runs that have more are broken off."""
 MOST_HIDDEN = 1000
 """So many changes of a host that no event shows are told."""
 MOST_BYTES = 4 << 20
@@ -59,6 +61,13 @@ class Result:
     message: str = ""
     pieces: tuple[Piece, ...] = ()
     blind: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """About how many characters it keeps that no other result has."""
+        return len(self.message) + sum(
+            len(str(side)) for piece in self.pieces for side in (piece.before, piece.after, piece.diff, piece.item)
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,13 +111,14 @@ class Listener:
     _names: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _places: dict[str, str] = field(default_factory=dict)
     _items: dict[tuple[str, str], list[Result]] = field(default_factory=dict)
+    _kept: int = 0
 
     def __post_init__(self) -> None:
         self.stories = {host: Story() for host in self.hosts}
         self.met = Met(hosts=self.hosts, clean=self._clean)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """One event; unknown ones are passed over, and so are those of a form that no run tells."""
+        """One event; unknown ones are passed over, and so are those of a form that no run tells. Raises Endless."""
         kind, data = str(event.get("event", "")), plain(event.get("event_data"))
         text = str(event.get("stdout") or "")
         data = data if isinstance(data, dict) else {}
@@ -116,7 +126,7 @@ class Listener:
             self._stats(data)
         elif kind in ("verbose", "error", "warning", "system_warning"):
             self.told(text)
-        elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and isinstance(data.get("task_uuid"), str):
+        elif kind.startswith(("runner_on_", "runner_item_on_", "playbook_on_task_start")) and _is_id(data.get("task_uuid")):
             self._task_event(kind, data, text)
 
     def told(self, text: str) -> None:
@@ -140,24 +150,33 @@ class Listener:
             self._real[data["task_uuid"]] = real
             self.marked = self.marked or not real
         if kind == "playbook_on_task_start" and self.telling is not None:
-            self.telling.begun(self._name(data)[:NAME_LIMIT], self._where(data)[:NAME_LIMIT])
+            self.telling.begun(self._name(data), self._where(data)[:NAME_LIMIT])
         host, _, word = str(data.get("host", "")), *kind.rpartition("_on_")[1:]
         ended = {"ok": Ended.OK, "failed": Ended.FAILED, "skipped": Ended.SKIPPED, "unreachable": Ended.UNREACHABLE}.get(word)
         place = self._order.setdefault(data["task_uuid"], len(self._order))
+        if place >= MOST_TASKS:
+            raise self._endless("tasks")
         if ended is None or not host:
             return
         self._reached[host] = max(place, self._reached.get(host, -1))
         if ended is Ended.UNREACHABLE or (ended is Ended.FAILED and not data.get("ignore_errors")):
             self._fell = max(place, self._fell)
         result = self._result(ended, data, text)
+        self._kept += result.size
+        if self._kept > MOST_KEPT:
+            raise self._endless("results")
         if host not in self.stories:
-            self.strangers |= {host} if result.changed else set()
+            self.strangers |= {host[:NAME_LIMIT]} if result.changed and len(self.strangers) < MOST_STRANGERS else set()
         elif kind.startswith("runner_item_on_"):
             self._items.setdefault((host, data["task_uuid"]), []).append(result)
         else:
             whole = _joined(result, self._items.pop((host, data["task_uuid"]), []))
             self._keep(self.stories[host].results, whole)
             self._tell(host, whole, data)
+
+    def _endless(self, what: str) -> Endless:
+        self.told(f"it was broken off: it told of more {what} than are kept of one run")
+        return Endless()
 
     def _keep(self, results: list[Result], whole: Result) -> None:
         if not self.check and results and results[-1].ended in (Ended.OK, Ended.SKIPPED):
@@ -209,7 +228,7 @@ class Listener:
             task = TaskTold(
                 tenant=self.telling.tenant,
                 host=host,
-                name=result.name[:NAME_LIMIT],
+                name=result.name,
                 place=result.where[:NAME_LIMIT],
                 status=result.ended.value,
                 at=at,
@@ -240,10 +259,11 @@ class Listener:
 
     def _name(self, data: Mapping[str, Any]) -> str:
         """Role and name. A templated name is told as it is written: Ansible fills it in for whichever host of the batch comes first."""
-        path, task, role = key = (str(data.get("task_path", "")), str(data.get("task", "")), str(data.get("role") or ""))
+        path, task, role = (str(data.get(name) or "") for name in ("task_path", "task", "role"))
+        key = (path[:PLACE_LIMIT], task[:PLACE_LIMIT], role[:PLACE_LIMIT])
         if key not in self._names:
             name = self._clean(self._written_name(path) or task)
-            self._names[key] = f"{self._clean(role)} : {name}" if role else name
+            self._names[key] = (f"{self._clean(role)} : {name}" if role else name)[:NAME_LIMIT]
         return self._names[key]
 
     def _written_name(self, task_path: str) -> str:
@@ -259,9 +279,10 @@ class Listener:
 
     def _where(self, data: Mapping[str, Any]) -> str:
         place = str(data.get("task_path") or data.get("playbook") or "")
-        if place not in self._places:
-            self._places[place] = self._clean(place)
-        return self._places[place]
+        key = place[:PLACE_LIMIT]
+        if key not in self._places:
+            self._places[key] = self._clean(place)[:PLACE_LIMIT]
+        return self._places[key]
 
     def _clean(self, text: str) -> str:
         """Secrets out; our directories as paths of the repository; other temporary ones out."""
@@ -270,6 +291,10 @@ class Listener:
             text = text.replace(str(self.project), self.told_as or ".")
             text = _TEMPORARY.sub("", text).replace(f"{self.project.parent}/", "")
         return _UNKEPT.sub("\ufffd", self.redact(text))
+
+
+def _is_id(told: object) -> bool:
+    return isinstance(told, str) and len(told) <= NAME_LIMIT
 
 
 def _counts(told: object) -> dict[str, int]:

@@ -16,6 +16,7 @@ from reconciler.plan.fields import same
 from reconciler.secrets.redact import MASK
 from reconciler.types.canonical import NOTHING, digest, digest_bytes
 from reconciler.types.observation import ProposedField
+from reconciler.types.pointer import escape
 
 HIDDEN = "(hidden by no_log)"
 FORMER = "(hidden: it may hold a former secret)"
@@ -153,16 +154,11 @@ def fields(told: Iterable[tuple[str, Sequence[Piece]]]) -> tuple[ProposedField, 
     found = []
     for key, several in told:
         for piece in several:
-            path = "/".join(["/tasks", *(_escaped(part) for part in (key, piece.item, piece.subject, piece.what) if part)])
+            path = "/".join(["/tasks", *(escape(part) for part in (key, piece.item, piece.subject, piece.what) if part)])
             seen[path] += 1
             numbered = path if seen[path] == 1 else f"{path}#{seen[path]}"
             found.append(ProposedField(path=numbered, before=piece.before, after=piece.after, diff=piece.diff))
     return tuple(sorted(found, key=lambda field: field.path))
-
-
-def _escaped(part: str) -> str:
-    """One reference token of a JSON pointer (RFC 6901, section 3)."""
-    return part.replace("~", "~0").replace("/", "~1")
 
 
 def proposal_digest(proposed: Sequence[ProposedField]) -> str:

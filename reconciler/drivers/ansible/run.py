@@ -47,11 +47,14 @@ def play(job: Job, settings: AnsibleSettings, on_event: OnEvent, *, until: float
     alone = isolated(settings.isolation)
     write_files(job, fixed_variables(settings, job.pinned_file))
     with _control_directory(job.directory, alone=alone) as control, started(command_of(job, settings, control, alone=alone)) as process:
-        return _follow(process, stream, _Watch(until=until, cancelled=cancelled, directory=job.directory))
+        try:
+            return _follow(process, stream, _Watch(until=until, cancelled=cancelled, directory=job.directory))
+        except Endless:
+            return End.BROKEN
 
 
 def _follow(process: Popen[bytes], stream: Stream, watch: "_Watch") -> End:
-    """Read what the program says until it has ended, or has to. What a project brings along may close its output long before."""
+    """Read what the program says until it has ended, or has to. What a project brings along may close its output long before. Raises Endless."""
     output, waiting = process.stdout.fileno() if process.stdout else -1, select.poll()
     waiting.register(output, select.POLLIN)
     looked = 0.0
@@ -65,10 +68,7 @@ def _follow(process: Popen[bytes], stream: Stream, watch: "_Watch") -> End:
             waiting.unregister(output)
             with suppress(TimeoutExpired):
                 process.wait(POLL_S)
-        try:
-            stream.feed(data)
-        except Endless:
-            return End.BROKEN
+        stream.feed(data)
         if time.monotonic() - looked > POLL_S:
             looked = time.monotonic()
             if (end := watch()) is not None:

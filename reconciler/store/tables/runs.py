@@ -15,10 +15,12 @@ run = Table(
     Column("ended_at", Float),
     Column("reason", String, nullable=False),
     Column("archive", String, nullable=False, server_default=text("''")),
+    Column("stop", Boolean, nullable=False, server_default=text("FALSE")),
     Index("run_open", "started_at", **where("ended_at IS NULL")),
     Index("run_by_end", "ended_at", **where("ended_at IS NOT NULL")),
 )
-"""The execution of one plan: `running`, `paused`, `cancelling`, `done`, `failed` or `cancelled`. `archive` names the blob that has its log, once it does."""
+"""The execution of one plan: `running`, `paused`, `cancelling`, `done`, `failed` or `cancelled`. `archive` names the blob that has its log, once it does;
+`stop`: whether a person wants what is under way of it to be stopped."""
 
 step = Table(
     "step",
