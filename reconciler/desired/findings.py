@@ -24,6 +24,7 @@ from reconciler.types.problem import Problem, Severity
 from reconciler.types.rule import RULES
 
 SHARED = ""
+TIMES = "times are local times of a zone of the IANA database, rules are those of RFC 5545"
 _decode = msgspec.msgpack.Decoder(tuple[str, int, int, str, str, str, Severity]).decode
 KINDS = ("Fleet", "Tenant", "Network", "Profile", "Role", "HostSet", *RULES)
 
@@ -80,6 +81,7 @@ class Findings:
         self._references()
         self._networks()
         self._windows()
+        self._drift()
         self._access()
         self._channels()
 
@@ -127,8 +129,22 @@ class Findings:
                 times_of(manifest.spec)
             except ValueError as error:
                 what = "window" if manifest.kind == "MaintenanceWindow" else "operation"
-                hint = "times are local times of a zone of the IANA database, rules are those of RFC 5545"
-                self.add(SHARED, manifest, "/spec/times", "window", f"a time of this {what} cannot be understood: {error}", hint)
+                self.add(SHARED, manifest, "/spec/times", "window", f"a time of this {what} cannot be understood: {error}", TIMES)
+
+    def _drift(self) -> None:
+        """A drift schedule's own times must be understood, and the window that it names must be there: without it no check would begin."""
+        for fleet in self.catalog.of("Fleet"):
+            said = fleet.spec.get("drift", {})
+            try:
+                times_of(said)
+            except ValueError as error:
+                self.add(SHARED, fleet, "/spec/drift/times", "window", f"a time of the drift schedule cannot be understood: {error}", TIMES)
+            tenant, _, name = said.get("window", "").rpartition("/")
+            there = not name or self.catalog.get(("MaintenanceWindow", tenant, name)) is not None
+            if not there and not self.catalog.broken and not self.catalog.is_unknown("MaintenanceWindow", tenant, name):
+                message = f"there is no MaintenanceWindow {said['window']}, so no check would ever begin"
+                hint = self.catalog.near("MaintenanceWindow", tenant, name)
+                self.add(SHARED, fleet, "/spec/drift/window", "reference", message, hint)
 
     def _access(self) -> None:
         """Somebody must be left who can change who may do what, and an identity is one person."""

@@ -11,7 +11,7 @@ from reconciler.desired.desired import Desired
 from reconciler.desired.explain import leaves, settings
 from reconciler.types.values import Secret, SecretRef
 from tests.desired.trees import CONTRACT, Texts, token
-from tests.fleets import NETWORK, PROFILE, fleet, host
+from tests.fleets import FLEET, NETWORK, PROFILE, fleet, host
 
 
 def compiled(texts: Mapping[str, str]) -> Desired:
@@ -144,6 +144,41 @@ def test_what_is_wrong_is_unknown_and_the_rest_is_known() -> None:
     assert desired.host("host/shop/web-02") is None
     cut = compiled(fleet(hosts=1) | {"cut.yaml": "a: [1\n"})
     assert not cut.sound and not cut.blocked and cut.host("host/shop/web-01")
+
+
+NIGHTS = """\
+apiVersion: octofleet/v1
+kind: MaintenanceWindow
+metadata: {name: nights}
+spec:
+  times: [{start: "2026-01-01T01:00", duration: 5h, recurrence: FREQ=DAILY}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("drift", "problem"),
+    [
+        ("{interval: 24h, window: nights}", ""),
+        (
+            "{interval: 24h, window: night}",
+            "fleet.yaml:8:26 reference: there is no MaintenanceWindow night, so no check would ever begin; did you mean nights?",
+        ),
+        (
+            "{interval: 24h, window: shop/nights}",
+            "fleet.yaml:8:26 reference: there is no MaintenanceWindow shop/nights, so no check would ever begin; did you mean nights?",
+        ),
+        (
+            '{interval: 24h, times: [{start: "2026-01-01T01:00", duration: 5h, timezone: Europe/Nowhere}]}',
+            "fleet.yaml:8:26 window: a time of the drift schedule cannot be understood: there is no time zone Europe/Nowhere; times are local times of a zone of the IANA database, rules are those of RFC 5545",
+        ),
+    ],
+)
+def test_a_drift_schedule_that_no_check_would_follow(drift: str, problem: str) -> None:
+    desired = compiled(fleet(hosts=1, fleet=f"{FLEET}  drift: {drift}\n", nights=NIGHTS))
+    found = [f"{one.origin} {one.code}: {one.message}; {one.hint}" for one in desired.problems]
+    assert found == ([problem] if problem else [])
+    broken = compiled(fleet(hosts=1, fleet=f"{FLEET}  drift: {{interval: 24h, window: nights}}\n", nights=NIGHTS + "  bogus: 1\n"))
+    assert ["bogus" in one.message for one in broken.problems] == [True], "its own problem alone is told"
 
 
 def test_clashes_see_through_spellings() -> None:
