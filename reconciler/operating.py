@@ -101,10 +101,9 @@ def operation_of(name: str, tenant: str, spec: Spec, origin: Origin | None = Non
     )
 
 
-def asked(repository: Repository, commit: Commit, said: Said, name: str = "", risks: Iterable[str] = (), serial: str = "") -> Operation:
-    """What somebody asks for once of a commit. `name`: by default that of the playbook's file, or of its directory if the file's says nothing; `serial`: a
-    number of hosts, or a share such as `20%`. Raises `Refused`."""
-    _is_there(repository, commit, said.ansible["playbook"])
+def asked(said: Said, name: str = "", risks: Iterable[str] = (), serial: str = "") -> Operation:
+    """What somebody asks for once. `name`: by default that of the playbook's file, or of its directory if the file's says nothing; `serial`: a number of hosts,
+    or a share such as `20%`. Raises `Refused`."""
     path = PurePosixPath(said.ansible["playbook"])
     called = re.sub(r"[^a-z0-9]+", "-", (name or (path.parent.name if path.stem in GENERAL else "") or path.stem).lower()).strip("-")[:63]
     if not called:
@@ -112,8 +111,11 @@ def asked(repository: Repository, commit: Commit, said: Said, name: str = "", ri
     return Operation(name=called, said=said, risks=frozenset(map(Risk, risks)), rollout={"serial": _serial(serial)} if serial else None)
 
 
-def _is_there(repository: Repository, commit: Commit, playbook: str) -> None:
-    """Raises `Refused` with what it may have meant."""
+def _is_there(repository: Repository, commit: Commit, said: Said) -> None:
+    """Raises `Refused` for a playbook of this repository that is not in the commit, with what it may have meant."""
+    playbook = said.ansible.get("playbook", "")
+    if not playbook or "repository" in said.ansible:
+        return
     found = repository.entry(commit.tree, playbook)
     if found is not None and found[0] == "blob":
         return
@@ -191,7 +193,7 @@ def plan_operation(
     told: Told = lambda stage, done, total: None,
 ) -> Planned:
     """Plan, store, and give the plan. `permit` raises `Refused` unless the operation may be done to these hosts: check mode may do something too. Raises
-    `InputError` for a commit without a Fleet, `Refused` for an operation that is for no host."""
+    `InputError` for a commit without a Fleet, `Refused` for an operation that is for no host, or whose playbook is not there."""
     if "ansible" not in installation.drivers:
         raise Refused("this installation runs no playbooks", hint="octofleet doctor says which drivers there are", code="driver-missing")
     tracked = tracked_of(installation, repository, commit, told)
@@ -201,6 +203,7 @@ def plan_operation(
     source = desired.fleet.name
     hosts = _chosen(desired, wanted)
     permit(source, hosts)
+    _is_there(repository, commit, wanted.said)
     with installation.store.read() as connection:
         known = set(recorded_groups(connection, source))
     resources, deferred = _resources(desired, tracked.tree, wanted, [group for group in hosts if group in known])

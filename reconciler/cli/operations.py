@@ -111,7 +111,7 @@ def _wanted(installation: Installation, repository: Repository, commit: Commit, 
     if not playbook.startswith(OPERATION):
         given = {"playbook": playbook, "project": said["project"], "tags": list(said["tags"]), "become": said["become"]}
         once = Said(ansible={name: value for name, value in given.items() if value}, variables=variables)
-        return asked(repository, commit, once, said["name"] or "", said["risks"], said["serial"] or "")
+        return asked(once, said["name"] or "", said["risks"], said["serial"] or "")
     found = found_by(compiled(installation, repository, commit), playbook.removeprefix(OPERATION))
     also = replace(found.said, variables={**found.said.variables, **variables})
     return replace(found, said=also, risks=found.risks | set(map(Risk, said["risks"])))

@@ -127,8 +127,7 @@ def plan(call: Call, ask: OperationAsk) -> PlanDocument | PlanRequest:
             if ask.operation:
                 wanted = found_by(compiled(installation, repository, commit), ask.operation)
             else:
-                said = Said(ansible={"playbook": ask.playbook, "become": ask.become})
-                wanted = asked(repository, commit, said, risks=_risks(ask.risks), serial=ask.serial)
+                wanted = asked(Said(ansible={"playbook": ask.playbook, "become": ask.become}), risks=_risks(ask.risks), serial=ask.serial)
             wanted = selected(replace(wanted, check=wanted.check and not ask.blind), selection)
             return plan_operation(installation, repository, commit, wanted, permit=permit).row
 

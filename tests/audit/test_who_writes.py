@@ -73,7 +73,9 @@ def test_pause_resume_cancel_each_with_its_reason(site: Site) -> None:
     assert cancel(site.installation, run, "a mistake", give_up=True, identity="github:ada") == "cancelled"
     last = told(site.store)[-2:]
     assert [(of.action, of.run, of.reason) for of in last] == [("run-ended", run, ""), ("cancel", run, "a mistake")]
-    assert last[0].details["state"] == "cancelled" and last[1].details == {"stop": False, "giveUp": True} and last[1].identity == "github:ada"
+    assert (
+        last[0].details["state"] == "cancelled" and last[1].details == {"stop": False, "giveUp": True} and last[1].identity == "github:ada"
+    )
 
 
 def test_what_is_refused_leaves_no_row(site: Site) -> None:
