@@ -158,3 +158,30 @@ def test_banners_and_skips() -> None:
     assert skip_reason("copy", {}, 'skipping: [h] => {"censored": "..."}') == ""
     assert skip_reason("copy", {}, "skipping: [h]") == ""
     assert skip_reason("a.b.c", {}, 'skipping: [h] => {"changed": false}') == "the module a.b.c does not support check mode"
+
+
+ITEM = {"ansible_loop_var": "item", "item": "one"}
+ITEM_DONE = task("runner_item_on_ok", "Loop", res={**ITEM, "changed": True, "diff": {"before": "", "after": "x"}})
+ITEM_FAILED = task("runner_item_on_failed", "Loop", res={**ITEM, "item": "two", "msg": "no room"})
+LOOP_FAILED = task("runner_on_failed", "Loop", res={"failed": True, "msg": "One or more items failed"})
+
+
+def test_a_loop_of_which_an_item_failed_has_done_what_came_before() -> None:
+    outcome = ended(heard(ITEM_DONE, ITEM_FAILED, LOOP_FAILED, stats(failures=1), check=False), "h", DESIRED, 1.0)
+    assert (outcome.status, outcome.error) == (
+        Status.PARTIAL,
+        "the task Loop (web/site.yml:3) failed: no room; changed before that: Loop",
+    )
+    alone = ended(heard(ITEM_FAILED, LOOP_FAILED, stats(failures=1), check=False), "h", DESIRED, 1.0)
+    assert alone.status is Status.FAILED
+
+
+@pytest.mark.parametrize("end", [End.CANCELLED, End.TIMEOUT])
+def test_a_loop_in_the_middle_of_which_a_run_ends_has_done_what_its_items_did(end: End) -> None:
+    listened = heard(ITEM_DONE, ITEM_DONE, check=False, end=end)
+    listened.listener.close()
+    outcome = ended(listened, "h", DESIRED, 1.0)
+    assert outcome.status is Status.PARTIAL and outcome.error.endswith("changed before that: Loop")
+    untouched = heard(task("runner_item_on_ok", "Loop", res=ITEM), check=False, end=end)
+    untouched.listener.close()
+    assert ended(untouched, "h", DESIRED, 1.0).status is (Status.CANCELLED if end is End.CANCELLED else Status.FAILED)

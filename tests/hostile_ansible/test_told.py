@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.drivers.ansible import events
-from reconciler.drivers.ansible.events import Listener
+from reconciler.drivers.ansible.events import NAME_LIMIT, Listener
 from reconciler.drivers.ansible.facts import MOST_BYTES
 from reconciler.drivers.ansible.stream import Endless
 from reconciler.drivers.ansible.telling import Telling
@@ -196,6 +196,25 @@ def test_long_texts_are_looked_through_once(text: str) -> None:
     assert [len(result.message) <= 1100 for result in listener.stories["h"].results] == [True, True]
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('    - name: "{{ a }}"', "{{ a }}"),
+        ("    - name: {{ a }} of 'it'", "{{ a }} of 'it'"),
+        ("      name: '{{ a }} and'", "{{ a }} and"),
+        (" " * 400_000 + "- x: {{ a }}", ""),
+        ('- name: "' + "{{ a }}" * 200_000 + '" # why', None),
+        ('- name: "' + "{{ a" * 200_000 + "'", None),
+    ],
+)
+def test_a_templated_name_is_told_as_it_is_written(tmp_path: Path, line: str, name: str | None) -> None:
+    (tmp_path / "site.yml").write_text(f"- hosts: all\n{line}\n")
+    listener = listening(tmp_path, [])
+    listener(task(task="filled in", task_path=f"{tmp_path}/site.yml:2"))
+    (result,) = listener.stories["h"].results
+    assert result.name == (name or "filled in") if name is not None else len(result.name) == NAME_LIMIT
+
+
 def test_differences_of_long_files_are_not_looked_for_line_by_line() -> None:
     before = "".join(f"{n * 7919 % 301}\n" for n in range(30_000))
     after = "".join(f"{n * 104_729 % 301}\n" for n in range(30_000))
@@ -214,12 +233,22 @@ def test_a_run_that_tells_without_end_is_broken_off(monkeypatch: pytest.MonkeyPa
         listener(task(task="one more", task_uuid="more"))
     assert "more tasks than are kept" in listener.output[-1]
 
+    listener = listening(Path("/p"), [])
+    with pytest.raises(Endless):
+        for number in range(200):
+            listener(task(task=f"task {number}", task_uuid="one for all"))
+    monkeypatch.undo()
+
     monkeypatch.setattr(events, "MOST_KEPT", 10_000)
     listener = listening(Path("/p"), [])
     with pytest.raises(Endless):
         for _ in range(100):
             listener(task(res={"changed": True, "diff": {"before": "a" * 1000, "after": "b" * 1000}}))
     assert "more results than are kept" in listener.output[-1]
+    listener = listening(Path("/p"), [])
+    for number in range(1000):
+        listener(task(task_uuid=f"{number % 7}"))
+    assert listener._kept < 1000, "a result that is let go of does not count"
 
 
 def test_names_are_kept_short_and_a_secret_in_them_is_not_cut_in_two() -> None:
@@ -239,3 +268,12 @@ def test_names_are_kept_short_and_a_secret_in_them_is_not_cut_in_two() -> None:
     listener.telling.close()
     kept = repr((told, listener.stories, listener._names, listener._places))
     assert "hun" not in repr((told, listener.stories)) and len(kept) < 200_000
+
+
+def test_facts_that_come_in_many_events_are_bounded() -> None:
+    listener = listening(Path("/p"))
+    for number in range(50):
+        facts = {"local": {f"n{number}": {f"k{key}": "v" * 200 for key in range(100)}}}
+        listener(task(res={"ansible_facts": facts}, task_uuid=f"{number}", task_action="setup"))
+    (told,) = listener.met.told("t", 1.0)
+    assert 0 < len(canonical(told.facts)) <= MOST_BYTES

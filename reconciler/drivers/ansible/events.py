@@ -26,7 +26,9 @@ from reconciler.types.task import TaskTold
 MESSAGE_LIMIT, NAME_LIMIT, PLACE_LIMIT = 1000, 300, 1000
 OUTPUT_LIMIT = 100
 MOST_TASKS, MOST_STRANGERS, MOST_KEPT = 100_000, 1000, 512 << 20
-"""Of one run: tasks, hosts that it adds itself, and characters of what is told of hosts. Runs that have more are broken off."""
+"""Of one run: tasks, hosts that it adds itself, and bytes of what is kept of hosts. Runs that have more are broken off."""
+OBJECT_BYTES = 300
+"""A result, or a piece, without its texts."""
 MOST_HIDDEN = 1000
 """So many changes of a host that no event shows are told."""
 MOST_BYTES = 4 << 20
@@ -36,7 +38,6 @@ _UNKEPT = re.compile("[\x00\ud800-\udfff]")
 """What databases do not take."""
 _TEMPORARY = re.compile(r"(?<![^\s\"'])[^\s\"']*/ansible-(?:tmp|local)-[^/\s]+/(?:tmp[^/\s]+/)?")
 _CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
-_TEMPLATED_NAME = re.compile(r"^\s*-?\s*name:\s*(?P<quote>[\"']?)(?P<name>.*\{\{.*)(?P=quote)\s*$")
 
 
 class Ended(StrEnum):
@@ -52,7 +53,8 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One task on one host. `where` is a file and line of the repository; `blind` says what the preview could not foresee."""
+    """One task on one host. `where` is a file and line of the repository; `blind` says what the preview could not foresee; `partly`: it failed, and an item of
+    its loop had changed something."""
 
     name: str
     where: str
@@ -61,13 +63,13 @@ class Result:
     message: str = ""
     pieces: tuple[Piece, ...] = ()
     blind: tuple[str, ...] = ()
+    partly: bool = False
 
     @property
     def size(self) -> int:
-        """About how many characters it keeps that no other result has."""
-        return len(self.message) + sum(
-            len(str(side)) for piece in self.pieces for side in (piece.before, piece.after, piece.diff, piece.item)
-        )
+        """About how many bytes it keeps that no other result has."""
+        texts = (side for piece in self.pieces for side in (piece.before, piece.after, piece.diff, piece.item))
+        return OBJECT_BYTES * (1 + len(self.pieces)) + len(self.message) + sum(len(str(text)) for text in texts)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,26 +155,30 @@ class Listener:
             self.telling.begun(self._name(data), self._where(data)[:NAME_LIMIT])
         host, _, word = str(data.get("host", "")), *kind.rpartition("_on_")[1:]
         ended = {"ok": Ended.OK, "failed": Ended.FAILED, "skipped": Ended.SKIPPED, "unreachable": Ended.UNREACHABLE}.get(word)
+        if data["task_uuid"] not in self._order:
+            self._new(self._order)
         place = self._order.setdefault(data["task_uuid"], len(self._order))
-        if place >= MOST_TASKS:
-            raise self._endless("tasks")
         if ended is None or not host:
             return
         self._reached[host] = max(place, self._reached.get(host, -1))
         if ended is Ended.UNREACHABLE or (ended is Ended.FAILED and not data.get("ignore_errors")):
             self._fell = max(place, self._fell)
         result = self._result(ended, data, text)
-        self._kept += result.size
-        if self._kept > MOST_KEPT:
-            raise self._endless("results")
         if host not in self.stories:
             self.strangers |= {host[:NAME_LIMIT]} if result.changed and len(self.strangers) < MOST_STRANGERS else set()
         elif kind.startswith("runner_item_on_"):
             self._items.setdefault((host, data["task_uuid"]), []).append(result)
+            self._count(result.size)
         else:
-            whole = _joined(result, self._items.pop((host, data["task_uuid"]), []))
+            items = self._items.pop((host, data["task_uuid"]), [])
+            whole = _joined(result, items)
+            self._count(-sum(item.size for item in items))
             self._keep(self.stories[host].results, whole)
             self._tell(host, whole, data)
+
+    def _new(self, known: Mapping[Any, Any]) -> None:
+        if len(known) >= MOST_TASKS:
+            raise self._endless("tasks")
 
     def _endless(self, what: str) -> Endless:
         self.told(f"it was broken off: it told of more {what} than are kept of one run")
@@ -180,8 +186,20 @@ class Listener:
 
     def _keep(self, results: list[Result], whole: Result) -> None:
         if not self.check and results and results[-1].ended in (Ended.OK, Ended.SKIPPED):
-            results.pop()
+            self._count(-results.pop().size)
         results.append(whole)
+        self._count(whole.size)
+
+    def _count(self, size: int) -> None:
+        self._kept += size
+        if self._kept > MOST_KEPT:
+            raise self._endless("results")
+
+    def close(self) -> None:
+        """The run is over, however: what items of loops did that did not come to their end is kept, too."""
+        left, self._items = self._items, {}
+        for (host, _), items in left.items():
+            self._keep(self.stories[host].results, _joined(replace(items[-1], pieces=()), items))
 
     def _result(self, ended: Ended, data: Mapping[str, Any], text: str) -> Result:
         told = data.get("res")
@@ -259,9 +277,10 @@ class Listener:
 
     def _name(self, data: Mapping[str, Any]) -> str:
         """Role and name. A templated name is told as it is written: Ansible fills it in for whichever host of the batch comes first."""
-        path, task, role = (str(data.get(name) or "") for name in ("task_path", "task", "role"))
+        path, task, role = _path(data), str(data.get("task", "")), str(data.get("role") or "")
         key = (path[:PLACE_LIMIT], task[:PLACE_LIMIT], role[:PLACE_LIMIT])
         if key not in self._names:
+            self._new(self._names)
             name = self._clean(self._written_name(path) or task)
             self._names[key] = (f"{self._clean(role)} : {name}" if role else name)[:NAME_LIMIT]
         return self._names[key]
@@ -274,13 +293,13 @@ class Listener:
             lines = plain_file(self.project, Path(path).relative_to(self.project), MOST_BYTES).decode(errors="replace").splitlines()
         except (OSError, ValueError):
             return ""
-        found = _TEMPLATED_NAME.match(lines[int(line) - 1]) if int(line) <= len(lines) else None
-        return found["name"] if found else ""
+        return _templated_name(lines[int(line) - 1]) if int(line) <= len(lines) else ""
 
     def _where(self, data: Mapping[str, Any]) -> str:
-        place = str(data.get("task_path") or data.get("playbook") or "")
+        place = _path(data)
         key = place[:PLACE_LIMIT]
         if key not in self._places:
+            self._new(self._places)
             self._places[key] = self._clean(place)[:PLACE_LIMIT]
         return self._places[key]
 
@@ -291,6 +310,21 @@ class Listener:
             text = text.replace(str(self.project), self.told_as or ".")
             text = _TEMPORARY.sub("", text).replace(f"{self.project.parent}/", "")
         return _UNKEPT.sub("\ufffd", self.redact(text))
+
+
+def _templated_name(line: str) -> str:
+    """What a line `- name: ...` of YAML says, if it is a template; not over several lines, and without comments."""
+    text = line.strip().removeprefix("-").lstrip()
+    if not text.startswith("name:") or "{{" not in text:
+        return ""
+    name = text.removeprefix("name:").strip()
+    quoted = len(name) > 1 and name[0] == name[-1] and name[0] in "\"'"
+    return name[1:-1] if quoted else name
+
+
+def _path(data: Mapping[str, Any]) -> str:
+    """Where a task stands: a file and a line, or its playbook."""
+    return str(data.get("task_path") or data.get("playbook") or "")
 
 
 def _is_id(told: object) -> bool:
@@ -333,6 +367,7 @@ def _joined(whole: Result, items: Sequence[Result]) -> Result:
         message=messages[-1] if messages else whole.message,
         pieces=tuple(piece for item in items for piece in item.pieces) or whole.pieces,
         blind=tuple(dict.fromkeys(text for item in items for text in item.blind)),
+        partly=ended is Ended.FAILED and any(item.changed and item.ended is not Ended.FAILED for item in items),
     )
 
 

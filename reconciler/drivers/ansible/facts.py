@@ -74,7 +74,7 @@ class Met:
             self._answered.add(host)
             self._why.pop(host, None)
         if kind == "runner_on_ok" and action in GATHERING and isinstance(res.get("ansible_facts"), Mapping):
-            self._facts.setdefault(host, {}).update(steady(res["ansible_facts"], self.clean))
+            self._facts[host] = _fitting(self._facts.get(host, {}) | steady(res["ansible_facts"], self.clean))
 
     def told(self, tenant: str, at: float) -> list[HostTold]:
         """What is known of the hosts when the run is over, at a time in seconds since the epoch. Nothing of those that were never asked."""

@@ -199,5 +199,6 @@ def _played(group: _Group, job: Job, settings: AnsibleSettings, ask: Ask, secret
     finally:
         if listener.telling is not None:
             listener.telling.close()
+    listener.close()
     context.met(listener.met.told(tenant, time.time()))
     return Heard(listener=listener, end=end, playbook=title(spec))

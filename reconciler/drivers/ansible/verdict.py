@@ -70,7 +70,7 @@ def outcome(heard: Heard, host: str, seen: Present) -> Outcome:
     if trouble is None:
         return Outcome(status=Status.DONE, observation=seen)
     code, reason = trouble
-    done = [result.name for result in story.results if result.changed and result.ended is not Ended.FAILED]
+    done = [result.name for result in story.results if result.partly or (result.changed and result.ended is not Ended.FAILED)]
     if done:
         return Outcome(status=Status.PARTIAL, error=f"{reason}; changed before that: {_named(done)}")
     return Outcome(status=Status.CANCELLED if code == "cancelled" else Status.FAILED, error=reason)
