@@ -165,7 +165,11 @@ def cancel(installation: Installation, run_id: str, reason: str, *, stop: bool =
     """Begin nothing more of a run; what has begun is brought to its end by whoever works on it, or with `stop` is stopped where its driver can. It is given up
     if nobody is left who could, or with `give_up`. Gives the run's state then. What it left undone shows as drift or pending. Raises `Refused`.
 
+    What was given up is looked at by nobody any more, so it cannot be stopped as well.
+
     A worker that is overdue is not judged by this process: perhaps nobody could reach the database."""
+    if stop and give_up:
+        raise Refused("what is given up cannot be stopped as well", hint="stop it first, and give up what is left", code="stop-or-give-up")
     here = installation.data_dir / "workers"
     with held(), installation.store.write() as connection:
         source = open_run(connection, run_id).source

@@ -65,6 +65,7 @@ class Attempt:
     now: Callable[[], float]
     stopping: Callable[[], bool] = lambda: False
     stopped: Callable[[], bool] = lambda: False
+    lost: Callable[[], bool] = lambda: False
     told: Told = lambda change, status, error: None
     watched: Watched | None = None
 
@@ -185,7 +186,11 @@ class Attempt:
 
     def _begin(self, driver: Driver, addresses: Sequence[str], context: Context) -> Results:
         """Apply what has not ended yet; after an interruption, what no operation under way answers for. The lease is looked at directly before the
-        driver is called: observing takes time, and somebody else may be at the step by now."""
+        driver is called: observing takes time, and somebody else may be at the step by now. What a person wants stopped is not tried again."""
+        if self.begun and self.stopped():
+            error = "it was stopped before it was tried again; the log has what was done of it"
+            self._end({address: Outcome(status=Status.CANCELLED, error=error) for address in addresses})
+            return {}
         self._end(self._check(driver, addresses, context))
         work = tuple(self.task.work[address] for address in addresses if address in self.left)
         if not work:
@@ -377,7 +382,7 @@ class Attempt:
 
     def _context(self) -> Context:
         made = self.context(lambda line: self.journal.say(self.lease, line), self._checkpoint)
-        return replace(made, told=self.telling.tell, stopped=self.stopped)
+        return replace(made, told=self.telling.tell, stopped=self.stopped, cancelled=lambda: made.cancelled() or self.lost())
 
     def _checkpoint(self, operation: str) -> None:
         self.operations.add(operation)

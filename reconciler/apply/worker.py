@@ -78,7 +78,7 @@ class Worker:
         self.running: dict[Lease, str] = {}
         self.trouble: OctofleetError | None = None
         self._lives_until = 0.0
-        self._to_stop = frozenset[str]()
+        self._to_stop, self._lost = frozenset[str](), frozenset[Lease]()
         self.reach = Reach()
         self.pulses: dict[str, float] = {}
         self._looked_at = -1.0
@@ -160,6 +160,7 @@ class Worker:
             try:
                 with self._store.write(alone=False) as connection:
                     taken = claim(connection, self.id, room, run)
+                    self._to_stop = to_stop(connection) if taken else self._to_stop
                     looked_at = connection.now()
             except Unavailable as error:
                 self.reach.away(error)
@@ -221,6 +222,7 @@ class Worker:
             now=self._now,
             stopping=self._stopping.is_set,
             stopped=lambda: task.lease.run in self._to_stop,
+            lost=lambda: task.lease in self._lost,
             told=self._hear,
             watched=watched,
         )
@@ -284,14 +286,18 @@ class Worker:
                 return
 
     def beat(self) -> None:
-        """Say that this worker lives, and take away the leases of those that do not; let go of leases that nobody here works on."""
+        """Say that this worker lives, and take away the leases of those that do not; let go of leases that nobody here works on. What works without a lease,
+        as this worker was overdue, or on a run that a person wants stopped, is told so."""
+        with self._changed:
+            running = frozenset(self.running)
         with self._store.write(alone=False) as connection:
             now = connection.now()
             in_time, self._lives_until = now <= self._lives_until, now + self.terms.lease_s
             beat(connection, replace(self.row, until=self._lives_until))
             dead = sweep(connection, lambda worker: worker != self.id and gone(self._here, worker), overdue=in_time)
             late = overdue(connection, now)
-            self._to_stop = to_stop(connection)
+            self._to_stop, mine = to_stop(connection), held(connection, self.id)
+        self._lost = frozenset(lease for lease in running if (lease.run, lease.step, lease.fence) not in mine)
         for worker in dead:
             if gone(self._here, worker):  # one that was only held up still shows by its lock when it dies
                 forget(self._here, worker)

@@ -87,9 +87,9 @@ class Context:
     to. `checkpoint` stores the handle of a long operation before any waiting. `scratch` is a private directory that lives as long as the call.
     `commit` of `location`: what is planned or applied, for systems that fetch it themselves. `host_keys`: the SSH host keys that a host's installer
     told, by tenant and name. `told` keeps what a playbook run did, `met` what hosts said of themselves; both take redacted texts alone. `cancelled`:
-    this process ends, and calls are to return soon; `stopped`: a person wants what is under way stopped, also in the world, where the driver can: it
-    then says how far it came. `passwords`: those of the Ansible vault ids granted to a tenant, by name. `gather`: ask hosts for facts although
-    nothing else needs them.
+    this process ends, or has lost its lease, and calls are to return soon; `stopped`: a person wants what is under way stopped, also in the world,
+    where the driver can: it then says how far it came. `passwords`: those of the Ansible vault ids granted to a tenant, by name. `gather`: ask hosts
+    for facts although nothing else needs them.
     """
 
     deadline: float

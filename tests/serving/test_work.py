@@ -1,7 +1,7 @@
 """Runs that several are at, or that a person stops: nobody is judged too soon, held up by others, or told what is no longer so."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Event
@@ -12,7 +12,9 @@ import pytest
 from reconciler import beginning
 from reconciler.applying import cancel
 from reconciler.beginning import begin
+from reconciler.drivers.driver import Context, Results, Step
 from reconciler.drivers.memory import Fault, MemoryDriver, World
+from reconciler.errors import Refused, RetryLater
 from reconciler.jobs import Jobs
 from reconciler.planning import make_plan
 from reconciler.settings import Apply, Settings
@@ -150,3 +152,58 @@ def test_what_the_database_refuses_ends_the_worker(site: Site) -> None:
         site.write("ALTER TABLE attempt RENAME TO elsewhere")
         assert one.take() == [] and one.trouble is not None and one.trouble.code == "store"
         site.write("ALTER TABLE elsewhere RENAME TO attempt")
+
+
+def test_who_has_lost_his_lease_is_told_to_return_and_stops_nothing_in_the_world(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else has the step then: what goes on in the world is his."""
+    seen: list[tuple[bool, bool]] = []
+    run = begin(site.installation, site.plan.row, approved=True)
+    with worker(site.installation, "worker") as one:
+        real = MemoryDriver.apply
+
+        def apply(driver: MemoryDriver, step: Step, context: Context) -> Results:
+            site.write("UPDATE step SET owner = 'somebody', fence = fence + 1 WHERE owner <> ''")
+            before = context.cancelled()
+            one.beat()
+            seen.append((not before and context.cancelled(), context.stopped()))
+            return real(driver, step, context)
+
+        monkeypatch.setattr(MemoryDriver, "apply", apply)
+        for _ in range(9):
+            if not seen:
+                wait(one.take(run))
+                site.write("UPDATE step SET due_at = 0")
+    assert seen[0] == (True, False) and not any(stopped for _, stopped in seen)
+
+
+def test_a_run_that_is_to_be_stopped_is_told_so_and_not_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin(site.installation, site.plan.row, approved=True)
+    stopped: list[bool] = []
+
+    def apply(driver: MemoryDriver, step: Step, context: Context) -> Results:
+        stopped.append(context.stopped())
+        if len(stopped) == 1:
+            cancel(site.installation, run, "enough", stop=True)
+            one.beat()
+            stopped.append(context.stopped())
+        raise RetryLater("it is away", after_s=60.0)
+
+    monkeypatch.setattr(MemoryDriver, "apply", apply)
+    installed = replace(
+        site.installation, settings=Settings(database_url=site.installation.settings.database_url, apply=Apply(slots=1, attempts=9))
+    )
+    with worker(installed, "worker") as one:
+        for _ in range(6):
+            wait(one.take(run))
+            site.write("UPDATE step SET due_at = 0")
+    assert stopped[:2] == [False, True] and len(stopped) == 2, "and no call after that"
+    assert site.rows("SELECT state FROM run") == [("cancelled",)]
+    errors = {error for (error,) in site.rows("SELECT DISTINCT error FROM item WHERE status = 'cancelled'")}
+    assert errors == {"the run was cancelled", "it was stopped before it was tried again; the log has what was done of it"}
+
+
+def test_what_is_given_up_cannot_be_stopped_as_well(site: Site) -> None:
+    run = begin(site.installation, site.plan.row, approved=True)
+    with pytest.raises(Refused, match="cannot be stopped as well"):
+        cancel(site.installation, run, "enough", stop=True, give_up=True)
+    assert site.rows("SELECT state, stop FROM run") == [("running", False)]
