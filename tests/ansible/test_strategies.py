@@ -63,11 +63,11 @@ def made(lab: Lab, path: Path, strategy: str, isolation: str) -> World:
     return world
 
 
-CASES = [("linear", "off"), ("free", "auto"), ("host_pinned", "auto"), ("mitogen_linear", "auto"), ("mitogen_linear", "off")]
-CASES += [("mitogen_free", "auto"), ("mitogen_host_pinned", "auto")]
+CASES = [("linear", "off"), ("free", "auto"), ("mitogen_linear", "auto")]
+SLOW = [("host_pinned", "auto"), ("mitogen_linear", "off"), ("mitogen_free", "auto"), ("mitogen_host_pinned", "auto")]
 
 
-@pytest.mark.parametrize(("strategy", "isolation"), CASES)
+@pytest.mark.parametrize(("strategy", "isolation"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)])
 def test_a_run_means_the_same(lab: Lab, tmp_path: Path, strategy: str, isolation: str) -> None:
     world = made(lab, tmp_path, strategy, isolation)
     with lab.inside.entered():

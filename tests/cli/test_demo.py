@@ -40,7 +40,7 @@ CHAPTERS = (
 )
 
 
-@pytest.mark.parametrize("way", ["sshd", "local"])
+@pytest.mark.parametrize("way", [pytest.param("sshd", marks=pytest.mark.slow), "local"])
 def test_the_demo_tells_its_story_to_the_end(tmp_path: Path, way: str) -> None:
     program("ansible-playbook", "nothing: make setup installs it")
     if way == "sshd":

@@ -46,8 +46,11 @@ TASKS = """
 """
 
 
-@pytest.mark.parametrize("isolation", ["auto", "off"])
-@pytest.mark.parametrize("name", ["mitogen_linear", "mitogen_free", "mitogen_host_pinned"])
+QUICK = [("mitogen_linear", "auto"), ("mitogen_host_pinned", "off")]
+SLOW = [("mitogen_linear", "off"), ("mitogen_free", "auto"), ("mitogen_free", "off"), ("mitogen_host_pinned", "auto")]
+
+
+@pytest.mark.parametrize(("name", "isolation"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)])
 def test_a_run_means_the_same(sshd: SshHosts, tmp_path: Path, name: str, isolation: str) -> None:
     lines = sshd.known_hosts.read_text().splitlines()
     lines[2] = f"[127.0.0.1]:{sshd.hosts['liar'].port} {sshd.hosts['a'].public_key}"

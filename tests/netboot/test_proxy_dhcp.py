@@ -12,7 +12,7 @@ from tests.netboot.site_dhcp import SERVER
 pytestmark = pytest.mark.xdist_group("netboot")
 
 
-@pytest.mark.parametrize("firmware", ["bios", "uefi-native"])
+@pytest.mark.parametrize("firmware", ["bios", pytest.param("uefi-native", marks=pytest.mark.slow)])
 def test_an_armed_machine_is_installed(lab: Lab, media: Path, firmware: Firmware) -> None:
     served = Served(lab, media, mac="52:54:00:aa:00:01", firmware=firmware.partition("-")[0], settings=f'dhcp = "{SERVER}"\n')
     served.arm()
