@@ -110,6 +110,11 @@ class Context:
     passwords: Callable[[str], Mapping[str, SecretValue]] = lambda tenant: {}
     gather: bool = False
 
+    @property
+    def halted(self) -> bool:
+        """Whether a call is to return as soon as it can, for either reason."""
+        return self.cancelled() or self.stopped()
+
 
 Results: TypeAlias = Mapping[str, Outcome | Pending]
 

@@ -1,9 +1,10 @@
 """Playbooks that AWX runs: observation, durable apply, verdicts, cancel, and secrets."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from reconciler.types.observation import Present, Proposed
 from reconciler.types.outcome import Pending, Status
 from tests.awx.world import AwxWorld, awx_world
 from tests.drivers.ansible_world import proposed, raised, secret, unknown
+from tests.ha.kept import until
 
 COPY = "- name: write\n  ansible.builtin.copy: {content: 'one', dest: '{{ base }}/f'}"
 PLAIN = "pa55-{{ not.a.template }}-word"
@@ -83,6 +85,69 @@ def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld, brief: bool) 
     assert len(world.awx.things["jobs"]) == 2
 
 
+def test_a_step_is_launched_once_whichever_hosts_are_left_of_it(world: AwxWorld) -> None:
+    """Whoever resumes a step looks at its hosts first, while the job that nobody knows of is at work: some have ended by then."""
+    world.tasks(COPY)
+    world.host("a")
+    world.host("b")
+    world.awx.faults.append((r"POST .*/launch/", 502, {"detail": "Bad Gateway"}, True))
+    assert isinstance(raised(world.begin), RetryLater)
+    world.hosts.pop(0)
+    begun = world.begin()
+    assert [where.rpartition("/")[2] for where in begun] == ["b.web"]
+    assert len(world.awx.things["jobs"]) == 1, "the job for both is the one"
+    assert world.ended(world.kept[0])["b.web"].status is Status.DONE
+    world.host("c")
+    world.begin()
+    assert len(world.awx.things["jobs"]) == 2, "it was not for the third"
+
+
+def test_what_a_job_did_is_told_once_however_often_it_is_read(world: AwxWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.tasks(COPY + "\n- ansible.builtin.ping:")
+    world.host("a")
+    world.begin()
+    until(lambda: [job["status"] for job in world.awx.things["jobs"].values()] == ["successful"], "the job's end", within_s=60)
+    world.awx.lag = 0
+    real, heard = AwxClient.every, []
+
+    def by_half(client: AwxClient, path: str, **asked: Any) -> Iterator[Any]:
+        for one in real(client, path, **asked):
+            yield one
+            if path.endswith("job_events/") and one["event"] == "runner_on_ok":
+                heard.append(one)
+                raise RetryLater("it is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(AwxClient, "every", by_half)
+        until(lambda: isinstance(raised_or_none(lambda: world.polled(world.kept[0])), RetryLater), "it is away", within_s=60)
+    assert heard and not world.told and not world.logged, "nothing of a job that was read by half"
+    assert world.ended(world.kept[0])["a.web"].status is Status.DONE
+    counted = [(total.name, total.counted.changed) for play in world.told for total in play.totals]
+    assert counted == [("write", 1), ("ansible.builtin.ping", 0)] and len([line for line in world.logged if "write" in line]) == 1
+
+
+def raised_or_none(call: Callable[[], object]) -> Exception | None:
+    try:
+        call()
+    except RetryLater as error:
+        return error
+    return None
+
+
+def test_a_job_that_may_not_be_cancelled_goes_on_and_its_hosts_are_kept(world: AwxWorld) -> None:
+    world.tasks(COPY)
+    world.host("a")
+    world.awx.hold.clear()
+    world.begin()
+    world.stopped = lambda: True
+    world.awx.faults.append((r"POST .*/cancel/", 403, {"detail": "You do not have permission to perform this action."}, False))
+    assert all(isinstance(item, Pending) for item in world.polled(world.kept[0]).values())
+    assert any("cannot be stopped" in line for line in world.logged)
+    world.stopped = lambda: False
+    world.awx.hold.set()
+    assert world.ended(world.kept[0])["a.web"].status is Status.DONE
+
+
 def test_secrets_are_in_no_inventory_job_or_text_and_the_credential_goes(world: AwxWorld) -> None:
     world.secrets["db"] = PLAIN
     world.tasks("- name: write\n  ansible.builtin.copy: {content: '{{ password }}', dest: '{{ base }}/f'}")
@@ -96,6 +161,17 @@ def test_secrets_are_in_no_inventory_job_or_text_and_the_credential_goes(world: 
     assert world.base("a").joinpath("f").read_text() == PLAIN
     assert not world.awx.things["credentials"]
     assert PLAIN not in world.awx.stored() + "".join(world.kept) + "".join(world.logged)
+
+
+def test_a_launch_that_is_refused_leaves_no_secret_there(world: AwxWorld) -> None:
+    world.secrets["db"] = PLAIN
+    world.tasks(COPY)
+    world.host("a", password=secret("db"))
+    world.awx.faults.append(
+        (r"POST .*/launch/", 400, {"resources_needed_to_start": ["Job Template inventory is missing or undefined."]}, False)
+    )
+    assert isinstance(raised(world.begin), Permanent)
+    assert not world.awx.things["credentials"] and PLAIN not in world.awx.stored()
 
 
 def test_without_the_right_to_make_the_credential_type_a_secret_is_refused(world: AwxWorld) -> None:

@@ -1,8 +1,9 @@
 """Playbooks run by AWX, Tower or Automation Platform instead of this machine: launch a job or a workflow, follow it, read its events, cancel it.
 
 In: resources that share a run. Out: what `verdict` needs, from the same events in the same shape. A check is waited for and cancelled there when there is no
-time left; a workflow has none. A real run is durable: it carries a mark (an extra variable) with the step's id, which is looked for before anything is
-launched, and its handle holds all that another process needs. The pieces: `awx_launch`, `awx_jobs`, `awx_objects` (what is kept there), `awx_client`.
+time left; a workflow has none. A real run is durable: it carries a mark (an extra variable) with the step's id, and the resources that it is for, which are
+looked for before anything is launched; its handle holds all that another process needs. The pieces: `awx_launch`, `awx_jobs`, `awx_objects` (what is kept
+there), `awx_client`.
 """
 
 import hashlib
@@ -108,7 +109,7 @@ def launched(settings: AwxSettings, resources: Sequence[Resource], context: Cont
     names = ",".join(sorted(resource.address for resource in resources))
     mark = f"{step}.{hashlib.sha256(names.encode()).hexdigest()[:16]}"
     launch = Launch(client, resources, context, mark)
-    job = launch.already()
+    job, mark = launch.already(step) or (None, mark)
     if job is None:
         inventory = kept(client, "inventories/", f"octofleet {launch.tenant}", launch.known.organization, {})
         job = launch.made(inventory, job_type="run")
@@ -133,7 +134,7 @@ def followed(settings: AwxSettings, handle: Handle, context: Context) -> Heard |
     ran = over(client, handle.kind, handle.job)
     if ran is None:
         if context.stopped():
-            stop(client, handle.kind, handle.job)
+            _stopped(client, handle, context)
         return None
     reader = Reader(
         hosts=tuple(handle.hosts),
@@ -147,6 +148,14 @@ def followed(settings: AwxSettings, handle: Handle, context: Context) -> Heard |
     found = reader.heard(client, ran)
     forgotten(client, handle.mark)
     return found
+
+
+def _stopped(client: AwxClient, handle: Handle, context: Context) -> None:
+    """What AWX does not let us cancel goes on, and its hosts are not let go of meanwhile."""
+    try:
+        stop(client, handle.kind, handle.job)
+    except Permanent as error:
+        context.log(f"the job {handle.job} cannot be stopped: {error.message}")
 
 
 def _secrets(handle: Handle, context: Context) -> list[SecretValue]:

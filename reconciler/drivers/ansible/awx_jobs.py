@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.drivers.ansible.awx_client import AwxClient, AwxSettings, Found
+from reconciler.drivers.ansible.awx_client import AwxClient, Found
 from reconciler.drivers.ansible.events import Ended, Listener, Result, Story
 from reconciler.drivers.ansible.fields import Clean
 from reconciler.drivers.ansible.run import End
@@ -66,9 +66,9 @@ def waited(client: AwxClient, job: int, context: Context, timeout_s: float) -> E
         with suppress(RetryLater):
             if over(client, JOB, job) is not None:
                 return None
-        if context.cancelled() or time.monotonic() >= until:
+        if context.halted or time.monotonic() >= until:
             cancelled(AwxClient(client.settings, time.monotonic() + CANCEL_S), JOB, job)
-            return End.CANCELLED if context.cancelled() else End.TIMEOUT
+            return End.CANCELLED if context.halted else End.TIMEOUT
         time.sleep(min(pause_s, max(0.0, until - time.monotonic())))
         pause_s = min(pause_s * 1.5, MOST_POLL_S)
 
@@ -111,41 +111,44 @@ class Reader:
     part: int = 0
 
     def heard(self, client: AwxClient, ran: Ran, end: End | None = None) -> Heard:
-        """All that was heard; the context is told of tasks of real runs, and of hosts. `end`: how it ended, if we ended it."""
-        telling = None if self.check else self._telling(client.settings, ran.whole)
-        try:
-            parts = [self._job(client, job, telling) for job in ran.jobs]
-        finally:
-            if telling is not None:
-                telling.close()
+        """All that was heard; the context is told of tasks of real runs, and of hosts, once everything has been read: a job that cannot be read to its end now
+        is read again. `end`: how it ended, if we ended it."""
+        lines: list[str] = []
+        plays: list[PlayTold] = []
+        telling = None if self.check else Telling(tenant=self.tenant, told=plays.append, part=self.part, keep=client.settings.keep)
+        parts = [self._job(client, job, telling, lines.append) for job in ran.jobs]
+        if telling is not None:
+            telling.close()
+        self._tell(lines, plays, ran.whole)
         for part in parts:
             self.context.met(part.listener.met.told(self.tenant, time.time()))
         if len(ran.jobs) == 1 and ran.jobs[0] is ran.whole:
             return replace(parts[0], end=end or parts[0].end)
         return joined(self.listener(), parts, ran.whole, self.title)
 
-    def listener(self, telling: Telling | None = None) -> Listener:
+    def listener(self, telling: Telling | None = None, log: Callable[[str], None] = lambda line: None) -> Listener:
         """One for a job."""
-        log: Callable[[str], None] = (lambda line: None) if self.check else self.context.log
         return Listener(
             hosts=self.hosts, project=PROJECT, wrapper=None, told_as="", check=self.check, redact=self.redact, log=log, telling=telling
         )
 
-    def _telling(self, settings: AwxSettings, whole: Found) -> Telling:
-        def told(play: PlayTold) -> None:
-            took = whole.get("elapsed")
+    def _tell(self, lines: Sequence[str], plays: Sequence[PlayTold], whole: Found) -> None:
+        """What was heard of a real run. AWX knows how long it took."""
+        took = whole.get("elapsed")
+        for line in lines if not self.check else ():
+            self.context.log(line)
+        for play in plays:
             self.context.told(replace(play, seconds=float(took)) if play.totals and isinstance(took, int | float | str) else play)
 
-        return Telling(tenant=self.tenant, told=told, part=self.part, keep=settings.keep)
-
-    def _job(self, client: AwxClient, job: Found, telling: Telling | None) -> Heard:
-        listener = self.listener(telling)
+    def _job(self, client: AwxClient, job: Found, telling: Telling | None, log: Callable[[str], None]) -> Heard:
+        listener = self.listener(telling, log)
         end = _end(job)
         try:
             for event in client.every(f"jobs/{job['id']}/job_events/", order_by="counter", no_truncate=1):
                 listener(event)
         except Endless:
             end = End.BROKEN
+        listener.close()
         _explained(listener, job)
         return Heard(listener=listener, end=end, playbook=self.title)
 

@@ -36,7 +36,8 @@ from reconciler.errors import Permanent, Refused
 from reconciler.types.resource import Resource
 from reconciler.types.values import SecretRef, SecretValue, Spec
 
-MARK = "octofleet_mark"
+MARK, RESOURCES = "octofleet_mark", "octofleet_resources"
+"""Extra variables of a job: the step's id with a digest, and the addresses that it is for."""
 NEWEST = 1000
 """Among how many of a template's newest jobs the one of a step is looked for."""
 NEEDED = frozenset(
@@ -79,6 +80,7 @@ class Launch:
         self.tenant = first.rules.tenant
         self.vaulted = vaulted(first.spec, self.tenant, context)
         self._secrets: dict[str, str] = {}
+        self._addresses = sorted(resource.address for resource in resources)
         self.hosts = {resource.spec["host"]["name"]: self._variables(resource, context) for resource in resources}
         self._groups = {resource.spec["host"]["name"]: groups(resource.spec["host"]) for resource in resources}
         self._commit, self.known = self._ensured(context)
@@ -114,12 +116,14 @@ class Launch:
         variables, _ = host_variables(resource.spec, self._client.settings.user, reveal)
         return {name: _referring(value) for name, value in variables.items()}
 
-    def already(self) -> int | None:
-        """The job of this mark, whoever launched it. AWX lets nobody search by extra variables, so the newest jobs of the template are read."""
+    def already(self, step: str) -> tuple[int, str] | None:
+        """The job of this step for these resources, whoever launched it, and its mark. It may be for more of them: those have ended since, as others see it.
+        AWX lets nobody search by extra variables, so the newest jobs of the template are read."""
         for job in self._newest():
-            with suppress(ValueError, TypeError, AttributeError):
-                if json.loads(job["extra_vars"] or "{}").get(MARK) == self._mark:
-                    return int(job["id"])
+            with suppress(ValueError, TypeError, AttributeError, KeyError):
+                told = json.loads(job["extra_vars"] or "{}")
+                if told[MARK].startswith(f"{step}.") and set(self._addresses) <= set(told[RESOURCES]):
+                    return int(job["id"]), str(told[MARK])
         return None
 
     def _newest(self) -> list[Found]:
@@ -135,10 +139,21 @@ class Launch:
         return f"{'workflow_job_templates' if self.kind == WORKFLOW else 'job_templates'}/{self.known.template}/"
 
     def made(self, inventory: int, *, job_type: str) -> int:
-        """Fill the inventory, and launch. Raises `RetryLater` where AWX may have launched it though it did not say so."""
+        """Fill the inventory, and launch. Raises `RetryLater` where AWX may have launched it though it did not say so; of what it refuses no credential stays."""
+        try:
+            return self._launched(inventory, job_type)
+        except Permanent:
+            forgotten(self._client, self._mark)
+            raise
+
+    def _launched(self, inventory: int, job_type: str) -> int:
         client = self._client
         filled(client, inventory, self.hosts, self._groups)
-        body: dict[str, Any] = {"inventory": inventory, "limit": ",".join(self.hosts), "extra_vars": {MARK: self._mark}}
+        body: dict[str, Any] = {
+            "inventory": inventory,
+            "limit": ",".join(self.hosts),
+            "extra_vars": {MARK: self._mark, RESOURCES: self._addresses},
+        }
         if self.kind == JOB:
             body |= self._of_job(job_type)
         answer = client.post(f"{self._template}launch/", body)

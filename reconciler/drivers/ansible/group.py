@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def _hindrance(first: Resource, way: Way | None, context: Context) -> NotRun | N
         return NotRun(code="provider-unknown", reason=reason)
     if (found := refusal(first.spec, by_awx=isinstance(way, AwxSettings))) is not None:
         return NotRun(code=found[0], reason=found[1])
-    if _halted(context):
+    if context.halted:
         return NotRun(code="cancelled", reason="cancelled before it began")
     if time.monotonic() >= context.deadline:
         return NotRun(code="timeout", reason="there was no time left to begin")
@@ -177,10 +176,6 @@ def _pinned(group: _Group, context: Context) -> Iterator[str]:
         yield from pinned_lines(group.variables[host], context.host_keys(resource.rules.tenant, host))
 
 
-def _halted(context: Context) -> bool:
-    return context.cancelled() or context.stopped()
-
-
 def _played(group: _Group, job: Job, settings: AnsibleSettings, ask: Ask, secrets: Sequence[SecretValue]) -> Heard:
     spec, tenant, context = group.first.spec, group.first.rules.tenant, ask.context
     listener = Listener(
@@ -195,7 +190,7 @@ def _played(group: _Group, job: Job, settings: AnsibleSettings, ask: Ask, secret
     )
     until = min(context.deadline, time.monotonic() + settings.timeout_s)
     try:
-        end = play(job, settings, listener, until=until, cancelled=partial(_halted, context))
+        end = play(job, settings, listener, until=until, cancelled=lambda: context.halted)
     finally:
         if listener.telling is not None:
             listener.telling.close()
