@@ -44,7 +44,7 @@ def takes_more(top: Path, limit: int) -> bool:
         taken = 0
         try:
             for _, _, status in _walk(top):
-                taken += status.st_blocks * 512 if status is not None else 0
+                taken += max(BLOCK_BYTES, status.st_blocks * 512) if status is not None else 0
                 if taken > limit:
                     return True
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import trees
-from reconciler.drivers.ansible import cached
+from reconciler.drivers.ansible import cached, run
 from reconciler.source.mirror import open_repository
 from reconciler.types.outcome import Status
 from reconciler.wiring import open_installation
@@ -104,6 +104,35 @@ def test_what_is_moved_meanwhile_leads_nowhere_else(top: Path, tmp_path: Path, m
 def test_a_cache_entry_that_is_deep_and_closed_is_removed(top: Path) -> None:
     cached.remove(nested(top, mode=0o555))
     assert not os.path.lexists(top)
+
+
+def test_what_is_empty_takes_a_block_and_no_more_is_looked_at_than_needed(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (top / f"d{number}").mkdir(parents=True)
+        (top / f"d{number}" / "empty").touch()
+    assert trees.takes_more(top, 101 * 4096 - 1) and not trees.takes_more(top, 101 * 4096)
+    walk, seen = trees._walk, []
+
+    def counted(path: Path) -> Iterator[tuple[int, str, os.stat_result | None]]:
+        for entry in walk(path):
+            seen.append(entry)
+            yield entry
+
+    monkeypatch.setattr(trees, "_walk", counted)
+    assert trees.takes_more(top, 10 * 4096 - 1) and len(seen) == 10
+    assert not trees.takes_more(top / "nothing", 0)
+
+
+@pytest.mark.parametrize("what", ["mkdir $(seq 1500)", "touch $(seq 1500)", "mkdir -p $(printf a/%.0s $(seq 1500))"])
+def test_a_playbook_that_fills_the_disk_with_empty_things_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    need_ansible()
+    monkeypatch.setattr(run, "SPACE_BYTES", 4 << 20)
+    monkeypatch.setattr(run, "LOOKS", 1)
+    world = World(root=tmp_path)
+    world.tasks(f"- shell: 'cd $ANSIBLE_LOCAL_TEMP && {what}; sleep 60'")
+    world.host("a")
+    outcome = world.apply()["a.web"]
+    assert outcome.status is Status.FAILED and "wrote more" in outcome.error
 
 
 def test_a_playbook_that_makes_deep_directories_leaves_nothing(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ POLL_S = 0.2
 READ_BYTES = 1 << 16
 LOOKS = 25
 SPACE_BYTES = 2 << 30
-"""How much of the disk a run may take; looked at with every 25th look whether to stop."""
+"""How much of the disk a run may take, also in empty files and directories; looked at with every 25th look whether to stop."""
 SOCKET_ROOM = 55
 """What must be left of a Unix socket's 107 bytes for ssh's own name in the control directory."""
 
