@@ -6,11 +6,9 @@ looked at once.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from pathlib import Path
 
 import msgspec
 
@@ -22,6 +20,7 @@ from reconciler.errors import OctofleetError
 from reconciler.events import happened
 from reconciler.files import private_directory, replace_file
 from reconciler.source.repository import WORKING_COPY, Commit, Repository
+from reconciler.trees import temporary_directory
 from reconciler.types.canonical import digest
 from reconciler.types.origin import Origin
 from reconciler.types.problem import Problem, Severity
@@ -88,8 +87,8 @@ def _findings(installation: Installation, repository: Repository, project: str, 
 
 
 def _look(installation: Installation, repository: Repository, project: str, tree: str) -> list[lint.Finding]:
-    with tempfile.TemporaryDirectory(dir=private_directory(installation.data_dir / "scratch"), prefix=f"{os.getpid()}-lint-") as directory:
-        into = Path(directory) / "project"
+    with temporary_directory(f"{os.getpid()}-lint-", private_directory(installation.data_dir / "scratch")) as directory:
+        into = directory / "project"
         repository.export(tree, "", into)
         installed = None
         try:

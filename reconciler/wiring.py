@@ -7,11 +7,10 @@ import hashlib
 import os
 import re
 import secrets as random
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +51,7 @@ from reconciler.stages import stage
 from reconciler.store.blobs import DatabaseBlobs
 from reconciler.store.engine import Store, Unavailable, sqlite_url, url_problem
 from reconciler.store.hosts import keep_told
+from reconciler.trees import remove, temporary_directory
 from reconciler.types.canonical import digest
 from reconciler.types.kind import Kind
 from reconciler.types.task import HostTold
@@ -238,7 +238,7 @@ class Installation:
         """A maker of contexts for driver calls; their private scratch directories live as long as this block."""
         scratch = private_directory(self.data_dir / "scratch")
         _clear_dead(scratch)
-        with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{os.getpid()}-") as root:
+        with temporary_directory(f"{os.getpid()}-", scratch) as root:
 
             def make(log: Callable[[str], None] = lambda line: None, checkpoint: Callable[[str], None] = lambda operation: None) -> Context:
                 own = Repository(repository.location, repository.path)  # libgit2 objects belong to one thread
@@ -327,11 +327,12 @@ def same_place(location: str) -> str:
 
 
 def _clear_dead(scratch: Path) -> None:
-    """Remove what processes that are gone left behind: it may hold secrets."""
-    for left in scratch.iterdir():
-        pid = left.name.partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove what processes that are gone left behind, as far as it can be: it may hold secrets."""
+    with suppress(OSError):
+        for left in list(scratch.iterdir()):
+            pid = left.name.partition("-")[0]
+            if pid.isdigit() and not Path("/proc", pid).exists():
+                remove(left)
 
 
 def open_installation(data_dir: Path, config: Path | None = None) -> Installation:

@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pygit2
 import pytest
 
 from reconciler.drivers.ansible import run
 from reconciler.drivers.ansible.process import MARK
+from reconciler.drivers.ansible.project import OWN_PLAYBOOK
 from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.driver import Step, Target, Work
-from reconciler.errors import Permanent, RetryLater
+from reconciler.errors import OctofleetError, Permanent, RetryLater
+from reconciler.source.mirror import open_repository
 from reconciler.types.change import Action
 from reconciler.types.outcome import Outcome, Status
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, raised, unknown
@@ -226,6 +229,72 @@ def test_a_run_that_cannot_begin_does_not_hide_the_ones_before_it(world: World) 
     with pytest.raises(Permanent, match=r"cannot write ansible\.cfg"):
         driver.apply(Step(id="s", work=work[1:]), replace(context, export=export))
     world.check_clean()
+
+
+def test_what_a_group_did_not_expect_is_the_trouble_of_its_hosts_alone(world: World) -> None:
+    """A project as deep as Python's calls, of another tenant than the one before and the one after it in the same call."""
+    for name in ("one", "two", "three"):
+        world.tasks(f"- name: {name}\n  debug:", f"{name}/site.yml")
+    world.host("a", roles=[("one", {"playbook": "one/site.yml"})])
+    world.host("b", roles=[("two", {"playbook": "two/site.yml"})], tenant="other")
+    world.host("c", roles=[("three", {"playbook": "three/site.yml"})])
+    targets = [world.target(resource) for resource in world.resources().values()]
+    context = world.context()
+
+    git = pygit2.init_repository(world.root / "git", bare=True)
+    tree = git.TreeBuilder().write()
+    for _ in range(1_200):
+        above = git.TreeBuilder()
+        above.insert("d", tree, pygit2.enums.FileMode.TREE)
+        tree = above.write()
+    repository = open_repository(str(world.root / "git"), world.root / "mirrors")
+
+    def export(of: str, into: Path) -> None:
+        repository.export(str(tree), "", into) if of == "tree:two" else context.export(of, into)
+
+    driver, deep = world.driver, replace(context, export=export)
+    found = {where.rpartition("/")[2]: item for where, item in driver.observe(targets, deep).items()}
+    assert unknown(found["b.two"]).code == "driver-failed" and "RecursionError" in unknown(found["b.two"]).reason
+    for name in ("a.one", "c.three"):
+        present(found[name])
+    work = tuple(Work(action=Action.RUN, target=target) for target in targets)
+    outcomes = driver.apply(Step(id="s", work=work), deep)
+    assert [getattr(item, "status", None) for item in outcomes.values()] == [Status.DONE, Status.FAILED, Status.DONE]
+    world.check_clean()
+
+
+def test_what_the_caller_raises_begins_no_other_run(world: World) -> None:
+    """A lease that is lost is seen when something is logged: another process may be at the step by then."""
+    for name in ("one", "two"):
+        world.tasks(f"- name: {name}\n  copy: {{dest: '{{{{ base }}}}/{name}', content: x}}", f"{name}/site.yml")
+    world.host("a", roles=[(name, {"playbook": f"{name}/site.yml"}) for name in ("one", "two")])
+    work = tuple(Work(action=Action.RUN, target=world.target(item)) for item in world.resources().values())
+
+    def lost(line: str) -> None:
+        raise OctofleetError("the lease is lost")
+
+    with pytest.raises(OctofleetError, match="the lease is lost"):
+        world.driver.apply(Step(id="s", work=work), replace(world.context(), log=lost))
+    assert [path.name for path in world.base("a").iterdir()] == ["one"]
+    world.check_clean()
+
+
+@pytest.mark.parametrize("what", ["directory", "link to itself", "link to another", "file"])
+def test_a_project_that_has_the_playbook_of_roles_already_is_refused(world: World, what: str) -> None:
+    world.write("p/roles/r/tasks/main.yml", "- debug:\n")
+    world.write("p/precious", "stays")
+    own = world.repository / "p" / OWN_PLAYBOOK
+    if what == "directory":
+        own.mkdir()
+    elif what == "file":
+        own.write_text("- hosts: all\n")
+    else:
+        own.symlink_to(own.name if what == "link to itself" else "precious")
+    world.host("a", roles=[("web", {"roles": [{"name": "r"}], "project": "p"})])
+    world.host("b", roles=[("web", {"roles": [{"name": "r"}], "project": "p"})])
+    found = unknown(world.observe()["a.web"])
+    assert found.reason.startswith(f"the project has a {OWN_PLAYBOOK}") and found.code == "playbook-in-the-way"
+    assert "remove it from the project" in found.reason
 
 
 def test_a_project_that_cannot_be_had_is_the_trouble_of_its_hosts_alone(world: World) -> None:

@@ -4,13 +4,20 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconciler.drivers.ansible import isolation
 from reconciler.drivers.ansible.command import environment, fixed_variables
+from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.settings import AnsibleSettings
-from reconciler.types.outcome import Status
+from reconciler.drivers.driver import Step, Work
+from reconciler.types.change import Action
+from reconciler.types.outcome import Outcome, Status
+from reconciler.types.values import SecretRef, SecretValue
+from tests.drivers.ansible_artifacts import role_archive
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, secret, unknown
 
 PLAIN = 'p{{a"ss}}wörd-9f8e7d'
@@ -186,3 +193,64 @@ def test_hosts_of_two_tenants_never_share_a_run(world: World) -> None:
     assert (world.base("a") / "told").read_text() == '["a", "b"]'
     assert (world.base("c") / "told").read_text() == '["c"]'
     assert threading.active_count() < 5
+
+
+@pytest.fixture
+def no_answer() -> Iterator[None]:
+    """Nothing is known of this machine's bubblewrap, before and after."""
+    isolation._answer.cache_clear()
+    yield
+    isolation._answer.cache_clear()
+
+
+@pytest.mark.usefixtures("no_answer")
+def test_where_isolation_is_required_nothing_is_opened_or_installed_without(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, monkeypatch, "echo 'no namespaces here' >&2; exit 1")
+    world.settings = AnsibleSettings(isolation="required")
+    world.galaxy = Galaxy(directory=tmp_path / "galaxy")
+    role_archive(world.root / "said.tar.gz")
+    world.tasks("- debug:")
+    world.write("web/requirements.yml", "roles:\n  - src: said.tar.gz\n    name: said\n")
+    (world.root / "said.tar.gz").rename(world.repository / "web" / "said.tar.gz")
+    world.secrets["password"] = PLAIN
+    world.host("a", deep=secret("password"))
+    read: list[str] = []
+
+    def asked(ref: SecretRef, tenant: str) -> SecretValue:
+        read.append(str(ref))
+        return SecretValue(PLAIN)
+
+    context = replace(world.context(), secret=asked, export=lambda tree, into: read.append(tree))
+    (target,) = [world.target(resource) for resource in world.resources().values()]
+    found = unknown(world.driver.observe([target], context)[target.address])
+    assert found.code == "isolation-missing" and "no namespaces here" in found.reason and "bubblewrap" in found.reason
+    (ended,) = world.driver.apply(Step(id="s", work=(Work(action=Action.RUN, target=target),)), context).values()
+    assert isinstance(ended, Outcome) and ended.status is Status.FAILED and "no namespaces here" in ended.error
+    assert read == [] and not (tmp_path / "galaxy").exists()
+    world.check_clean()
+
+
+@pytest.mark.usefixtures("no_answer")
+def test_that_bubblewrap_was_not_heard_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, monkeypatch, "exec sleep 60")
+    with monkeypatch.context() as busy:
+        busy.setattr(isolation, "PROBE_S", 0.05)
+        assert "timed out" in isolation.why_not() and not isolation.isolated("auto")
+    program(tmp_path, monkeypatch, "#!/nowhere/interpreter", first="")
+    assert "does not run" in isolation.why_not()
+    program(tmp_path, monkeypatch, "echo asked >> asked")
+    monkeypatch.chdir(tmp_path)
+    assert isolation.why_not() == "" and isolation.isolated("required") and isolation.isolated("auto")
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, first: str = "#!/bin/sh\n") -> None:
+    """A bubblewrap that does this."""
+    place = tmp_path / "programs"
+    place.mkdir(exist_ok=True)
+    (place / "bwrap").write_text(f"{first}{text}\n")
+    (place / "bwrap").chmod(0o755)
+    if not os.environ["PATH"].startswith(f"{place}:"):
+        monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")

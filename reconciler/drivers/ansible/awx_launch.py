@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from reconciler.drivers.ansible.awx_client import AwxClient, Found
@@ -33,6 +31,7 @@ from reconciler.drivers.ansible.project import export_project
 from reconciler.drivers.ansible.vaulted import opened
 from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused
+from reconciler.trees import temporary_directory
 from reconciler.types.resource import Resource
 from reconciler.types.values import SecretRef, SecretValue, Spec
 
@@ -59,8 +58,8 @@ def vaulted(spec: Spec, tenant: str, context: Context) -> Vaulted:
     it. Raises as a run on this machine does."""
     if "workflow" in spec:
         return Vaulted(passwords={})
-    with TemporaryDirectory(dir=context.scratch, prefix="awx-") as directory:
-        project = Path(directory, "project")
+    with temporary_directory("awx-", context.scratch) as directory:
+        project = directory / "project"
         export_project(spec, project, context.export, context.export_from)
         try:
             found = opened(project, spec["project"], tenant, lambda: context.passwords(tenant))

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler import trees
 from reconciler.errors import Permanent
 
 NAME = "checksums.json"
@@ -77,13 +77,7 @@ def _of_file(path: Path, *, executable: bool) -> str:
 
 def remove(directory: Path) -> None:
     """Remove a sealed directory, or what is left of one; of a link, the link."""
-    if directory.is_symlink():
-        directory.unlink()
-        return
-    if directory.is_dir():
-        for root, _, _ in os.walk(directory):
-            Path(root).chmod(0o700)
-    shutil.rmtree(directory, ignore_errors=True)
+    trees.remove(directory)
 
 
 def used(cache: Path, key: str) -> Path:

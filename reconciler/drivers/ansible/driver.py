@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 from reconciler.drivers.ansible import awx
 from reconciler.drivers.ansible.awx_client import AwxSettings
+from reconciler.drivers.ansible.edge import Edge, failed, unknown
 from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.group import Ask, begun, run
 from reconciler.drivers.ansible.resources import OPERATION, ORDER, ROLE, grouped, host_of, roles
 from reconciler.drivers.ansible.settings import AnsibleSettings, Way
 from reconciler.drivers.ansible.verdict import ended, observed, outcome
 from reconciler.drivers.driver import Context, DriverInfo, Inputs, Listed, Results, Staleness, Step, Target
-from reconciler.errors import OctofleetError, Permanent, RetryLater
+from reconciler.errors import Permanent, RetryLater
 from reconciler.secrets.settings import granted
 from reconciler.types.host import FleetScope
 from reconciler.types.kind import Kind
@@ -59,7 +60,7 @@ class AnsibleDriver:
         return self.way(resource.rules.provider, resource.rules.tenant)
 
     def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
-        """One check run for all targets that may share one."""
+        """One check run for all targets that may share one. What one group of several did not expect makes that group alone unknown."""
         now = time.time()
         wanted = [target.desired for target in targets if target.desired is not None]
         found: dict[str, Observation] = {
@@ -69,32 +70,42 @@ class AnsibleDriver:
         }
         new = {t.address for t in targets if t.desired and (t.recorded is None or t.recorded.digest != t.desired.digest)}
         former = [(secret.ref, t.recorded.rules.tenant) for t in targets if t.recorded for secret in secrets_in(t.recorded_spec)]
-        for group in grouped(wanted):
-            told = run(group, self._way(group[0]), Ask(context=context, check=True, former=former, galaxy=self.galaxy))
-            now = time.time()
-            found |= {item.address: observed(told[item.address], host_of(item), item, now, new=item.address in new) for item in group}
+        groups, edge = grouped(wanted), Edge(context)
+        for group in groups:
+            try:
+                told = run(group, self._way(group[0]), Ask(context=edge.context, check=True, former=former, galaxy=self.galaxy))
+                now = time.time()
+                found |= {item.address: observed(told[item.address], host_of(item), item, now, new=item.address in new) for item in group}
+            except Exception as trouble:
+                if isinstance(trouble, RetryLater) or len(groups) == 1 or edge.is_from_outside(trouble):
+                    raise
+                found |= dict.fromkeys((item.address for item in group), unknown(trouble, time.time()))
         return found
 
     def apply(self, step: Step, context: Context) -> Results:
-        """One real run for all changes that may share one. Ansible converges, so doing it again does no harm."""
+        """One real run for all changes that may share one. Ansible converges, so doing it again does no harm. What one group of several did not expect
+        is the failure of that group alone."""
         wanted = [work.target.desired for work in step.work if work.target.desired is not None]
         error = "what a role did to a host is not undone by removing the role"
         found: dict[str, Outcome | Pending] = {
             work.target.address: Outcome(status=Status.FAILED, error=error) for work in step.work if work.target.desired is None
         }
-        for part, group in enumerate(grouped(wanted)):
+        groups, edge = grouped(wanted), Edge(context)
+        for part, group in enumerate(groups):
             way = self._way(group[0])
             try:
                 found |= (
-                    self._begun(group, way, context, step.id, part)
+                    self._begun(group, way, edge.context, step.id, part)
                     if isinstance(way, AwxSettings)
-                    else self._done(group, way, context, part)
+                    else self._done(group, way, edge.context, part)
                 )
-            except OctofleetError as trouble:
-                if (isinstance(way, AwxSettings) and isinstance(trouble, RetryLater)) or not any(item.address in found for item in wanted):
+            except Exception as trouble:
+                first = not any(item.address in found for item in wanted)
+                later = isinstance(trouble, RetryLater) and (isinstance(way, AwxSettings) or first)
+                if later or len(groups) == 1 or edge.is_from_outside(trouble):
                     raise
-                # Runs before this one are done: what they did must be told.
-                found |= {item.address: Outcome(status=Status.FAILED, error=str(trouble)) for item in group}
+                # What other runs did, or do after this one, must be told.
+                found |= dict.fromkeys((item.address for item in group), failed(trouble))
         return found
 
     def _begun(self, group: Sequence[Resource], way: AwxSettings, context: Context, step: str, part: int) -> Results:

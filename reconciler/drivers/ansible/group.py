@@ -17,6 +17,7 @@ from reconciler.drivers.ansible.command import pinned_lines
 from reconciler.drivers.ansible.events import Listener
 from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.inventory import host_variables, inventory
+from reconciler.drivers.ansible.isolation import isolated
 from reconciler.drivers.ansible.job import Job, private_directory
 from reconciler.drivers.ansible.project import export_project, refusal, title
 from reconciler.drivers.ansible.resources import host_of
@@ -114,6 +115,15 @@ def _hindrance(first: Resource, way: Way | None, context: Context) -> NotRun | N
         return NotRun(code="cancelled", reason="cancelled before it began")
     if time.monotonic() >= context.deadline:
         return NotRun(code="timeout", reason="there was no time left to begin")
+    return _exposed(way) if isinstance(way, AnsibleSettings) else None
+
+
+def _exposed(settings: AnsibleSettings) -> NotRun | None:
+    """Why nothing of it may begin on this machine, if isolation is required: installing what a project requires is a run of what strangers wrote, too."""
+    try:
+        isolated(settings.isolation)
+    except Permanent as error:
+        return _not_run(error)
     return None
 
 

@@ -71,21 +71,26 @@ def isolated(mode: str) -> bool:
     return not trouble
 
 
-@cache
 def why_not() -> str:
-    """Why bubblewrap does not work on this machine, tried once; empty where it does."""
-    if shutil.which(PROGRAM) is None:
-        return f"the program {PROGRAM} is not installed"
+    """Why bubblewrap does not work on this machine; empty where it does. What it answers is remembered; that it was not heard, as on a machine that is busy,
+    is not."""
     try:
-        ran = subprocess.run(  # noqa: S603 - the program is the one found
-            sandboxed(["/bin/sh", "-c", ":"], Sight()),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROBE_S,
-        )
+        return _answer()
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{PROGRAM} does not run: {error}"
+
+
+@cache
+def _answer() -> str:
+    if shutil.which(PROGRAM) is None:
+        return f"the program {PROGRAM} is not installed"
+    ran = subprocess.run(  # noqa: S603 - the program is the one found
+        sandboxed(["/bin/sh", "-c", ":"], Sight()),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PROBE_S,
+    )
     return "" if ran.returncode == 0 else (ran.stderr.strip().splitlines() or [f"{PROGRAM} ended with {ran.returncode}"])[-1]
 
 

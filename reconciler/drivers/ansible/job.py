@@ -15,6 +15,7 @@ from typing import Any
 
 from reconciler.drivers.ansible.galaxy import Installed
 from reconciler.errors import Permanent
+from reconciler.trees import remove
 from reconciler.types.values import SecretValue
 
 PRIVATE, EVENTS = ("tmp", "home"), "events/job_events"
@@ -110,9 +111,8 @@ def private_directory(scratch: Path) -> Iterator[Path]:
     try:
         yield directory
     finally:
-        (directory / "inventory.json").unlink(missing_ok=True)
-        shutil.rmtree(directory / "vault", ignore_errors=True)
-        shutil.rmtree(directory, ignore_errors=True)
+        for path in (directory / "inventory.json", directory / "vault", directory):
+            remove(path)
 
 
 def write_files(job: Job, fixed: Mapping[str, Any]) -> None:

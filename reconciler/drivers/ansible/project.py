@@ -76,8 +76,7 @@ def export_project(spec: Spec, into: Path, export: Export, export_from: ExportFr
         export(spec["content"], into)
     if "roles" in spec:
         play = {"name": title(spec), "hosts": "all", "roles": [{"role": role["name"], **_vars(role)} for role in spec["roles"]]}
-        (into / OWN_PLAYBOOK).write_text(json.dumps([play]), encoding="utf-8")
-        return OWN_PLAYBOOK
+        return _own_playbook(into, json.dumps([play]))
     if "collectionPlaybook" in spec:
         return str(spec["collectionPlaybook"])
     playbook = _inside(spec["playbook"], spec["project"]) or ""
@@ -85,6 +84,20 @@ def export_project(spec: Spec, into: Path, export: Export, export_from: ExportFr
         where = spec["repository"]["commit"][:10] if "repository" in spec else "this commit"
         raise Permanent(f"the playbook {spec['playbook']} is not there at {where}", hint="correct its path", code="playbook-missing")
     return playbook
+
+
+def _own_playbook(into: Path, text: str) -> str:
+    """Written where nothing is: what the project has there may be a directory, or a link to anywhere in it."""
+    try:
+        with (into / OWN_PLAYBOOK).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        hint = "remove it from the project, or give it another name"
+        message = f"the project has a {OWN_PLAYBOOK}, where Octofleet writes the playbook of `roles`"
+        raise Permanent(message, hint=hint, code="playbook-in-the-way") from error
+    except OSError as error:
+        raise Permanent(f"cannot write {OWN_PLAYBOOK} for Ansible: {error.strerror}", hint="free some space there") from error
+    return OWN_PLAYBOOK
 
 
 def _vars(role: Mapping[str, Any]) -> dict[str, Any]:

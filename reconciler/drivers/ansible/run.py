@@ -6,7 +6,6 @@ directory behind.
 
 import os
 import select
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,12 +20,13 @@ from reconciler.drivers.ansible.job import Job, write_files
 from reconciler.drivers.ansible.process import started
 from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.ansible.stream import Endless, OnEvent, Stream
+from reconciler.trees import takes_more, temporary_directory
 
 POLL_S = 0.2
 READ_BYTES = 1 << 16
 LOOKS = 25
 SPACE_BYTES = 2 << 30
-"""How much of the disk a run may take; looked at with every 25th look whether to stop."""
+"""How much of the disk a run may take, also in empty files and directories; looked at with every 25th look whether to stop."""
 SOCKET_ROOM = 55
 """What must be left of a Unix socket's 107 bytes for ssh's own name in the control directory."""
 
@@ -92,17 +92,7 @@ class _Watch:
             return End.TIMEOUT
         if self.cancelled():
             return End.CANCELLED
-        return End.FULL if self.looks % LOOKS == 0 and _written(self.directory) > SPACE_BYTES else None
-
-
-def _written(directory: Path) -> int:
-    """How many bytes of the disk a directory takes. What vanishes meanwhile is nothing."""
-    found = 0
-    for where, _, names in os.walk(directory):
-        for name in names:
-            with suppress(OSError):
-                found += os.lstat(os.path.join(where, name)).st_blocks * 512  # noqa: PTH118 - as os.walk tells it
-    return found
+        return End.FULL if self.looks % LOOKS == 0 and takes_more(self.directory, SPACE_BYTES) else None
 
 
 @contextmanager
@@ -116,5 +106,5 @@ def _control_directory(directory: Path, *, alone: bool) -> Iterator[Path]:
         inside.mkdir(mode=0o700)
         yield inside
         return
-    with tempfile.TemporaryDirectory(prefix="of-cp-") as short:
-        yield Path(short)
+    with temporary_directory("of-cp-") as short:
+        yield short

@@ -1,0 +1,68 @@
+"""Where what one group of resources did not expect ends, so that it is no trouble of the others of the call.
+
+In: an exception of a group's run. Out: what it means for that group. Must not: keep what the caller itself raised (a lease that is lost, a journal that cannot
+be written): nothing may go on after that.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
+
+from reconciler.drivers.driver import Context
+from reconciler.errors import OctofleetError, Stale
+from reconciler.types.observation import Unknown
+from reconciler.types.outcome import Outcome, Status
+
+T = TypeVar("T")
+P = ParamSpec("P")
+CODE = "driver-failed"
+
+
+class Edge:
+    """Of one call. `context`: the call's, of which it is remembered what its ways back to the caller raise."""
+
+    def __init__(self, context: Context) -> None:
+        self._raised: list[Exception] = []
+        self.context = replace(
+            context,
+            log=self._own(context.log),
+            checkpoint=self._own(context.checkpoint),
+            told=self._own(context.told),
+            met=self._own(context.met),
+        )
+
+    def _own(self, function: Callable[P, T]) -> Callable[P, T]:
+        def called(*arguments: P.args, **named: P.kwargs) -> T:
+            try:
+                return function(*arguments, **named)
+            except Exception as error:
+                self._raised.append(error)
+                raise
+
+        return called
+
+    def is_from_outside(self, error: BaseException | None) -> bool:
+        """Whether the caller raised it, or what it was raised from."""
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            if any(error is raised for raised in self._raised):
+                return True
+            seen.add(id(error))
+            error = error.__cause__ or error.__context__
+        return False
+
+
+def unknown(error: Exception, now: float) -> Unknown:
+    """What is known of what could not be looked at."""
+    if isinstance(error, OctofleetError):
+        return Unknown(code=error.code, reason=f"{error.message} ({error.hint})" if error.hint else error.message, at=now)
+    return Unknown(code=CODE, reason=_text(error), at=now)
+
+
+def failed(error: Exception) -> Outcome:
+    """How a change ended."""
+    return Outcome(status=Status.STALE if isinstance(error, Stale) else Status.FAILED, error=_text(error))
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, OctofleetError) else f"{type(error).__name__}: {error}"
