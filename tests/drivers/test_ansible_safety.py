@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.drivers.ansible.command import environment, fixed_variables
 from reconciler.drivers.ansible.settings import AnsibleSettings
+from reconciler.drivers.wrap import Wrapped
 from reconciler.types.outcome import Status
 from tests.drivers.ansible_world import World, need_ansible, present, proposed, secret, unknown
 
@@ -186,3 +187,18 @@ def test_hosts_of_two_tenants_never_share_a_run(world: World) -> None:
     assert (world.base("a") / "told").read_text() == '["a", "b"]'
     assert (world.base("c") / "told").read_text() == '["c"]'
     assert threading.active_count() < 5
+
+
+def test_what_is_hidden_from_a_tenant_tells_nothing_of_the_secrets_of_another(world: World) -> None:
+    words = {"shop": "word-of-the-shop", "bank": "word-of-the-bank"}
+    world.secrets.update(words)
+    world.tasks(f"- name: Tells\n  copy: {{dest: '{{{{ base }}}}/told', content: '{' '.join(words.values())} {{{{ mine | length }}}}'}}")
+    for tenant in words:
+        world.host(tenant, tenant=tenant, mine=secret(tenant))
+    targets = [world.target(resource, resource.digest) for resource in world.resources().values()]
+    found = Wrapped(driver=world.driver).observe(targets, world.context())
+    seen = {where: field.after for where, item in found.items() for field in proposed(item).fields if field.path.endswith("/content")}
+    assert seen == {
+        "ansible/role/shop/shop.web": "*** word-of-the-bank 16",
+        "ansible/role/bank/bank.web": "word-of-the-shop *** 16",
+    }

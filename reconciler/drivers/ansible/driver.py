@@ -70,7 +70,8 @@ class AnsibleDriver:
         new = {t.address for t in targets if t.desired and (t.recorded is None or t.recorded.digest != t.desired.digest)}
         former = [(secret.ref, t.recorded.rules.tenant) for t in targets if t.recorded for secret in secrets_in(t.recorded_spec)]
         for group in grouped(wanted):
-            told = run(group, self._way(group[0]), Ask(context=context, check=True, former=former, galaxy=self.galaxy))
+            own = [item for item in former if item[1] == group[0].rules.tenant]
+            told = run(group, self._way(group[0]), Ask(context=context, check=True, former=own, galaxy=self.galaxy))
             now = time.time()
             found |= {item.address: observed(told[item.address], host_of(item), item, now, new=item.address in new) for item in group}
         return found
