@@ -140,7 +140,8 @@ class _Call:
 
     def __init__(self, wrapped: Wrapped, what: str, context: Context, provider: str) -> None:
         self._wrapped, self._what, self._outer, self._provider = wrapped, what, context, provider
-        self._revealed: dict[str, list[SecretValue]] = {}
+        self._revealed: dict[str, dict[str, SecretValue]] = {}
+        self._redactors: dict[str, tuple[int, Redact]] = {}
         self._ours: list[Exception] = []
         self._inner = replace(
             context,
@@ -153,7 +154,7 @@ class _Call:
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         value = self._outer.secret(ref, tenant)
-        self._revealed.setdefault(tenant, []).append(value)
+        self._revealed.setdefault(tenant, {})[value.reveal()] = value
         return value
 
     def _own(self, function: Callable[P, T]) -> Callable[P, T]:
@@ -173,10 +174,15 @@ class _Call:
         return self.redactor("")(text)
 
     def redactor(self, address: str) -> Redact:
-        """Keeps the secrets of an address's tenant out of texts; those of all tenants for what belongs to none."""
+        """Keeps the secrets of an address's tenant out of texts; those of all tenants for what belongs to none. Made anew only when more was revealed."""
         tenant = tenant_of(address) if address.count("/") >= 3 else ""
-        values = self._revealed.get(tenant, ()) if tenant else [value for found in self._revealed.values() for value in found]
-        return redactor(values)
+        revealed = [self._revealed.get(tenant, {})] if tenant else list(self._revealed.values())
+        number = sum(map(len, revealed))
+        known = self._redactors.get(tenant)
+        if known is None or known[0] != number:
+            known = number, redactor([value for found in revealed for value in list(found.values())])
+            self._redactors[tenant] = known
+        return known[1]
 
     def cleaned(self, address: str, item: Observation) -> Observation:
         """An observation without secrets. A specification holds them by type, so that it is left alone."""

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from reconciler.drivers.retry import Retries
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
 from reconciler.observe import observe
+from reconciler.secrets.redact import redactor
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope
 from reconciler.types.observation import Absent, Observation, Proposed, ProposedField, Unknown
@@ -192,6 +193,30 @@ def test_what_is_told_of_a_tenant_hides_its_own_secrets_alone(tmp_path: Path, in
             assert {result.error, *deep(result.outputs), *said(result.observation)} == {SEEN[parts(where)[2]]}
     assert {tenant: wrapped.diff(machine(tenant), context) for tenant in SEEN} == SEEN
     assert set(logged) == {"*** ***"}, "a line may concern all of them"
+
+
+def test_a_redactor_is_made_anew_only_when_more_was_revealed(tmp_path: Path, inner: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(values: Iterable[SecretValue]) -> Callable[[str], str]:
+        known = list(values)
+        made.append(len(known))
+        return redactor(known)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Growing(Wordy):
+        def _print(self, context: Context) -> None:
+            for key in ("first", "second"):
+                for _ in range(50):
+                    context.secret(SecretRef(store="s", key=key), "shop")
+                    context.log(f"first-of-shop second-of-shop {key}")
+
+    monkeypatch.setattr("reconciler.drivers.wrap.redactor", counted)
+    logged: list[str] = []
+    context = replace(inner, secret=lambda ref, tenant: SecretValue(f"{ref.key}-of-{tenant}"), log=logged.append)
+    Wrapped(driver=Growing(world=World(str(tmp_path / "w.db")))).observe([machine("shop", f"h-{n}") for n in range(50)], context)
+    assert made == [1, 2, 2], "one for the lines with each secret, and one for what is told of the tenant's hosts"
+    assert logged == ["*** second-of-shop first"] * 50 + ["*** *** second"] * 50
 
 
 # -- retries
