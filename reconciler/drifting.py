@@ -34,7 +34,8 @@ class Drifting:
     """`run` is a thread's work; `rules` are the repositories that this process follows."""
 
     def __init__(self, installation: Installation, rules: Sequence[Followed]) -> None:
-        self._installation, self._trouble = installation, Repeated()
+        self._installation = installation
+        self._troubles: dict[str, Repeated] = {}
         self._rules = {where(rule.location): rule for rule in rules}
         self._enroll_at: dict[tuple[str, float], float] = {}
 
@@ -45,26 +46,30 @@ class Drifting:
             try:
                 looked = self.once()
             except Exception as error:  # noqa: BLE001 - the schedule goes on, whatever happened in one round
-                self._trouble.happened("checks-failed", error=f"{type(error).__name__}: {error}")
+                self._failed(error)
             if not looked:
                 stop.wait(PAUSE_S)
 
     def once(self) -> int:
-        """One round over the Fleets: how many hosts were looked at."""
+        """One round over the Fleets: how many hosts were looked at. What is in the way of one is told, and keeps no other."""
         with self._installation.store.read() as connection:
             known = {source: at for source, at in locations(connection).items() if at in self._rules}
-            fleets = {source: fleet_in_force(connection, source) for source in known}
         looked = 0
-        for source, fleet in fleets.items():
-            schedule = schedule_of(fleet)
-            if schedule is not None:
-                looked += self._checked(source, known[source], schedule)
+        for source, location in known.items():
+            try:
+                looked += self._checked(source, location)
+            except Exception as error:  # noqa: BLE001 - the other Fleets are checked, whatever happened to this one
+                self._failed(error, source)
         return looked
 
-    def _checked(self, source: str, location: str, schedule: Schedule) -> int:
+    def _failed(self, error: Exception, source: str = "") -> None:
+        trouble = self._troubles.setdefault(source, Repeated())
+        trouble.happened("checks-failed", source=source, error=f"{type(error).__name__}: {error}")
+
+    def _checked(self, source: str, location: str) -> int:
         with self._installation.store.read() as connection:
-            now = connection.now()
-            if shut(connection, source, schedule, now):
+            schedule = schedule_of(fleet_in_force(connection, source))
+            if schedule is None or shut(connection, source, schedule, connection.now()):
                 return 0
         self._enroll(source, schedule)
         with self._installation.store.write() as connection:

@@ -18,11 +18,12 @@ from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
 from reconciler.types.observation import Absent, Observation, Present, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
-from reconciler.types.resource import Resource
+from reconciler.types.resource import Resource, tenant_of
 from reconciler.types.values import SecretRef, SecretValue
 
 T = TypeVar("T")
 P = ParamSpec("P")
+Redact = Callable[[str], str]
 MARK = "@"
 """What a handle begins with that names its provider: `@eu HANDLE`."""
 
@@ -65,7 +66,7 @@ class Wrapped:
     def _looked(self, provider: str, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
         call = _Call(self, "observe", context, provider)
         found = call.made(lambda inner: self.driver.observe(targets, inner))
-        return {address: call.cleaned(item) for address, item in found.items()}
+        return {address: call.cleaned(address, item) for address, item in found.items()}
 
     def apply(self, step: Step, context: Context) -> Results:
         """Retried under the same step id, which is the idempotency token towards each provider; redacted. What one of several providers failed to
@@ -100,7 +101,8 @@ class Wrapped:
     def diff(self, target: Target, context: Context) -> str:
         """For people."""
         call = _Call(self, "diff", context, _provider(target))
-        return call.redact(call.made(lambda inner: self.driver.diff(target, inner)))
+        text = call.made(lambda inner: self.driver.diff(target, inner))
+        return call.redactor(target.address)(text)
 
 
 def _provider(target: Target) -> str:
@@ -131,11 +133,15 @@ def _opened(handle: str) -> tuple[str, str]:
 
 
 class _Call:
-    """One request: knows which secrets it was given, and keeps them out of all that comes back."""
+    """One request: knows which secrets it was given, and keeps them out of all that comes back.
+
+    What is told of a resource is kept free of its own tenant's secrets alone: what is hidden in it would else tell the secrets of other tenants.
+    """
 
     def __init__(self, wrapped: Wrapped, what: str, context: Context, provider: str) -> None:
         self._wrapped, self._what, self._outer, self._provider = wrapped, what, context, provider
-        self._revealed: list[SecretValue] = []
+        self._revealed: dict[str, dict[str, SecretValue]] = {}
+        self._redactors: dict[str, tuple[int, Redact]] = {}
         self._ours: list[Exception] = []
         self._inner = replace(
             context,
@@ -148,7 +154,7 @@ class _Call:
 
     def _secret(self, ref: SecretRef, tenant: str) -> SecretValue:
         value = self._outer.secret(ref, tenant)
-        self._revealed.append(value)
+        self._revealed.setdefault(tenant, {})[value.reveal()] = value
         return value
 
     def _own(self, function: Callable[P, T]) -> Callable[P, T]:
@@ -164,35 +170,41 @@ class _Call:
         return called
 
     def redact(self, text: str) -> str:
-        """The text without any secret of this call."""
-        return redactor(self._revealed)(text) if self._revealed else text
+        """The text without any secret of this call: it may concern several tenants."""
+        return self.redactor("")(text)
 
-    def cleaned(self, item: Observation) -> Observation:
+    def redactor(self, address: str) -> Redact:
+        """Keeps the secrets of an address's tenant out of texts; those of all tenants for what belongs to none. Made anew only when more was revealed."""
+        tenant = tenant_of(address) if address.count("/") >= 3 else ""
+        revealed = [self._revealed.get(tenant, {})] if tenant else list(self._revealed.values())
+        number = sum(map(len, revealed))
+        known = self._redactors.get(tenant)
+        if known is None or known[0] != number:
+            known = number, redactor([value for found in revealed for value in list(found.values())])
+            self._redactors[tenant] = known
+        return known[1]
+
+    def cleaned(self, address: str, item: Observation) -> Observation:
         """An observation without secrets. A specification holds them by type, so that it is left alone."""
         if not self._revealed or isinstance(item, Present | Absent):
             return item
+        redact = self.redactor(address)
         if isinstance(item, Unknown):
-            return replace(item, reason=self.redact(item.reason))
+            return replace(item, reason=redact(item.reason))
         fields = tuple(
-            replace(field, before=self._tree(field.before), after=self._tree(field.after), diff=self.redact(field.diff))
+            replace(field, before=_tree(redact, field.before), after=_tree(redact, field.after), diff=redact(field.diff))
             for field in item.fields
         )
-        return replace(item, fields=fields, blind_spots=tuple(map(self.redact, item.blind_spots)))
-
-    def _tree(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.redact(value)
-        if isinstance(value, Mapping):
-            return {key: self._tree(item) for key, item in value.items()}
-        return [self._tree(item) for item in value] if isinstance(value, list | tuple) else value
+        return replace(item, fields=fields, blind_spots=tuple(map(redact, item.blind_spots)))
 
     def results(self, results: Results) -> Results:
         """Outcomes without secrets in errors, outputs and observations; operations with their provider."""
-        return {where: self._ended(item) if isinstance(item, Outcome) else self._going_on(item) for where, item in results.items()}
+        return {where: self._ended(where, item) if isinstance(item, Outcome) else self._going_on(item) for where, item in results.items()}
 
-    def _ended(self, item: Outcome) -> Outcome:
-        seen = self.cleaned(item.observation) if item.observation is not None else None
-        return replace(item, error=self.redact(item.error), outputs=self._tree(item.outputs), observation=seen)
+    def _ended(self, address: str, item: Outcome) -> Outcome:
+        redact = self.redactor(address)
+        seen = self.cleaned(address, item.observation) if item.observation is not None else None
+        return replace(item, error=redact(item.error), outputs=_tree(redact, item.outputs), observation=seen)
 
     def _going_on(self, item: Pending) -> Pending:
         return replace(item, operation=_handle(self._provider, item.operation))
@@ -228,6 +240,14 @@ class _Call:
     def _note(self, attempt: int, error: RetryLater) -> None:
         text = self.redact(str(error))
         happened("driver-retry", driver=self._wrapped.info.name, call=self._what, attempt=attempt, error=text)
+
+
+def _tree(redact: Redact, value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _tree(redact, item) for key, item in value.items()}
+    return [_tree(redact, item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -18,6 +18,15 @@ ENROLLED = 1000
 """Hosts that are taken up in one transaction."""
 COLUMNS = ("group", "source", "interval_s", "due_at")
 _OF_RECORD = "record.address >= 'ansible/role/' AND record.address < 'ansible/role0'"
+FREE = (
+    'SELECT "group" FROM host_check WHERE source = ? AND due_at <= ? AND (ended_at IS NOT NULL OR COALESCE(begun_at, 0) < ?) '  # noqa: S608 - from above
+    "AND NOT EXISTS (SELECT 1 FROM run CROSS JOIN record CROSS JOIN item WHERE run.ended_at IS NULL "
+    f'AND record.source = host_check.source AND record."group" = host_check."group" AND substr(record.address, 1, {len(ANSIBLE)}) = \'{ANSIBLE}\' '
+    "AND item.run = run.id AND item.address = record.address AND item.status = '') "
+    'ORDER BY due_at, "group" LIMIT ?'
+)
+"""Hosts that are due, the longest first, without those that an open run has not done yet. SQLite joins in this order: most often no run is open.
+`substr`, and not a range, which it would search the items by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +61,12 @@ def claim(connection: Connection, source: str, schedule: Schedule, now: float) -
     room = schedule.room(*_used(connection, source, schedule, now))
     if not room:
         return []
-    query = (
-        'SELECT "group" FROM host_check WHERE source = ? AND due_at <= ? AND (ended_at IS NOT NULL OR COALESCE(begun_at, 0) < ?) '
-        'ORDER BY due_at, "group" LIMIT ?'
-    )
-    due = [group for (group,) in connection.rows(query, (source, now, now - LOST_S, room * 4 + 100))]
-    records = records_of(connection, source, due)
-    addresses = {group: [where for where, *_ in records.get(group, ()) if where.startswith(ANSIBLE)] for group in due}
-    connection.run_in('DELETE FROM host_check WHERE "group" IN (...)', [group for group in due if not addresses[group]])
-    busy = _busy(connection, [where for found in addresses.values() for where in found])
-    free = [group for group in due if addresses[group] and busy.isdisjoint(addresses[group])][:room]
+    free: list[str] = []
+    while not free and (due := [group for (group,) in connection.rows(FREE, (source, now, now - LOST_S, room * 4 + 100))]):
+        records = records_of(connection, source, due)
+        known = {group for group, found in records.items() if any(where.startswith(ANSIBLE) for where, *_ in found)}
+        connection.run_in('DELETE FROM host_check WHERE "group" IN (...)', [group for group in due if group not in known])
+        free = [group for group in due if group in known][:room]
     connection.run_many(
         'UPDATE host_check SET begun_at = ?, ended_at = NULL, due_at = ? WHERE "group" = ?',
         [(now, schedule.following(group, now), group) for group in sorted(free)],
@@ -77,12 +82,6 @@ def _used(connection: Connection, source: str, schedule: Schedule, now: float) -
     begun = connection.scalar("SELECT sum(hosts) FROM check_spent WHERE source = ? AND at > ?", (source, now - schedule.per_s))
     query = "SELECT count(*) FROM host_check WHERE source = ? AND begun_at > ? AND ended_at IS NULL"
     return int(begun or 0), int(connection.scalar(query, (source, now - LOST_S)))
-
-
-def _busy(connection: Connection, addresses: Sequence[str]) -> set[str]:
-    """Those that an open run has not done yet."""
-    query = "SELECT item.address FROM run JOIN item ON item.run = run.id WHERE run.ended_at IS NULL AND item.status = '' AND item.address IN (...)"
-    return {where for (where,) in connection.rows_in(query, sorted(addresses))}
 
 
 def end_checks(connection: Connection, groups: Sequence[str], begun_at: float, now: float) -> None:

@@ -14,6 +14,7 @@ from reconciler.drivers.ansible.command import environment, fixed_variables
 from reconciler.drivers.ansible.galaxy import Galaxy
 from reconciler.drivers.ansible.settings import AnsibleSettings
 from reconciler.drivers.driver import Step, Work
+from reconciler.drivers.wrap import Wrapped
 from reconciler.types.change import Action
 from reconciler.types.outcome import Outcome, Status
 from reconciler.types.values import SecretRef, SecretValue
@@ -254,3 +255,18 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, first: s
     (place / "bwrap").chmod(0o755)
     if not os.environ["PATH"].startswith(f"{place}:"):
         monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+
+
+def test_what_is_hidden_from_a_tenant_tells_nothing_of_the_secrets_of_another(world: World) -> None:
+    words = {"shop": "word-of-the-shop", "bank": "word-of-the-bank"}
+    world.secrets.update(words)
+    world.tasks(f"- name: Tells\n  copy: {{dest: '{{{{ base }}}}/told', content: '{' '.join(words.values())} {{{{ mine | length }}}}'}}")
+    for tenant in words:
+        world.host(tenant, tenant=tenant, mine=secret(tenant))
+    targets = [world.target(resource, resource.digest) for resource in world.resources().values()]
+    found = Wrapped(driver=world.driver).observe(targets, world.context())
+    seen = {where: field.after for where, item in found.items() for field in proposed(item).fields if field.path.endswith("/content")}
+    assert seen == {
+        "ansible/role/shop/shop.web": "*** word-of-the-bank 16",
+        "ansible/role/bank/bank.web": "word-of-the-shop *** 16",
+    }

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +18,12 @@ from reconciler.drivers.retry import Retries
 from reconciler.drivers.wrap import Wrapped
 from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
 from reconciler.observe import observe
+from reconciler.secrets.redact import redactor
 from reconciler.types.change import Action
 from reconciler.types.host import FleetScope
-from reconciler.types.observation import Absent, Unknown
+from reconciler.types.observation import Absent, Observation, Proposed, ProposedField, Unknown
 from reconciler.types.outcome import Outcome, Pending, Status
-from reconciler.types.resource import Recorded, Resource
+from reconciler.types.resource import Recorded, Resource, parts
 from reconciler.types.values import SecretRef, SecretValue
 from reconciler.wiring import open_installation
 from tests.drivers.contract import Contract, host
@@ -118,6 +119,104 @@ def test_repeated_calls_are_logged_for_debugging(
     said = capsys.readouterr()
     assert said.out == "" and "hunter2" not in said.err
     assert said.err.count("retry") == (2 if debug else 0)
+
+
+# -- redaction
+
+WORDS = {"shop": "word-of-the-shop", "bank": "word-of-the-bank"}
+PRINTED = " ".join(WORDS.values())
+SEEN = {"shop": "*** word-of-the-bank", "bank": "word-of-the-shop ***", "-": "*** ***"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wordy(MemoryDriver):
+    """Is given a secret of each tenant, and prints the same list of words wherever it can."""
+
+    def _print(self, context: Context) -> None:
+        for tenant in WORDS:
+            context.secret(SecretRef(store="s", key="k"), tenant)
+        context.log(PRINTED)
+
+    def observe(self, targets: Sequence[Target], context: Context) -> Mapping[str, Observation]:
+        self._print(context)
+        field = ProposedField(path="/x", before={"deep": [PRINTED]}, after={"deep": [PRINTED]}, diff=PRINTED)
+        said: Observation = Proposed(fields=(field,), blind_spots=(PRINTED,), digest="d", at=1.0)
+        seen = {target.address: said for target in targets}
+        return {**seen, **{where: Unknown(code="x", reason=PRINTED, at=1.0) for where in seen if where.endswith("-2")}}
+
+    def apply(self, step: Step, context: Context) -> Results:
+        return self._said([work.target for work in step.work], context)
+
+    def poll(self, operation: str, context: Context) -> Results:
+        return self._said([machine(tenant) for tenant in SEEN], context)
+
+    def _said(self, targets: Sequence[Target], context: Context) -> Results:
+        seen = self.observe(targets, context)
+        return {
+            where: Outcome(status=Status.FAILED, error=PRINTED, outputs={"deep": [PRINTED]}, observation=item)
+            for where, item in seen.items()
+        }
+
+    def diff(self, target: Target, context: Context) -> str:
+        self._print(context)
+        return PRINTED
+
+
+def machine(tenant: str, name: str = "h-1") -> Target:
+    return Target(address=f"memory/machine/{tenant}/{name}")
+
+
+def deep(value: object) -> set[str]:
+    assert isinstance(value, dict)
+    return set(value["deep"])
+
+
+def said(item: Observation | None) -> set[str]:
+    if isinstance(item, Unknown):
+        return {item.reason}
+    assert isinstance(item, Proposed)
+    (field,) = item.fields
+    return {field.diff, *item.blind_spots, *deep(field.before), *deep(field.after)}
+
+
+def test_what_is_told_of_a_tenant_hides_its_own_secrets_alone(tmp_path: Path, inner: Context) -> None:
+    logged: list[str] = []
+    context = replace(inner, secret=lambda ref, tenant: SecretValue(WORDS[tenant]), log=logged.append)
+    wrapped = Wrapped(driver=Wordy(world=World(str(tmp_path / "w.db"))))
+    targets = [machine(tenant, name) for tenant in SEEN for name in ("h-1", "h-2")]
+    seen = wrapped.observe(targets, context)
+    assert {where: said(item) for where, item in seen.items()} == {t.address: {SEEN[parts(t.address)[2]]} for t in targets}
+    step = Step(id="run.0", work=tuple(Work(action=Action.CREATE, target=target) for target in targets))
+    for results in (wrapped.apply(step, context), wrapped.poll("op", context)):
+        for where, result in results.items():
+            assert isinstance(result, Outcome)
+            assert {result.error, *deep(result.outputs), *said(result.observation)} == {SEEN[parts(where)[2]]}
+    assert {tenant: wrapped.diff(machine(tenant), context) for tenant in SEEN} == SEEN
+    assert set(logged) == {"*** ***"}, "a line may concern all of them"
+
+
+def test_a_redactor_is_made_anew_only_when_more_was_revealed(tmp_path: Path, inner: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(values: Iterable[SecretValue]) -> Callable[[str], str]:
+        known = list(values)
+        made.append(len(known))
+        return redactor(known)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Growing(Wordy):
+        def _print(self, context: Context) -> None:
+            for key in ("first", "second"):
+                for _ in range(50):
+                    context.secret(SecretRef(store="s", key=key), "shop")
+                    context.log(f"first-of-shop second-of-shop {key}")
+
+    monkeypatch.setattr("reconciler.drivers.wrap.redactor", counted)
+    logged: list[str] = []
+    context = replace(inner, secret=lambda ref, tenant: SecretValue(f"{ref.key}-of-{tenant}"), log=logged.append)
+    Wrapped(driver=Growing(world=World(str(tmp_path / "w.db")))).observe([machine("shop", f"h-{n}") for n in range(50)], context)
+    assert made == [1, 2, 2], "one for the lines with each secret, and one for what is told of the tenant's hosts"
+    assert logged == ["*** second-of-shop first"] * 50 + ["*** *** second"] * 50
 
 
 # -- retries

@@ -131,6 +131,31 @@ def test_what_somebody_looked_at_meanwhile_is_not_overwritten(made: Installation
         assert load_observations(connection, [WEB])[WEB].at == later
 
 
+def test_a_fleet_that_cannot_be_checked_keeps_no_other(made: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repository of the one that comes first is gone."""
+    broken, elsewhere = tmp_path / "broken", tmp_path / "hosts" / "web-09"
+    elsewhere.mkdir()
+    fleet = (FLEET + DRIFT).replace("name: test", "name: first")
+    files = {"fleet.yaml": fleet, "bank.yaml": TENANT.replace("shop", "bank"), "web.yaml": ROLE, "play/site.yml": PLAY}
+    files["web-09.yaml"] = host("web-09", elsewhere).replace("tenant: shop", "tenant: bank")
+    planned = make_plan(made, made.repository(str(repo(broken, files).path)), Request())
+    assert not planned.plan.problems, planned.plan.problems
+    assert apply_plan(made, planned.row, approved=True).done
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr("reconciler.events.happened", lambda name, /, **fields: told.append((name, fields["source"])))
+    schedule = Drifting(made, [Followed(location=str(tmp_path / "repo")), Followed(location=str(broken))])
+    assert schedule.once() == 0
+    broken.rename(tmp_path / "away")
+    due(made, "web-01")
+    with made.store.write() as connection:
+        connection.run('UPDATE host_check SET due_at = 0 WHERE "group" = ?', ("host/bank/web-09",))
+    assert schedule.once() == 1
+    assert told == [("checks-failed", "first")]
+    with made.store.read() as connection:
+        checks = checks_of(connection, ["host/shop/web-01", "host/bank/web-09"])
+    assert all(check.ended_at is not None for check in checks.values()) and len(checks) == 2
+
+
 def test_a_window_that_is_not_in_force_keeps_all_checks(made: Installation) -> None:
     schedule = Schedule(interval_s=3600.0, window="fleet/maintenancewindow/shop/nights")
     with made.store.read() as connection:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.gate.drift import Schedule, place, schedule_of
-from reconciler.store.engine import Connection, Store
-from reconciler.store.host_checks import LOST_S, checks_of, claim, end_checks, enroll, next_due
+from reconciler.store.engine import Connection, Store, sqlite_url
+from reconciler.store.host_checks import FREE, LOST_S, checks_of, claim, end_checks, enroll, next_due
 from reconciler.store.records import drop_records, save_records
 from tests.operations.rows import add
 from tests.store.databases import database
@@ -142,6 +143,37 @@ def test_what_a_run_is_about_to_change_waits_and_keeps_nobody_else(connection: C
     assert claim(connection, "f", schedule, BEGIN + DAY) == [groups[1]]
     connection.run("UPDATE item SET status = 'done'")
     assert claim(connection, "f", schedule, BEGIN + DAY) == [groups[0]]
+
+
+def test_hosts_that_an_open_run_keeps_or_that_have_no_ansible_are_in_nobodys_way(connection: Connection) -> None:
+    groups, schedule = hosts(connection, 1000), Schedule(interval_s=DAY, at_once=1)
+    enroll(connection, "f", schedule, BEGIN)
+    first = sorted(groups, key=lambda group: checks_of(connection, [group])[group].due_at)
+    addresses = [f"ansible/role/shop/{group.rpartition('/')[2]}.web" for group in first]
+    drop_records(connection, addresses[400:800])
+    plan = {"source": "f", "commit": "c", "created_at": 0.0, "expires_at": 0.0, "applyable": True, "location": "l", "body": b"{}"}
+    add(connection, "plan", row=1, id="p", **plan)
+    add(connection, "run", id="r", plan=1, source="f", state="running", started_at=0.0, ended_at=None, reason="")
+    for where in addresses[:400]:
+        add(connection, "item", run="r", step=1, address=where, change=0, action="run", status="", error="", ended_at=None)
+    assert claim(connection, "f", schedule, BEGIN + DAY) == [first[800]]
+    assert set(checks_of(connection, groups)) == {*first[:400], *first[800:]}
+    end_checks(connection, [first[800]], BEGIN + DAY, BEGIN + DAY)
+    connection.run("UPDATE run SET ended_at = 1.0")
+    assert claim(connection, "f", schedule, BEGIN + DAY) == [first[0]]
+
+
+def test_who_is_free_is_found_by_indexes(tmp_path: Path) -> None:
+    store = Store(sqlite_url(tmp_path))
+    with store.read() as connection:
+        steps = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {FREE}", ("f", 1.0, 1.0, 1))]
+    store.close()
+    assert [step for step in steps if "USING" in step] == [
+        "SEARCH host_check USING INDEX host_check_by_due (source=? AND due_at<?)",
+        "SCAN run USING INDEX run_open",
+        "SEARCH record USING INDEX record_by_group (source=? AND group=?)",
+        "SEARCH item USING INDEX item_by_address (run=? AND address=?)",
+    ]
 
 
 def test_a_host_without_ansible_is_let_go_and_a_changed_interval_is_followed(connection: Connection) -> None:

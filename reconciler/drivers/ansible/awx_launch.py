@@ -138,7 +138,8 @@ class Launch:
         return f"{'workflow_job_templates' if self.kind == WORKFLOW else 'job_templates'}/{self.known.template}/"
 
     def made(self, inventory: int, *, job_type: str) -> int:
-        """Fill the inventory, and launch. Raises `RetryLater` where AWX may have launched it though it did not say so; of what it refuses no credential stays."""
+        """Fill the inventory, and launch. Raises `RetryLater` where AWX may have launched it though it did not say so; where it refuses, no
+        credential stays."""
         try:
             return self._launched(inventory, job_type)
         except Permanent:

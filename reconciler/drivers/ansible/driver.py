@@ -72,8 +72,9 @@ class AnsibleDriver:
         former = [(secret.ref, t.recorded.rules.tenant) for t in targets if t.recorded for secret in secrets_in(t.recorded_spec)]
         groups, edge = grouped(wanted), Edge(context)
         for group in groups:
+            own = [item for item in former if item[1] == group[0].rules.tenant]
             try:
-                told = run(group, self._way(group[0]), Ask(context=edge.context, check=True, former=former, galaxy=self.galaxy))
+                told = run(group, self._way(group[0]), Ask(context=edge.context, check=True, former=own, galaxy=self.galaxy))
                 now = time.time()
                 found |= {item.address: observed(told[item.address], host_of(item), item, now, new=item.address in new) for item in group}
             except Exception as trouble:
