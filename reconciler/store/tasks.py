@@ -16,6 +16,13 @@ COUNTS = ("ok", "changed", "failed", "ignored", "skipped", "unreachable")
 PARTS = 1000
 """Of one call at most; the fence of the lease counts in these."""
 AT_ONCE, LAST = 500, 2**62
+APART_S = 3600.0
+"""How far the clocks of a worker, which says when a task was, and of the database, which says when its run ended, may be apart."""
+FIRST = (
+    "SELECT min((SELECT min(task.id) FROM task WHERE task.run = late.id)) FROM "
+    "(SELECT id FROM run WHERE ended_at IS NULL UNION ALL SELECT id FROM run WHERE ended_at >= ?) AS late"
+)
+"""The first result of the runs that had not ended at a time: what was later is not before it."""
 TASK = ("run", "step", "tenant", "host", "name", "place", "status", "at", "seconds", "message")
 TOTAL = ("run", "step", "part", "number", "tenant", "name", "place", *COUNTS, "seconds", "most_s", "slowest")
 HOST = ("run", "step", "part", "tenant", "host", *COUNTS, "seconds", "at")
@@ -91,6 +98,8 @@ def tasks_before(
     """Kept results of the time since then with the source of their run, newest first, after the one with a number; of a run, of a host (tenant and name), of a
     status, or with a text in the task's name, the host's name or the message."""
     conditions: list[tuple[str, list[object]]] = [("task.at >= ?", [since])]
+    if since and not run and of is None:
+        conditions += [("task.id >= ?", [connection.scalar(FIRST, (since - APART_S,)) or LAST])]
     conditions += [("task.run = ?", [run])] if run else []
     conditions += [("task.tenant = ? AND task.host = ?", list(of))] if of else []
     conditions += [("task.status = ?", [status])] if status else []

@@ -1,5 +1,6 @@
 """What playbook runs tell, in the database: written once under its lease, read in bounded parts, and gone with its run."""
 
+from functools import partial
 from pathlib import Path
 from threading import Event, get_ident
 
@@ -14,6 +15,7 @@ from reconciler.store.runs import read_log
 from reconciler.store.tables import metadata
 from reconciler.store.tasks import AT_ONCE, save_tasks, slow_tasks, slowest_hosts, tasks_before, totals_of_run
 from reconciler.types.task import Counted, HostTotal, PlayTold, TaskTold, TaskTotal
+from tests.operations.rows import add
 from tests.store.databases import connection, database_url, kind, store  # noqa: F401 - fixtures
 from tests.store.test_journal_work import begin, take
 
@@ -71,6 +73,41 @@ def test_lists_are_narrowed_and_read_in_parts(connection: Connection) -> None:  
         patch.setattr(type(connection), "rows", lambda self, *given: connection_rows(*given))
         found = tasks_before(connection, None)
         assert [next(found)[1].host for _ in range(50)] and len(asked) == 1 and AT_ONCE == 500
+
+
+def test_a_search_reads_nothing_of_runs_that_ended_before_its_time(tmp_path: Path) -> None:
+    scanned: list[int] = []
+    for old in (100, 5000):
+        opened = Store(f"sqlite:///{tmp_path / f'{old}.db'}")
+        with opened.write() as made:
+            begin(made, 1)
+            row = {"plan": made.scalar("SELECT plan FROM run"), "source": "f", "state": "done", "started_at": 0.0, "reason": ""}
+            add(made, "run", id="long-ago", ended_at=10_000.0, **row)
+            add(made, "run", id="ended", ended_at=20_000.0, **row)
+            add(made, "run", id="by-another-clock", ended_at=19_500.0, **row)
+            save_tasks(made, [("long-ago", 0, 1, PlayTold(tasks=tuple(task(f"h{n}", at=9000.0) for n in range(old))))])
+            for run in ("by-another-clock", "ended", "run"):
+                save_tasks(made, [(run, 0, 1, PlayTold(tasks=(task(run, at=19_900.0), task("early", at=100.0))))])
+        with opened.read() as made:
+            ticks: list[int] = []
+            made._raw.set_progress_handler(partial(ticks.append, 1), 10)
+            assert [row.host for _, row in tasks_before(made, None, since=19_800.0)] == ["run", "ended", "by-another-clock"]
+            assert not list(tasks_before(made, None, since=19_800.0, text="nowhere"))
+            made._raw.set_progress_handler(None, 0)
+            scanned.append(len(ticks))
+            assert len(list(tasks_before(made, None, since=1.0))) == old + 6
+            assert [row.run for _, row in tasks_before(made, None, since=9000.0, of=("t", "h7"))] == ["long-ago"]
+        opened.close()
+    assert scanned[0] == scanned[1] > 0
+
+
+def test_a_time_before_which_all_runs_ended_has_no_results(connection: Connection) -> None:  # noqa: F811
+    begin(connection, 1)
+    save_tasks(connection, [("run", 0, 1, PlayTold(tasks=(task("a", at=5.0),)))])
+    assert [row.host for _, row in tasks_before(connection, None, since=1.0)] == ["a"]
+    connection.run("UPDATE run SET ended_at = 6.0")
+    assert [row.host for _, row in tasks_before(connection, None, since=5.0)] == ["a"]
+    assert not list(tasks_before(connection, None, since=5000.0))
 
 
 def test_the_slowest_by_all_and_by_one(connection: Connection) -> None:  # noqa: F811
