@@ -21,7 +21,7 @@ NOTE = """A playbook of `copy` tasks that all change something, run by our drive
 each of them; the row is the round with the median ratio. "Hosts" are hosts times tasks, "CPU s" all CPU seconds of ours: the driver's process, Ansible, and
 the modules on the hosts, which are directories of this machine or sshd on loopback. The ratio is to those of plain Ansible in that round."""
 FINDINGS = """Ansible itself is nearly all of it: a worker for each host and task, and a new Python on the host for each module. Begun at the same time as plain
-Ansible, ours took 1.01 to 1.04 times its CPU seconds, isolated or not: bubblewrap costs nothing for each task, ansible-runner's callback and what we read of it
+Ansible, ours took 1.01 to 1.06 times its CPU seconds, isolated or not: bubblewrap costs nothing for each task, ansible-runner's callback and what we read of it
 some hundredths, the play at the end and the sandbox 0.1 to 0.2 s for each run. One after the other on a busy machine the same work differed by 1.15 to 1.19
 with 12 to 30 hosts times tasks: the CPU seconds of a task double when the cores are shared, so that such a ratio tells what else ran meanwhile. Mitogen keeps
 one Python on each host for the whole run."""
