@@ -163,17 +163,6 @@ def test_secrets_are_in_no_inventory_job_or_text_and_the_credential_goes(world: 
     assert PLAIN not in world.awx.stored() + "".join(world.kept) + "".join(world.logged)
 
 
-def test_a_launch_that_is_refused_leaves_no_secret_there(world: AwxWorld) -> None:
-    world.secrets["db"] = PLAIN
-    world.tasks(COPY)
-    world.host("a", password=secret("db"))
-    world.awx.faults.append(
-        (r"POST .*/launch/", 400, {"resources_needed_to_start": ["Job Template inventory is missing or undefined."]}, False)
-    )
-    assert isinstance(raised(world.begin), Permanent)
-    assert not world.awx.things["credentials"] and PLAIN not in world.awx.stored()
-
-
 def test_without_the_right_to_make_the_credential_type_a_secret_is_refused(world: AwxWorld) -> None:
     world.secrets["db"] = PLAIN
     world.tasks(COPY)
@@ -184,6 +173,33 @@ def test_without_the_right_to_make_the_credential_type_a_secret_is_refused(world
     error = raised(world.begin)
     assert error.code == "secret-unavailable" and "administrator" in error.hint
     assert not world.awx.things["jobs"]
+
+
+@pytest.mark.parametrize("what", ["groups", "credential_types", "inventories"])
+def test_what_another_process_makes_at_the_same_time_is_used(world: AwxWorld, what: str) -> None:
+    world.secrets["db"] = PLAIN
+    world.tasks(COPY)
+    world.host("a", password=secret("db"))
+    world.awx.faults.append((f"POST /api/v2/{what}/", 400, {"__all__": ["with this Name and Organization already exists."]}, True))
+    assert world.apply()["a.web"].status is Status.DONE
+    names = [one["name"] for one in world.awx.things[what].values()]
+    assert not world.awx.faults and len(names) == len(set(names))
+
+
+def test_what_awx_does_not_launch_leaves_no_secret(world: AwxWorld) -> None:
+    world.secrets["db"] = PLAIN
+    world.tasks(COPY)
+    world.host("a", password=secret("db"))
+    world.awx.faults.append((r"POST .*/launch/", 400, {"detail": "no"}, False))
+    assert isinstance(raised(world.begin), Permanent)
+    assert not world.awx.things["credentials"] and not world.awx.secrets and not world.awx.things["jobs"]
+    template = next(iter(world.awx.things["job_templates"].values()))
+    template["ask_limit_on_launch"] = False
+    world.awx.faults.append((r"PATCH /api/v2/job_templates/.*", 200, {}, False))
+    world.awx.hold.clear()
+    assert "passes over limit" in raised(world.begin).message
+    assert [job["status"] for job in world.awx.things["jobs"].values()] == ["canceled"]
+    assert not world.awx.things["credentials"] and not world.awx.secrets
 
 
 def test_failed_after_a_change_is_partial_and_the_other_host_is_in_doubt(world: AwxWorld) -> None:

@@ -143,7 +143,8 @@ class Launch:
         try:
             return self._launched(inventory, job_type)
         except Permanent:
-            forgotten(self._client, self._mark)
+            with suppress(Permanent):
+                forgotten(self._client, self._mark)
             raise
 
     def _launched(self, inventory: int, job_type: str) -> int:

@@ -132,16 +132,22 @@ def kept(client: AwxClient, path: str, name: str, organization: int | None, want
         owned: dict[str, Any] = {"name": name, "description": "kept by Octofleet"} | (
             {} if organization is None else {"organization": organization}
         )
-        try:
-            return int(client.post(path, owned | dict(wanted))["id"])
-        except OctofleetError:
-            found = client.named(path, name, **scope)
-            if found is None:
-                raise
+        found = _new(client, path, owned | dict(wanted), **scope)
     differing = {key: value for key, value in wanted.items() if found.get(key) != value}
     if differing:
         client.patch(f"{path}{found['id']}/", differing)
     return int(found["id"])
+
+
+def _new(client: AwxClient, path: str, body: Found, **scope: object) -> Found:
+    """What is made, or was made meanwhile: by another process, or by this call though its answer is lost."""
+    try:
+        return client.post(path, body)
+    except OctofleetError:
+        found = client.named(path, body["name"], **scope)
+        if found is None:
+            raise
+        return found
 
 
 def _synchronized(client: AwxClient, project: int) -> None:
@@ -214,7 +220,7 @@ def _made(client: AwxClient, inventory: int, hosts: Sequence[Found]) -> None:
 def _grouped(client: AwxClient, inventory: int, ids: Mapping[str, int], groups: Mapping[str, Collection[str]]) -> None:
     known = {found["name"]: found["id"] for found in client.every(f"inventories/{inventory}/groups/")}
     for name in sorted({one for several in groups.values() for one in several} - known.keys()):
-        known[name] = client.post("groups/", {"name": name, "inventory": inventory})["id"]
+        known[name] = _new(client, "groups/", {"name": name, "inventory": inventory}, inventory=inventory)["id"]
     for name, group in known.items():
         wanted = {ids[host] for host, several in groups.items() if name in several and host in ids}
         there = {found["id"] for found in _some(client, f"groups/{group}/hosts/", list(ids))}
@@ -240,19 +246,20 @@ def _parsed(variables: object) -> object:
 def secret_credential(client: AwxClient, organization: int, mark: str, values: Mapping[str, str]) -> int:
     """A credential that gives one job its secret values; AWX stores it encrypted and never shows it."""
     try:
-        found = client.named("credential_types/", TYPE)
-        kind = (
-            found["id"]
-            if found
-            else client.post("credential_types/", {"name": TYPE, "kind": "cloud", "inputs": INPUTS, "injectors": INJECTORS})["id"]
-        )
+        wanted = {"name": TYPE, "kind": "cloud", "inputs": INPUTS, "injectors": INJECTORS}
+        found = client.named("credential_types/", TYPE) or _new(client, "credential_types/", wanted)
     except Permanent as error:
         hint = f"have an administrator of AWX make the credential type {TYPE!r} as docs/awx.md shows"
         raise Permanent(error.message, hint=hint, code="secret-unavailable") from None
-    if found and (found.get("inputs"), found.get("injectors")) != (INPUTS, INJECTORS):
+    if (found.get("inputs"), found.get("injectors")) != (INPUTS, INJECTORS):
         hint = "have an administrator of AWX correct it as docs/awx.md shows"
         raise client.permanent(f"has another credential type {TYPE!r} than Octofleet's", hint, "secret-unavailable")
-    body = {"name": f"octofleet {mark}", "organization": organization, "credential_type": kind, "inputs": {FIELD: json.dumps(values)}}
+    body = {
+        "name": f"octofleet {mark}",
+        "organization": organization,
+        "credential_type": found["id"],
+        "inputs": {FIELD: json.dumps(values)},
+    }
     return int(client.post("credentials/", body)["id"])
 
 
