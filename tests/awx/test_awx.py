@@ -121,6 +121,8 @@ def test_what_a_job_did_is_told_once_however_often_it_is_read(world: AwxWorld, m
         away.setattr(AwxClient, "every", by_half)
         until(lambda: isinstance(raised_or_none(lambda: world.polled(world.kept[0])), RetryLater), "it is away", within_s=60)
     assert heard and not world.told and not world.logged, "nothing of a job that was read by half"
+    world.awx.faults.append((r"GET /api/v2/credentials/", 502, {"detail": "Bad Gateway"}, False))
+    assert isinstance(raised_or_none(lambda: world.polled(world.kept[0])), RetryLater) and not world.told
     assert world.ended(world.kept[0])["a.web"].status is Status.DONE
     counted = [(total.name, total.counted.changed) for play in world.told for total in play.totals]
     assert counted == [("write", 1), ("ansible.builtin.ping", 0)] and len([line for line in world.logged if "write" in line]) == 1

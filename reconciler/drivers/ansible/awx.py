@@ -145,9 +145,8 @@ def followed(settings: AwxSettings, handle: Handle, context: Context) -> Heard |
         check=False,
         part=handle.part,
     )
-    found = reader.heard(client, ran)
-    forgotten(client, handle.mark)
-    return found
+    forgotten(client, handle.mark)  # before it is told: what cannot be taken away now is tried again
+    return reader.heard(client, ran)
 
 
 def _stopped(client: AwxClient, handle: Handle, context: Context) -> None:
