@@ -4,7 +4,7 @@ In: what could not be done, to what, where, and the next step. Out: one exceptio
 A driver raises `RetryLater`, `Permanent` or `Stale`; wrappers and the apply loop act on the class, never on the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from reconciler.types.problem import Problem
 
@@ -51,3 +51,12 @@ class Permanent(OctofleetError):
 
 class Stale(OctofleetError):
     """The world is not as the plan saw it; a new plan is needed."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on. They may lead round in a circle: SQLAlchemy's name the driver's as their cause."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -117,7 +117,7 @@ def _is_there(repository: Repository, commit: Commit, said: Said) -> None:
     if not playbook or "repository" in said.ansible:
         return
     found = repository.entry(commit.tree, playbook)
-    if found is not None and found[0] == "blob":
+    if found is not None and found[0] in ("blob", "link"):
         return
     path = PurePosixPath(playbook)
     beside = repository.entry(commit.tree, "" if path.parent == PurePosixPath(".") else str(path.parent))

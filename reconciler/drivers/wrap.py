@@ -11,8 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from reconciler.drivers.breaker import Breakers, BreakerState, Unavailable
 from reconciler.drivers.driver import Context, Driver, DriverInfo, Inputs, Listed, Results, Step, Target
+from reconciler.drivers.raised import Raised
 from reconciler.drivers.retry import Retries
-from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale
+from reconciler.errors import OctofleetError, Permanent, RetryLater, Stale, causes
 from reconciler.events import happened
 from reconciler.secrets.redact import redactor
 from reconciler.types.host import FleetScope
@@ -142,13 +143,13 @@ class _Call:
         self._wrapped, self._what, self._outer, self._provider = wrapped, what, context, provider
         self._revealed: dict[str, dict[str, SecretValue]] = {}
         self._redactors: dict[str, tuple[int, Redact]] = {}
-        self._ours: list[Exception] = []
+        self._ours = Raised()
         self._inner = replace(
             context,
-            secret=self._own(self._secret),
-            export=self._own(context.export),
-            content=self._own(context.content),
-            checkpoint=self._own(lambda operation: context.checkpoint(_handle(provider, operation))),
+            secret=self._ours.by(self._secret),
+            export=self._ours.by(context.export),
+            content=self._ours.by(context.content),
+            checkpoint=self._ours.by(lambda operation: context.checkpoint(_handle(provider, operation))),
             log=lambda line: context.log(self.redact(line)),
         )
 
@@ -156,18 +157,6 @@ class _Call:
         value = self._outer.secret(ref, tenant)
         self._revealed.setdefault(tenant, {})[value.reveal()] = value
         return value
-
-    def _own(self, function: Callable[P, T]) -> Callable[P, T]:
-        """The function; what it raises is remembered, for it says nothing of the provider."""
-
-        def called(*arguments: P.args, **named: P.kwargs) -> T:
-            try:
-                return function(*arguments, **named)
-            except Exception as error:
-                self._ours.append(error)
-                raise
-
-        return called
 
     def redact(self, text: str) -> str:
         """The text without any secret of this call: it may concern several tenants."""
@@ -228,12 +217,11 @@ class _Call:
 
     def _blame(self, error: BaseException) -> str | None:
         """What an error says of the provider. `Permanent` and `Stale` are about one change; a secret store that is away is not the provider."""
-        causes = list(_causes(error))
-        if any(cause is own for cause in causes for own in self._ours):
+        if self._ours.is_cause(error):
             return None
         if isinstance(error, RetryLater):
             return self.redact(error.message)
-        if isinstance(error, OctofleetError) or not any(map(_unreachable, causes)):
+        if isinstance(error, OctofleetError) or not any(map(_unreachable, causes(error))):
             return None
         return self.redact(f"{type(error).__name__}: {error}")
 
@@ -248,15 +236,6 @@ def _tree(redact: Redact, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tree(redact, item) for key, item in value.items()}
     return [_tree(redact, item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _unreachable(error: BaseException) -> bool:

@@ -47,7 +47,7 @@ def cancel_run(connection: Connection, run: str, reason: str, *, stop: bool = Fa
     write_log(connection, run, [(0, now, f"cancelled{', and to be stopped' if stop else ''}: {reason}")])
     if stop:
         connection.run("UPDATE run SET stop = ? WHERE id = ?", (True, run))
-        connection.run("UPDATE step SET due_at = 0 WHERE run = ? AND state = 'waiting' AND owner = ''", (run,))
+        connection.run("UPDATE step SET due_at = 0 WHERE run = ? AND state <> 'ended' AND owner = ''", (run,))
     drop(connection, run, "a person cancelled it")
     cancel(connection, run, now, begun=give_up)
     if give_up:

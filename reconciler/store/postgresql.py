@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import StrDumper
 
-from reconciler.errors import OctofleetError
+from reconciler.errors import OctofleetError, causes
 from reconciler.store import connection as common
 from reconciler.store.connection import Access, Connection, Database, Unavailable
 from reconciler.store.sql import keys
@@ -269,12 +269,9 @@ class Postgresql(Database):
         return text
 
     def _clean(self, error: BaseException | None) -> None:
-        """Also what a traceback shows of it. Errors may lead round in a circle: SQLAlchemy's name the driver's as their cause."""
-        seen: set[int] = set()
-        while error is not None and id(error) not in seen:
-            seen.add(id(error))
-            error.args = tuple(self._without_secrets(part) if isinstance(part, str) else part for part in error.args)
-            error = error.__cause__ or error.__context__
+        """Also what a traceback shows of it."""
+        for one in causes(error):
+            one.args = tuple(self._without_secrets(part) if isinstance(part, str) else part for part in one.args)
 
 
 def _begin(access: Access) -> str:

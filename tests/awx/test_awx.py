@@ -87,9 +87,10 @@ def test_a_step_is_launched_once_whatever_is_lost(world: AwxWorld, brief: bool) 
 
 def test_a_step_is_launched_once_whichever_hosts_are_left_of_it(world: AwxWorld) -> None:
     """Whoever resumes a step looks at its hosts first, while the job that nobody knows of is at work: some have ended by then."""
-    world.tasks(COPY)
-    world.host("a")
-    world.host("b")
+    world.secrets["db"] = PLAIN
+    world.tasks("- name: write {{ password }}\n  ansible.builtin.copy: {content: 'one', dest: '{{ base }}/f'}")
+    world.host("a", password=secret("db"))
+    world.host("b", password="of b")
     world.awx.faults.append((r"POST .*/launch/", 502, {"detail": "Bad Gateway"}, True))
     assert isinstance(raised(world.begin), RetryLater)
     world.hosts.pop(0)
@@ -97,6 +98,9 @@ def test_a_step_is_launched_once_whichever_hosts_are_left_of_it(world: AwxWorld)
     assert [where.rpartition("/")[2] for where in begun] == ["b.web"]
     assert len(world.awx.things["jobs"]) == 1, "the job for both is the one"
     assert world.ended(world.kept[0])["b.web"].status is Status.DONE
+    assert PLAIN not in repr((world.told, world.logged)) and "***" in repr(world.told), (
+        "the name of a task has the secret of the host that has ended"
+    )
     world.host("c")
     world.begin()
     assert len(world.awx.things["jobs"]) == 2, "it was not for the third"

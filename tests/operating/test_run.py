@@ -101,6 +101,16 @@ def test_a_playbook_that_is_not_there_is_refused_with_what_may_be_meant(tmp_path
     assert place.counts() == {}
 
 
+def test_a_link_to_a_playbook_is_one(tmp_path: Path) -> None:
+    place = Place(tmp_path, hosts=1)
+    (place.repo.path / "ops/linked.yml").symlink_to("patch.yml")
+    place.repo.commit({})
+    place.applied()
+    done = place.command("run", "ops/linked.yml", "--on", "host/*/*", "--approve")
+    assert done.code == 0, done.text
+    assert place.counts() == {"web-01": 1}
+
+
 def test_a_host_tells_of_the_operations_that_ran_on_it(tmp_path: Path) -> None:
     place = Place(tmp_path).applied()
     assert place.command("run", "ops/patch.yml", "--on", "site=ams", "--approve").code == 0

@@ -202,6 +202,18 @@ def test_a_run_that_is_to_be_stopped_is_told_so_and_not_tried_again(site: Site, 
     assert errors == {"the run was cancelled", "it was stopped before it was tried again; the log has what was done of it"}
 
 
+def test_what_is_cancelled_can_be_stopped_later_and_given_up_after_that(site: Site) -> None:
+    run = begin(site.installation, site.plan.row, approved=True)
+    with worker(site.installation, "worker") as one:
+        site.write(f"UPDATE step SET state = 'started', owner = '{one.id}', fence = 1 WHERE seq = 0")
+        site.write("UPDATE step SET state = 'started', due_at = 9e12 WHERE seq = 1")
+        assert cancel(site.installation, run, "enough") == "cancelling"
+        assert site.rows("SELECT due_at FROM step WHERE seq = 1") == [(9e12,)]
+        assert cancel(site.installation, run, "it hangs", stop=True) == "cancelling"
+        assert site.rows("SELECT due_at FROM step WHERE seq = 1") == [(0.0,)], "what waits to be tried again ends now"
+        assert cancel(site.installation, run, "nobody can", give_up=True) == "cancelled"
+
+
 def test_what_is_given_up_cannot_be_stopped_as_well(site: Site) -> None:
     run = begin(site.installation, site.plan.row, approved=True)
     with pytest.raises(Refused, match="cannot be stopped as well"):

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from reconciler.drivers.ansible.awx_client import AwxClient, AwxSettings
 from reconciler.drivers.ansible.awx_jobs import CANCEL_S, JOB, MOST_POLL_S, POLL_S, WORKFLOW, Ran, Reader, over, stop, waited
-from reconciler.drivers.ansible.awx_launch import Launch, vaulted
+from reconciler.drivers.ansible.awx_launch import Begun, Launch, vaulted
 from reconciler.drivers.ansible.awx_objects import check_inventory, forgotten, kept
 from reconciler.drivers.ansible.events import Ended, Result, Story
 from reconciler.drivers.ansible.project import title
@@ -26,7 +26,7 @@ from reconciler.drivers.driver import Context
 from reconciler.errors import OctofleetError, Permanent, Refused
 from reconciler.secrets.redact import redactor
 from reconciler.types.resource import Resource
-from reconciler.types.values import SecretRef, SecretValue, Spec, secrets_in
+from reconciler.types.values import SecretRef, SecretValue, Spec
 
 __all__ = ["MOST_POLL_S", "POLL_S", "Handle", "check", "followed", "launched", "read_handle"]
 
@@ -109,21 +109,20 @@ def launched(settings: AwxSettings, resources: Sequence[Resource], context: Cont
     names = ",".join(sorted(resource.address for resource in resources))
     mark = f"{step}.{hashlib.sha256(names.encode()).hexdigest()[:16]}"
     launch = Launch(client, resources, context, mark)
-    job, mark = launch.already(step) or (None, mark)
-    if job is None:
+    found = launch.already(step)
+    if found is None:
         inventory = kept(client, "inventories/", f"octofleet {launch.tenant}", launch.known.organization, {})
-        job = launch.made(inventory, job_type="run")
-    refs = dict.fromkeys((secret.ref.store, secret.ref.key) for resource in resources for secret in secrets_in(resource.spec))
+        found = Begun(job=launch.made(inventory, job_type="run"), mark=mark, secrets=launch.secrets)
     return Handle(
         provider=settings.name,
         kind=launch.kind,
-        job=job,
-        mark=mark,
+        job=found.job,
+        mark=found.mark,
         tenant=launch.tenant,
         part=part,
         what={name: resources[0].spec[name] for name in PROJECT if name in resources[0].spec},
         hosts={resource.spec["host"]["name"]: (resource.address, resource.digest) for resource in resources},
-        secrets=tuple(refs),
+        secrets=tuple(found.secrets),
     )
 
 

@@ -33,16 +33,25 @@ from reconciler.drivers.driver import Context
 from reconciler.errors import Permanent, Refused
 from reconciler.trees import temporary_directory
 from reconciler.types.resource import Resource
-from reconciler.types.values import SecretRef, SecretValue, Spec
+from reconciler.types.values import SecretRef, SecretValue, Spec, secrets_in
 
-MARK, RESOURCES = "octofleet_mark", "octofleet_resources"
-"""Extra variables of a job: the step's id with a digest, and the addresses that it is for."""
+MARK, RESOURCES, REFERENCES = "octofleet_mark", "octofleet_resources", "octofleet_secrets"
+"""Extra variables of a job: the step's id with a digest, the addresses that it is for, and which secrets it uses, as stores and keys."""
 NEWEST = 1000
 """Among how many of a template's newest jobs the one of a step is looked for."""
 NEEDED = frozenset(
     {"limit", "job_type", "inventory", "scm_branch", "credentials", "diff_mode", "instance_groups", "job_tags", "extra_vars"}
 )
 """What of a launch may not be passed over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A job of a step: its id, its mark, and the secrets that it uses, by store and key."""
+
+    job: int
+    mark: str
+    secrets: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +79,7 @@ def vaulted(spec: Spec, tenant: str, context: Context) -> Vaulted:
 
 
 class Launch:
-    """One launch. `hosts`: their variables, by name. `kind`: what is launched, a job or a workflow job."""
+    """One launch. `hosts`: their variables, by name. `kind`: what is launched, a job or a workflow job. `secrets`: those that it uses, by store and key."""
 
     def __init__(self, client: AwxClient, resources: Sequence[Resource], context: Context, mark: str) -> None:
         first = resources[0]
@@ -79,6 +88,7 @@ class Launch:
         self.tenant = first.rules.tenant
         self.vaulted = vaulted(first.spec, self.tenant, context)
         self._secrets: dict[str, str] = {}
+        self.secrets = sorted({(secret.ref.store, secret.ref.key) for resource in resources for secret in secrets_in(resource.spec)})
         self._addresses = sorted(resource.address for resource in resources)
         self.hosts = {resource.spec["host"]["name"]: self._variables(resource, context) for resource in resources}
         self._groups = {resource.spec["host"]["name"]: groups(resource.spec["host"]) for resource in resources}
@@ -115,14 +125,15 @@ class Launch:
         variables, _ = host_variables(resource.spec, self._client.settings.user, reveal)
         return {name: _referring(value) for name, value in variables.items()}
 
-    def already(self, step: str) -> tuple[int, str] | None:
-        """The job of this step for these resources, whoever launched it, and its mark. It may be for more of them: those have ended since, as others see it.
+    def already(self, step: str) -> Begun | None:
+        """The job of this step for these resources, whoever launched it. It may be for more of them: those have ended since, as others see it.
         AWX lets nobody search by extra variables, so the newest jobs of the template are read."""
         for job in self._newest():
             with suppress(ValueError, TypeError, AttributeError, KeyError):
                 told = json.loads(job["extra_vars"] or "{}")
                 if told[MARK].startswith(f"{step}.") and set(self._addresses) <= set(told[RESOURCES]):
-                    return int(job["id"]), str(told[MARK])
+                    secrets = [(str(store), str(key)) for store, key in told[REFERENCES]]
+                    return Begun(job=int(job["id"]), mark=str(told[MARK]), secrets=secrets)
         return None
 
     def _newest(self) -> list[Found]:
@@ -153,7 +164,7 @@ class Launch:
         body: dict[str, Any] = {
             "inventory": inventory,
             "limit": ",".join(self.hosts),
-            "extra_vars": {MARK: self._mark, RESOURCES: self._addresses},
+            "extra_vars": {MARK: self._mark, RESOURCES: self._addresses, REFERENCES: self.secrets},
         }
         if self.kind == JOB:
             body |= self._of_job(job_type)

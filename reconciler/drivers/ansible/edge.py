@@ -4,17 +4,14 @@ In: an exception of a group's run. Out: what it means for that group. Must not: 
 be written): nothing may go on after that.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
 
 from reconciler.drivers.driver import Context
+from reconciler.drivers.raised import Raised
 from reconciler.errors import OctofleetError, Stale
 from reconciler.types.observation import Unknown
 from reconciler.types.outcome import Outcome, Status
 
-T = TypeVar("T")
-P = ParamSpec("P")
 CODE = "driver-failed"
 
 
@@ -22,34 +19,13 @@ class Edge:
     """Of one call. `context`: the call's, of which it is remembered what its ways back to the caller raise."""
 
     def __init__(self, context: Context) -> None:
-        self._raised: list[Exception] = []
-        self.context = replace(
-            context,
-            log=self._own(context.log),
-            checkpoint=self._own(context.checkpoint),
-            told=self._own(context.told),
-            met=self._own(context.met),
-        )
+        self._raised = Raised()
+        by = self._raised.by
+        self.context = replace(context, log=by(context.log), checkpoint=by(context.checkpoint), told=by(context.told), met=by(context.met))
 
-    def _own(self, function: Callable[P, T]) -> Callable[P, T]:
-        def called(*arguments: P.args, **named: P.kwargs) -> T:
-            try:
-                return function(*arguments, **named)
-            except Exception as error:
-                self._raised.append(error)
-                raise
-
-        return called
-
-    def is_from_outside(self, error: BaseException | None) -> bool:
+    def is_from_outside(self, error: BaseException) -> bool:
         """Whether the caller raised it, or what it was raised from."""
-        seen: set[int] = set()
-        while error is not None and id(error) not in seen:
-            if any(error is raised for raised in self._raised):
-                return True
-            seen.add(id(error))
-            error = error.__cause__ or error.__context__
-        return False
+        return self._raised.is_cause(error)
 
 
 def unknown(error: Exception, now: float) -> Unknown:

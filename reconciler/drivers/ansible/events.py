@@ -199,7 +199,7 @@ class Listener:
         """The run is over, however: what items of loops did that did not come to their end is kept, too."""
         left, self._items = self._items, {}
         for (host, _), items in left.items():
-            self._keep(self.stories[host].results, _joined(replace(items[-1], pieces=()), items))
+            self.stories[host].results.append(_joined(replace(items[-1], pieces=()), items))  # their sizes are counted already
 
     def _result(self, ended: Ended, data: Mapping[str, Any], text: str) -> Result:
         told = data.get("res")
